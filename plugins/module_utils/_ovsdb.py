@@ -89,6 +89,19 @@ class Bridge:
     other_config: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """Where Open vSwitch is on this host; ``timeout`` is for one answer, in seconds."""
+
+    rundir: str
+    remote: str
+    timeout: float
+
+    def open(self) -> Ovsdb:
+        """A session with its database."""
+        return Ovsdb(self.remote, self.timeout)
+
+
 class Ovsdb:
     """A session with the Open_vSwitch database; use it as a context manager.
 

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The only file that knows AnsibleModule: options in, dependencies, privileges, JSON out.
+
+A module is ``run(options, behaviour)``; the behaviour is ordinary Python that returns an ``Outcome``
+or raises ``HotUpgradeError``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+import traceback
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
+
+Options = dict[str, dict[str, t.Any]]
+
+# The options of the doc fragment connection.py.
+CONNECTION: Options = {
+    "rundir": {"type": "path", "default": "/run/openvswitch"},
+    "database": {"type": "str"},
+    "timeout": {"type": "float", "default": 10},
+}
+
+# Where distributions keep the interpreter that sees their packages.
+INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dependency:
+    """A Python package, and where an operator gets it."""
+
+    module: str
+    package: str
+    pip: str
+
+
+OVS = Dependency("ovs.jsonrpc", "python3-openvswitch", "ovs")
+PYROUTE2 = Dependency("pyroute2", "python3-pyroute2", "pyroute2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What the playbook asked for; ``params`` are the module's options."""
+
+    params: dict[str, t.Any]
+    check_mode: bool
+
+    @property
+    def connection(self) -> Connection:
+        """The place of Open vSwitch, from the options of ``CONNECTION``."""
+        rundir = self.params["rundir"]
+        return Connection(
+            rundir=rundir,
+            remote=self.params["database"] or f"unix:{rundir}/db.sock",
+            timeout=self.params["timeout"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a module returns: ``values`` as its RETURN says; ``before`` and ``after`` for diff mode.
+
+    ``error`` makes the task fail and still returns the values (a plan, a timeline).
+    """
+
+    changed: bool
+    values: t.Mapping[str, t.Any]
+    before: t.Mapping[str, t.Any] | None = None
+    after: t.Mapping[str, t.Any] | None = None
+    error: HotUpgradeError | None = None
+
+
+def run(
+    options: Options,
+    behaviour: t.Callable[[Call], Outcome],
+    needs: t.Sequence[Dependency] = (OVS,),
+    **spec: t.Any,
+) -> None:
+    """Run ``behaviour`` as an Ansible module and end the process with its JSON.
+
+    ``spec`` goes to AnsibleModule (``required_if`` and the like).
+    """
+    module = AnsibleModule(argument_spec=options, supports_check_mode=True, **spec)
+    try:
+        require_root()
+        require(needs)
+        outcome = behaviour(Call(dict(module.params), module.check_mode))
+    except HotUpgradeError as error:
+        module.fail_json(**failure(error))
+    except OSError as error:
+        what = f"the host refused access to {error.filename}" if error.filename else "the host refused a system call"
+        refusal = HotUpgradeError(what, error.strerror or str(error))
+        module.fail_json(exception=traceback.format_exc(), **failure(refusal))
+    result = {**outcome.values, "changed": outcome.changed}
+    if outcome.before is not None and outcome.after is not None:
+        result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
+    if outcome.error is not None:
+        module.fail_json(**{**result, **failure(outcome.error)})
+    module.exit_json(**result)
+
+
+def failure(error: HotUpgradeError) -> dict[str, t.Any]:
+    """The fields of ``fail_json`` for ``error``: the whole sentence and its parts."""
+    return {
+        "msg": str(error),
+        "error": {"kind": type(error).__name__, "what": error.what, "why": error.why, "hint": error.hint},
+    }
+
+
+def require_root() -> None:
+    """Raise unless the module runs as root: sockets, pidfiles and /proc of the daemons belong to it."""
+    if os.geteuid() != 0:
+        raise HotUpgradeError(
+            "this module must run as root",
+            f"it runs as user id {os.geteuid()}, which may not use the sockets of Open vSwitch",
+            "Set 'become: true' on the task or the play",
+        )
+
+
+def require(needs: t.Sequence[Dependency]) -> None:
+    """Make ``needs`` importable: by another interpreter of the host (does not return), else raise."""
+    missing = [need for need in needs if not importable(need.module)]
+    if not missing:
+        return
+    if not has_respawned():
+        interpreter = probe_interpreters_for_module(INTERPRETERS, ", ".join(need.module for need in needs))
+        if interpreter:
+            respawn_module(interpreter)
+    packages = " ".join(need.package for need in missing)
+    names = " ".join(need.pip for need in missing)
+    raise HotUpgradeError(
+        f"the Python package {names} is missing on this host",
+        f"neither {sys.executable} nor {' nor '.join(INTERPRETERS)} can import it",
+        f"Install the distribution's package {packages}, or run '{sys.executable} -m pip install {names}'",
+    )
+
+
+def importable(name: str) -> bool:
+    """Whether the running interpreter can import the module ``name``."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
