@@ -20,6 +20,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
 
@@ -99,8 +100,8 @@ def run(
     except HotUpgradeError as error:
         module.fail_json(**failure(error))
     except OSError as error:
-        what = f"the host refused access to {error.filename}" if error.filename else "the host refused a system call"
-        refusal = HotUpgradeError(what, error.strerror or str(error))
+        what = f"access to {error.filename}" if error.filename else "a system call"
+        refusal = HotUpgradeError(f"the host refused {what}", error.strerror or str(error))
         module.fail_json(exception=traceback.format_exc(), **failure(refusal))
     result = {**outcome.values, "changed": outcome.changed}
     if outcome.before is not None and outcome.after is not None:

@@ -88,7 +88,7 @@ class JsonRpc:
             self._wait(left)
 
     def _answer(self, message: t.Any, request_id: t.Any) -> t.Any:
-        """The message if it answers ``request_id``; echo requests (liveness probes) are answered on the way."""
+        """The message if it answers ``request_id``; liveness probes ("echo") are answered on the way."""
         if message.type == ovs.jsonrpc.Message.T_REQUEST and message.method == "echo":
             self._connection.send(ovs.jsonrpc.Message.create_reply(message.params, message.id))
         elif message.type in (ovs.jsonrpc.Message.T_REPLY, ovs.jsonrpc.Message.T_ERROR):

@@ -68,7 +68,8 @@ class Port:
 class Bridge:
     """A row of Bridge with its ports; ``controllers`` are targets, ``datapath_id`` is 16 hex digits.
 
-    ``protocols`` is as configured: empty means vswitchd's default set.  Ports and interfaces are sorted by name.
+    ``protocols`` is as configured: empty means vswitchd's default set.  Ports and interfaces are in
+    the order of their names.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Ovsdb:
     def select(self, table: str, columns: t.Sequence[str], where: t.Sequence[Condition] = ()) -> list[Row]:
         """Rows of ``table`` with ``columns`` as plain values.
 
-        By the column's type: scalar or optional scalar -> value or None, set -> list, map -> dict, uuid -> str.
+        By the column's type: (optional) scalar -> value or None, set -> list, map -> dict, uuid -> str.
         """
         return self.select_many((table, columns, where))[0]
 
@@ -173,7 +174,10 @@ class Ovsdb:
         ]
         results = self.transact(*operations)
         return [
-            [{column: plain(row[column], self._type(table, column)) for column in columns} for row in result["rows"]]
+            [
+                {column: plain(row[column], self._type(table, column)) for column in columns}
+                for row in result["rows"]
+            ]
             for (table, columns, _where), result in zip(queries, results)
         ]
 
@@ -189,7 +193,8 @@ class Ovsdb:
         interface_rows = {row["_uuid"]: row for row in interfaces}
         targets = {row["_uuid"]: row["target"] for row in controllers}
         return sorted(
-            (_bridge(row, port_rows, interface_rows, targets) for row in bridges), key=lambda bridge: bridge.name
+            (_bridge(row, port_rows, interface_rows, targets) for row in bridges),
+            key=lambda bridge: bridge.name,
         )
 
     def flow_restore_wait(self) -> bool:
@@ -219,7 +224,7 @@ class Ovsdb:
 
 
 def plain(value: t.Any, column_type: t.Any) -> t.Any:
-    """Turn the wire form of ``value`` (RFC 7047 section 5.1) into the form that ``column_type`` (3.2) implies."""
+    """Turn a value of the wire (RFC 7047 section 5.1) into the form that ``column_type`` (3.2) implies."""
     if isinstance(column_type, dict) and "value" in column_type:
         return {_atom(key): _atom(item) for key, item in value[1]}
     is_set = isinstance(value, list) and value[0] == "set"
@@ -234,22 +239,56 @@ def _atom(value: t.Any) -> t.Any:
 
 
 _BRIDGE_COLUMNS = (
-    "name", "datapath_type", "datapath_id", "fail_mode", "protocols", "controller", "ports",
-    "stp_enable", "rstp_enable", "mcast_snooping_enable", "mirrors", "netflow", "sflow", "ipfix",
+    "name",
+    "datapath_type",
+    "datapath_id",
+    "fail_mode",
+    "protocols",
+    "controller",
+    "ports",
+    "stp_enable",
+    "rstp_enable",
+    "mcast_snooping_enable",
+    "mirrors",
+    "netflow",
+    "sflow",
+    "ipfix",
     "other_config",
 )
 _PORT_COLUMNS = (
-    "_uuid", "name", "interfaces", "bond_mode", "lacp", "qos", "other_config",
+    "_uuid",
+    "name",
+    "interfaces",
+    "bond_mode",
+    "lacp",
+    "qos",
+    "other_config",
 )
 _INTERFACE_COLUMNS = (
-    "_uuid", "name", "type", "ofport", "ofport_request", "options", "other_config", "bfd", "cfm_mpid",
-    "ingress_policing_rate", "mac", "mac_in_use", "mtu", "ifindex", "link_state", "error",
+    "_uuid",
+    "name",
+    "type",
+    "ofport",
+    "ofport_request",
+    "options",
+    "other_config",
+    "bfd",
+    "cfm_mpid",
+    "ingress_policing_rate",
+    "mac",
+    "mac_in_use",
+    "mtu",
+    "ifindex",
+    "link_state",
+    "error",
 )
 
 
 def _bridge(row: Row, ports: dict[str, Row], interfaces: dict[str, Row], targets: dict[str, str]) -> Bridge:
     port_rows = sorted((ports[uuid] for uuid in row["ports"]), key=lambda port: str(port["name"]))
-    members = [_interface(interfaces[uuid], port["name"]) for port in port_rows for uuid in port["interfaces"]]
+    members = [
+        _interface(interfaces[uuid], port["name"]) for port in port_rows for uuid in port["interfaces"]
+    ]
     return Bridge(
         name=row["name"],
         datapath_type=row["datapath_type"] or "system",

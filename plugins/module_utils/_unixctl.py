@@ -33,7 +33,8 @@ class Appctl:
             return str(rpc.call(command, args))
         except RpcError as refusal:
             raise HotUpgradeError(
-                f"{os.path.basename(self.socket_path)} refused the command {command}", str(refusal.error).strip()
+                f"{os.path.basename(self.socket_path)} refused the command {command}",
+                str(refusal.error).strip(),
             ) from refusal
         finally:
             rpc.close()

@@ -48,9 +48,9 @@ class Waiter:
     ) -> T:
         """Return what ``look()`` saw first that ``done`` accepts.
 
-        ``what`` names the wanted state ("br0 has its management socket").  ``Unreachable`` from ``look`` means
-        "not yet".  Raises ``TimedOut``, which tells ``describe`` of the last look and how long was waited; a
-        look is always taken after the last sleep.
+        ``what`` names the wanted state ("br0 has its management socket").  ``Unreachable`` from ``look``
+        means "not yet".  Raises ``TimedOut``, which tells ``describe`` of the last look and how long was
+        waited; the last look is always taken after the last sleep.
         """
         start = self.clock.monotonic()
         while True:

@@ -1,0 +1,374 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Programs that outlive Ansible: started detached now, after N seconds, or at the next boot.
+
+Under systemd they are transient units with a cgroup of their own: neither sshd, nor Ansible's
+clean-up, nor the end of the controller reaches them.  Elsewhere a process leaves the session
+(double fork, setsid).  ``launcher()`` chooses; both kinds keep a record in ``/run/ovsops``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
+    Process,
+    alive,
+    identify,
+    terminate,
+)
+
+RUN_DIRECTORY = "run/ovsops"
+UNIT_DIRECTORY = "etc/systemd/system"
+_UNIT_PATHS = (UNIT_DIRECTORY, "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+
+# Sleeps by the monotonic clock, then becomes the program. Passed with -c: no file that anybody could delete.
+_SLEEPER = "import os, sys, time; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+
+
+@dataclasses.dataclass(frozen=True)
+class Armed:
+    """A program that waits for its time; ``expires`` is in Unix seconds, ``by`` is systemd or watcher."""
+
+    seconds: float
+    expires: float
+    by: str
+
+
+class Launcher(t.Protocol):
+    """Starts programs that outlive the caller, each with a name (letters, digits, '-') of its own."""
+
+    @property
+    def kind(self) -> str:
+        """``systemd`` or ``watcher``."""
+
+    def start(self, name: str, argv: t.Sequence[str]) -> None:
+        """Start ``argv`` now, detached.  Raises ``Refused`` while one of this name runs or waits."""
+
+    def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
+        """Start ``argv`` in ``seconds``.  Raises ``Refused`` while one of this name runs or waits."""
+
+    def armed(self, name: str) -> Armed | None:
+        """What waits under this name; None when there is nothing, or when it has been started."""
+
+    def running(self, name: str) -> bool:
+        """Whether the program of this name was started and has not ended."""
+
+    def disarm(self, name: str) -> None:
+        """End what waits or runs under this name; nothing there is fine."""
+
+
+def launcher(root: str = "/", runner: Runner = run) -> Launcher:
+    """The launcher for this host: systemd when it is the running init (sd_booted(3)), else a watcher."""
+    if os.path.isdir(os.path.join(root, "run/systemd/system")):
+        return SystemdLauncher(root, runner)
+    return WatcherLauncher(root)
+
+
+@dataclasses.dataclass(frozen=True)
+class SystemdLauncher:
+    """Transient units ``ovsops-NAME.service`` and ``.timer`` (systemd-run(1))."""
+
+    root: str = "/"
+    runner: Runner = run
+    kind: str = "systemd"
+
+    def start(self, name: str, argv: t.Sequence[str]) -> None:
+        """See ``Launcher``."""
+        self._vacant(name)
+        check(self.runner, [*self._systemd_run(name), *_literal(argv)])
+
+    def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
+        """See ``Launcher``."""
+        self._vacant(name)
+        timing = [f"--on-active={seconds:.3f}s", "--timer-property=AccuracySec=100ms"]
+        check(self.runner, [*self._systemd_run(name), *timing, *_literal(argv)])
+        return _record(self.root, name, Armed(seconds, time.time() + seconds, self.kind))
+
+    def armed(self, name: str) -> Armed | None:
+        """See ``Launcher``."""
+        record = _recorded(self.root, name)
+        return record[0] if record and self._active(f"{unit(name)}.timer") else None
+
+    def running(self, name: str) -> bool:
+        """See ``Launcher``."""
+        return self._active(f"{unit(name)}.service")
+
+    def disarm(self, name: str) -> None:
+        """See ``Launcher``."""
+        # The timer first: stopped second, it could start the service again.
+        for suffix in ("timer", "service"):
+            if self._active(f"{unit(name)}.{suffix}"):
+                check(self.runner, ["systemctl", "stop", f"{unit(name)}.{suffix}"])
+        _forget(self.root, name)
+
+    def _systemd_run(self, name: str) -> list[str]:
+        options = ["--quiet", "--collect", "--property=OOMScoreAdjust=-900"]
+        return ["systemd-run", *options, f"--unit={unit(name)}"]
+
+    def _active(self, full_name: str) -> bool:
+        return self.runner(["systemctl", "is-active", full_name]).out.strip() in ("active", "activating")
+
+    def _vacant(self, name: str) -> None:
+        if self._active(f"{unit(name)}.timer") or self.running(name):
+            raise _occupied(name, f"'systemctl status {unit(name)}.timer {unit(name)}.service' shows it")
+
+
+@dataclasses.dataclass(frozen=True)
+class WatcherLauncher:
+    """A process of its own session for each name; its identity is in the record."""
+
+    root: str = "/"
+    kind: str = "watcher"
+
+    def start(self, name: str, argv: t.Sequence[str]) -> None:
+        """See ``Launcher``."""
+        self._vacant(name)
+        _record(self.root, name, Armed(0.0, time.time(), self.kind), _detach(argv))
+
+    def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
+        """See ``Launcher``."""
+        self._vacant(name)
+        process = _detach([sys.executable, "-I", "-S", "-c", _SLEEPER, str(seconds), *argv])
+        return _record(self.root, name, Armed(seconds, time.time() + seconds, self.kind), process)
+
+    def armed(self, name: str) -> Armed | None:
+        """See ``Launcher``."""
+        record = _recorded(self.root, name)
+        return record[0] if record and _alive(record[1]) and self._sleeps(record[1]) else None
+
+    def running(self, name: str) -> bool:
+        """See ``Launcher``."""
+        record = _recorded(self.root, name)
+        return bool(record and _alive(record[1]) and not self._sleeps(record[1]))
+
+    def disarm(self, name: str) -> None:
+        """See ``Launcher``."""
+        record = _recorded(self.root, name)
+        process = record[1] if record else None
+        if process and not terminate(process) and not terminate(process, signal.SIGKILL):
+            raise HotUpgradeError(
+                f"process {process.pid} of {name} does not end", "it survived SIGKILL for 5 s"
+            )
+        _forget(self.root, name)
+
+    def _sleeps(self, process: Process | None) -> bool:
+        """Whether the process is still the sleeper: it keeps its pid when it becomes the program."""
+        if process is None:
+            return False
+        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            return _SLEEPER.encode() in file.read().split(b"\0")
+        return False
+
+    def _vacant(self, name: str) -> None:
+        record = _recorded(self.root, name)
+        if record and record[1] and alive(record[1]):
+            raise _occupied(name, f"process {record[1].pid} is it")
+
+
+@dataclasses.dataclass(frozen=True)
+class BootGuard:
+    """A program that systemd runs once at the next boot, before ovs-vswitchd, if a power cut got in between.
+
+    It does not run in the boot that installed it, whoever starts ovs-vswitchd or reloads systemd: a marker in
+    /run, which no boot survives, holds it back.
+    """
+
+    name: str
+    root: str = "/"
+
+    @property
+    def unit_file(self) -> str:
+        """The unit's path."""
+        return os.path.join(self.root, UNIT_DIRECTORY, f"{unit(self.name)}-boot.service")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that ``install`` makes; a guard program removes them itself when it has done its work."""
+        wants = [
+            os.path.join(self.root, UNIT_DIRECTORY, f"{target}.wants", os.path.basename(self.unit_file))
+            for target in ("ovs-vswitchd.service", "multi-user.target")
+        ]
+        return (*wants, self.unit_file, self._marker)
+
+    @property
+    def _marker(self) -> str:
+        return os.path.join(self.root, RUN_DIRECTORY, f"{self.name}.this-boot")
+
+    def installed(self) -> bool:
+        """Whether the program will run at the next boot."""
+        return os.path.exists(self.unit_file)
+
+    def install(self, description: str, argv: t.Sequence[str]) -> None:
+        """Have ``argv`` run at the next boot; on disk (fsync) when this returns.
+
+        The program must end by itself and may be started again after 5 s if it fails.
+        """
+        write_private(self._marker, b"")
+        write_durable(self.unit_file, self._unit(description, argv).encode(), 0o644)
+        units = [os.path.join(self.root, path, "ovs-vswitchd.service") for path in _UNIT_PATHS]
+        wants = self.files[0 if any(map(os.path.exists, units)) else 1]
+        os.makedirs(os.path.dirname(wants), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(f"../{os.path.basename(self.unit_file)}", wants)
+        _sync(os.path.dirname(wants))
+        _sync(os.path.dirname(os.path.dirname(wants)))
+
+    def remove(self) -> None:
+        """Take it away; nothing there is fine."""
+        for path in self.files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _unit(self, description: str, argv: t.Sequence[str]) -> str:
+        # A systemd that has the unit in memory still skips it after remove(): the first condition.
+        return f"""# Written by ovsops.hot_upgrade; removed by it when the work is done.
+[Unit]
+Description={description.replace("%", "%%")}
+DefaultDependencies=no
+RequiresMountsFor=/var/lib
+After=local-fs.target ovsdb-server.service
+Before=ovs-vswitchd.service shutdown.target
+Conflicts=shutdown.target
+ConditionPathExists={_unit_path(self.unit_file)}
+ConditionPathExists=!{_unit_path(self._marker)}
+
+[Service]
+Type=oneshot
+ExecStart={" ".join(_unit_word(word) for word in argv)}
+TimeoutStartSec=60
+Restart=on-failure
+RestartSec=5
+"""
+
+
+def unit(name: str) -> str:
+    """The unit name (without suffix) of ``name``."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", name):
+        raise ValueError(f"{name!r} cannot be part of a unit name")
+    return f"ovsops-{name}"
+
+
+def write_durable(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write a file so that it is there whole after a power cut: temporary name, fsync, rename, fsync."""
+    directory = os.path.dirname(path)
+    new = f"{path}.{os.getpid()}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+    _sync(directory)
+
+
+def write_private(path: str, content: bytes) -> None:
+    """``write_durable`` with mode 0600, into a directory that is made with 0700."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    write_durable(path, content)
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _literal(argv: t.Sequence[str]) -> list[str]:
+    """``argv`` for systemd-run, which expands $VARIABLE in it."""
+    return [word.replace("$", "$$") for word in argv]
+
+
+def _unit_word(word: str) -> str:
+    """One word of ExecStart= (systemd.syntax(7), systemd.service(5))."""
+    for special, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"), ("\n", "\\n")):
+        word = word.replace(special, escaped)
+    return f'"{word}"'
+
+
+def _unit_path(path: str) -> str:
+    return path.replace("%", "%%")
+
+
+def _occupied(name: str, hint: str) -> Refused:
+    return Refused(f"{unit(name)} is armed or at work already", hint, "Let it end or disarm it first")
+
+
+def _record_path(root: str, name: str) -> str:
+    return os.path.join(root, RUN_DIRECTORY, f"{name}.armed")
+
+
+def _record(root: str, name: str, armed: Armed, process: Process | None = None) -> Armed:
+    content = {**dataclasses.asdict(armed), "process": dataclasses.astuple(process) if process else None}
+    write_private(_record_path(root, name), json.dumps(content).encode())
+    return armed
+
+
+def _recorded(root: str, name: str) -> tuple[Armed, Process | None] | None:
+    try:
+        with open(_record_path(root, name), "rb") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        return None
+    process = content.pop("process")
+    return Armed(**content), Process(*process) if process else None
+
+
+def _forget(root: str, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record_path(root, name))
+
+
+def _alive(process: Process | None) -> bool:
+    return process is not None and alive(process)
+
+
+# Leaves the session, tells its pid, becomes the program: with only these streams open nothing ties it to us.
+_DETACHER = """
+import os, sys
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.write(1, b"%d" % os.getpid())
+null = os.open(os.devnull, os.O_RDWR)
+for stream in (0, 1, 2):
+    os.dup2(null, stream)
+os.chdir("/")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def _detach(argv: t.Sequence[str]) -> Process:
+    """Start ``argv`` in a session of its own, as a child of init."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _DETACHER, *argv],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    process = identify(int(done.stdout))
+    if process is None:
+        raise HotUpgradeError(f"{argv[0]} ended at once", "it was started detached and is gone")
+    return process
