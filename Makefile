@@ -1,0 +1,100 @@
+# Copyright (c) 2026, ovsops contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Everything a developer runs. Works on a fresh Debian 12 or 13 as root with git and make installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+in_tools := tests/tools/in-env tools
+lab := $(in_tools) tests/lab/lab.py
+linked := build/collections/ansible_collections/ovsops/hot_upgrade
+scenarios := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+##@ The two commands of the README
+
+.PHONY: demo test
+demo: setup ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic and print what was lost
+	@$(lab) demo
+
+test: ## The whole quality gate: every step below up to molecule, with a summary
+	@tests/tools/gate setup lint docs sanity units build integration molecule
+
+##@ Steps of the gate
+
+.PHONY: setup lint docs sanity units build integration molecule
+setup: ## Install what the tools and the lab need: Debian packages and Python environments
+	@tests/tools/apt-install requirements/apt-packages.txt tests/lab/apt-packages.txt
+	@$(in_tools) true
+	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
+
+lint: $(linked) ## ansible-lint (production), yamllint, ruff, mypy --strict, licences (REUSE)
+	$(in_tools) ruff check .
+	$(in_tools) ruff format --check .
+	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils
+	$(in_tools) yamllint --strict .
+	$(in_tools) reuse lint --quiet || $(in_tools) reuse lint
+	$(in_tools) ansible-lint --strict
+
+docs: $(linked) ## Check the documentation of the collection and the changelog fragments
+	$(in_tools) antsibull-docs lint-collection-docs --plugin-docs .
+	$(in_tools) antsibull-changelog lint
+
+sanity: ## ansible-test sanity, oldest and newest supported ansible-core
+	tests/tools/on-each-core sanity
+
+units: ## ansible-test units on the oldest, Debian's and the newest managed-node Python
+	tests/tools/on-each-core units
+
+build: ## Build the collection's tarball into build/dist, check and install it
+	$(in_tools) tests/tools/check-tarball build/dist
+
+integration: $(linked) ## The engine against real daemons in network namespaces
+	$(in_tools) python -m pytest tests/integration
+
+molecule: $(linked) ## The molecule scenarios, on lab hosts (one: make molecule scenarios=NAME)
+	cd extensions && for scenario in $(scenarios); do \
+	    ../$(in_tools) molecule test --scenario-name "$$scenario"; done
+
+##@ While developing
+
+.PHONY: check-fast fmt pins
+check-fast: $(linked) ## ruff, mypy and the unit tests, in seconds
+	@$(in_tools) ruff check --quiet .
+	@$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils
+	@$(in_tools) python -m pytest --quiet tests/unit
+
+fmt: ## Format and sort imports
+	$(in_tools) ruff format .
+	$(in_tools) ruff check --fix .
+
+pins: ## Renew the pinned requirements from the .in files beside them
+	tests/tools/pins
+
+##@ Lab and measurements
+
+.PHONY: lab-up lab-down lab-clean
+lab-up: setup ## Start a lab (hosts=2 from=3.5.0 backend=uml); prints its inventory
+	@$(lab) up --backend $(or $(backend),uml) --hosts $(or $(hosts),2) --from $(or $(from),3.5.0) --populate
+
+lab-down: ## End the lab
+	@$(lab) down
+
+lab-clean: ## End every lab, also after an interrupted run
+	@$(lab) clean
+
+.PHONY: clean
+clean: lab-clean ## End the labs and remove what was built in the tree (caches outside it stay)
+	rm -rf build/dist build/gate build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache .ruff_cache .ansible
+
+# The tree under the name that Ansible and Python import it by.
+$(linked):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
