@@ -142,8 +142,8 @@ class Ovs:
         if not target.exists():
             source = Path(ansible.__file__).parent
             shutil.copytree(source / "module_utils", target / "module_utils")
-            for file in ("__init__.py", "release.py"):
-                shutil.copy(source / file, target)
+            shutil.copy(source / "release.py", target)
+            (target / "__init__.py").touch()
 
 
 StartOvs = t.Callable[..., Ovs]
