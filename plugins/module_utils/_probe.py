@@ -43,7 +43,7 @@ _MILLISECOND = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to measure: namespaces by name, path or '' (the host's own), IPv4 target, packets per second, seconds."""
+    """What to measure; the module's options, which document them."""
 
     sender_namespace: str
     receiver_namespace: str
@@ -84,7 +84,7 @@ class StreamResult:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Both streams; ``ended`` is stopped, max_duration or killed; the start in CLOCK_MONOTONIC microseconds."""
+    """Both streams; ``ended`` is stopped, max_duration or killed; the module's RETURN documents all."""
 
     ended: str
     started_monotonic_us: int
@@ -219,7 +219,7 @@ class Probe:
         )
 
     def start(self, settings: Settings) -> bool:
-        """Start measuring and return True once a packet of both streams has crossed; False if already running.
+        """Start measuring; return True once a packet of both streams has crossed, False if it was running.
 
         A finished measurement of the same name is replaced. Raises Refused or HotUpgradeError.
         """
@@ -309,8 +309,8 @@ class Probe:
             answer = self._answer(ready)
         if answer.get("silent"):
             raise Refused(
-                f"Probe {self.name!r} was not started: no packet of the stream {' and '.join(answer['silent'])} "
-                f"arrived within {WARM_UP:g} s",
+                f"Probe {self.name!r} was not started: within {WARM_UP:g} s, no packet of the stream "
+                f"{' and '.join(answer['silent'])} arrived",
                 f"sender in {_spoken(settings.sender_namespace)}, receiver {settings.address} "
                 f"in {_spoken(settings.receiver_namespace)}"
                 + (f", the sender's kernel said: {answer['error']}" if answer["error"] else ""),
@@ -437,12 +437,6 @@ def ensure(name: str, state: str, settings: Settings, check_mode: bool, base: st
 
 def check(settings: Settings) -> None:
     """Raise Refused for settings that cannot be measured on this host."""
-    if os.geteuid() != 0:
-        raise Refused(
-            "The traffic probe needs root",
-            f"it runs as uid {os.geteuid()}, and opens raw sockets in other network namespaces",
-            "Set become: true.",
-        )
     _check_numbers(settings)
     files = [_namespace_file(settings.sender_namespace), _namespace_file(settings.receiver_namespace)]
     sender, receiver = (_inode(path) for path in files)

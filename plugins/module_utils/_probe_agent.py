@@ -25,6 +25,7 @@ and timestamping.rst), so a late reader does not look like a late packet.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -325,10 +326,9 @@ def main(directory: str, lock: int, ready: int) -> None:
 
 
 def _tell(ready: int, message: dict[str, t.Any]) -> None:
-    try:
+    # Whoever started it may have given up.
+    with contextlib.suppress(BrokenPipeError):
         os.write(ready, json.dumps(message).encode() + b"\n")
-    except BrokenPipeError:
-        pass
     os.close(ready)
 
 

@@ -10,15 +10,17 @@ module: ovs_traffic_probe
 short_description: Measure what an upgrade of Open vSwitch does to traffic
 version_added: 0.1.0
 description:
-  - Sends two streams of small UDP packets from one network namespace of the host to another, through the bridges
-    between them, and counts what arrives, while something else upgrades or restarts Open vSwitch.
-  - The first stream is one established flow. In the second one every packet is the first of a new flow, because each has
-    another UDP source port. The datapath forwards the first without asking C(ovs-vswitchd), but not the second.
-  - The measurement runs detached on the host. It survives the end of the Ansible connection, and ends by itself after
-    O(max_duration).
-  - Both ends belong to you. Attach them to the bridge like a virtual machine, for example with a veth pair each, and see that the
-    flow table forwards between them. To see every packet of the second stream reach C(ovs-vswitchd), the flows it
-    matches must look at the UDP ports, otherwise one wildcard megaflow forwards them all.
+  - Sends two streams of small UDP packets from one network namespace of the host to another, through the
+    bridges between them, and counts what arrives, while something else upgrades or restarts Open vSwitch.
+  - The first stream is one established flow. In the second one every packet is the first of a new flow,
+    because each has another UDP source port. The datapath forwards the first without asking C(ovs-vswitchd),
+    but not the second.
+  - The measurement runs detached on the host. It survives the end of the Ansible connection, and ends by
+    itself after O(max_duration).
+  - Both ends belong to you. Attach them to the bridge like a virtual machine, for example with a veth pair
+    each, and see that the flow table forwards between them. To see every packet of the second stream reach
+    C(ovs-vswitchd), the flows it matches must look at the UDP ports, otherwise one wildcard megaflow
+    forwards them all.
 extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
@@ -38,18 +40,19 @@ options:
     default: default
   state:
     description:
-      - V(started) starts the measurement and returns when the first packets of both streams have crossed. A measurement of this
-        name that is running with the same parameters is left alone, with other parameters it is an error.
-        The result of an earlier one is replaced.
-      - V(stopped) ends it, waits one second for late packets, and returns the result. The result stays on the host,
-        so that asking again returns it again.
+      - V(started) starts the measurement and returns when the first packets of both streams have crossed. A
+        measurement of this name that is running with the same parameters is left alone, with other
+        parameters it is an error. The result of an earlier one is replaced.
+      - V(stopped) ends it, waits one second for late packets, and returns the result. The result stays on
+        the host, so that asking again returns it again.
       - V(absent) ends it if need be and removes everything that belongs to it.
     type: str
     choices: [started, stopped, absent]
     default: started
   sender_namespace:
     description:
-      - Network namespace to send from, by name as C(ip netns list) shows it, or by path, such as V(/proc/1234/ns/net).
+      - Network namespace to send from, by name as C(ip netns list) shows it, or by path, such as
+        V(/proc/1234/ns/net).
       - Empty means the namespace that Ansible works in, usually the host's own.
     type: str
     default: ""
@@ -65,11 +68,15 @@ options:
     type: int
     default: 47000
   rate:
-    description: Packets per second of the established flow. An interruption shorter than the time between two packets cannot be seen.
+    description:
+      - Packets per second of the established flow. An interruption shorter than the time between two packets
+        cannot be seen.
     type: int
     default: 200
   new_flows:
-    description: New flows per second, of one packet each. Every one may take a megaflow in the datapath for ten seconds.
+    description:
+      - New flows per second, of one packet each. Every one may take a megaflow in the datapath for ten
+        seconds.
     type: int
     default: 40
   max_duration:
@@ -80,8 +87,8 @@ options:
     default: 900
 notes:
   - Needs root on the host, for raw sockets and for entering network namespaces.
-  - Packets that the neighbour resolution (ARP) of the sender holds back or gives up count as lost. Give the sender a permanent
-    neighbour entry for O(address), to measure the bridge alone.
+  - Packets that the neighbour resolution (ARP) of the sender holds back or gives up count as lost. Give the
+    sender a permanent neighbour entry for O(address), to measure the bridge alone.
 seealso:
   - module: ovsops.hot_upgrade.ovs_handover
 author:
@@ -147,7 +154,9 @@ result:
       type: float
       sample: 40213.5
     receiver_dropped:
-      description: Packets that arrived, but that the receiver's socket had no room for. They count as lost. Anything but 0 is a flaw of the measurement.
+      description:
+        - Packets that arrived, but that the receiver's socket had no room for. They count as lost. Anything
+          but 0 is a flaw of the measurement.
       type: int
       sample: 0
     last_error:
@@ -182,16 +191,22 @@ result:
           description: Arrivals beyond the first of each packet.
           type: int
         refused_by_sender:
-          description: Packets that the sender's own kernel did not take, for example because its link was down. They count as sent and as lost.
+          description:
+            - Packets that the sender's own kernel did not take, for example because its link was down. They
+              count as sent and as lost.
           type: int
         longest_gap_ms:
           description: Longest time between two arrivals, or between the last arrival and the end of sending.
           type: float
         longest_outage_ms:
-          description: Longest time between the sending of the last packet before and of the first packet after a run of lost ones.
+          description:
+            - Longest time between the sending of the last packet before and of the first packet after a run
+              of lost ones.
           type: float
         longest_send_gap_ms:
-          description: Longest pause of the sender itself. A gap that is not longer than this may be the host's scheduling, not the bridge.
+          description:
+            - Longest pause of the sender itself. A gap that is not longer than this may be the host's
+              scheduling, not the bridge.
           type: float
         max_latency_ms:
           description: Longest time from sending to first arrival of a packet.
@@ -231,56 +246,46 @@ result:
     events:
       description:
         - File on the host with every packet that was sent, refused or has arrived.
-        - Records of 16 bytes, little-endian. An unsigned byte, 1 sent, 2 arrived, 3 not taken by the sender's kernel.
-          An unsigned byte, 0 established, 1 new flow. Two zero bytes. The number of the packet in its stream, unsigned, 32 bits.
-          The time, signed, 64 bits, nanoseconds of C(CLOCK_MONOTONIC).
+        - Records of 16 bytes, little-endian. An unsigned byte, 1 sent, 2 arrived, 3 not taken by the
+          sender's kernel. An unsigned byte, 0 established, 1 new flow. Two zero bytes. The number of the
+          packet in its stream, unsigned, 32 bits. The time, signed, 64 bits, nanoseconds of
+          C(CLOCK_MONOTONIC).
       type: str
       sample: /run/ovsops/probe-default/events.bin
 """
 
 import dataclasses
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import Outcome, Settings, ensure
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import Settings, ensure
+
+OPTIONS: adapter.Options = {
+    "name": {"type": "str", "default": "default"},
+    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "sender_namespace": {"type": "str", "default": ""},
+    "receiver_namespace": {"type": "str", "default": ""},
+    "address": {"type": "str"},
+    "port": {"type": "int", "default": 47000},
+    "rate": {"type": "int", "default": 200},
+    "new_flows": {"type": "int", "default": 40},
+    "max_duration": {"type": "int", "default": 900},
+}
+
+
+def probe(call: adapter.Call) -> adapter.Outcome:
+    """Bring the probe to the wanted state, and put the outcome as RETURN documents it."""
+    settings = Settings(**{field.name: call.params[field.name] for field in dataclasses.fields(Settings)})
+    outcome = ensure(call.params["name"], call.params["state"], settings, call.check_mode)
+    values: dict[str, object] = {"running": outcome.after == "running", "directory": outcome.directory}
+    if outcome.result is not None:
+        values["result"] = dataclasses.asdict(outcome.result)
+    before, after = {"probe": outcome.before}, {"probe": outcome.after}
+    return adapter.Outcome(before != after, values, before, after)
 
 
 def main() -> None:
-    """Read the parameters, do what _probe.ensure says, report."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "default": "default"},
-            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
-            "sender_namespace": {"type": "str", "default": ""},
-            "receiver_namespace": {"type": "str", "default": ""},
-            "address": {"type": "str"},
-            "port": {"type": "int", "default": 47000},
-            "rate": {"type": "int", "default": 200},
-            "new_flows": {"type": "int", "default": 40},
-            "max_duration": {"type": "int", "default": 900},
-        },
-        required_if=[("state", "started", ["address"])],
-        supports_check_mode=True,
-    )
-    settings = Settings(**{field.name: module.params[field.name] for field in dataclasses.fields(Settings)})
-    try:
-        outcome = ensure(module.params["name"], module.params["state"], settings, module.check_mode)
-    except HotUpgradeError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**report(outcome))
-
-
-def report(outcome: Outcome) -> dict[str, object]:
-    """Put the outcome as RETURN documents it."""
-    returned: dict[str, object] = {
-        "changed": outcome.before != outcome.after,
-        "running": outcome.after == "running",
-        "directory": outcome.directory,
-        "diff": {"before": {"probe": outcome.before}, "after": {"probe": outcome.after}},
-    }
-    if outcome.result is not None:
-        returned["result"] = dataclasses.asdict(outcome.result)
-    return returned
+    """Entry point for Ansible."""
+    adapter.run(OPTIONS, probe, needs=(), required_if=[("state", "started", ["address"])])
 
 
 if __name__ == "__main__":
