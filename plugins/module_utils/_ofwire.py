@@ -1,0 +1,715 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""OpenFlow messages as bytes: pure functions, no socket, no file.
+
+Numbers and layouts are those of the OpenFlow 1.0, 1.3, 1.4 and 1.5 switch specifications and of the
+Nicira and ONF extensions as Open vSwitch speaks them (include/openflow/*.h).  Match and instruction
+bytes are moved as they are, never interpreted: what the switch said is what it gets back.
+
+Every function that reads raises ``ProtocolError`` on malformed input and reads no further than its buffer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oferrors
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import ProtocolError
+
+OF10, OF13, OF14, OF15 = 1, 4, 5, 6
+VERSION_NAMES = {OF10: "OpenFlow10", OF13: "OpenFlow13", OF14: "OpenFlow14", OF15: "OpenFlow15"}
+VERSIONS = (OF15, OF14, OF13, OF10)
+
+NICIRA, ONF = 0x00002320, 0x4F4E4600
+
+# Message types that have the same number in all versions above.
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
+GET_CONFIG_REQUEST, GET_CONFIG_REPLY, SET_CONFIG = 7, 8, 9
+PACKET_OUT, FLOW_MOD, GROUP_MOD = 13, 14, 15
+# Message types of OpenFlow 1.1 and newer; OpenFlow 1.0 numbers them otherwise.
+PORT_MOD, TABLE_MOD, METER_MOD = 16, 17, 29
+PORT_MOD10 = 15
+BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
+
+# Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
+FLOWS, AGGREGATE, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 1, 2, 7, 10, 13, 14
+NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
+Kind = t.Union[int, tuple[int, int]]
+
+# Subtypes of Nicira messages.
+NX_FLOW_MOD, NX_FLOW_MOD_TABLE_ID, NX_TLV_MOD, NX_TLV_REQUEST, NX_TLV_REPLY, NX_GROUP_MOD = 13, 15, 24, 25, 26, 31
+ONF_BUNDLE_CONTROL, ONF_BUNDLE_ADD = 2300, 2301
+
+ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
+METER_ADD, METER_MODIFY, METER_DELETE = 0, 1, 2
+GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = 0, 1, 2
+TLV_ADD, TLV_DELETE = 0, 1
+
+BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_DISCARD = 0, 4, 6
+ATOMIC_ORDERED = 3
+
+ALL_TABLES, ANY, ALL = 0xFF, 0xFFFFFFFF, 0xFFFFFFFF
+NO_BUFFER = 0xFFFFFFFF
+GROUP_ALL = 0xFFFFFFFC
+LOCAL = 0xFFFFFFFE
+# Port config bits that a port-mod can change: (OpenFlow 1.0, newer).
+PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
+FRAGMENT_BITS = 0x3
+
+MAX_MESSAGE = 0xFFFF
+
+HEADER = struct.Struct("!BBHI")
+_EXPERIMENTER = struct.Struct("!II")
+_MULTIPART = struct.Struct("!HHI")
+_BUNDLE = struct.Struct("!IHH")
+_FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHH")
+_FLOW_STATS15 = struct.Struct("!HxxBxHHHHHQHH")
+_FLOW_STATS13 = struct.Struct("!HBxIIHHHHHxxQQQHH")
+_FLOW_STATS10 = struct.Struct("!HBxIIHHHHHHQQQ")
+_NX_FLOW_MOD = struct.Struct("!BBHIIIQHHHHIHHHxxxxxx")
+_U16 = struct.Struct("!H")
+_U32 = struct.Struct("!I")
+_EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
+# OXS of Open vSwitch: class 0x8002, 7 bits of field, 1 reserved bit, length.
+_OXS_DURATION = 0x80020008
+_OXS_IDLE_TIME = 0x80020208
+
+
+class Header(t.NamedTuple):
+    """The first eight bytes of every OpenFlow message; ``length`` counts them."""
+
+    version: int
+    type: int
+    length: int
+    xid: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SwitchError:
+    """An OFPT_ERROR: its name in the specification and (the start of) the message it is about."""
+
+    name: str
+    xid: int
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Tlv:
+    """One entry of the TLV map: a Geneve option and the tun_metadata field it is read into (nicira-ext.h)."""
+
+    option_class: int
+    option_type: int
+    length: int
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """A port as the switch describes it; ``config`` holds OFPPC_* bits, ``hw_addr`` six bytes."""
+
+    number: int
+    name: str
+    hw_addr: bytes
+    config: int
+
+
+class Age(t.NamedTuple):
+    """How old a flow was, in seconds; ``idle`` is None where the version does not tell. ``xid`` names its flow-mod."""
+
+    xid: int
+    duration: int
+    idle: int | None
+
+
+def message(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
+    """A whole message. Raises ``ProtocolError`` if it is too long for OpenFlow's 16-bit length."""
+    length = HEADER.size + len(body)
+    if length > MAX_MESSAGE:
+        raise ProtocolError(f"an OpenFlow message of type {kind} would have {length} bytes", f"the most is {MAX_MESSAGE}")
+    return HEADER.pack(version, kind, length, xid) + body
+
+
+def nicira(version: int, subtype: int, xid: int, body: bytes = b"") -> bytes:
+    """A Nicira extension message (nicira-ext.h)."""
+    return message(version, EXPERIMENTER, xid, _EXPERIMENTER.pack(NICIRA, subtype) + body)
+
+
+def header(data: t.Union[bytes, bytearray, memoryview], offset: int = 0) -> Header:
+    """The header at ``offset``; its length is checked to be possible, not to be present."""
+    if len(data) - offset < HEADER.size:
+        raise ProtocolError("an OpenFlow header is cut off", f"{len(data) - offset} of {HEADER.size} bytes are there")
+    found = Header(*HEADER.unpack_from(data, offset))
+    if found.length < HEADER.size:
+        raise ProtocolError(f"an OpenFlow message claims {found.length} bytes", "a header alone has 8")
+    return found
+
+
+def with_xid(data: bytes, xid: int) -> bytes:
+    """The same message under another transaction id."""
+    return data[:4] + _U32.pack(xid) + data[8:]
+
+
+def split(buffer: bytearray) -> t.Iterator[bytes]:
+    """Take each complete message off the front of ``buffer``; what is left there is the start of the next."""
+    offset = 0
+    try:
+        while len(buffer) - offset >= HEADER.size:
+            length = header(buffer, offset).length
+            if len(buffer) - offset < length:
+                return
+            yield bytes(buffer[offset : offset + length])
+            offset += length
+    finally:
+        del buffer[:offset]
+
+
+def items(data: bytes, offset: int, what: str) -> t.Iterator[tuple[int, int]]:
+    """The (start, end) of each entry of an array whose entries begin with their own 16-bit length."""
+    while offset < len(data):
+        length = u16(data, offset, what)
+        if length < 4 or offset + length > len(data):
+            raise ProtocolError(f"a {what} claims {length} bytes", f"{len(data) - offset} are left in its message")
+        yield offset, offset + length
+        offset += length
+
+
+def u16(data: bytes, offset: int, what: str) -> int:
+    """The 16-bit number at ``offset``."""
+    if offset + 2 > len(data):
+        raise ProtocolError(f"a {what} is cut off", f"its message ends after {len(data)} bytes")
+    return int(_U16.unpack_from(data, offset)[0])
+
+
+def unpack(layout: struct.Struct, data: bytes, offset: int, what: str) -> tuple[t.Any, ...]:
+    """``layout.unpack_from`` that raises ``ProtocolError``."""
+    if offset + layout.size > len(data):
+        raise ProtocolError(f"a {what} is cut off", f"{len(data) - offset} of {layout.size} bytes are there")
+    return layout.unpack_from(data, offset)
+
+
+# Negotiation
+
+
+def hello(versions: t.Iterable[int], xid: int = 1) -> bytes:
+    """OFPT_HELLO with a version bitmap (OpenFlow 1.3.1, 7.5.1)."""
+    wanted = tuple(versions)
+    bitmap = sum(1 << version for version in wanted)
+    return message(max(wanted), HELLO, xid, struct.pack("!HHI", 1, 8, bitmap))
+
+
+def hello_versions(data: bytes) -> frozenset[int]:
+    """The versions that a HELLO offers: its bitmap, or every version up to its header's."""
+    offset, found = HEADER.size, header(data)
+    while offset + 4 <= len(data):
+        kind, length = struct.unpack_from("!HH", data, offset)
+        if length < 4 or offset + length > len(data):
+            raise ProtocolError(f"a HELLO element claims {length} bytes", f"{len(data) - offset} are left")
+        if kind == 1 and length >= 8:
+            bitmap = _U32.unpack_from(data, offset + 4)[0]
+            return frozenset(bit for bit in range(32) if bitmap >> bit & 1)
+        offset += (length + 7) & ~7
+    return frozenset(range(1, found.version + 1))
+
+
+# Errors
+
+
+def switch_error(data: bytes) -> SwitchError:
+    """Read an OFPT_ERROR; unknown numbers become ``type T code C``."""
+    found = header(data)
+    kind, code = unpack(struct.Struct("!HH"), data, HEADER.size, "error message")
+    rest = HEADER.size + 4
+    if kind == 0xFFFF:
+        (experimenter,) = unpack(_U32, data, rest, "experimenter error")
+        name = _oferrors.NICIRA.get(code) if experimenter == NICIRA else None
+        return SwitchError(name or f"experimenter {experimenter:#x} type {code}", found.xid, data[rest + 4 :])
+    if kind == 0xB0C2 and found.version == OF10:
+        _, kind, code = unpack(struct.Struct("!IHH"), data, rest, "vendor error")
+        return SwitchError(_oferrors.NICIRA10.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest + 8 :])
+    names = _oferrors.OPENFLOW10 if found.version == OF10 else _oferrors.STANDARD
+    return SwitchError(names.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest:])
+
+
+# Multipart
+
+
+def multipart_request(version: int, kind: Kind, xid: int, body: bytes = b"") -> bytes:
+    """OFPT_MULTIPART_REQUEST (OpenFlow 1.0: OFPT_STATS_REQUEST)."""
+    kind_number = 16 if version == OF10 else 18
+    if isinstance(kind, tuple):
+        extension = _EXPERIMENTER.pack(*kind) if version != OF10 else struct.pack("!IIxxxx", *kind)
+        head = struct.pack("!HH", 0xFFFF, 0) + (b"" if version == OF10 else b"\0\0\0\0") + extension
+        return message(version, kind_number, xid, head + body)
+    head = struct.pack("!HH", kind, 0) + (b"" if version == OF10 else b"\0\0\0\0")
+    return message(version, kind_number, xid, head + body)
+
+
+def is_multipart_reply(found: Header) -> bool:
+    """Whether a message with this header is a multipart (statistics) reply."""
+    return found.type == (17 if found.version == OF10 else 19)
+
+
+def multipart_reply(data: bytes) -> tuple[Kind, bool, int]:
+    """(kind, whether more follow, offset of the body) of a multipart reply."""
+    found = header(data)
+    kind, flags = unpack(struct.Struct("!HH"), data, HEADER.size, "multipart reply")
+    body = HEADER.size + (4 if found.version == OF10 else 8)
+    more = bool(flags & 1)
+    if kind != 0xFFFF:
+        return kind, more, body
+    experimenter, subtype = unpack(_EXPERIMENTER, data, body, "experimenter multipart reply")
+    # Statistics messages of OpenFlow 1.0 pad the Nicira header to 64 bits (struct nicira10_stats_msg).
+    return (experimenter, subtype), more, body + (12 if found.version == OF10 else 8)
+
+
+def flows_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:
+    """A request for every flow of ``table`` (all tables); hidden flows are never listed by Open vSwitch."""
+    if version == OF10:
+        return multipart_request(version, NX_FLOWS, xid, struct.pack("!HHB3x", 0xFFFF, 0, table))
+    return multipart_request(version, FLOWS, xid, _flows_of(table))
+
+
+def aggregate_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:
+    """A request for the number of flows of ``table``."""
+    if version == OF10:
+        return multipart_request(version, NX_AGGREGATE, xid, struct.pack("!HHB3x", 0xFFFF, 0, table))
+    return multipart_request(version, AGGREGATE, xid, _flows_of(table))
+
+
+def _flows_of(table: int) -> bytes:
+    return struct.pack("!B3xII4xQQ", table, ANY, ANY, 0, 0) + _EMPTY_MATCH
+
+
+def aggregate_count(data: bytes) -> int:
+    """The number of flows in an aggregate reply."""
+    found = header(data)
+    _, _, body = multipart_reply(data)
+    if found.version < OF15:
+        return int(unpack(struct.Struct("!QQI4x"), data, body, "aggregate reply")[2])
+    _, length = unpack(struct.Struct("!HH"), data, body, "aggregate reply")
+    end, offset = body + length, body + 4
+    while offset + 4 <= min(end, len(data)):
+        field, size = data[offset + 2] >> 1, data[offset + 3]
+        if field == 3 and size == 4:
+            return int(unpack(_U32, data, offset + 4, "aggregate reply")[0])
+        offset += 4 + size
+    raise ProtocolError("an aggregate reply holds no number of flows", data[body:end].hex())
+
+
+# Flows
+
+
+def flow_mods(data: bytes, first_xid: int) -> tuple[bytes, int, list[Age]]:
+    """Turn one flow-statistics reply into flow-mods that add the same flows.
+
+    Match, instructions (OpenFlow 1.0: actions), cookie, priority, timeouts, importance and flags are copied.
+    Returns the messages back to back, numbered from ``first_xid``; how many there are; and the ages of those
+    that have a timeout.
+    """
+    version = header(data).version
+    _, _, body = multipart_reply(data)
+    if version >= OF15:
+        return _flow_mods15(data, body, first_xid)
+    return _flow_mods10(data, body, first_xid) if version == OF10 else _flow_mods13(data, body, first_xid)
+
+
+def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
+    # One flow costs about a microsecond and a half here, and there may be a million: hence the local names.
+    out: list[bytes] = []
+    ages: list[Age] = []
+    add, entry, pack, u16_at, end_of_data = out.append, _FLOW_STATS15.unpack_from, _FLOW_MOD.pack, _U16.unpack_from, len(data)
+    first = xid
+    try:
+        while offset < end_of_data:
+            length, table, priority, idle, hard, flags, importance, cookie, _, match = entry(data, offset)
+            start, end = offset + 24, offset + length
+            stats = start + ((match + 7) & ~7)
+            instructions = stats + ((u16_at(data, stats + 2)[0] + 7) & ~7)
+            if not start + 4 <= stats < instructions <= end <= end_of_data:
+                raise ProtocolError("a flow of a statistics reply is malformed", data[offset : offset + 64].hex())
+            size = 48 + stats - start + end - instructions
+            add(
+                pack(
+                    OF15, FLOW_MOD, size, xid, cookie, 0, table, ADD, idle, hard, priority, NO_BUFFER, ANY, ANY, flags, importance
+                )
+            )
+            add(data[start:stats])
+            add(data[instructions:end])
+            if idle or hard:
+                ages.append(_age15(data[stats:instructions], xid))
+            xid += 1
+            offset = end
+    except struct.error as error:
+        raise ProtocolError("a statistics reply is cut off", str(error)) from error
+    return b"".join(out), xid - first, ages
+
+
+def _age15(stats: bytes, xid: int) -> Age:
+    """Duration and idle time from an OXS list (OpenFlow 1.5, 7.2.4)."""
+    values = {_OXS_DURATION: 0, _OXS_IDLE_TIME: 0}
+    offset = 4
+    while offset + 4 <= len(stats):
+        field = int(_U32.unpack_from(stats, offset)[0])
+        if field in values and offset + 8 <= len(stats):
+            values[field] = int(_U32.unpack_from(stats, offset + 4)[0])
+        offset += 4 + (field & 0xFF)
+    return Age(xid, values[_OXS_DURATION], values[_OXS_IDLE_TIME])
+
+
+def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
+    version, first = data[0], xid
+    out: list[bytes] = []
+    ages: list[Age] = []
+    for start, end in items(data, offset, "flow"):
+        fields = unpack(_FLOW_STATS13, data, start, "flow")
+        _, table, duration, _, priority, idle, hard, flags, importance, cookie, _, _, _, match = fields
+        if start + 48 + ((match + 7) & ~7) > end or match < 4:
+            raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
+        out.append(flow_mod(version, xid, table, priority, cookie, idle, hard, flags, importance, data[start + 48 : end]))
+        if idle or hard:
+            ages.append(Age(xid, duration, None))
+        xid += 1
+    return b"".join(out), xid - first, ages
+
+
+def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
+    first = xid
+    out: list[bytes] = []
+    ages: list[Age] = []
+    for start, end in items(data, offset, "flow"):
+        fields = unpack(_FLOW_STATS10, data, start, "flow")
+        _, table, duration, _, priority, idle, hard, match, idle_age, _, cookie, _, _ = fields
+        if start + 48 + ((match + 7) & ~7) > end:
+            raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
+        rest = data[start + 48 : end]
+        command = table << 8 | ADD
+        out.append(
+            _NX_FLOW_MOD.pack(
+                OF10, EXPERIMENTER, 48 + len(rest), xid, NICIRA, NX_FLOW_MOD, cookie, command, idle, hard, priority,
+                NO_BUFFER, 0xFFFF, 0, match,
+            )
+            + rest
+        )  # fmt: skip
+        if idle or hard:
+            ages.append(Age(xid, duration, max(idle_age - 1, 0)))
+        xid += 1
+    return b"".join(out), xid - first, ages
+
+
+def flow_mod(
+    version: int, xid: int, table: int, priority: int, cookie: int, idle: int, hard: int, flags: int, importance: int, rest: bytes
+) -> bytes:
+    """An OFPFC_ADD for OpenFlow 1.1 and newer; ``rest`` is the padded match followed by the instructions."""
+    fixed = (cookie, 0, table, ADD, idle, hard, priority, NO_BUFFER, ANY, ANY, flags, importance)
+    return _FLOW_MOD.pack(version, FLOW_MOD, 48 + len(rest), xid, *fixed) + rest
+
+
+def delete_flows(version: int, xid: int) -> bytes:
+    """A flow-mod that deletes every flow of every table (never a hidden one)."""
+    if version == OF10:
+        fields = (NICIRA, NX_FLOW_MOD, 0, ALL_TABLES << 8 | DELETE, 0, 0, 0, NO_BUFFER, 0xFFFF, 0, 0)
+        return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48, xid, *fields)
+    fields = (0, 0, ALL_TABLES, DELETE, 0, 0, 0, NO_BUFFER, ANY, ANY, 0, 0)
+    return _FLOW_MOD.pack(version, FLOW_MOD, 56, xid, *fields) + _EMPTY_MATCH
+
+
+def keep_alive_flow_mod(version: int, xid: int) -> bytes:
+    """A flow-mod that changes nothing: it deletes, strictly, flows with a cookie that no flow can have.
+
+    A bundle that gets a message is not idle, so this resets its idle timeout.
+    """
+    fields = (ANY << 32 | ANY, ANY << 32 | ANY, 0, DELETE_STRICT, 0, 0, 0, NO_BUFFER, ANY, ANY, 0, 0)
+    return _FLOW_MOD.pack(version, FLOW_MOD, 56, xid, *fields) + _EMPTY_MATCH
+
+
+class FlowFields(t.NamedTuple):
+    """What identifies a flow, and what may legitimately move; offsets are into its flow-mod."""
+
+    table: int
+    priority: int
+    cookie: int
+    idle: int
+    hard: int
+    match: bytes
+    rest: bytes
+
+
+def flow_fields(data: bytes) -> FlowFields:
+    """Read a flow-mod made by this file. ``match`` is padded; ``rest`` are its instructions or actions."""
+    if header(data).version == OF10:
+        fields = unpack(_NX_FLOW_MOD, data, 0, "flow-mod")
+        cookie, command, idle, hard, priority, match = fields[6], fields[7], fields[8], fields[9], fields[10], fields[14]
+        end = 48 + ((match + 7) & ~7)
+        return FlowFields(command >> 8, priority, cookie, idle, hard, data[48:end], data[end:])
+    fields = unpack(_FLOW_MOD, data, 0, "flow-mod")
+    cookie, table, idle, hard, priority = fields[4], fields[6], fields[8], fields[9], fields[10]
+    end = 48 + ((u16(data, 50, "flow-mod") + 7) & ~7)
+    return FlowFields(table, priority, cookie, idle, hard, data[48:end], data[end:])
+
+
+def is_flow_mod(data: bytes) -> bool:
+    """Whether ``data`` is a flow-mod, of any version."""
+    return data[1] == FLOW_MOD or (data[1] == EXPERIMENTER and data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_FLOW_MOD))
+
+
+def with_timeouts(data: bytes, idle: int, hard: int) -> bytes:
+    """The same flow-mod with other timeouts, in seconds."""
+    offset = 26
+    return data[:offset] + struct.pack("!HH", idle, hard) + data[offset + 4 :]
+
+
+def with_cookie(data: bytes, cookie: int) -> bytes:
+    """The same flow-mod with another cookie."""
+    offset = 16 if data[0] == OF10 else 8
+    return data[:offset] + struct.pack("!Q", cookie) + data[offset + 8 :]
+
+
+# Groups
+
+
+def group_mods(data: bytes, first_xid: int) -> tuple[bytes, int]:
+    """Turn one group-description reply into group-mods that add the same groups; and their number."""
+    version = header(data).version
+    _, _, body = multipart_reply(data)
+    out: list[bytes] = []
+    for start, end in items(data, body, "group"):
+        kind, group = unpack(struct.Struct("!xxBxI"), data, start, "group")
+        xid = first_xid + len(out)
+        if OF10 < version < OF15:
+            out.append(message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_ADD, kind, group) + data[start + 8 : end]))
+            continue
+        buckets = u16(data, start + 8, "group")
+        if start + 16 + buckets > end:
+            raise ProtocolError(f"the buckets of group {group} claim {buckets} bytes", f"{end - start - 16} are there")
+        mod = struct.pack("!HBxIHxxI", GROUP_ADD, kind, group, buckets, 0xFFFFFFFF) + data[start + 16 : end]
+        out.append(nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod))
+    return b"".join(out), len(out)
+
+
+def group_desc_request(version: int, xid: int) -> bytes:
+    """A request for the description of every group."""
+    if version == OF10:
+        return multipart_request(version, NX_GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL))
+    return multipart_request(version, GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL) if version >= OF15 else b"")
+
+
+def delete_groups(version: int, xid: int) -> bytes:
+    """A group-mod that deletes every group."""
+    if OF10 < version < OF15:
+        return message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_DELETE, 0, GROUP_ALL))
+    mod = struct.pack("!HBxIHxxI", GROUP_DELETE, 0, GROUP_ALL, 0, 0xFFFFFFFF)
+    return nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod)
+
+
+def is_group_mod(data: bytes) -> bool:
+    """Whether ``data`` is a group-mod, of any version."""
+    if data[0] == OF10:
+        return data[1] == EXPERIMENTER and data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_GROUP_MOD)
+    return data[1] == GROUP_MOD
+
+
+def group_id(data: bytes) -> int:
+    """The group that a group-mod is about."""
+    return int(unpack(_U32, data, (16 if data[0] == OF10 else 8) + 4, "group-mod")[0])
+
+
+def group_type(data: bytes) -> int:
+    """The type (OFPGT_*) of the group that a group-mod is about."""
+    return data[(16 if data[0] == OF10 else 8) + 2]
+
+
+# Meters
+
+
+def meters_request(version: int, xid: int) -> bytes:
+    """A request for the configuration of every meter (OpenFlow 1.3 and newer)."""
+    return multipart_request(version, METER_CONFIG, xid, struct.pack("!I4x", ALL))
+
+
+def meters(data: bytes) -> dict[int, bytes]:
+    """Each meter of a meter-configuration reply: id -> its flags (16 bits) and bands, as on the wire."""
+    _, _, body = multipart_reply(data)
+    found: dict[int, bytes] = {}
+    for start, end in items(data, body, "meter"):
+        flags, meter = unpack(struct.Struct("!xxHI"), data, start, "meter")
+        found[meter] = _U16.pack(flags) + data[start + 8 : end]
+    return found
+
+
+def meter_mod(version: int, xid: int, command: int, meter: int, config: bytes = b"\0\0") -> bytes:
+    """A meter-mod; ``config`` is what ``meters`` returned for the meter."""
+    return message(version, METER_MOD, xid, struct.pack("!H", command) + config[:2] + _U32.pack(meter) + config[2:])
+
+
+def meter_of(data: bytes) -> tuple[int, bytes]:
+    """(id, config) of a meter-mod."""
+    flags, meter = unpack(struct.Struct("!HI"), data, 10, "meter-mod")
+    return meter, _U16.pack(flags) + data[16:]
+
+
+# TLV map
+
+
+def tlv_map(data: bytes) -> tuple[Tlv, ...]:
+    """The entries of an NXT_TLV_TABLE_REPLY or of an NXT_TLV_TABLE_MOD, by index."""
+    offset = 32 if data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_TLV_REPLY) else 24
+    if (len(data) - offset) % 8 or len(data) < offset:
+        raise ProtocolError("a TLV map is cut off", f"its message has {len(data)} bytes")
+    found = (Tlv(*struct.unpack_from("!HBBH", data, at)) for at in range(offset, len(data), 8))
+    return tuple(sorted(found, key=lambda tlv: tlv.index))
+
+
+def tlv_mod(version: int, xid: int, command: int, tlvs: t.Iterable[Tlv]) -> bytes:
+    """NXT_TLV_TABLE_MOD: add or delete mappings, all or none."""
+    entries = (struct.pack("!HBBHxx", tlv.option_class, tlv.option_type, tlv.length, tlv.index) for tlv in tlvs)
+    return nicira(version, NX_TLV_MOD, xid, struct.pack("!H6x", command) + b"".join(entries))
+
+
+# Ports, tables, fragments
+
+
+def ports_request(version: int, xid: int) -> bytes:
+    """A request for the description of every port."""
+    return multipart_request(version, PORT_DESC, xid, struct.pack("!I4x", ANY) if version >= OF15 else b"")
+
+
+def ports(data: bytes) -> list[Port]:
+    """The ports of a port-description reply; reserved numbers of OpenFlow 1.0 are widened to 32 bits."""
+    version = header(data).version
+    _, _, body = multipart_reply(data)
+    if version == OF10:
+        step, layout = 48, struct.Struct("!H6s16sI")
+    elif version == OF13:
+        step, layout = 64, struct.Struct("!I4x6sxx16sI")
+    else:
+        layout = struct.Struct("!I4x6sxx16sI")
+        return [_port(version, unpack(layout, data, start, "port")) for start, _ in _port_items(data, body)]
+    if (len(data) - body) % step:
+        raise ProtocolError("a port description is cut off", f"{len(data) - body} bytes are no multiple of {step}")
+    return [_port(version, layout.unpack_from(data, at)) for at in range(body, len(data), step)]
+
+
+def _port_items(data: bytes, offset: int) -> t.Iterator[tuple[int, int]]:
+    while offset < len(data):
+        length = u16(data, offset + 4, "port")
+        if length < 40 or offset + length > len(data):
+            raise ProtocolError(f"a port claims {length} bytes", f"{len(data) - offset} are left in its message")
+        yield offset, offset + length
+        offset += length
+
+
+def _port(version: int, fields: tuple[t.Any, ...]) -> Port:
+    number, hw_addr, name, config = fields
+    if version == OF10 and number >= 0xFF00:
+        number |= 0xFFFF0000
+    text = name.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    return Port(number, text, hw_addr, config & PORT_CONFIG_BITS[version])
+
+
+def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int) -> bytes:
+    """A port-mod that sets every bit of the port's config."""
+    mask = PORT_CONFIG_BITS[version]
+    if version == OF10:
+        return message(version, PORT_MOD10, xid, struct.pack("!H6sIII4x", number & 0xFFFF, hw_addr, config, mask, 0))
+    body = struct.pack("!I4x6sxxII", number, hw_addr, config, mask)
+    return message(version, PORT_MOD, xid, body + (b"\0" * 8 if version == OF13 else b""))
+
+
+def is_port_mod(data: bytes) -> bool:
+    """Whether ``data`` is a port-mod, of any version."""
+    return data[1] == (PORT_MOD10 if data[0] == OF10 else PORT_MOD)
+
+
+def port_of(data: bytes) -> tuple[int, int]:
+    """(number, config) of a port-mod."""
+    if data[0] == OF10:
+        number, config = unpack(struct.Struct("!H6xI"), data, 8, "port-mod")
+        return number | (0xFFFF0000 if number >= 0xFF00 else 0), config
+    number, config = unpack(struct.Struct("!I12xI"), data, 8, "port-mod")
+    return number, config
+
+
+def tables(data: bytes) -> dict[int, bytes]:
+    """Each table of a table-description reply whose config is not the default: id -> body of a table-mod after the id.
+
+    The current vacancy is not configuration and is zeroed.
+    """
+    _, _, body = multipart_reply(data)
+    found: dict[int, bytes] = {}
+    for start, end in items(data, body, "table"):
+        table, config = unpack(struct.Struct("!xxBxI"), data, start, "table")
+        if config:
+            found[table] = _U32.pack(config) + _table_properties(data[start + 8 : end])
+    return found
+
+
+def _table_properties(data: bytes) -> bytes:
+    out, offset = b"", 0
+    while offset + 4 <= len(data):
+        kind, length = struct.unpack_from("!HH", data, offset)
+        if length < 4 or offset + length > len(data):
+            raise ProtocolError(f"a table property claims {length} bytes", f"{len(data) - offset} are left")
+        padded = (length + 7) & ~7
+        entry = data[offset : offset + padded]
+        out += entry[:6] + b"\0\0" if kind == 3 and length >= 8 else entry
+        offset += padded
+    return out
+
+
+def tables_request(version: int, xid: int) -> bytes:
+    """A request for the configuration of every table (OpenFlow 1.4 and newer)."""
+    return multipart_request(version, TABLE_DESC, xid)
+
+
+def table_mod(version: int, xid: int, table: int, config: bytes = b"\0\0\0\0") -> bytes:
+    """A table-mod; ``config`` is what ``tables`` returned for the table (its default: no eviction, no vacancy events)."""
+    return message(version, TABLE_MOD, xid, struct.pack("!B3x", table) + config)
+
+
+def table_of(data: bytes) -> tuple[int, bytes]:
+    """(id, config) of a table-mod."""
+    (table,) = unpack(struct.Struct("!B"), data, 8, "table-mod")
+    return table, data[12:]
+
+
+def fragments(data: bytes) -> int:
+    """The fragment handling (OFPC_FRAG_*) in a switch configuration message."""
+    return int(unpack(_U16, data, HEADER.size, "switch configuration")[0]) & FRAGMENT_BITS
+
+
+def set_fragments(version: int, xid: int, handling: int) -> bytes:
+    """Set the fragment handling; this connection asks for no packet-ins (miss_send_len 0)."""
+    return message(version, SET_CONFIG, xid, struct.pack("!HH", handling, 0))
+
+
+# Bundles
+
+
+def bundle_control(version: int, xid: int, bundle: int, command: int) -> bytes:
+    """OFPT_BUNDLE_CONTROL (OpenFlow 1.3: the ONF extension 230)."""
+    body = _BUNDLE.pack(bundle, command, ATOMIC_ORDERED)
+    if version == OF13:
+        return message(version, EXPERIMENTER, xid, _EXPERIMENTER.pack(ONF, ONF_BUNDLE_CONTROL) + body)
+    return message(version, BUNDLE_CONTROL, xid, body)
+
+
+def bundled(version: int, bundle: int, messages: t.Iterable[bytes]) -> t.Iterator[bytes]:
+    """Each message as an OFPT_BUNDLE_ADD_MESSAGE with the same transaction id (OpenFlow 1.4, 7.3.9.5)."""
+    pack, tail = struct.Struct("!BBH").pack, _BUNDLE.pack(bundle, 0, ATOMIC_ORDERED)
+    kind, extra = BUNDLE_ADD, 16
+    if version == OF13:
+        kind, extra, tail = EXPERIMENTER, 24, _EXPERIMENTER.pack(ONF, ONF_BUNDLE_ADD) + tail
+    for inner in messages:
+        if len(inner) > MAX_MESSAGE - extra:
+            raise ProtocolError(f"a message of {len(inner)} bytes does not fit into a bundle", f"the most is {MAX_MESSAGE - extra}")
+        yield pack(version, kind, len(inner) + extra) + inner[4:8] + tail + inner
+
+
+def bundle_overhead(version: int) -> int:
+    """The bytes that a bundle-add message puts before the message in it."""
+    return 24 if version == OF13 else 16

@@ -1,0 +1,269 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""One OpenFlow connection to a bridge's management socket (``RUNDIR/BRIDGE.mgmt``).
+
+It negotiates the version, sends requests and collects their answers, streams long answers and sends long
+series of messages while it listens for errors.  Memory is bounded by one socket read and one message;
+a switch that stops answering ends in ``Unreachable`` after ``timeout`` seconds without progress.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import os
+import select
+import socket
+import time
+import types
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
+    HotUpgradeError,
+    ProtocolError,
+    Refused,
+    Unreachable,
+)
+
+# Requests get numbers from here up, so that the messages of a snapshot keep theirs (1, 2, 3…).
+_FIRST_REQUEST = 0x40000000
+_CHUNK = 1 << 18
+_SOCKET_BUFFER = 1 << 22
+# Of a long series, only so many refusals are kept; the rest is noise.
+_MOST_ERRORS = 64
+_SUN_PATH = 107
+
+Answer = t.Union[list[bytes], wire.SwitchError]
+
+
+class OpenFlow:
+    """A connection with a negotiated ``version``; use it as a context manager, or ``close`` it."""
+
+    def __init__(self, connection: socket.socket, version: int, name: str, timeout: float) -> None:
+        self.version = version
+        self.name = name
+        self.timeout = timeout
+        self._socket = connection
+        self._buffer = bytearray()
+        self._inbox: collections.deque[bytes] = collections.deque()
+        self._numbers = itertools.count(_FIRST_REQUEST)
+
+    @classmethod
+    def connect(cls, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> OpenFlow:
+        """Connect to the socket ``path`` and agree on the highest common version.
+
+        Raises ``Unreachable`` if nobody answers, ``Refused`` if no version is common.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+            _connect(connection, path)
+            connection.setblocking(False)
+            client = cls(connection, wire.OF10, os.path.basename(path), timeout)
+            client.version = client._negotiate(tuple(versions))
+            return client
+        except BaseException:
+            connection.close()
+            raise
+
+    def __enter__(self) -> OpenFlow:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; the switch drops what was staged on it."""
+        self._socket.close()
+
+    def xid(self) -> int:
+        """A transaction id that this connection has not used."""
+        return next(self._numbers)
+
+    def exchange(self, requests: t.Sequence[bytes]) -> list[Answer]:
+        """Send all ``requests`` at once and return each one's answer, in their order.
+
+        An answer is the list of replies (all parts of a multipart reply; empty for a modification that was
+        accepted) or the switch's error.
+        """
+        answers: dict[int, Answer] = {wire.header(request).xid: [] for request in requests}
+        for message in self._until_barrier(requests):
+            found = wire.header(message)
+            if found.xid not in answers:
+                continue
+            if found.type == wire.ERROR:
+                answers[found.xid] = wire.switch_error(message)
+                continue
+            answer = answers[found.xid]
+            if isinstance(answer, list):
+                answer.append(message)
+        return [answers[wire.header(request).xid] for request in requests]
+
+    def ask(self, request: bytes) -> list[bytes]:
+        """The replies to one request. Raises ``ProtocolError`` if the switch refuses it."""
+        (answer,) = self.exchange([request])
+        if isinstance(answer, wire.SwitchError):
+            raise ProtocolError(f"{self.name}: the switch refused a request", answer.name)
+        return answer
+
+    def stream(self, request: bytes) -> t.Iterator[bytes]:
+        """The parts of a multipart reply, one at a time, however many they are.
+
+        The connection is not usable for anything else before the last part has been taken.
+        """
+        xid = wire.header(request).xid
+        for _ in self._write([request]):
+            pass
+        while True:
+            message = self._next(lambda found: found.xid == xid)
+            if message[1] == wire.ERROR:
+                raise ProtocolError(f"{self.name}: the switch refused a request", wire.switch_error(message).name)
+            if not wire.is_multipart_reply(wire.header(message)):
+                raise ProtocolError(f"{self.name}: the switch answered with another message", message[:16].hex())
+            _, more, _ = wire.multipart_reply(message)
+            yield message
+            if not more:
+                return
+
+    def send(self, messages: t.Iterable[bytes]) -> list[wire.SwitchError]:
+        """Send ``messages``, however many, and wait until the switch has handled them all.
+
+        Returns the errors it sent meanwhile (the first 64).
+        """
+        errors: list[wire.SwitchError] = []
+        for message in self._until_barrier(messages):
+            if message[1] == wire.ERROR and len(errors) < _MOST_ERRORS:
+                errors.append(wire.switch_error(message))
+        return errors
+
+    def _until_barrier(self, messages: t.Iterable[bytes]) -> t.Iterator[bytes]:
+        """Send ``messages`` and a barrier; yield what comes back before the barrier's reply."""
+        xid = self.xid()
+        request, reply = (18, 19) if self.version == wire.OF10 else (20, 21)
+        for _ in self._write(itertools.chain(messages, [wire.message(self.version, request, xid)])):
+            yield from self._received()
+        while True:
+            message = self._next(lambda found: True)
+            if message[1] == reply and wire.header(message).xid == xid:
+                return
+            yield message
+
+    def _write(self, messages: t.Iterable[bytes]) -> t.Iterator[None]:
+        """Send ``messages`` in large writes; yield when something was read meanwhile, so that neither side blocks."""
+        for chunk in _chunks(messages):
+            left = memoryview(chunk)
+            deadline = time.monotonic() + self.timeout
+            while left:
+                readable, writable, _ = select.select([self._socket], [self._socket], [], self.timeout)
+                if readable:
+                    self._read()
+                    yield
+                if writable:
+                    left = left[self._try_send(left) :]
+                    deadline = time.monotonic() + self.timeout
+                elif time.monotonic() > deadline:
+                    raise self._silent("took no more data")
+
+    def _try_send(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _next(self, wanted: t.Callable[[wire.Header], bool]) -> bytes:
+        """The next message that ``wanted`` accepts; others are dropped."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            for message in self._received():
+                if wanted(wire.header(message)):
+                    return message
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                raise self._silent("did not answer")
+            self._read()
+
+    def _received(self) -> t.Iterator[bytes]:
+        """The messages that are here already, without asynchronous ones; echo requests are answered."""
+        while self._inbox:
+            message = self._inbox.popleft()
+            if message[1] == wire.ECHO_REQUEST:
+                self._try_send(memoryview(message[:1] + bytes([wire.ECHO_REPLY]) + message[2:]))
+            else:
+                yield message
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self._lost(None)
+        self._buffer += data
+        self._inbox.extend(wire.split(self._buffer))
+
+    def _negotiate(self, versions: tuple[int, ...]) -> int:
+        hello = wire.hello(versions)
+        for _ in self._write([hello]):
+            pass
+        answer = self._next(lambda found: found.type in (wire.HELLO, wire.ERROR))
+        offered = wire.hello_versions(answer) if answer[1] == wire.HELLO else frozenset[int]()
+        common = offered & frozenset(versions)
+        if not common:
+            raise Refused(
+                f"{self.name}: no common OpenFlow version",
+                f"wanted {_names(versions)}, the bridge allows {_names(offered) or 'none of them'}",
+                "Add one of the wanted versions to the bridge's protocols column",
+            )
+        return max(common)
+
+    def _lost(self, error: OSError | None) -> HotUpgradeError:
+        why = (error.strerror or str(error)) if error else "closed by the switch"
+        return Unreachable(f"{self.name}: the OpenFlow connection was lost", why, "Look into the log of ovs-vswitchd")
+
+    def _silent(self, what: str) -> HotUpgradeError:
+        hint = "ovs-vswitchd is overloaded or stuck: look into its log"
+        return Unreachable(f"{self.name}: the switch {what} for {self.timeout:g} s", "", hint)
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect to ``path``; one too long for a socket address is reached through its directory's descriptor."""
+    hint = "Check that ovs-vswitchd runs and that the bridge exists"
+    try:
+        if len(os.fsencode(path)) <= _SUN_PATH:
+            connection.connect(path)
+            return
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise Unreachable(f"cannot connect to {path}", error.strerror or str(error), hint) from error
+
+
+def _chunks(messages: t.Iterable[bytes]) -> t.Iterator[bytes]:
+    """Join messages into writes of at least 256 KB (the last may be smaller)."""
+    parts: list[bytes] = []
+    size = 0
+    for message in messages:
+        parts.append(message)
+        size += len(message)
+        if size >= _CHUNK:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def _names(versions: t.Iterable[int]) -> str:
+    return ", ".join(wire.VERSION_NAMES.get(version, f"version {version}") for version in sorted(versions))
