@@ -1,0 +1,105 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook as it is, over a role that only fails or does not: which hosts are touched after a failure?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLAYBOOK = REPOSITORY / "playbooks/hot_upgrade.yml"
+FLEET = ("h1", "h2", "h3", "h4", "h5", "h6")
+# Nobody listens there: the first task of such a host ends in "unreachable".
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
+FAILING = {"ansible_connection": "local", "fails": True}
+HEALTHY = {"ansible_connection": "local", "fails": False}
+
+ROLE = """
+- name: Upgrade
+  block:
+    - name: Touch the host
+      ansible.builtin.raw: "true"
+    - name: Fail where the test wants it
+      ansible.builtin.fail:
+      when: fails | default(false)
+  rescue:
+    - name: Fail again
+      ansible.builtin.fail:
+  always:
+    - name: Result
+      ansible.builtin.debug:
+"""
+
+
+class Outcome(t.NamedTuple):
+    code: int
+    touched: set[str]
+
+
+def roll_out(folder: Path, broken: dict[str, dict[str, t.Any]], playbook: str, **variables: t.Any) -> Outcome:
+    """Run a playbook text over the fleet with the role replaced; who was touched, and the exit status."""
+    collection = folder / "ansible_collections/ovsops/hot_upgrade"
+    (collection / "roles/hot_upgrade/tasks").mkdir(parents=True)
+    (collection / "roles/hot_upgrade/tasks/main.yml").write_text(ROLE)
+    (collection / "playbooks").mkdir()
+    (collection / "playbooks/hot_upgrade.yml").write_text(playbook)
+    shutil.copy(REPOSITORY / "galaxy.yml", collection)
+    inventory = folder / "inventory.json"
+    hosts = {name: broken.get(name, HEALTHY) for name in FLEET}
+    inventory.write_text(json.dumps({"ovs_hosts": {"hosts": hosts}}))
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "-e", json.dumps(variables),
+         "ovsops.hot_upgrade.hot_upgrade"],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    recap = done.stdout.partition("PLAY RECAP")[2]
+    return Outcome(done.returncode, set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE)))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> t.Callable[..., Outcome]:
+    """Roll out over six hosts, one, then two, then the rest."""
+
+    def run(broken: dict[str, dict[str, t.Any]], playbook: str | None = None, **variables: t.Any) -> Outcome:
+        text = PLAYBOOK.read_text() if playbook is None else playbook
+        return roll_out(tmp_path, broken, text, hot_upgrade_serial="1,2,100%", **variables)
+
+    return run
+
+
+def test_a_healthy_fleet_is_upgraded_whole(fleet: t.Callable[..., Outcome]) -> None:
+    assert fleet({}) == Outcome(0, set(FLEET))
+
+
+@pytest.mark.parametrize("how", [FAILING, UNREACHABLE], ids=["fails", "unreachable"])
+@pytest.mark.parametrize(("who", "touched"), [("h1", {"h1"}), ("h2", {"h1", "h2", "h3"})])
+def test_no_later_batch_is_touched(fleet: t.Callable[..., Outcome], how: dict[str, t.Any], who: str, touched: set[str]) -> None:
+    code, seen = fleet({who: how})
+    assert code != 0
+    assert seen == touched
+
+
+def test_a_budget_lets_the_rollout_go_on(fleet: t.Callable[..., Outcome]) -> None:
+    code, seen = fleet({"h2": FAILING}, hot_upgrade_max_failed="1")
+    assert code != 0
+    assert seen == set(FLEET)
+
+
+def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) -> None:
+    """With ansible's own keyword an unreachable host lets the rollout run over the whole fleet."""
+    head, _, tail = PLAYBOOK.read_text().partition("    # Neither any_errors_fatal")
+    role = tail[tail.index("    - name: Upgrade this batch") :]
+    keyword = head.replace("  gather_facts: false\n", "  gather_facts: false\n  any_errors_fatal: true\n") + role
+    _code, seen = fleet({"h2": UNREACHABLE}, playbook=keyword)
+    assert seen == set(FLEET)
