@@ -24,7 +24,9 @@ from images import LabError, say
 
 
 class Backend(t.Protocol):
-    """What a kind of lab host has to offer."""
+    """What a kind of lab host has to offer; ``POPULATE`` is what populate.py has to know about it."""
+
+    POPULATE: t.Sequence[str]
 
     def prepare(self, ovs: str | None) -> None: ...
 
@@ -58,7 +60,7 @@ def populate(lab: hosts.Lab, options: t.Sequence[str]) -> None:
     program = (Path(__file__).parent / "populate.py").read_text()
     running = [
         (host, subprocess.Popen(
-            hosts.ssh_argv(lab, host, "python3", "-", *options),
+            hosts.ssh_argv(lab, host, "python3", "-", *BACKENDS[lab.backend].POPULATE, *options),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ))
         for host in lab.hosts

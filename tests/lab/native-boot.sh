@@ -41,6 +41,8 @@ ip link set lo up
 if [ -n "$lab" ]; then
   for link in "mgmt $7" "data $8"; do
     bridge=${link% *}
+    # The kernel removes the link of a powered-off host with its namespace, but only some time later.
+    nsenter "--net=/run/netns/$lab" ip link delete "$bridge$6" 2> /dev/null || :
     # 1 is this process in its pid namespace.
     nsenter "--net=/run/netns/$lab" ip link add "$bridge$6" type veth peer name "$bridge" netns 1
     nsenter "--net=/run/netns/$lab" ip link set "$bridge$6" master "$bridge" up

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import images
 from hosts import Host, Lab, spawn, tap
 
 MEMORY = "1G"
+POPULATE: t.Sequence[str] = ()
 
 
 def prepare(ovs: str | None) -> None:
