@@ -256,6 +256,8 @@ def run(parameters: Parameters, sender: Sender, receiver: Receiver, stopping: t.
     end = start + parameters.max_duration * _SECOND
     due = [start, start]
     while not stopping():
+        if time.monotonic_ns() >= end:
+            return "max_duration"
         for stream in (ESTABLISHED, NEW_FLOW):
             now = time.monotonic_ns()
             if now < due[stream]:
@@ -265,8 +267,6 @@ def run(parameters: Parameters, sender: Sender, receiver: Receiver, stopping: t.
             # After a long pause of this process a burst would measure the burst: go on from now.
             if due[stream] < now - _LATE:
                 due[stream] = now + intervals[stream]
-        if time.monotonic_ns() >= end:
-            return "max_duration"
         following = min(due)
         receiver.wait((following - time.monotonic_ns()) / _SECOND)
         receiver.drain(following)
