@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an upgrade does to traffic: our strategies beside what users have today, on the same lab hosts.
+
+For each size, method and repetition a fresh host is started on the old version and loaded with flows; the probe
+sends one established flow and a stream of new flows while the method upgrades the host to the new version; the probe
+goes on for a while afterwards. Writes build/bench/interruption.json and, with matplotlib, a picture per method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import struct
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+
+import hosts
+import images
+import lab as laboratory
+from images import LabError, say
+
+OUTPUT = REPOSITORY / "build/bench"
+AFTERWARDS = 8.0
+RECORD = struct.Struct("<BBxxIq")
+SENT, ARRIVED = 1, 2
+STREAMS = ("established", "new_flows")
+PROBE = {"name": "bench", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
+METRICS = {
+    "lost_established": ("packets", lambda r: r["established"]["lost"]),
+    "lost_new": ("packets", lambda r: r["new_flows"]["lost"]),
+    "duplicates": ("packets", lambda r: r["established"]["duplicated"] + r["new_flows"]["duplicated"]),
+    "sent_established": ("packets", lambda r: r["established"]["sent"]),
+    "sent_new": ("packets", lambda r: r["new_flows"]["sent"]),
+    "longest_gap_ms": ("ms", lambda r: max(r[stream]["longest_gap_ms"] for stream in STREAMS)),
+    "outage_established_ms": ("ms", lambda r: r["established"]["longest_outage_ms"]),
+    "outage_new_ms": ("ms", lambda r: r["new_flows"]["longest_outage_ms"]),
+}
+
+
+class Case(t.NamedTuple):
+    """One measurement to be made."""
+
+    method: str
+    backend: str
+    flows: int
+    repetition: int
+
+
+def ansible(lab: hosts.Lab, module: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Run one of our modules on the lab's host and return its result."""
+    tree = lab.folder / "tree"
+    done = subprocess.run(
+        ["ansible", "host1", "-i", str(lab.inventory), "-m", f"ovsops.hot_upgrade.{module}",
+         "-a", json.dumps(arguments), "--tree", str(tree)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise LabError(f"{module} failed:\n{done.stdout}{done.stderr}")
+    return t.cast("dict[str, t.Any]", json.loads((tree / "host1").read_text()))
+
+
+def install(version: str) -> list[str]:
+    """apt-get with exact versions, as a person would type it."""
+    names = [f"{name}={version}" for name in images.OVS_PACKAGES]
+    return ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", "--allow-downgrades", "install", *names]
+
+
+def package_upgrade(lab: hosts.Lab, version: str) -> None:
+    """What apt does on its own: the package's script restarts the daemons."""
+    hosts.ssh(lab, lab.hosts[0], *install(version))
+
+
+def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
+    """Upstream's documented way: new packages without a restart, then ovs-ctl restart."""
+    host = lab.hosts[0]
+    hosts.ssh(lab, host, "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d")
+    hosts.ssh(lab, host, *install(version))
+    hosts.ssh(lab, host, "/usr/share/openvswitch/scripts/ovs-ctl", "--system-id=random", "restart")
+
+
+def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
+    """The collection's playbook with one strategy."""
+
+    def run(lab: hosts.Lab, version: str) -> None:
+        variables = {"hot_upgrade_version": version, "hot_upgrade_strategy": strategy}
+        done = subprocess.run(
+            ["ansible-playbook", "-i", str(lab.inventory), "-e", json.dumps(variables), "ovsops.hot_upgrade.hot_upgrade"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise LabError(f"the playbook failed:\n{done.stdout[-3000:]}")
+
+    return run
+
+
+METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
+    "package upgrade": package_upgrade,
+    "ovs-ctl restart": ovs_ctl_restart,
+    "restart": ours("restart"),
+    "standby": ours("standby"),
+    "make_before_break": ours("make_before_break"),
+}
+
+
+def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
+    """One fresh host, one upgrade under traffic; the probe's result."""
+    name = "bench"
+    with hosts.exclusive(name):
+        try:
+            lab = laboratory.up(name, case.backend, 1, options.ovs)
+            datapath = "system" if case.backend == "uml" else "netdev"
+            laboratory.populate(lab, ["--flows", str(case.flows), "--datapath-type", datapath])
+            ansible(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
+            METHODS[case.method](lab, images.package_version(options.to))
+            time.sleep(AFTERWARDS)
+            result = ansible(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
+            kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")
+            result["flows_kept"] = f"flow_count={case.flows + 4}" in kept
+            if case.repetition == 0:
+                picture(case, fetch_events(lab, result["events"]))
+            return t.cast("dict[str, t.Any]", result)
+        finally:
+            hosts.down(name)
+
+
+def fetch_events(lab: hosts.Lab, path: str) -> bytes:
+    """The probe's record of every packet."""
+    return subprocess.run(hosts.ssh_argv(lab, lab.hosts[0], "cat", path), check=True, capture_output=True).stdout
+
+
+def picture(case: Case, events: bytes) -> None:
+    """Each packet at the time it was sent: below, its latency; lost ones as red marks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sent: list[dict[int, int]] = [{}, {}]
+    arrived: list[dict[int, int]] = [{}, {}]
+    for kind, stream, number, stamp in RECORD.iter_unpack(events):
+        if kind == SENT:
+            sent[stream][number] = stamp
+        elif kind == ARRIVED:
+            arrived[stream].setdefault(number, stamp)
+    origin = min(sent[0].values())
+    figure, axes = pyplot.subplots(2, 1, sharex=True, figsize=(9, 4.5))
+    for stream, axis in enumerate(axes):
+        good = [(stamp, arrived[stream][n]) for n, stamp in sent[stream].items() if n in arrived[stream]]
+        lost = [(stamp - origin) / 1e9 for n, stamp in sent[stream].items() if n not in arrived[stream]]
+        axis.plot([(a - origin) / 1e9 for a, _ in good], [(b - a) / 1e6 for a, b in good], ".", ms=2, label="arrived")
+        axis.plot(lost, [0.1] * len(lost), "r|", ms=9, label=f"lost: {len(lost)} of {len(sent[stream])}")
+        axis.set_yscale("log")
+        axis.set_ylabel("latency, ms")
+        axis.set_title(("established flow", "new flows")[stream], fontsize=9)
+        axis.legend(loc="upper right", fontsize=8)
+    axes[1].set_xlabel(f"time, s — {case.method}, {case.flows} flows, {case.backend}")
+    figure.tight_layout()
+    figure.savefig(OUTPUT / f"interruption-{case.method.replace(' ', '-')}-{case.backend}-{case.flows}.png", dpi=110)
+    pyplot.close(figure)
+
+
+def rows(results: dict[tuple[str, str, int], list[dict[str, t.Any]]]) -> list[dict[str, t.Any]]:
+    """One row per size, method and metric."""
+    found = []
+    for (method, backend, flows), repeated in results.items():
+        for metric, (unit, pick) in METRICS.items():
+            values = [pick(result) for result in repeated]
+            found.append({
+                "size": flows, "tool": method, "backend": backend, "metric": metric, "unit": unit,
+                "value": statistics.median(values), "repetitions": len(values),
+                "min": min(values), "median": statistics.median(values), "max": max(values), "values": values,
+                "flows_kept": all(result["flows_kept"] for result in repeated),
+            })  # fmt: skip
+    return found
+
+
+def table(found: list[dict[str, t.Any]]) -> str:
+    """The rows as a person reads them: median (min–max) of the repetitions."""
+    cases: dict[tuple[str, str, int], dict[str, dict[str, t.Any]]] = {}
+    for row in found:
+        cases.setdefault((row["backend"], row["tool"], row["size"]), {})[row["metric"]] = row
+    lines = [f"{'host':7}{'method':20}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"]
+    for (backend, method, size), metric in cases.items():
+
+        def lost(kind: str, metric: dict[str, dict[str, t.Any]] = metric) -> str:
+            return f"{metric[f'lost_{kind}']['max']:g} of {metric[f'sent_{kind}']['median']:g}"
+
+        gap = metric["longest_gap_ms"]
+        lines.append(
+            f"{backend:7}{method:20}{size:>8}{'yes' if gap['flows_kept'] else 'NO':>6}{lost('established'):>20}{lost('new'):>20}"
+            f"{metric['duplicates']['max']:>5g}{gap['median']:>11.1f} ({gap['min']:.1f}–{gap['max']:.1f})"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="ovs", default="3.5.0", choices=images.OVS_SUITES)
+    parser.add_argument("--to", default="4.0.0", choices=images.OVS_SUITES)
+    parser.add_argument("--backend", default="uml", choices=laboratory.BACKENDS)
+    parser.add_argument("--sizes", default="1000,10000,100000")
+    parser.add_argument("--methods", default="package upgrade,ovs-ctl restart,restart,make_before_break")
+    parser.add_argument("--repetitions", type=int, default=3)
+    options = parser.parse_args()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    results: dict[tuple[str, str, int], list[dict[str, t.Any]]] = {}
+    for flows in map(int, options.sizes.split(",")):
+        for method in options.methods.split(","):
+            for repetition in range(options.repetitions):
+                say(f"bench: {method}, {flows} flows, {options.backend}, repetition {repetition + 1} of {options.repetitions}")
+                result = measure(Case(method, options.backend, flows, repetition), options)
+                results.setdefault((method, options.backend, flows), []).append(result)
+    found = rows(results)
+    document = {
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores", "kernel": images.kernel().name,
+        "from": options.ovs, "to": options.to, "rows": found,
+    }  # fmt: skip
+    (OUTPUT / "interruption.json").write_text(json.dumps(document, indent=1))
+    print(f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; lost: worst, gap: median (min–max)")
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        say(str(error))
+        sys.exit(1)
