@@ -1,0 +1,696 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Take, restore and compare the OpenFlow state of one bridge.
+
+A state is a few ``Settings`` (TLV map, meters, table and port config, fragment handling) and a stream of
+group-mods and flow-mods.  A live bridge and a snapshot file both are a ``State``: taking writes one down,
+restoring stages one in an atomic bundle, comparing reads two.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import tempfile
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, ProtocolError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+_BUNDLE = 0x6F76
+_CHUNK = 1 << 18
+_SPOOL_IN_MEMORY = 1 << 20
+_GROUP_SELECT = 1
+
+
+class Chunk(t.NamedTuple):
+    """``count`` whole messages back to back, all group-mods or all flow-mods, and the ages of flows with timeouts."""
+
+    data: bytes
+    count: int
+    ages: list[wire.Age]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a bridge holds besides groups and flows.
+
+    ``meters``: id -> flags and bands on the wire.  ``tables``: id -> config on the wire, only those that differ
+    from the default.  ``ports``: ofport -> OFPPC_* bits.  ``fragments``: OFPC_FRAG_*.
+    """
+
+    tlvs: tuple[wire.Tlv, ...] = ()
+    meters: t.Mapping[int, bytes] = dataclasses.field(default_factory=dict)
+    tables: t.Mapping[int, bytes] = dataclasses.field(default_factory=dict)
+    ports: t.Mapping[int, int] = dataclasses.field(default_factory=dict)
+    fragments: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """The OpenFlow state of a bridge, as messages of ``version``.
+
+    ``chunks`` can be called again and again; it streams the group-mods and then the flow-mods, numbered
+    1, 2, 3… by their transaction ids.  ``ports_version`` is the version of the port config bits.
+    """
+
+    version: int
+    ports_version: int
+    settings: Settings
+    chunks: t.Callable[[], t.Iterator[Chunk]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """How many objects a state has."""
+
+    tlvs: int = 0
+    meters: int = 0
+    tables: int = 0
+    ports: int = 0
+    groups: int = 0
+    flows: int = 0
+
+
+class Switch:
+    """The connections to one bridge: ``main``, and ``ports`` in OpenFlow 1.0 where the bridge allows it.
+
+    Only OpenFlow 1.0 shows and sets the port flags no-flood, no-stp and no-recv-stp.
+    """
+
+    def __init__(self, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> None:
+        self.main = OpenFlow.connect(path, versions, timeout)
+        self.ports = self.main
+        if self.main.version != wire.OF10 and wire.OF10 in self.main.offered:
+            try:
+                self.ports = OpenFlow.connect(path, (wire.OF10,), timeout)
+            except BaseException:
+                self.main.close()
+                raise
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the switch drops what was staged on them."""
+        self.ports.close()
+        self.main.close()
+
+    @property
+    def version(self) -> int:
+        """The OpenFlow version of everything but port config."""
+        return self.main.version
+
+    @property
+    def name(self) -> str:
+        """How errors call this bridge."""
+        return self.main.name
+
+    def describe_ports(self) -> list[wire.Port]:
+        """Every port of the bridge, LOCAL included."""
+        of = self.ports
+        return [port for reply in of.ask(wire.ports_request(of.version, of.xid())) for port in wire.ports(reply)]
+
+    def settings(self) -> Settings:
+        """What the bridge has besides groups and flows; what its version cannot tell stays empty."""
+        of, version = self.main, self.version
+        requests = {
+            "tlvs": wire.nicira(version, wire.NX_TLV_REQUEST, of.xid()),
+            "fragments": wire.message(version, wire.GET_CONFIG_REQUEST, of.xid()),
+        }
+        if version >= wire.OF13:
+            requests["meters"] = wire.meters_request(version, of.xid())
+        if version >= wire.OF14:
+            requests["tables"] = wire.tables_request(version, of.xid())
+        answers = dict(zip(requests, self._asked(list(requests.values()))))
+        return Settings(
+            tlvs=tuple(tlv for reply in answers["tlvs"] for tlv in wire.tlv_map(reply)),
+            meters=_merged(wire.meters(reply) for reply in answers.get("meters", ())),
+            tables=_merged(wire.tables(reply) for reply in answers.get("tables", ())),
+            ports={port.number: port.config for port in self.describe_ports()},
+            fragments=wire.fragments(answers["fragments"][0]),
+        )
+
+    def count_flows(self, tables: t.Sequence[int] = (wire.ALL_TABLES,)) -> list[int]:
+        """How many flows the switch counts in each of ``tables``."""
+        of = self.main
+        requests = [wire.aggregate_request(of.version, of.xid(), table) for table in tables]
+        return [wire.aggregate_count(replies[0]) for replies in self._asked(requests)]
+
+    def _asked(self, requests: list[bytes]) -> list[list[bytes]]:
+        found: list[list[bytes]] = []
+        for answer in self.main.exchange(requests):
+            if isinstance(answer, wire.SwitchError) or not answer:
+                name = answer.name if isinstance(answer, wire.SwitchError) else "no reply"
+                raise ProtocolError(f"{self.name}: the switch refused to show its state", name)
+            found.append(answer)
+        return found
+
+    def state(self) -> State:
+        """The live state; its ``chunks`` ask the switch each time."""
+        return State(self.version, self.ports.version, self.settings(), self._chunks)
+
+    def _chunks(self) -> t.Iterator[Chunk]:
+        of, xid = self.main, 1
+        for reply in of.stream(wire.group_desc_request(of.version, of.xid())):
+            data, count = wire.group_mods(reply, xid)
+            xid += count
+            yield Chunk(data, count, [])
+        for reply in of.stream(wire.flows_request(of.version, of.xid())):
+            data, count, ages = wire.flow_mods(reply, xid)
+            xid += count
+            yield Chunk(data, count, ages)
+
+
+def _merged(parts: t.Iterable[dict[int, bytes]]) -> dict[int, bytes]:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+# Settings as messages, for the snapshot file
+
+
+def settings_messages(state: State) -> bytes:
+    """The settings of ``state`` as the messages that set them, back to back, in the order of a restore.
+
+    The hardware address in a port-mod is left zero: the restore fills in the one that the port has then.
+    """
+    version, settings = state.version, state.settings
+    out = [wire.tlv_mod(version, 0, wire.TLV_ADD, settings.tlvs)] if settings.tlvs else []
+    out += [wire.meter_mod(version, 0, wire.METER_ADD, *meter) for meter in sorted(settings.meters.items())]
+    out += [wire.table_mod(version, 0, *table) for table in sorted(settings.tables.items())]
+    out.append(wire.set_fragments(version, 0, settings.fragments))
+    out += [
+        wire.port_mod(state.ports_version, 0, port, bytes(6), config) for port, config in sorted(settings.ports.items())
+    ]
+    return b"".join(out)
+
+
+def read_settings(messages: t.Iterable[bytes]) -> Settings:
+    """The opposite of ``settings_messages``."""
+    tlvs: tuple[wire.Tlv, ...] = ()
+    meters: dict[int, bytes] = {}
+    tables: dict[int, bytes] = {}
+    ports: dict[int, int] = {}
+    fragments = 0
+    for data in messages:
+        if wire.is_port_mod(data):
+            port, config = wire.port_of(data)
+            ports[port] = config
+        elif data[1] == wire.METER_MOD:
+            meter, bands = wire.meter_of(data)
+            meters[meter] = bands
+        elif data[1] == wire.TABLE_MOD:
+            table, properties = wire.table_of(data)
+            tables[table] = properties
+        elif data[1] == wire.SET_CONFIG:
+            fragments = wire.fragments(data)
+        elif data[1] == wire.EXPERIMENTER:
+            tlvs = wire.tlv_map(data)
+        else:
+            raise ProtocolError("a setting of the snapshot is of no known kind", data[:16].hex())
+    return Settings(tlvs, meters, tables, ports, fragments)
+
+
+# Take
+
+
+class Sink(t.Protocol):
+    """Where ``take`` writes: whole messages, and the ages of flows with timeouts."""
+
+    def messages(self, data: bytes) -> None:
+        """Take whole messages, back to back."""
+
+    def ages(self, ages: t.Sequence[wire.Age]) -> None:
+        """Take the ages of some of the flows just written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What ``take`` wrote, and what it could not: one sentence each."""
+
+    version: int
+    ports_version: int
+    counts: Counts
+    not_carried: tuple[str, ...]
+
+
+def take(switch: Switch, sink: Sink) -> Taken:
+    """Write the bridge's state to ``sink``: its settings, then groups, then flows.
+
+    Memory does not grow with the number of flows.
+    """
+    state = switch.state()
+    settings = state.settings
+    sink.messages(settings_messages(state))
+    groups = flows = selects = 0
+    for chunk in state.chunks():
+        sink.messages(chunk.data)
+        if chunk.ages:
+            sink.ages(chunk.ages)
+        if chunk.count and wire.is_group_mod(chunk.data):
+            groups += chunk.count
+            selects += sum(wire.group_type(group) == _GROUP_SELECT for group in wire.each(chunk.data))
+        else:
+            flows += chunk.count
+    lost = _unlisted(switch, flows) + _beyond_version(switch, selects)
+    counts = Counts(len(settings.tlvs), len(settings.meters), len(settings.tables), len(settings.ports), groups, flows)
+    return Taken(state.version, state.ports_version, counts, tuple(lost))
+
+
+def _unlisted(switch: Switch, flows: int) -> list[str]:
+    """Flows that the switch counts but left out of its answer: larger than a statistics message can be."""
+    if switch.count_flows()[0] <= flows:
+        return []
+    tables = range(254)
+    counted = switch.count_flows(tables)
+    listed = collections.Counter(
+        wire.flow_fields(flow).table
+        for chunk in switch.state().chunks()
+        for flow in wire.each(chunk.data)
+        if wire.is_flow_mod(flow)
+    )
+    return [
+        f"table {table}: {counted[table] - listed[table]} of {counted[table]} flows are not listed by the switch "
+        "(larger than an OpenFlow statistics message, or added meanwhile)"
+        for table in tables
+        if counted[table] > listed[table]
+    ]
+
+
+def _beyond_version(switch: Switch, selects: int) -> list[str]:
+    """What the negotiated version cannot carry."""
+    version, name = switch.version, wire.VERSION_NAMES[switch.version]
+    lost = []
+    if wire.OF10 < version < wire.OF15 and selects:
+        lost.append(f"{name} cannot carry the selection method and fields of the {selects} select groups")
+    if version < wire.OF14:
+        lost.append(f"{name} cannot carry the importance of flows, nor the eviction and vacancy config of tables")
+    if version < wire.OF13:
+        lost.append(f"{name} cannot carry meters, flow flags, and the instructions write_actions and write_metadata")
+    if switch.ports.version != wire.OF10:
+        lost.append("only OpenFlow10, which the bridge does not allow, carries the port flags no-flood, no-stp, no-recv-stp")
+    return lost
+
+
+# Restore
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A modification outside of the bundle and the message that takes it back."""
+
+    connection: OpenFlow
+    do: bytes
+    undo: bytes
+
+
+class Staged:
+    """A state that waits in the switch's bundle; ``commit`` makes it the bridge's state at once, or not at all.
+
+    The switch drops a bundle that is idle for ``bundle-idle-timeout`` (10 s): call ``keep_alive`` meanwhile.
+    """
+
+    def __init__(self, switch: Switch, state: State) -> None:
+        self._switch, self._state = switch, state
+        self._done: list[Step] = []
+        live = switch.settings()
+        _check_tlvs(switch.name, live, state.settings)
+        try:
+            self._apply(self._tlvs_to_add(live) + self._meters_to_add(live))
+            self._fill()
+        except BaseException:
+            self._revert()
+            raise
+
+    def keep_alive(self) -> None:
+        """Tell the switch that the bundle is still wanted. Raises ``HotUpgradeError`` if it was dropped already."""
+        of = self._switch.main
+        errors = of.send([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
+        if errors:
+            raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
+
+    def commit(self) -> None:
+        """Replace all groups and flows of the bridge by the staged ones, and set the rest to the snapshot's.
+
+        Raises ``Refused`` with the flow or group in OpenFlow text; the bridge is then as it was.
+        """
+        live = self._switch.settings()
+        try:
+            self._apply(self._meters_to_add(live) + self._settings_to_change(live))
+            self._replace()
+        except BaseException:
+            self._revert()
+            raise
+        self._remove_extra(live)
+
+    def discard(self) -> None:
+        """Forget the staged state; the bridge is as it was."""
+        of = self._switch.main
+        of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
+        self._revert()
+
+    def _fill(self) -> None:
+        of = self._switch.main
+        errors = of.send(self._bundle_messages())
+        if errors:
+            of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
+            raise self._refusal(errors[0])
+
+    def _bundle_messages(self) -> t.Iterator[bytes]:
+        of = self._switch.main
+        version = of.version
+        yield wire.bundle_control(version, of.xid(), _BUNDLE, wire.BUNDLE_OPEN)
+        yield wire.bundled(version, _BUNDLE, wire.delete_flows(version, of.xid()) + wire.delete_groups(version, of.xid()))
+        for chunk in self._state.chunks():
+            yield wire.bundled(version, _BUNDLE, chunk.data)
+
+    def _replace(self) -> None:
+        of = self._switch.main
+        errors = of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_COMMIT)])
+        if errors:
+            raise self._refusal(errors[0])
+
+    def _tlvs_to_add(self, live: Settings) -> list[Step]:
+        of, tlvs = self._switch.main, [tlv for tlv in self._state.settings.tlvs if tlv not in live.tlvs]
+        if not tlvs:
+            return []
+        add, delete = (wire.tlv_mod(of.version, of.xid(), command, tlvs) for command in (wire.TLV_ADD, wire.TLV_DELETE))
+        return [Step(of, add, delete)]
+
+    def _meters_to_add(self, live: Settings) -> list[Step]:
+        of = self._switch.main
+        return [
+            Step(
+                of,
+                wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config),
+                wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter),
+            )
+            for meter, config in self._state.settings.meters.items()
+            if meter not in live.meters
+        ]
+
+    def _settings_to_change(self, live: Settings) -> list[Step]:
+        of, wanted = self._switch.main, self._state.settings
+        version = of.version
+        steps = [
+            Step(
+                of,
+                wire.meter_mod(version, of.xid(), wire.METER_MODIFY, meter, wanted.meters[meter]),
+                wire.meter_mod(version, of.xid(), wire.METER_MODIFY, meter, config),
+            )
+            for meter, config in live.meters.items()
+            if wanted.meters.get(meter, config) != config
+        ]
+        for table in sorted(live.tables.keys() | wanted.tables.keys()):
+            before, after = (settings.tables.get(table, wire.DEFAULT_TABLE) for settings in (live, wanted))
+            if before != after:
+                do, undo = (wire.table_mod(version, of.xid(), table, config) for config in (after, before))
+                steps.append(Step(of, do, undo))
+        if live.fragments != wanted.fragments:
+            do, undo = (wire.set_fragments(version, of.xid(), value) for value in (wanted.fragments, live.fragments))
+            steps.append(Step(of, do, undo))
+        return steps + self._ports_to_change(live)
+
+    def _ports_to_change(self, live: Settings) -> list[Step]:
+        of, wanted = self._switch.ports, self._state.settings.ports
+        bits = wire.PORT_CONFIG_BITS[of.version] & wire.PORT_CONFIG_BITS[self._state.ports_version]
+        changed = {
+            number for number in wanted.keys() & live.ports.keys() if (wanted[number] ^ live.ports[number]) & bits
+        }
+        ports = [port for port in self._switch.describe_ports() if port.number in changed] if changed else []
+        return [
+            Step(
+                of,
+                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, wanted[port.number] & bits),
+                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, port.config),
+            )
+            for port in ports
+        ]
+
+    def _remove_extra(self, live: Settings) -> None:
+        """Delete meters and TLV mappings that the snapshot does not have: possible only now that no flow uses them."""
+        of, wanted = self._switch.main, self._state.settings
+        messages = [
+            wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter) for meter in live.meters.keys() - wanted.meters.keys()
+        ]
+        tlvs = [tlv for tlv in live.tlvs if tlv not in wanted.tlvs]
+        if tlvs:
+            messages.append(wire.tlv_mod(of.version, of.xid(), wire.TLV_DELETE, tlvs))
+        errors = of.send(messages) if messages else []
+        if errors:
+            what = f"{self._switch.name}: groups and flows are restored, but a meter or TLV mapping could not be deleted"
+            raise HotUpgradeError(what, errors[0].name, "Look for a controller that adds flows to this bridge")
+
+    def _apply(self, steps: t.Sequence[Step]) -> None:
+        """Do ``steps``, and remember how to take them back. Raises ``Refused`` with the first that the switch refused."""
+        refused: list[tuple[Step, wire.SwitchError]] = []
+        for connection in {id(step.connection): step.connection for step in steps}.values():
+            mine = [step for step in steps if step.connection is connection]
+            for step, answer in zip(mine, connection.exchange([step.do for step in mine])):
+                if isinstance(answer, wire.SwitchError):
+                    refused.append((step, answer))
+                else:
+                    self._done.append(step)
+        if refused:
+            step, error = refused[0]
+            raise _refused(self._switch.name, step.do, error)
+
+    def _revert(self) -> None:
+        for step in reversed(self._done):
+            step.connection.send([step.undo])
+        self._done.clear()
+
+    def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
+        for chunk in self._state.chunks():
+            for message in wire.each(chunk.data):
+                if wire.header(message).xid == error.xid:
+                    return _refused(self._switch.name, message, error)
+        what = f"{self._switch.name}: the switch refused the restore"
+        return Refused(what, f"{error.name} {error.data[:64].hex()}", "Nothing was changed")
+
+
+class Unbundled(Staged):
+    """The same for a bridge that allows OpenFlow 1.0 only, which has no bundles: not atomic.
+
+    ``commit`` deletes and adds; when the switch refuses something it puts back what was there.
+    """
+
+    def keep_alive(self) -> None:
+        """Nothing waits in the switch."""
+
+    def discard(self) -> None:
+        """Forget the state; the bridge is as it was."""
+        self._revert()
+
+    def _fill(self) -> None:
+        """Nothing can be sent before ``commit``."""
+
+    def _replace(self) -> None:
+        of = self._switch.main
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY) as before:
+            for chunk in self._switch.state().chunks():
+                before.write(chunk.data)
+            errors = of.send(self._replacing(chunk.data for chunk in self._state.chunks()))
+            if errors:
+                before.seek(0)
+                of.send(self._replacing(read_chunks(before)))
+                raise self._refusal(errors[0])
+
+    def _replacing(self, chunks: t.Iterable[bytes]) -> t.Iterator[bytes]:
+        of = self._switch.main
+        yield wire.nicira(of.version, wire.NX_FLOW_MOD_TABLE_ID, of.xid(), b"\1" + bytes(7))
+        yield wire.delete_flows(of.version, of.xid())
+        yield wire.delete_groups(of.version, of.xid())
+        yield from chunks
+
+
+def read_chunks(file: t.IO[bytes]) -> t.Iterator[bytes]:
+    """Whole messages, some 256 KB at a time, from a file that holds them back to back."""
+    rest = b""
+    while True:
+        data = file.read(_CHUNK)
+        if not data:
+            break
+        data = rest + data
+        end = wire.last_boundary(data)
+        if end:
+            yield data[:end]
+        rest = data[end:]
+    if rest:
+        raise ProtocolError("a file of OpenFlow messages is cut off", f"{len(rest)} bytes are left at its end")
+
+
+def stage(switch: Switch, state: State) -> Staged:
+    """Send ``state`` to the switch without effect on flows and groups; ``commit`` the result when it is time.
+
+    TLV mappings and meters that are missing are added now, because flows cannot be staged without them; whatever
+    fails, they are taken back.  Raises ``Refused`` if the switch cannot hold the state.
+    """
+    if switch.version != state.version:
+        raise Refused(
+            f"{switch.name}: the snapshot is in {wire.VERSION_NAMES[state.version]}, the connection is not",
+            f"it uses {wire.VERSION_NAMES[switch.version]}",
+            f"Add {wire.VERSION_NAMES[state.version]} to the bridge's protocols column",
+        )
+    return Unbundled(switch, state) if state.version == wire.OF10 else Staged(switch, state)
+
+
+def restore(switch: Switch, state: State) -> None:
+    """Make ``state`` the state of the bridge. Raises ``Refused`` with the bridge as it was."""
+    stage(switch, state).commit()
+
+
+def remaining(state: State, elapsed: float) -> State:
+    """The same state with the lifetime that its flows had left; ``elapsed`` are the seconds since it was taken.
+
+    A hard timeout loses the flow's age and ``elapsed``; flows that would be gone are left out.  An idle timeout
+    loses the time without a packet before the snapshot (no packet can come while the switch is away).
+    """
+
+    def chunks() -> t.Iterator[Chunk]:
+        for chunk in state.chunks():
+            if not chunk.ages:
+                yield chunk
+                continue
+            ages = {age.xid: age for age in chunk.ages}
+            flows = [_remaining_flow(flow, ages.get(wire.header(flow).xid), elapsed) for flow in wire.each(chunk.data)]
+            yield Chunk(b"".join(flows), len(flows) - flows.count(b""), chunk.ages)
+
+    return dataclasses.replace(state, chunks=chunks)
+
+
+def _remaining_flow(flow: bytes, age: wire.Age | None, elapsed: float) -> bytes:
+    if age is None:
+        return flow
+    fields = wire.flow_fields(flow)
+    hard = int(fields.hard - age.duration - elapsed) if fields.hard else 0
+    if fields.hard and hard <= 0:
+        return b""
+    idle = max(fields.idle - (age.idle or 0), 1) if fields.idle else 0
+    return wire.with_timeouts(flow, idle, hard)
+
+
+def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:
+    """Refuse a TLV map that contradicts the live one: it cannot change while flows use it."""
+    fields = {tlv.index: tlv for tlv in live.tlvs}
+    options = {(tlv.option_class, tlv.option_type): tlv for tlv in live.tlvs}
+    for tlv in wanted.tlvs:
+        other = {fields.get(tlv.index, tlv), options.get((tlv.option_class, tlv.option_type), tlv)} - {tlv}
+        if other:
+            raise Refused(
+                f"{name}: the bridge maps tunnel options otherwise than the snapshot",
+                f"{_tlv_text(other.pop())} is there, {_tlv_text(tlv)} is wanted",
+                "Delete the flows that use it and that mapping (ovs-ofctl del-tlv-map), then restore again",
+            )
+
+
+def _tlv_text(tlv: wire.Tlv) -> str:
+    return f"{{class={tlv.option_class:#x},type={tlv.option_type:#x},len={tlv.length}}}->tun_metadata{tlv.index}"
+
+
+def _refused(name: str, message: bytes, error: wire.SwitchError) -> Refused:
+    hint = "The bridge is as it was before. Correct or delete that object where the snapshot was taken, and take it again"
+    return Refused(f"{name}: the switch refused {_oftext.line(message)}", error.name, hint)
+
+
+# Compare
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignore:
+    """What may differ: ``cookies``; ``timeouts`` (their values); ``expiring`` flows (those with a timeout);
+    ``learned`` flows (those that a learn action of either side adds); all flows of some ``tables``."""
+
+    cookies: bool = False
+    timeouts: bool = False
+    expiring: bool = False
+    learned: bool = False
+    tables: frozenset[int] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How two states differ; ``missing`` and ``extra`` are messages, at most as many as asked for.
+
+    ``settings`` are pairs of messages: as saved and as live, either may be empty.
+    """
+
+    missing: tuple[bytes, ...]
+    extra: tuple[bytes, ...]
+    missing_count: int
+    extra_count: int
+
+    def __bool__(self) -> bool:
+        return bool(self.missing_count or self.extra_count)
+
+
+def compare(saved: State, live: State, ignore: Ignore = Ignore(), most: int = 1000) -> Difference:
+    """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
+
+    ``live`` is streamed once; ``saved`` twice.  Holds 16 bytes for each flow of ``saved`` and ``most`` messages.
+    """
+    learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
+    wanted = set()
+    for message in _messages(saved, ignore, learned):
+        wanted.add(_digest(message))
+    extra: list[bytes] = []
+    extra_count = 0
+    for message in _messages(live, ignore, learned):
+        digest = _digest(message)
+        if digest in wanted:
+            wanted.discard(digest)
+            continue
+        extra_count += 1
+        if len(extra) < most:
+            extra.append(message)
+    missing: list[bytes] = []
+    if wanted:
+        for message in _messages(saved, ignore, learned):
+            if len(missing) < most and _digest(message) in wanted:
+                missing.append(message)
+    return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
+
+
+Learned = tuple[int, int, int]
+
+
+def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.Iterator[bytes]:
+    """Each object of ``state`` as a message without what is to be ignored."""
+    yield from wire.each(settings_messages(state))
+    plain = ignore == Ignore()
+    for chunk in state.chunks():
+        for message in wire.each(chunk.data):
+            if plain or not wire.is_flow_mod(message):
+                yield message
+                continue
+            flow = wire.flow_fields(message)
+            if flow.table in ignore.tables or (ignore.expiring and (flow.idle or flow.hard)):
+                continue
+            if (flow.table, flow.priority, flow.cookie) in learned:
+                continue
+            if ignore.cookies:
+                message = wire.with_cookie(message, 0)
+            yield wire.with_timeouts(message, 0, 0) if ignore.timeouts else message
+
+
+def _learned_by(state: State) -> frozenset[Learned]:
+    """(table, priority, cookie) of the flows that learn actions in ``state`` add."""
+    found: set[Learned] = set()
+    for chunk in state.chunks():
+        for message in wire.each(chunk.data):
+            found.update(wire.learn_targets(message))
+    return frozenset(found)
+
+
+def _digest(message: bytes) -> bytes:
+    # The transaction id is a mere number; 128 bits make two flows with one digest impossible in practice.
+    return hashlib.blake2b(message[:4] + message[8:], digest_size=16).digest()

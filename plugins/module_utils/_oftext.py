@@ -1,0 +1,75 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""OpenFlow messages as text for people, written by ``ovs-ofctl`` itself.
+
+Used for errors, differences and printing only: nothing is ever restored from text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+
+_MESSAGE = re.compile(r"^(?:OFPT|NXT|ONFT)_\w+ \([^)]*\)(?: \(xid=0x[0-9a-f]+\))?:?", re.MULTILINE)
+_TIMEOUT = 60.0
+
+
+def lines(messages: t.Sequence[bytes], program: str = "ovs-ofctl") -> list[str]:
+    """One line of OpenFlow text for each message, as ``flow ADD table=0 …``; without ``program`` a short description."""
+    if not messages:
+        return []
+    printed = _printed(messages, program)
+    texts = [" ".join(part.split()) for part in _MESSAGE.split(printed)[1:]]
+    if len(texts) != len(messages):
+        return [f"{kind(message)} {message[8:72].hex()} (ovs-ofctl cannot print it)" for message in messages]
+    return [f"{kind(message)} {_tidy(text)}".rstrip() for message, text in zip(messages, texts)]
+
+
+def line(message: bytes) -> str:
+    """One message as text."""
+    return lines([message])[0]
+
+
+def kind(message: bytes) -> str:
+    """What a message is about, in one word."""
+    if wire.is_flow_mod(message):
+        return "flow"
+    if wire.is_group_mod(message):
+        return "group"
+    if wire.is_port_mod(message):
+        return "port"
+    names = {wire.METER_MOD: "meter", wire.TABLE_MOD: "table", wire.SET_CONFIG: "fragments"}
+    return names.get(message[1], "tlv-map")
+
+
+def _tidy(text: str) -> str:
+    text = re.sub(r"^ADD ", "", text)
+    return re.sub(r"\b(cookie|idle|hard|importance):", r"\1=", text)
+
+
+def _printed(messages: t.Sequence[bytes], program: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="ovsops-") as directory:
+        path = os.path.join(directory, "messages")
+        with open(path, "wb") as file:
+            file.writelines(messages)
+        try:
+            done = subprocess.run(
+                [program, "ofp-parse", path],
+                env={**os.environ, "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+    return done.stdout.decode("utf-8", "backslashreplace")
