@@ -139,13 +139,17 @@ def _find(
         return (process, None) if _read(root, pid, "comm").strip() == name else (None, None)
 
 
+def on_disk(name: str, root: str = "/") -> str | None:
+    """The file that starting ``name`` would execute, None when it is not installed."""
+    paths = (os.path.join(root, folder, name) for folder in _BINARY_FOLDERS)
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+
 def _binary(name: str, process: Process | None, root: str) -> str | None:
     started_from = _executable(process, root) if process else ""
-    candidates = [
-        started_from[: -len(_DELETED)] if started_from.endswith(_DELETED) else started_from,
-        *(os.path.join(root, folder, name) for folder in _BINARY_FOLDERS),
-    ]
-    return next((path for path in candidates if path and os.access(path, os.X_OK)), None)
+    if started_from.endswith(_DELETED):
+        started_from = started_from[: -len(_DELETED)]
+    return started_from if os.access(started_from, os.X_OK) else on_disk(name, root)
 
 
 def _executable(process: Process, root: str) -> str:

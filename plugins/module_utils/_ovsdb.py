@@ -198,9 +198,9 @@ class Ovsdb:
         )
 
     def flow_restore_wait(self) -> bool:
-        """Whether ``other_config:flow-restore-wait`` is set, by vswitchd's own reading (lib/smap.c)."""
+        """Whether ``other_config:flow-restore-wait`` is set, as vswitchd reads it."""
         rows = self.select(DATABASE, ("other_config",))
-        return any(row["other_config"].get(FLOW_RESTORE_WAIT, "").lower() == "true" for row in rows)
+        return any(is_true(row["other_config"].get(FLOW_RESTORE_WAIT)) for row in rows)
 
     def set_flow_restore_wait(self, enabled: bool) -> None:
         """Set the flag to ``true``, or remove the key; returns when the database has it, not vswitchd."""
@@ -221,6 +221,11 @@ class Ovsdb:
         if column == "_uuid":
             return "uuid"
         return self.schema["tables"][table]["columns"][column]["type"]
+
+
+def is_true(value: str | None) -> bool:
+    """How the daemons read a boolean that is false by default out of a map (lib/smap.c, smap_get_bool)."""
+    return value is not None and value.lower() == "true"
 
 
 def plain(value: t.Any, column_type: t.Any) -> t.Any:
