@@ -123,7 +123,7 @@ class Ovs:
         paths = (self.path(f"/run/netns/{name}") for name in (sender, receiver))
         return Endpoints(sender, receiver, "10.0.0.2", *paths)
 
-    def module(self, name: str, check_mode: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
+    def module(self, name: str, /, check_mode: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
         """What module ovsops.hot_upgrade.<name> reports, run inside as Ansible would run it on a host."""
         self._bring_ansible()
         arguments = {**parameters, "_ansible_check_mode": check_mode, "_ansible_diff": True}

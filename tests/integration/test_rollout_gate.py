@@ -84,7 +84,9 @@ def test_a_healthy_fleet_is_upgraded_whole(fleet: t.Callable[..., Outcome]) -> N
 
 @pytest.mark.parametrize("how", [FAILING, UNREACHABLE], ids=["fails", "unreachable"])
 @pytest.mark.parametrize(("who", "touched"), [("h1", {"h1"}), ("h2", {"h1", "h2", "h3"})])
-def test_no_later_batch_is_touched(fleet: t.Callable[..., Outcome], how: dict[str, t.Any], who: str, touched: set[str]) -> None:
+def test_no_later_batch_is_touched(
+    fleet: t.Callable[..., Outcome], how: dict[str, t.Any], who: str, touched: set[str]
+) -> None:
     code, seen = fleet({who: how})
     assert code != 0
     assert seen == touched
@@ -100,6 +102,8 @@ def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) 
     """With ansible's own keyword an unreachable host lets the rollout run over the whole fleet."""
     head, _, tail = PLAYBOOK.read_text().partition("    # Neither any_errors_fatal")
     role = tail[tail.index("    - name: Upgrade this batch") :]
-    keyword = head.replace("  gather_facts: false\n", "  gather_facts: false\n  any_errors_fatal: true\n") + role
+    keyword = (
+        head.replace("  gather_facts: false\n", "  gather_facts: false\n  any_errors_fatal: true\n") + role
+    )
     _code, seen = fleet({"h2": UNREACHABLE}, playbook=keyword)
     assert seen == set(FLEET)
