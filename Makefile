@@ -9,7 +9,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 in_tools := tests/tools/in-env tools
-lab := $(in_tools) tests/lab/lab.py
+lab := $(in_tools) python tests/lab/lab.py
 linked := build/collections/ansible_collections/ovsops/hot_upgrade
 scenarios := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
@@ -22,7 +22,7 @@ help: ## Show this list
 
 .PHONY: demo test
 demo: setup ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic and print what was lost
-	@$(in_tools) tests/lab/demo.py
+	@$(in_tools) python tests/lab/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
 	@tests/tools/gate setup lint docs sanity units build integration molecule
@@ -35,13 +35,24 @@ setup: ## Install what the tools and the lab need: Debian packages and Python en
 	@$(in_tools) true
 	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
 
-lint: $(linked) ## ansible-lint (production), yamllint, ruff, mypy --strict, licences (REUSE)
-	$(in_tools) ruff check .
-	$(in_tools) ruff format --check .
+lint: ruff mypy yamllint reuse ansible-lint ## All of the next five
+
+.PHONY: ruff mypy yamllint reuse ansible-lint
+ruff: ## Python style and formatting
+	$(in_tools) ruff check --quiet .
+	$(in_tools) ruff format --check --quiet .
+
+mypy: $(linked) ## Types of the engine, strict
 	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils
+
+yamllint: ## YAML style
 	$(in_tools) yamllint --strict .
-	$(in_tools) reuse lint --quiet || $(in_tools) reuse lint
-	$(in_tools) ansible-lint --strict
+
+reuse: ## A licence for every file (REUSE)
+	$(in_tools) reuse lint --lines
+
+ansible-lint: $(linked) ## Roles and playbooks, production profile
+	$(in_tools) ansible-lint --strict --nocolor -q
 
 docs: $(linked) ## Check the documentation of the collection and the changelog fragments
 	$(in_tools) antsibull-docs lint-collection-docs --plugin-docs .
@@ -66,10 +77,8 @@ molecule: $(linked) ## The molecule scenarios, on lab hosts (one: make molecule 
 ##@ While developing
 
 .PHONY: check-fast fmt pins
-check-fast: $(linked) ## ruff, mypy and the unit tests, in seconds
-	@$(in_tools) ruff check --quiet .
-	@$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils
-	@$(in_tools) python -m pytest --quiet tests/unit
+check-fast: ruff mypy ## ruff, mypy and the unit tests, in seconds
+	$(in_tools) python -m pytest --quiet tests/unit
 
 fmt: ## Format and sort imports
 	$(in_tools) ruff format .

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 
 
