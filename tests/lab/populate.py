@@ -48,13 +48,13 @@ def load(bridge: str, what: str, lines: list[str]) -> None:
         run("ovs-ofctl", "-O", "OpenFlow15", *verb, bridge, handle.name)
 
 
-def pipeline(flows: int) -> list[str]:
-    """Traffic from h1 to h2 and back through a meter and a group, and as many flows beside it as wanted."""
+def pipeline(flows: int, metered: bool) -> list[str]:
+    """Traffic from h1 to h2 and back through a group and maybe a meter, and as many flows beside it as wanted."""
     lines = [
         "table=0,priority=10,in_port=1,udp,actions=multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[]),resubmit(,1)",
         "table=0,priority=5,in_port=2,actions=output:1",
         "table=0,priority=4,in_port=1,icmp,actions=output:2",
-        "table=1,priority=10,udp,nw_dst=10.0.0.2,actions=meter:1,group:1",
+        "table=1,priority=10,udp,nw_dst=10.0.0.2,actions=" + ("meter:1," if metered else "") + "group:1",
     ]
     rows = (f"table=1,priority=50,udp,tp_dst={n % 50000 + 10000},nw_dst=10.{10 + n // 50000}.0.2,cookie={n},actions=output:2" for n in range(flows))
     return [*lines, *rows]
@@ -76,6 +76,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--flows", type=int, default=2000, help="flows on br0 beside the pipeline's four")
     options.add_argument("--spare-flows", type=int, default=500, help="flows on br1")
+    options.add_argument("--no-meter", dest="metered", action="store_false", help="let no flow use a meter: upstream's scripts lose the table of a bridge where one does")
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
     for bridge in ("br0", "br1"):
@@ -88,7 +89,7 @@ def main() -> None:
     groups = [f"group_id={n},type=select,selection_method=hash,fields(ip_src,ip_dst),bucket=bucket_id:1,weight:{n},actions=drop,bucket=bucket_id:2,weight:100,actions=drop" for n in range(1, 21)]
     load("br0", "groups", ["group_id=1,type=all,bucket=bucket_id:1,actions=output:2"])
     load("br1", "groups", groups)
-    load("br0", "flows", pipeline(chosen.flows))
+    load("br0", "flows", pipeline(chosen.flows, chosen.metered))
     load("br1", "flows", spare(chosen.spare_flows))
     print(f"2 bridges, {chosen.flows + 4} + {chosen.spare_flows} flows, 1 + 20 groups, 1 + 10 meters")
 
