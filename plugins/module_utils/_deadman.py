@@ -315,19 +315,20 @@ def _occupied(name: str, hint: str) -> Refused:
     return Refused(f"{unit(name)} is armed or at work already", hint, "Let it end or disarm it first")
 
 
-def _record_path(root: str, name: str) -> str:
+def record_path(root: str, name: str) -> str:
+    """The file that describes what waits or runs under ``name``."""
     return os.path.join(root, RUN_DIRECTORY, f"{name}.armed")
 
 
 def _record(root: str, name: str, armed: Armed, process: Process | None = None) -> Armed:
     content = {**dataclasses.asdict(armed), "process": dataclasses.astuple(process) if process else None}
-    write_private(_record_path(root, name), json.dumps(content).encode())
+    write_private(record_path(root, name), json.dumps(content).encode())
     return armed
 
 
 def _recorded(root: str, name: str) -> tuple[Armed, Process | None] | None:
     try:
-        with open(_record_path(root, name), "rb") as file:
+        with open(record_path(root, name), "rb") as file:
             content = json.load(file)
     except FileNotFoundError:
         return None
@@ -337,7 +338,7 @@ def _recorded(root: str, name: str) -> tuple[Armed, Process | None] | None:
 
 def _forget(root: str, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_record_path(root, name))
+        os.unlink(record_path(root, name))
 
 
 def _alive(process: Process | None) -> bool:

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Clear flow-restore-wait without Ansible: what the dead-man timer and the boot guard run.
+
+``_restore_wait.py`` copies this file to the host; it runs alone, with the standard library only, and speaks
+to the database directly, so that an upgrade that is replacing ``ovs-vsctl`` at this moment does not matter.
+
+    python3 -I guard.py REMOTE FILE...
+
+tries until the database at REMOTE (``unix:PATH``, ``tcp:HOST:PORT``) has no such key any more, then removes
+the FILEs (of the timer and the guard), itself and its directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import syslog
+import time
+import typing as t
+
+KEY = "flow-restore-wait"
+_TIMEOUT = 10.0
+_PAUSE = 1.0
+
+
+def connect(remote: str) -> socket.socket:
+    """Connect to an active OVSDB remote.  Raises OSError, or ValueError for another kind of remote."""
+    kind, _colon, address = remote.partition(":")
+    if kind == "unix":
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(_TIMEOUT)
+        try:
+            connection.connect(address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    if kind == "tcp":
+        host, _colon, port = address.rpartition(":")
+        return socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT)
+    raise ValueError(f"{remote} is neither unix: nor tcp:")
+
+
+def clear(connection: socket.socket) -> None:
+    """Remove the key from the database; raises OSError or ValueError unless the server confirms it."""
+    mutation = ["other_config", "delete", ["set", [KEY]]]
+    operation = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [mutation]}
+    comment = {"op": "comment", "comment": f"ovsops: {KEY} cleared by the host itself"}
+    request = {"method": "transact", "params": ["Open_vSwitch", operation, comment], "id": KEY}
+    connection.sendall(json.dumps(request).encode())
+    for message in _messages(connection):
+        if message.get("id") == KEY and "method" not in message:
+            results = message.get("result") or []
+            if message.get("error") or not results or any(result and "error" in result for result in results):
+                raise ValueError(f"the database answered {json.dumps(message)}")
+            return
+    raise ConnectionError("the database closed the connection")
+
+
+def _messages(connection: socket.socket) -> t.Iterator[dict[str, t.Any]]:
+    """The JSON documents that arrive, one after the other without separators (RFC 7047 section 4)."""
+    decoder, text = json.JSONDecoder(), ""
+    while True:
+        data = connection.recv(65536)
+        if not data:
+            return
+        text += data.decode()
+        while text:
+            try:
+                message, end = decoder.raw_decode(text)
+            except ValueError:
+                break
+            text = text[end:].lstrip()
+            yield message
+
+
+def main(remote: str, *files: str) -> None:
+    """See above; ends only when the work is done."""
+    syslog.openlog("ovsops")
+    said = ""
+    while True:
+        try:
+            with contextlib.closing(connect(remote)) as connection:
+                clear(connection)
+            break
+        except (OSError, ValueError) as error:
+            if said != str(error):
+                said = str(error)
+                syslog.syslog(syslog.LOG_ERR, f"cannot clear {KEY} in {remote}, trying on: {error}")
+            time.sleep(_PAUSE)
+    syslog.syslog(
+        syslog.LOG_WARNING, f"{KEY} in {remote} was cleared by the host itself, nobody else had done it"
+    )
+    for file in (*files, os.path.abspath(__file__)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(os.path.abspath(__file__)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
