@@ -109,6 +109,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import (
     CONNECTION,
     Call,
+    Options,
     Outcome,
     run,
 )
