@@ -138,13 +138,16 @@ def test_decode_takes_whole_records_only(data: bytes) -> None:
 
 
 class Clock:
-    """Stands in for the agent's ``time``: moves only when somebody waits."""
+    """Stands in for the agent's ``time``: moves only when somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 0
 
     def monotonic_ns(self) -> int:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(1000, int(seconds * 1_000_000_000))
 
 
 class Ends:
@@ -154,17 +157,15 @@ class Ends:
         self.clock = clock
         self.pauses = pauses
         self.times: tuple[list[int], list[int]] = ([], [])
+        self.drained: list[int] = []
 
     def send(self, stream: int, now: int) -> None:
         self.times[stream].append(now)
         if stream == agent.ESTABLISHED:
             self.clock.now += self.pauses.get(len(self.times[stream]), 0) * MS
 
-    def wait(self, seconds: float) -> None:
-        self.clock.now += max(1000, int(seconds * 1_000_000_000))
-
-    def drain(self, until: int) -> None:
-        pass
+    def drain(self) -> None:
+        self.drained.append(self.clock.now)
 
 
 def run_agent(
@@ -186,6 +187,7 @@ def test_both_streams_keep_their_rate_until_the_time_is_over(monkeypatch: pytest
     assert reason == "max_duration"
     assert [len(times) for times in ends.times] == [400, 80]
     assert ends.times[0][:3] == [0, 5 * MS, 10 * MS]
+    assert len(ends.drained) == 39
 
 
 def test_told_to_stop_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
