@@ -20,7 +20,11 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, ProtocolError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
+    HotUpgradeError,
+    ProtocolError,
+    Refused,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
 _BUNDLE = 0x6F76
@@ -30,10 +34,10 @@ _GROUP_SELECT = 1
 
 
 class Chunk(t.NamedTuple):
-    """``count`` whole messages back to back, all group-mods or all flow-mods, and the ages of flows with timeouts."""
+    """``total`` whole messages back to back, all group-mods or all flow-mods, and the ages of flows with timeouts."""
 
     data: bytes
-    count: int
+    total: int
     ages: list[wire.Age]
 
 
@@ -118,7 +122,9 @@ class Switch:
     def describe_ports(self) -> list[wire.Port]:
         """Every port of the bridge, LOCAL included."""
         of = self.ports
-        return [port for reply in of.ask(wire.ports_request(of.version, of.xid())) for port in wire.ports(reply)]
+        return [
+            port for reply in of.ask(wire.ports_request(of.version, of.xid())) for port in wire.ports(reply)
+        ]
 
     def settings(self) -> Settings:
         """What the bridge has besides groups and flows; what its version cannot tell stays empty."""
@@ -189,7 +195,8 @@ def settings_messages(state: State) -> bytes:
     out += [wire.table_mod(version, 0, *table) for table in sorted(settings.tables.items())]
     out.append(wire.set_fragments(version, 0, settings.fragments))
     out += [
-        wire.port_mod(state.ports_version, 0, port, bytes(6), config) for port, config in sorted(settings.ports.items())
+        wire.port_mod(state.ports_version, 0, port, bytes(6), config)
+        for port, config in sorted(settings.ports.items())
     ]
     return b"".join(out)
 
@@ -256,13 +263,15 @@ def take(switch: Switch, sink: Sink) -> Taken:
         sink.messages(chunk.data)
         if chunk.ages:
             sink.ages(chunk.ages)
-        if chunk.count and wire.is_group_mod(chunk.data):
-            groups += chunk.count
+        if chunk.total and wire.is_group_mod(chunk.data):
+            groups += chunk.total
             selects += sum(wire.group_type(group) == _GROUP_SELECT for group in wire.each(chunk.data))
         else:
-            flows += chunk.count
+            flows += chunk.total
     lost = _unlisted(switch, flows) + _beyond_version(switch, selects)
-    counts = Counts(len(settings.tlvs), len(settings.meters), len(settings.tables), len(settings.ports), groups, flows)
+    counts = Counts(
+        len(settings.tlvs), len(settings.meters), len(settings.tables), len(settings.ports), groups, flows
+    )
     return Taken(state.version, state.ports_version, counts, tuple(lost))
 
 
@@ -293,11 +302,17 @@ def _beyond_version(switch: Switch, selects: int) -> list[str]:
     if wire.OF10 < version < wire.OF15 and selects:
         lost.append(f"{name} cannot carry the selection method and fields of the {selects} select groups")
     if version < wire.OF14:
-        lost.append(f"{name} cannot carry the importance of flows, nor the eviction and vacancy config of tables")
+        lost.append(
+            f"{name} cannot carry the importance of flows, nor the eviction and vacancy config of tables"
+        )
     if version < wire.OF13:
-        lost.append(f"{name} cannot carry meters, flow flags, and the instructions write_actions and write_metadata")
+        lost.append(
+            f"{name} cannot carry meters, flow flags, and the instructions write_actions and write_metadata"
+        )
     if switch.ports.version != wire.OF10:
-        lost.append("only OpenFlow10, which the bridge does not allow, carries the port flags no-flood, no-stp, no-recv-stp")
+        lost.append(
+            "only OpenFlow10, which the bridge does not allow, carries the port flags no-flood, no-stp, no-recv-stp"
+        )
     return lost
 
 
@@ -369,7 +384,9 @@ class Staged:
         of = self._switch.main
         version = of.version
         yield wire.bundle_control(version, of.xid(), _BUNDLE, wire.BUNDLE_OPEN)
-        yield wire.bundled(version, _BUNDLE, wire.delete_flows(version, of.xid()) + wire.delete_groups(version, of.xid()))
+        yield wire.bundled(
+            version, _BUNDLE, wire.delete_flows(version, of.xid()) + wire.delete_groups(version, of.xid())
+        )
         for chunk in self._state.chunks():
             yield wire.bundled(version, _BUNDLE, chunk.data)
 
@@ -383,7 +400,9 @@ class Staged:
         of, tlvs = self._switch.main, [tlv for tlv in self._state.settings.tlvs if tlv not in live.tlvs]
         if not tlvs:
             return []
-        add, delete = (wire.tlv_mod(of.version, of.xid(), command, tlvs) for command in (wire.TLV_ADD, wire.TLV_DELETE))
+        add, delete = (
+            wire.tlv_mod(of.version, of.xid(), command, tlvs) for command in (wire.TLV_ADD, wire.TLV_DELETE)
+        )
         return [Step(of, add, delete)]
 
     def _meters_to_add(self, live: Settings) -> list[Step]:
@@ -416,7 +435,9 @@ class Staged:
                 do, undo = (wire.table_mod(version, of.xid(), table, config) for config in (after, before))
                 steps.append(Step(of, do, undo))
         if live.fragments != wanted.fragments:
-            do, undo = (wire.set_fragments(version, of.xid(), value) for value in (wanted.fragments, live.fragments))
+            do, undo = (
+                wire.set_fragments(version, of.xid(), value) for value in (wanted.fragments, live.fragments)
+            )
             steps.append(Step(of, do, undo))
         return steps + self._ports_to_change(live)
 
@@ -424,7 +445,9 @@ class Staged:
         of, wanted = self._switch.ports, self._state.settings.ports
         bits = wire.PORT_CONFIG_BITS[of.version] & wire.PORT_CONFIG_BITS[self._state.ports_version]
         changed = {
-            number for number in wanted.keys() & live.ports.keys() if (wanted[number] ^ live.ports[number]) & bits
+            number
+            for number in wanted.keys() & live.ports.keys()
+            if (wanted[number] ^ live.ports[number]) & bits
         }
         ports = [port for port in self._switch.describe_ports() if port.number in changed] if changed else []
         return [
@@ -440,7 +463,8 @@ class Staged:
         """Delete meters and TLV mappings that the snapshot does not have: possible only now that no flow uses them."""
         of, wanted = self._switch.main, self._state.settings
         messages = [
-            wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter) for meter in live.meters.keys() - wanted.meters.keys()
+            wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)
+            for meter in live.meters.keys() - wanted.meters.keys()
         ]
         tlvs = [tlv for tlv in live.tlvs if tlv not in wanted.tlvs]
         if tlvs:
@@ -448,7 +472,9 @@ class Staged:
         errors = of.send(messages) if messages else []
         if errors:
             what = f"{self._switch.name}: groups and flows are restored, but a meter or TLV mapping could not be deleted"
-            raise HotUpgradeError(what, errors[0].name, "Look for a controller that adds flows to this bridge")
+            raise HotUpgradeError(
+                what, errors[0].name, "Look for a controller that adds flows to this bridge"
+            )
 
     def _apply(self, steps: t.Sequence[Step]) -> None:
         """Do ``steps``, and remember how to take them back. Raises ``Refused`` with the first that the switch refused."""
@@ -526,7 +552,9 @@ def read_chunks(file: t.IO[bytes]) -> t.Iterator[bytes]:
             yield data[:end]
         rest = data[end:]
     if rest:
-        raise ProtocolError("a file of OpenFlow messages is cut off", f"{len(rest)} bytes are left at its end")
+        raise ProtocolError(
+            "a file of OpenFlow messages is cut off", f"{len(rest)} bytes are left at its end"
+        )
 
 
 def stage(switch: Switch, state: State) -> Staged:
@@ -562,7 +590,10 @@ def remaining(state: State, elapsed: float) -> State:
                 yield chunk
                 continue
             ages = {age.xid: age for age in chunk.ages}
-            flows = [_remaining_flow(flow, ages.get(wire.header(flow).xid), elapsed) for flow in wire.each(chunk.data)]
+            flows = [
+                _remaining_flow(flow, ages.get(wire.header(flow).xid), elapsed)
+                for flow in wire.each(chunk.data)
+            ]
             yield Chunk(b"".join(flows), len(flows) - flows.count(b""), chunk.ages)
 
     return dataclasses.replace(state, chunks=chunks)
@@ -594,7 +625,9 @@ def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:
 
 
 def _tlv_text(tlv: wire.Tlv) -> str:
-    return f"{{class={tlv.option_class:#x},type={tlv.option_type:#x},len={tlv.length}}}->tun_metadata{tlv.index}"
+    return (
+        f"{{class={tlv.option_class:#x},type={tlv.option_type:#x},len={tlv.length}}}->tun_metadata{tlv.index}"
+    )
 
 
 def _refused(name: str, message: bytes, error: wire.SwitchError) -> Refused:
@@ -617,23 +650,31 @@ class Ignore:
     tables: frozenset[int] = frozenset()
 
 
+EXACT = Ignore()
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How two states differ; ``missing`` and ``extra`` are messages, at most as many as asked for.
-
-    ``settings`` are pairs of messages: as saved and as live, either may be empty.
-    """
+    """How two states differ; ``missing`` and ``extra`` are messages, at most as many as asked for."""
 
     missing: tuple[bytes, ...]
     extra: tuple[bytes, ...]
     missing_count: int
     extra_count: int
 
-    def __bool__(self) -> bool:
-        return bool(self.missing_count or self.extra_count)
+    @property
+    def same(self) -> bool:
+        """Whether there is no difference."""
+        return not (self.missing_count or self.extra_count)
+
+    def __str__(self) -> str:
+        """The numbers, and the first few objects as text."""
+        lines = [f"missing {line}" for line in _oftext.lines(self.missing[:3])]
+        lines += [f"unexpected {line}" for line in _oftext.lines(self.extra[:3])]
+        return f"{self.missing_count} missing, {self.extra_count} unexpected ({'; '.join(lines)})"
 
 
-def compare(saved: State, live: State, ignore: Ignore = Ignore(), most: int = 1000) -> Difference:
+def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000) -> Difference:
     """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
 
     ``live`` is streamed once; ``saved`` twice.  Holds 16 bytes for each flow of ``saved`` and ``most`` messages.
@@ -666,7 +707,7 @@ Learned = tuple[int, int, int]
 def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.Iterator[bytes]:
     """Each object of ``state`` as a message without what is to be ignored."""
     yield from wire.each(settings_messages(state))
-    plain = ignore == Ignore()
+    plain = ignore == EXACT
     for chunk in state.chunks():
         for message in wire.each(chunk.data):
             if plain or not wire.is_flow_mod(message):

@@ -329,5 +329,4 @@ NICIRA10: dict[tuple[int, int], str] = {
 }
 
 # Experimenter type of ONF errors in OpenFlow 1.3 (bundles as an extension).
-ONF: dict[int, str] = {
-}
+ONF: dict[int, str] = {}

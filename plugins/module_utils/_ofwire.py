@@ -42,7 +42,14 @@ NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
 Kind = t.Union[int, tuple[int, int]]
 
 # Subtypes of Nicira messages.
-NX_FLOW_MOD, NX_FLOW_MOD_TABLE_ID, NX_TLV_MOD, NX_TLV_REQUEST, NX_TLV_REPLY, NX_GROUP_MOD = 13, 15, 24, 25, 26, 31
+NX_FLOW_MOD, NX_FLOW_MOD_TABLE_ID, NX_TLV_MOD, NX_TLV_REQUEST, NX_TLV_REPLY, NX_GROUP_MOD = (
+    13,
+    15,
+    24,
+    25,
+    26,
+    31,
+)
 ONF_BUNDLE_CONTROL, ONF_BUNDLE_ADD = 2300, 2301
 
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
@@ -134,7 +141,9 @@ def message(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
     """A whole message. Raises ``ProtocolError`` if it is too long for OpenFlow's 16-bit length."""
     length = HEADER.size + len(body)
     if length > MAX_MESSAGE:
-        raise ProtocolError(f"an OpenFlow message of type {kind} would have {length} bytes", f"the most is {MAX_MESSAGE}")
+        raise ProtocolError(
+            f"an OpenFlow message of type {kind} would have {length} bytes", f"the most is {MAX_MESSAGE}"
+        )
     return HEADER.pack(version, kind, length, xid) + body
 
 
@@ -143,10 +152,12 @@ def nicira(version: int, subtype: int, xid: int, body: bytes = b"") -> bytes:
     return message(version, EXPERIMENTER, xid, _EXPERIMENTER.pack(NICIRA, subtype) + body)
 
 
-def header(data: t.Union[bytes, bytearray, memoryview], offset: int = 0) -> Header:
+def header(data: bytes | bytearray, offset: int = 0) -> Header:
     """The header at ``offset``; its length is checked to be possible, not to be present."""
     if len(data) - offset < HEADER.size:
-        raise ProtocolError("an OpenFlow header is cut off", f"{len(data) - offset} of {HEADER.size} bytes are there")
+        raise ProtocolError(
+            "an OpenFlow header is cut off", f"{len(data) - offset} of {HEADER.size} bytes are there"
+        )
     found = Header(*HEADER.unpack_from(data, offset))
     if found.length < HEADER.size:
         raise ProtocolError(f"an OpenFlow message claims {found.length} bytes", "a header alone has 8")
@@ -182,7 +193,9 @@ def bounds(messages: bytes) -> t.Iterator[tuple[int, int]]:
         yield offset, end
         offset = end
     if offset != left:
-        raise ProtocolError("a series of OpenFlow messages is cut off or malformed", f"at byte {offset} of {left}")
+        raise ProtocolError(
+            "a series of OpenFlow messages is cut off or malformed", f"at byte {offset} of {left}"
+        )
 
 
 def last_boundary(data: bytes) -> int:
@@ -206,7 +219,9 @@ def items(data: bytes, offset: int, what: str) -> t.Iterator[tuple[int, int]]:
     while offset < len(data):
         length = u16(data, offset, what)
         if length < 4 or offset + length > len(data):
-            raise ProtocolError(f"a {what} claims {length} bytes", f"{len(data) - offset} are left in its message")
+            raise ProtocolError(
+                f"a {what} claims {length} bytes", f"{len(data) - offset} are left in its message"
+            )
         yield offset, offset + length
         offset += length
 
@@ -263,7 +278,9 @@ def switch_error(data: bytes) -> SwitchError:
         return SwitchError(name or f"experimenter {experimenter:#x} type {code}", found.xid, data[rest + 4 :])
     if kind == 0xB0C2 and found.version == OF10:
         _, kind, code = unpack(struct.Struct("!IHH"), data, rest, "vendor error")
-        return SwitchError(_oferrors.NICIRA10.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest + 8 :])
+        return SwitchError(
+            _oferrors.NICIRA10.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest + 8 :]
+        )
     names = _oferrors.OPENFLOW10 if found.version == OF10 else _oferrors.STANDARD
     return SwitchError(names.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest:])
 
@@ -355,7 +372,13 @@ def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
     # One flow costs about a microsecond and a half here, and there may be a million: hence the local names.
     out: list[bytes] = []
     ages: list[Age] = []
-    add, entry, pack, u16_at, end_of_data = out.append, _FLOW_STATS15.unpack_from, _FLOW_MOD.pack, _U16.unpack_from, len(data)
+    add, entry, pack, u16_at, end_of_data = (
+        out.append,
+        _FLOW_STATS15.unpack_from,
+        _FLOW_MOD.pack,
+        _U16.unpack_from,
+        len(data),
+    )
     first = xid
     try:
         while offset < end_of_data:
@@ -364,11 +387,28 @@ def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
             stats = start + ((match + 7) & ~7)
             instructions = stats + ((u16_at(data, stats + 2)[0] + 7) & ~7)
             if not start + 4 <= stats < instructions <= end <= end_of_data:
-                raise ProtocolError("a flow of a statistics reply is malformed", data[offset : offset + 64].hex())
+                raise ProtocolError(
+                    "a flow of a statistics reply is malformed", data[offset : offset + 64].hex()
+                )
             size = 48 + stats - start + end - instructions
             add(
                 pack(
-                    OF15, FLOW_MOD, size, xid, cookie, 0, table, ADD, idle, hard, priority, NO_BUFFER, ANY, ANY, flags, importance
+                    OF15,
+                    FLOW_MOD,
+                    size,
+                    xid,
+                    cookie,
+                    0,
+                    table,
+                    ADD,
+                    idle,
+                    hard,
+                    priority,
+                    NO_BUFFER,
+                    ANY,
+                    ANY,
+                    flags,
+                    importance,
                 )
             )
             add(data[start:stats])
@@ -403,7 +443,11 @@ def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
         _, table, duration, _, priority, idle, hard, flags, importance, cookie, _, _, _, match = fields
         if start + 48 + ((match + 7) & ~7) > end or match < 4:
             raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
-        out.append(flow_mod(version, xid, table, priority, cookie, idle, hard, flags, importance, data[start + 48 : end]))
+        out.append(
+            flow_mod(
+                version, xid, table, priority, cookie, idle, hard, flags, importance, data[start + 48 : end]
+            )
+        )
         if idle or hard:
             ages.append(Age(xid, duration, None))
         xid += 1
@@ -435,7 +479,16 @@ def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
 
 
 def flow_mod(
-    version: int, xid: int, table: int, priority: int, cookie: int, idle: int, hard: int, flags: int, importance: int, rest: bytes
+    version: int,
+    xid: int,
+    table: int,
+    priority: int,
+    cookie: int,
+    idle: int,
+    hard: int,
+    flags: int,
+    importance: int,
+    rest: bytes,
 ) -> bytes:
     """An OFPFC_ADD for OpenFlow 1.1 and newer; ``rest`` is the padded match followed by the instructions."""
     fixed = (cookie, 0, table, ADD, idle, hard, priority, NO_BUFFER, ANY, ANY, flags, importance)
@@ -445,8 +498,8 @@ def flow_mod(
 def delete_flows(version: int, xid: int) -> bytes:
     """A flow-mod that deletes every flow of every table (never a hidden one)."""
     if version == OF10:
-        fields = (NICIRA, NX_FLOW_MOD, 0, ALL_TABLES << 8 | DELETE, 0, 0, 0, NO_BUFFER, 0xFFFF, 0, 0)
-        return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48, xid, *fields)
+        nicira_fields = (NICIRA, NX_FLOW_MOD, 0, ALL_TABLES << 8 | DELETE, 0, 0, 0, NO_BUFFER, 0xFFFF, 0, 0)
+        return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48, xid, *nicira_fields)
     fields = (0, 0, ALL_TABLES, DELETE, 0, 0, 0, NO_BUFFER, ANY, ANY, 0, 0)
     return _FLOW_MOD.pack(version, FLOW_MOD, 56, xid, *fields) + _EMPTY_MATCH
 
@@ -476,7 +529,14 @@ def flow_fields(data: bytes) -> FlowFields:
     """Read a flow-mod made by this file. ``match`` is padded; ``rest`` are its instructions or actions."""
     if header(data).version == OF10:
         fields = unpack(_NX_FLOW_MOD, data, 0, "flow-mod")
-        cookie, command, idle, hard, priority, match = fields[6], fields[7], fields[8], fields[9], fields[10], fields[14]
+        cookie, command, idle, hard, priority, match = (
+            fields[6],
+            fields[7],
+            fields[8],
+            fields[9],
+            fields[10],
+            fields[14],
+        )
         end = 48 + ((match + 7) & ~7)
         return FlowFields(command >> 8, priority, cookie, idle, hard, data[48:end], data[end:])
     fields = unpack(_FLOW_MOD, data, 0, "flow-mod")
@@ -487,7 +547,9 @@ def flow_fields(data: bytes) -> FlowFields:
 
 def is_flow_mod(data: bytes) -> bool:
     """Whether ``data`` is a flow-mod, of any version."""
-    return data[1] == FLOW_MOD or (data[1] == EXPERIMENTER and data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_FLOW_MOD))
+    return data[1] == FLOW_MOD or (
+        data[1] == EXPERIMENTER and data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_FLOW_MOD)
+    )
 
 
 def with_timeouts(data: bytes, idle: int, hard: int) -> bytes:
@@ -528,13 +590,26 @@ def group_mods(data: bytes, first_xid: int) -> tuple[bytes, int]:
         kind, group = unpack(struct.Struct("!xxBxI"), data, start, "group")
         xid = first_xid + len(out)
         if OF10 < version < OF15:
-            out.append(message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_ADD, kind, group) + data[start + 8 : end]))
+            out.append(
+                message(
+                    version,
+                    GROUP_MOD,
+                    xid,
+                    struct.pack("!HBxI", GROUP_ADD, kind, group) + data[start + 8 : end],
+                )
+            )
             continue
         buckets = u16(data, start + 8, "group")
         if start + 16 + buckets > end:
-            raise ProtocolError(f"the buckets of group {group} claim {buckets} bytes", f"{end - start - 16} are there")
+            raise ProtocolError(
+                f"the buckets of group {group} claim {buckets} bytes", f"{end - start - 16} are there"
+            )
         mod = struct.pack("!HBxIHxxI", GROUP_ADD, kind, group, buckets, 0xFFFFFFFF) + data[start + 16 : end]
-        out.append(nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod))
+        out.append(
+            nicira(version, NX_GROUP_MOD, xid, mod)
+            if version == OF10
+            else message(version, GROUP_MOD, xid, mod)
+        )
     return b"".join(out), len(out)
 
 
@@ -542,7 +617,9 @@ def group_desc_request(version: int, xid: int) -> bytes:
     """A request for the description of every group."""
     if version == OF10:
         return multipart_request(version, NX_GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL))
-    return multipart_request(version, GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL) if version >= OF15 else b"")
+    return multipart_request(
+        version, GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL) if version >= OF15 else b""
+    )
 
 
 def delete_groups(version: int, xid: int) -> bytes:
@@ -550,7 +627,9 @@ def delete_groups(version: int, xid: int) -> bytes:
     if OF10 < version < OF15:
         return message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_DELETE, 0, GROUP_ALL))
     mod = struct.pack("!HBxIHxxI", GROUP_DELETE, 0, GROUP_ALL, 0, 0xFFFFFFFF)
-    return nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod)
+    return (
+        nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod)
+    )
 
 
 def is_group_mod(data: bytes) -> bool:
@@ -590,7 +669,9 @@ def meters(data: bytes) -> dict[int, bytes]:
 
 def meter_mod(version: int, xid: int, command: int, meter: int, config: bytes = b"\0\0") -> bytes:
     """A meter-mod; ``config`` is what ``meters`` returned for the meter."""
-    return message(version, METER_MOD, xid, struct.pack("!H", command) + config[:2] + _U32.pack(meter) + config[2:])
+    return message(
+        version, METER_MOD, xid, struct.pack("!H", command) + config[:2] + _U32.pack(meter) + config[2:]
+    )
 
 
 def meter_of(data: bytes) -> tuple[int, bytes]:
@@ -613,7 +694,9 @@ def tlv_map(data: bytes) -> tuple[Tlv, ...]:
 
 def tlv_mod(version: int, xid: int, command: int, tlvs: t.Iterable[Tlv]) -> bytes:
     """NXT_TLV_TABLE_MOD: add or delete mappings, all or none."""
-    entries = (struct.pack("!HBBHxx", tlv.option_class, tlv.option_type, tlv.length, tlv.index) for tlv in tlvs)
+    entries = (
+        struct.pack("!HBBHxx", tlv.option_class, tlv.option_type, tlv.length, tlv.index) for tlv in tlvs
+    )
     return nicira(version, NX_TLV_MOD, xid, struct.pack("!H6x", command) + b"".join(entries))
 
 
@@ -637,7 +720,9 @@ def ports(data: bytes) -> list[Port]:
         layout = struct.Struct("!I4x6sxx16sI")
         return [_port(version, unpack(layout, data, start, "port")) for start, _ in _port_items(data, body)]
     if (len(data) - body) % step:
-        raise ProtocolError("a port description is cut off", f"{len(data) - body} bytes are no multiple of {step}")
+        raise ProtocolError(
+            "a port description is cut off", f"{len(data) - body} bytes are no multiple of {step}"
+        )
     return [_port(version, layout.unpack_from(data, at)) for at in range(body, len(data), step)]
 
 
@@ -645,7 +730,9 @@ def _port_items(data: bytes, offset: int) -> t.Iterator[tuple[int, int]]:
     while offset < len(data):
         length = u16(data, offset + 4, "port")
         if length < 40 or offset + length > len(data):
-            raise ProtocolError(f"a port claims {length} bytes", f"{len(data) - offset} are left in its message")
+            raise ProtocolError(
+                f"a port claims {length} bytes", f"{len(data) - offset} are left in its message"
+            )
         yield offset, offset + length
         offset += length
 
@@ -662,7 +749,9 @@ def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int) -
     """A port-mod that sets every bit of the port's config."""
     mask = PORT_CONFIG_BITS[version]
     if version == OF10:
-        return message(version, PORT_MOD10, xid, struct.pack("!H6sIII4x", number & 0xFFFF, hw_addr, config, mask, 0))
+        return message(
+            version, PORT_MOD10, xid, struct.pack("!H6sIII4x", number & 0xFFFF, hw_addr, config, mask, 0)
+        )
     body = struct.pack("!I4x6sxxII", number, hw_addr, config, mask)
     return message(version, PORT_MOD, xid, body + (b"\0" * 8 if version == OF13 else b""))
 
@@ -753,14 +842,22 @@ def bundled(version: int, bundle: int, messages: bytes) -> bytes:
 
     Raises ``ProtocolError`` if one is too long for that.
     """
-    pack, kind, extra, tail = struct.Struct("!BBH").pack, BUNDLE_ADD, 16, _BUNDLE.pack(bundle, 0, ATOMIC_ORDERED)
+    pack, kind, extra, tail = (
+        struct.Struct("!BBH").pack,
+        BUNDLE_ADD,
+        16,
+        _BUNDLE.pack(bundle, 0, ATOMIC_ORDERED),
+    )
     if version == OF13:
         kind, extra, tail = EXPERIMENTER, 24, _EXPERIMENTER.pack(ONF, ONF_BUNDLE_ADD) + tail
     out: list[bytes] = []
     add = out.append
     for start, end in bounds(messages):
         if end - start > MAX_MESSAGE - extra:
-            raise ProtocolError(f"a message of {end - start} bytes is too long for a bundle", f"the most is {MAX_MESSAGE - extra}")
+            raise ProtocolError(
+                f"a message of {end - start} bytes is too long for a bundle",
+                f"the most is {MAX_MESSAGE - extra}",
+            )
         add(pack(version, kind, end - start + extra) + messages[start + 4 : start + 8] + tail)
         add(messages[start:end])
     return b"".join(out)

@@ -41,10 +41,11 @@ Answer = t.Union[list[bytes], wire.SwitchError]
 
 
 class OpenFlow:
-    """A connection with a negotiated ``version``; use it as a context manager, or ``close`` it."""
+    """A connection; ``version`` is negotiated out of those ``offered`` by the switch. A context manager."""
 
     def __init__(self, connection: socket.socket, version: int, name: str, timeout: float) -> None:
         self.version = version
+        self.offered: frozenset[int] = frozenset()
         self.name = name
         self.timeout = timeout
         self._socket = connection
@@ -123,16 +124,20 @@ class OpenFlow:
         while True:
             message = self._next(lambda found: found.xid == xid)
             if message[1] == wire.ERROR:
-                raise ProtocolError(f"{self.name}: the switch refused a request", wire.switch_error(message).name)
+                raise ProtocolError(
+                    f"{self.name}: the switch refused a request", wire.switch_error(message).name
+                )
             if not wire.is_multipart_reply(wire.header(message)):
-                raise ProtocolError(f"{self.name}: the switch answered with another message", message[:16].hex())
+                raise ProtocolError(
+                    f"{self.name}: the switch answered with another message", message[:16].hex()
+                )
             _, more, _ = wire.multipart_reply(message)
             yield message
             if not more:
                 return
 
     def send(self, messages: t.Iterable[bytes]) -> list[wire.SwitchError]:
-        """Send ``messages``, however many, and wait until the switch has handled them all.
+        """Send ``messages`` (each item: one or more whole ones), however many, and wait until all are handled.
 
         Returns the errors it sent meanwhile (the first 64).
         """
@@ -217,6 +222,7 @@ class OpenFlow:
             pass
         answer = self._next(lambda found: found.type in (wire.HELLO, wire.ERROR))
         offered = wire.hello_versions(answer) if answer[1] == wire.HELLO else frozenset[int]()
+        self.offered = offered
         common = offered & frozenset(versions)
         if not common:
             raise Refused(
@@ -228,7 +234,9 @@ class OpenFlow:
 
     def _lost(self, error: OSError | None) -> HotUpgradeError:
         why = (error.strerror or str(error)) if error else "closed by the switch"
-        return Unreachable(f"{self.name}: the OpenFlow connection was lost", why, "Look into the log of ovs-vswitchd")
+        return Unreachable(
+            f"{self.name}: the OpenFlow connection was lost", why, "Look into the log of ovs-vswitchd"
+        )
 
     def _silent(self, what: str) -> HotUpgradeError:
         hint = "ovs-vswitchd is overloaded or stuck: look into its log"

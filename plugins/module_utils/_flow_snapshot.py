@@ -1,0 +1,487 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A whole host's OpenFlow state: take it, restore it, compare it; what the module ovs_flow_snapshot does.
+
+Bridges are independent of each other, so they are worked on side by side.  A restore stages every bridge
+before it commits the first: if one switch refuses, no bridge has changed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import datetime
+import os
+import socket
+import subprocess
+import types
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _learned as learned
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext as oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+_SIDE_BY_SIDE = 8
+# The switch may think for a while about a million flows before it answers.
+_OPENFLOW_TIMEOUT = 60.0
+_PIN_TIMEOUT = 30.0
+
+T = t.TypeVar("T")
+R = t.TypeVar("R")
+Values = dict[str, t.Any]
+
+
+# Engine: usable without Ansible
+
+
+def management_socket(rundir: str, bridge: str) -> str:
+    """Where ``bridge`` takes OpenFlow connections."""
+    return os.path.join(rundir, f"{bridge}.mgmt")
+
+
+def take(
+    connection: Connection, path: str, bridges: t.Sequence[str] = (), configuration: bool = False
+) -> snapshots.Snapshot:
+    """Write the state of ``bridges`` (all) to the directory ``path``, replacing an older snapshot there."""
+    live = live_bridges(connection, bridges)
+    counts = _side_by_side(lambda bridge: _count_flows(connection, bridge.name), live)
+    with snapshots.Writer(path, sum(counts)) as writer:
+        taken = _side_by_side(lambda item: _take_bridge(connection, writer, *item), list(enumerate(live, 1)))
+        if configuration:
+            _backup(connection, writer)
+        writer.finish(
+            {**_about_host(connection), "bridges": [dataclasses.asdict(bridge) for bridge in taken]}
+        )
+    return snapshots.read(path)
+
+
+def live_bridges(connection: Connection, names: t.Sequence[str] = ()) -> list[Bridge]:
+    """The bridges of the database, or those of ``names``. Raises ``Refused`` if one of ``names`` is not there."""
+    with connection.open() as database:
+        found = {bridge.name: bridge for bridge in database.bridges()}
+    missing = [name for name in names if name not in found]
+    if missing:
+        have = ", ".join(map(repr, sorted(found))) or "no bridge at all"
+        raise Refused(
+            f"there is no bridge {missing[0]!r} on this host",
+            f"there is {have}",
+            "Correct the option bridges",
+        )
+    return [found[name] for name in sorted(set(names) or found)]
+
+
+class Restoration:
+    """All wanted bridges of a snapshot, staged in their switches; ``commit`` makes them live. A context manager."""
+
+    def __init__(self, connection: Connection, states: t.Mapping[str, flowstate.State]) -> None:
+        self._stack = contextlib.ExitStack()
+        self._staged: dict[str, flowstate.Staged] = {}
+        try:
+            _side_by_side(lambda item: self._stage(connection, *item), list(states.items()))
+        except BaseException:
+            self.discard()
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Restoration:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def keep_alive(self) -> None:
+        """Call more often than the bundle idle timeout (10 s), while the commit has to wait."""
+        _side_by_side(flowstate.Staged.keep_alive, list(self._staged.values()))
+
+    def commit(self) -> None:
+        """Replace the state of every bridge."""
+        _side_by_side(flowstate.Staged.commit, list(self._staged.values()))
+
+    def discard(self) -> None:
+        """Leave every bridge as it was."""
+        _side_by_side(flowstate.Staged.discard, list(self._staged.values()))
+
+    def _stage(self, connection: Connection, name: str, state: flowstate.State) -> None:
+        path = management_socket(connection.rundir, name)
+        switch = self._stack.enter_context(flowstate.Switch(path, (state.version,), _timeout(connection)))
+        self._staged[name] = flowstate.stage(switch, state)
+
+
+def compare(
+    connection: Connection,
+    states: t.Mapping[str, flowstate.State],
+    ignore: flowstate.Ignore = flowstate.EXACT,
+) -> dict[str, flowstate.Difference]:
+    """How each live bridge differs from ``states``; a bridge without difference is not in the result."""
+
+    def one(item: tuple[str, flowstate.State]) -> tuple[str, flowstate.Difference]:
+        name, state = item
+        path = management_socket(connection.rundir, name)
+        with flowstate.Switch(path, (state.version,), _timeout(connection)) as switch:
+            return name, flowstate.compare(state, switch.state(), ignore)
+
+    return {
+        name: difference
+        for name, difference in _side_by_side(one, list(states.items()))
+        if not difference.same
+    }
+
+
+def moved_ports(saved: snapshots.Bridge, live: Bridge) -> list[str]:
+    """One sentence for each interface of ``saved`` that is gone or has another ofport in ``live``."""
+    now = {interface.name: interface.ofport for interface in live.interfaces}
+    return [
+        f"{name!r} had ofport {ofport}, " + (f"now it has {now[name]}" if name in now else "now it is gone")
+        for name, ofport in sorted(saved.ofports.items())
+        if now.get(name) != ofport
+    ]
+
+
+def pin_ports(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> None:
+    """Request the ofports of the snapshot for every interface, and wait until they have them.
+
+    Raises ``HotUpgradeError`` naming those that did not get theirs.
+    """
+    requests = [
+        {
+            "op": "update",
+            "table": "Interface",
+            "where": [["name", "==", name]],
+            "row": {"ofport_request": ofport},
+        }
+        for bridge in saved
+        for name, ofport in bridge.ofports.items()
+        if 0 < ofport < 0xFF00
+    ]
+    names = [bridge.name for bridge in saved]
+
+    def wrong() -> list[str]:
+        live = {bridge.name: bridge for bridge in live_bridges(connection, names)}
+        return [
+            f"{bridge.name}: {text}" for bridge in saved for text in moved_ports(bridge, live[bridge.name])
+        ]
+
+    with connection.open() as database:
+        database.transact(*requests)
+    Waiter(_PIN_TIMEOUT).wait(
+        "every interface has the ofport of the snapshot",
+        wrong,
+        lambda found: not found,
+        "; ".join,
+        "Add the missing interfaces again, or restore with ofports=ignore if no flow needs them",
+    )
+
+
+def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[str]:
+    """Set static MAC entries and tunnel neighbours again. Returns one sentence for each that could not be set."""
+    vswitchd, lost = _vswitchd(connection), []
+    for bridge in saved:
+        ports = {str(ofport): name for name, ofport in bridge.ofports.items()} | {"LOCAL": bridge.name}
+        entries = [learned.MacEntry(**entry) for entry in bridge.fdb]
+        lost += learned.restore_mac_table(
+            vswitchd, bridge.name, ports, [entry for entry in entries if entry.static]
+        )
+        lost += learned.restore_neighbours(
+            vswitchd, [learned.Neighbour(**entry) for entry in bridge.neighbours]
+        )
+    return lost
+
+
+def _take_bridge(
+    connection: Connection, writer: snapshots.Writer, number: int, bridge: Bridge
+) -> snapshots.Bridge:
+    path = management_socket(connection.rundir, bridge.name)
+    vswitchd = _vswitchd(connection)
+    with (
+        flowstate.Switch(path, timeout=_timeout(connection)) as switch,
+        snapshots.BridgeFiles(writer, number) as files,
+    ):
+        taken = flowstate.take(switch, files)
+    macs = learned.mac_table(vswitchd, bridge.name)
+    dynamic = sum(not entry.static for entry in macs)
+    lost = list(taken.not_carried)
+    if dynamic:
+        lost.append(f"{dynamic} learned MAC addresses: the next packet from each teaches it again")
+    return snapshots.Bridge(
+        name=bridge.name,
+        datapath_id=bridge.datapath_id,
+        datapath_type=bridge.datapath_type,
+        openflow_version=wire.VERSION_NAMES[taken.version],
+        ports_version=wire.VERSION_NAMES[taken.ports_version],
+        ofports={
+            interface.name: interface.ofport
+            for interface in bridge.interfaces
+            if interface.ofport is not None
+        },
+        counts=dataclasses.asdict(taken.counts),
+        not_carried=lost,
+        file=files.file,
+        settings_bytes=files.settings_bytes or 0,
+        ages=files.ages_file,
+        fdb=[entry._asdict() for entry in macs],
+        neighbours=[entry._asdict() for entry in learned.neighbours(vswitchd) if entry.bridge == bridge.name],
+    )
+
+
+def _count_flows(connection: Connection, bridge: str) -> int:
+    with flowstate.Switch(
+        management_socket(connection.rundir, bridge), timeout=_timeout(connection)
+    ) as switch:
+        return switch.count_flows()[0]
+
+
+def _about_host(connection: Connection) -> Values:
+    with connection.open() as database:
+        schema = database.schema_version
+    return {
+        "host": socket.gethostname(),
+        "versions": {
+            "ovs_vswitchd": _vswitchd(connection).call("version").split("\n")[0].rpartition(" ")[2],
+            "schema": schema,
+            "kernel": os.uname().release,
+            "module": _module_srcversion(),
+        },
+    }
+
+
+def _module_srcversion() -> str | None:
+    try:
+        with open("/sys/module/openvswitch/srcversion", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _backup(connection: Connection, writer: snapshots.Writer) -> None:
+    """``ovsdb-client backup`` into the snapshot: for people, never used by a restore."""
+    command = ["ovsdb-client", "backup", connection.remote, "Open_vSwitch"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_timeout(connection), check=True
+        )
+    except FileNotFoundError as error:
+        raise Refused(
+            "cannot back up the database", "ovsdb-client is not installed", "Set configuration=false"
+        ) from error
+    except subprocess.SubprocessError as error:
+        raise HotUpgradeError("cannot back up the database", str(error), "Set configuration=false") from error
+    with writer.file(snapshots.CONFIGURATION) as file:
+        file.write(done.stdout)
+
+
+def _vswitchd(connection: Connection) -> Appctl:
+    return Appctl(daemon_socket(connection.rundir, "ovs-vswitchd"), connection.timeout)
+
+
+def _timeout(connection: Connection) -> float:
+    return max(connection.timeout, _OPENFLOW_TIMEOUT)
+
+
+def _side_by_side(work: t.Callable[[T], R], things: t.Sequence[T]) -> list[R]:
+    """``work`` on each of ``things``, some at a time; the first error is raised when all have ended."""
+    if len(things) < 2:
+        return [work(thing) for thing in things]
+    with concurrent.futures.ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        return list(pool.map(work, things))
+
+
+# The module: options in, outcome out
+
+
+def behave(call: Call) -> Outcome:
+    """Do what ``state`` asks for."""
+    states = {"present": _present, "restored": _restored, "verified": _verified, "absent": _absent}
+    return states[call.params["state"]](call)
+
+
+def _present(call: Call) -> Outcome:
+    connection, path, names = call.connection, call.params["path"], call.params["bridges"] or []
+    live = live_bridges(connection, names)
+    if _is_current(connection, path, live):
+        return _outcome(call, snapshots.read(path), changed=False)
+    before = _content(snapshots.read(path)) if snapshots.exists(path) and _is_sound(path) else {}
+    if call.check_mode:
+        after = {bridge.name: {"flows": _count_flows(connection, bridge.name)} for bridge in live}
+        return Outcome(True, {"snapshot": path, "bridges": []}, before, after)
+    snapshot = take(connection, path, names, call.params["configuration"])
+    return _outcome(call, snapshot, changed=True, before=before, after=_content(snapshot))
+
+
+def _is_current(connection: Connection, path: str, live: t.Sequence[Bridge]) -> bool:
+    """Whether there is a sound snapshot with exactly these bridges and exactly their state of now."""
+    if not snapshots.exists(path) or not _is_sound(path):
+        return False
+    snapshot = snapshots.read(path)
+    if [bridge.name for bridge in snapshot.bridges] != [bridge.name for bridge in live]:
+        return False
+    if any(moved_ports(snapshot.bridge(bridge.name), bridge) for bridge in live):
+        return False
+    return not compare(connection, snapshot.states)
+
+
+def _is_sound(path: str) -> bool:
+    try:
+        snapshots.read(path)
+    except Refused:
+        return False
+    return True
+
+
+def _restored(call: Call) -> Outcome:
+    connection, params = call.connection, call.params
+    snapshot = snapshots.read(params["path"])
+    saved = _chosen(snapshot, params["bridges"])
+    live = {bridge.name: bridge for bridge in live_bridges(connection, [bridge.name for bridge in saved])}
+    moved = {bridge.name: moved_ports(bridge, live[bridge.name]) for bridge in saved}
+    moved = {name: texts for name, texts in moved.items() if texts}
+    if moved and params["ofports"] == "refuse":
+        texts = "; ".join(f"{name}: {text}" for name, found in moved.items() for text in found)
+        hint = "Set ofports=pin to give the interfaces their old numbers first, or ofports=ignore if no flow uses them"
+        raise Refused("the flows of the snapshot are only right with its ofports", texts, hint)
+    pin = bool(moved) and params["ofports"] == "pin"
+    states = {bridge.name: _wanted(snapshot, bridge.name, params["lifetime"]) for bridge in saved}
+    ignore = _ignore(params["ignore"])
+    differences = compare(connection, states, ignore)
+    if call.check_mode or not (differences or pin):
+        return _outcome(call, snapshot, bool(differences or pin), differences=differences)
+    if pin:
+        pin_ports(connection, saved)
+    with Restoration(
+        connection, {name: states[name] for name in (states if pin else differences)}
+    ) as restoration:
+        restoration.commit()
+    lost = restore_learned(connection, saved)
+    left = compare(connection, states, ignore)
+    outcome = _outcome(call, snapshot, True, differences=differences, not_restored=lost)
+    if not left:
+        return outcome
+    why = "; ".join(f"{name}: {difference}" for name, difference in left.items())
+    hint = "Somebody else changes the flows, perhaps a controller: stop it, or set ignore to what may differ"
+    error = HotUpgradeError("the bridges differ from the snapshot after the restore", why, hint)
+    return dataclasses.replace(outcome, error=error)
+
+
+def _verified(call: Call) -> Outcome:
+    params, connection = call.params, call.connection
+    snapshot = snapshots.read(params["path"])
+    saved, ignore = _chosen(snapshot, params["bridges"]), _ignore(params["ignore"])
+    if params["against"]:
+        other = snapshots.read(params["against"])
+        pairs = {bridge.name: (snapshot.state(bridge.name), other.state(bridge.name)) for bridge in saved}
+        found = {name: flowstate.compare(*pair, ignore) for name, pair in pairs.items()}
+        differences = {name: difference for name, difference in found.items() if not difference.same}
+    else:
+        live_bridges(connection, [bridge.name for bridge in saved])
+        differences = compare(
+            connection, {bridge.name: snapshot.state(bridge.name) for bridge in saved}, ignore
+        )
+    outcome = _outcome(call, snapshot, changed=False, differences=differences)
+    if not differences:
+        return outcome
+    what = params["against"] or "the host"
+    why = "; ".join(f"{name}: {difference}" for name, difference in differences.items())
+    error = HotUpgradeError(
+        f"{what} differs from the snapshot {params['path']}", why, "The result's differences list them"
+    )
+    return dataclasses.replace(outcome, error=error)
+
+
+def _absent(call: Call) -> Outcome:
+    path = call.params["path"]
+    there = snapshots.exists(path)
+    before = _content(snapshots.read(path)) if there and _is_sound(path) else {}
+    if there and not call.check_mode:
+        snapshots.remove(path)
+    return Outcome(there, {"snapshot": path, "bridges": []}, before, {})
+
+
+def _chosen(snapshot: snapshots.Snapshot, names: t.Sequence[str] | None) -> list[snapshots.Bridge]:
+    return [snapshot.bridge(name) for name in names] if names else list(snapshot.bridges)
+
+
+def _wanted(snapshot: snapshots.Snapshot, name: str, lifetime: str) -> flowstate.State:
+    state = snapshot.state(name)
+    if lifetime == "full":
+        return state
+    elapsed = datetime.datetime.now(datetime.timezone.utc) - snapshot.taken_at
+    return flowstate.remaining(state, elapsed.total_seconds())
+
+
+def _ignore(options: Values | None) -> flowstate.Ignore:
+    options = options or {}
+    flags = {name: bool(options.get(name)) for name in ("cookies", "timeouts", "expiring", "learned")}
+    return flowstate.Ignore(**flags, tables=frozenset(options.get("tables") or ()))
+
+
+def _content(snapshot: snapshots.Snapshot) -> Values:
+    return {bridge.name: bridge.counts for bridge in snapshot.bridges}
+
+
+def _outcome(
+    call: Call,
+    snapshot: snapshots.Snapshot,
+    changed: bool,
+    differences: t.Mapping[str, flowstate.Difference] | None = None,
+    not_restored: t.Sequence[str] = (),
+    before: Values | None = None,
+    after: Values | None = None,
+) -> Outcome:
+    values: Values = {
+        "snapshot": snapshot.path,
+        "taken_at": snapshot.manifest["taken_at"],
+        "host": snapshot.manifest["host"],
+        "versions": snapshot.manifest["versions"],
+        "bridges": [_bridge_values(bridge) for bridge in snapshot.bridges],
+    }
+    if call.params["text"]:
+        chosen = _chosen(snapshot, call.params["bridges"])
+        values["text"] = {
+            bridge.name: oftext.lines(list(snapshot.messages(bridge.name))) for bridge in chosen
+        }
+    if differences is None:
+        return Outcome(
+            changed, values, _content(snapshot) if before is None else before, after or _content(snapshot)
+        )
+    texts = {name: _difference_values(difference) for name, difference in differences.items()}
+    values |= {"matches": not differences, "differences": texts, "not_restored": list(not_restored)}
+    missing = {name: found["missing"] for name, found in texts.items()}
+    extra = {name: found["extra"] for name, found in texts.items()}
+    if call.params["state"] == "restored":
+        return Outcome(changed, values, before=extra, after=missing)
+    return Outcome(changed, values, before=missing, after=extra)
+
+
+def _bridge_values(bridge: snapshots.Bridge) -> Values:
+    names = (
+        "name",
+        "datapath_id",
+        "datapath_type",
+        "openflow_version",
+        "ofports",
+        "counts",
+        "not_carried",
+        "file",
+    )
+    return {name: getattr(bridge, name) for name in names}
+
+
+def _difference_values(difference: flowstate.Difference) -> Values:
+    return {
+        "missing": oftext.lines(difference.missing),
+        "extra": oftext.lines(difference.extra),
+        "missing_count": difference.missing_count,
+        "extra_count": difference.extra_count,
+    }

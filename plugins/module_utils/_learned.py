@@ -1,0 +1,71 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What vswitchd has learned and keeps in memory only: MAC tables and tunnel neighbours, through its control socket."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
+
+STATIC = "static"
+
+
+class MacEntry(t.NamedTuple):
+    """One line of ``fdb/show``: the ofport (``LOCAL`` for the bridge's own), VLAN, MAC address, whether it is static."""
+
+    port: str
+    vlan: int
+    mac: str
+    static: bool
+
+
+class Neighbour(t.NamedTuple):
+    """One line of ``tnl/neigh/show``."""
+
+    ip: str
+    mac: str
+    bridge: str
+
+
+def mac_table(vswitchd: Appctl, bridge: str) -> list[MacEntry]:
+    """The MAC learning table of ``bridge``."""
+    rows = (row.split() for row in vswitchd.call("fdb/show", bridge).splitlines()[1:])
+    return [MacEntry(row[0], int(row[1]), row[2], row[3] == STATIC) for row in rows if len(row) == 4]
+
+
+def neighbours(vswitchd: Appctl) -> list[Neighbour]:
+    """The tunnel neighbours (ARP and ND) of all bridges."""
+    rows = (row.split() for row in vswitchd.call("tnl/neigh/show").splitlines()[2:])
+    return [Neighbour(*row) for row in rows if len(row) == 3]
+
+
+def restore_mac_table(
+    vswitchd: Appctl, bridge: str, ports: t.Mapping[str, str], entries: t.Iterable[MacEntry]
+) -> list[str]:
+    """Add the static ``entries`` again (``fdb/add``, 2.17 and newer); ``ports``: ofport -> interface name.
+
+    Returns one sentence for each entry that could not be set.
+    """
+    lost = []
+    for entry in entries:
+        try:
+            vswitchd.call("fdb/add", bridge, ports[entry.port], str(entry.vlan), entry.mac)
+        except (KeyError, HotUpgradeError) as error:
+            lost.append(f"MAC {entry.mac} in VLAN {entry.vlan} on port {entry.port} of {bridge}: {error}")
+    return lost
+
+
+def restore_neighbours(vswitchd: Appctl, entries: t.Iterable[Neighbour]) -> list[str]:
+    """Set tunnel neighbours again. Returns one sentence for each that could not be set."""
+    lost = []
+    for entry in entries:
+        try:
+            vswitchd.call("tnl/neigh/set", entry.bridge, entry.ip, entry.mac)
+        except HotUpgradeError as error:
+            lost.append(f"tunnel neighbour {entry.ip} of {entry.bridge}: {error}")
+    return lost

@@ -1,0 +1,422 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The snapshot directory: written complete or not at all, read only if every byte is as written.
+
+Format 1 is described in docs/snapshot-format.md.  The name of a bridge is data in the manifest, never part
+of a file name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import struct
+import tempfile
+import types
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+CONFIGURATION = "conf.db"
+_MOST_MANIFEST = 64 << 20
+_BLOCK = 1 << 20
+# What a flow takes in a snapshot, generously, for the check of free space.
+_BYTES_PER_FLOW = 256
+_BYTES_AT_LEAST = 1 << 20
+_AGE = struct.Struct("!III")
+_NO_IDLE = 0xFFFFFFFF
+_VERSIONS = {name: version for version, name in wire.VERSION_NAMES.items()}
+_RETAKE = "Take the snapshot again; this one cannot be trusted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bridge:
+    """One bridge of a snapshot, as its manifest describes it.
+
+    ``ofports``: interface -> ofport.  ``file`` holds ``settings_bytes`` of settings, then groups, then flows, as
+    OpenFlow messages; ``ages`` the ages of flows with timeouts (None if there is none).
+    """
+
+    name: str
+    datapath_id: str | None
+    datapath_type: str
+    openflow_version: str
+    ports_version: str
+    ofports: dict[str, int]
+    counts: dict[str, int]
+    not_carried: list[str]
+    file: str
+    settings_bytes: int
+    ages: str | None
+    fdb: list[dict[str, t.Any]]
+    neighbours: list[dict[str, str]]
+
+
+class Snapshot:
+    """A snapshot directory that has been read and checked."""
+
+    def __init__(self, path: str, manifest: dict[str, t.Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.bridges = tuple(Bridge(**bridge) for bridge in manifest["bridges"])
+
+    @property
+    def taken_at(self) -> datetime.datetime:
+        """When it was taken (UTC)."""
+        return datetime.datetime.fromisoformat(self.manifest["taken_at"])
+
+    def bridge(self, name: str) -> Bridge:
+        """The bridge ``name``. Raises ``Refused`` if the snapshot does not have it."""
+        for bridge in self.bridges:
+            if bridge.name == name:
+                return bridge
+        have = ", ".join(repr(bridge.name) for bridge in self.bridges) or "no bridge"
+        raise Refused(
+            f"the snapshot {self.path} has no bridge {name!r}", f"it has {have}", "Correct the option bridges"
+        )
+
+    def state(self, name: str) -> flowstate.State:
+        """The OpenFlow state of the bridge ``name``; its chunks are read from the files each time."""
+        bridge = self.bridge(name)
+        with _open(self.path, bridge.file) as file:
+            settings = flowstate.read_settings(wire.each(file.read(bridge.settings_bytes)))
+        return flowstate.State(
+            _VERSIONS[bridge.openflow_version],
+            _VERSIONS[bridge.ports_version],
+            settings,
+            lambda: self._chunks(bridge),
+        )
+
+    @property
+    def states(self) -> dict[str, flowstate.State]:
+        """The OpenFlow state of every bridge, by name."""
+        return {bridge.name: self.state(bridge.name) for bridge in self.bridges}
+
+    def messages(self, name: str) -> t.Iterator[bytes]:
+        """Every message of the bridge ``name``, settings first."""
+        with _open(self.path, self.bridge(name).file) as file:
+            for chunk in flowstate.read_chunks(file):
+                yield from wire.each(chunk)
+
+    def _chunks(self, bridge: Bridge) -> t.Iterator[flowstate.Chunk]:
+        with contextlib.ExitStack() as files:
+            file = files.enter_context(_open(self.path, bridge.file))
+            ages = _ages(files.enter_context(_open(self.path, bridge.ages))) if bridge.ages else iter(())
+            file.seek(bridge.settings_bytes)
+            waiting = next(ages, None)
+            xid = 0
+            for data in flowstate.read_chunks(file):
+                count = sum(1 for _ in wire.bounds(data)) if waiting else 0
+                xid += count
+                mine = []
+                while waiting and waiting.xid <= xid:
+                    mine.append(waiting)
+                    waiting = next(ages, None)
+                yield flowstate.Chunk(data, count, mine)
+
+
+def _ages(file: t.IO[bytes]) -> t.Iterator[wire.Age]:
+    while True:
+        record = file.read(_AGE.size)
+        if not record:
+            return
+        xid, duration, idle = _AGE.unpack(record)
+        yield wire.Age(xid, duration, None if idle == _NO_IDLE else idle)
+
+
+# Reading
+
+
+def read(path: str) -> Snapshot:
+    """Open the snapshot ``path`` and check every file against its SHA-256.
+
+    Raises ``Refused``, naming the file, if it is no snapshot, of an unknown format, or damaged.
+    """
+    _check_owner(path)
+    manifest = _read_manifest(path)
+    if manifest["format"] != FORMAT:
+        what = f"the snapshot {path} has format {manifest['format']!r}"
+        raise Refused(
+            what, f"this version of the collection reads format {FORMAT}", "Use the version that wrote it"
+        )
+    if manifest.get("sha256") != _manifest_sum(manifest):
+        raise Refused(f"{os.path.join(path, MANIFEST)} is damaged", "its checksum is another", _RETAKE)
+    for name, wanted in manifest["files"].items():
+        _check_file(path, name, wanted)
+    try:
+        return Snapshot(path, manifest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(f"{os.path.join(path, MANIFEST)} is incomplete", str(error), _RETAKE) from error
+
+
+def exists(path: str) -> bool:
+    """Whether something is at ``path``. Raises ``Refused`` if that is no snapshot, so that it is never replaced."""
+    if not os.path.lexists(path):
+        return False
+    _check_owner(path)
+    _read_manifest(path)
+    return True
+
+
+def remove(path: str) -> None:
+    """Delete the snapshot ``path`` if there is one. Raises ``Refused`` for anything else."""
+    if exists(path):
+        shutil.rmtree(path)
+
+
+def _check_owner(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError as error:
+        raise Refused(f"there is no snapshot {path}", "", "Take one first, with state=present") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise Refused(f"{path} is no snapshot", "it is no directory", "Choose another path")
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        seen = f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
+        raise Refused(
+            f"{path} is not to be trusted as a snapshot",
+            f"others can write to it: {seen}",
+            "Choose another path",
+        )
+
+
+def _read_manifest(path: str) -> dict[str, t.Any]:
+    name = os.path.join(path, MANIFEST)
+    try:
+        with _open(path, MANIFEST) as file:
+            data = file.read(_MOST_MANIFEST)
+    except FileNotFoundError as error:
+        raise Refused(f"{path} is no snapshot", f"it has no {MANIFEST}", "Choose another path") from error
+    try:
+        manifest = json.loads(data)
+    except ValueError as error:
+        raise Refused(f"{name} is damaged or no manifest", str(error), _RETAKE) from error
+    if (
+        not isinstance(manifest, dict)
+        or "format" not in manifest
+        or not isinstance(manifest.get("files"), dict)
+    ):
+        raise Refused(
+            f"{name} is not the manifest of a snapshot", "it names no format and files", "Choose another path"
+        )
+    return manifest
+
+
+def _check_file(path: str, name: str, wanted: dict[str, t.Any]) -> None:
+    full = os.path.join(path, name)
+    try:
+        with _open(path, name) as file:
+            size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise Refused(f"{full} cannot be read", error.strerror or str(error), _RETAKE) from error
+    if size != wanted["size"]:
+        raise Refused(f"{full} is damaged", f"it has {size} bytes instead of {wanted['size']}", _RETAKE)
+    if digest.hexdigest() != wanted["sha256"]:
+        raise Refused(f"{full} is damaged", "its SHA-256 is not the one in the manifest", _RETAKE)
+
+
+def _open(path: str, name: str) -> t.BinaryIO:
+    """Open a file of the snapshot: a regular one directly in ``path``, never through a link."""
+    full = os.path.join(path, name)
+    if name != os.path.basename(name) or name in ("", ".", ".."):
+        raise Refused(
+            f"{os.path.join(path, MANIFEST)} names a file outside of the snapshot", repr(name), _RETAKE
+        )
+    return os.fdopen(os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+
+
+def _manifest_sum(manifest: dict[str, t.Any]) -> str:
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# Writing
+
+
+class Writer:
+    """Builds a snapshot beside ``path`` and gives it that name in ``finish``; a context manager.
+
+    Left without ``finish`` it removes what it wrote.  What a killed writer left behind is removed by the next.
+    """
+
+    def __init__(self, path: str, flows: int) -> None:
+        """``flows``: how many there will be, for the check of free space. Raises ``Refused``."""
+        self.path = os.path.abspath(path)
+        exists(self.path)
+        self._parent, self._name = os.path.split(self.path)
+        if not os.path.isdir(self._parent):
+            raise Refused(f"there is no directory {self._parent}", "", "Create it, or choose another path")
+        self._remove_leftovers()
+        _check_space(self._parent, flows)
+        self._directory = tempfile.mkdtemp(dir=self._parent, **self._pattern)
+        self._lock = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._files: dict[str, dict[str, t.Any]] = {}
+
+    @property
+    def _pattern(self) -> dict[str, str]:
+        return {"prefix": f".{self._name}.", "suffix": ".partial"}
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.close(self._lock)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = f"the disk of {self._parent} is full"
+            raise HotUpgradeError(
+                what, "the snapshot was not finished and is removed", "Make room, or choose another path"
+            ) from error
+
+    def file(self, name: str) -> File:
+        """A new file of the snapshot, to be closed before ``finish``."""
+        return File(self._directory, name, self._files)
+
+    def finish(self, manifest: dict[str, t.Any]) -> None:
+        """Write the manifest, make everything durable, and give the snapshot its name; an older one is replaced."""
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        full = {"format": FORMAT, "taken_at": now, **manifest, "files": self._files}
+        full["sha256"] = _manifest_sum(full)
+        with File(self._directory, MANIFEST, {}) as file:
+            file.write(json.dumps(full, indent=1, sort_keys=True).encode())
+        os.fsync(self._lock)
+        old = None
+        if os.path.lexists(self.path):
+            old = tempfile.mkdtemp(dir=self._parent, **self._pattern)
+            os.rename(self.path, old)
+        os.rename(self._directory, self.path)
+        _fsync_directory(self._parent)
+        if old:
+            shutil.rmtree(old)
+
+    def _remove_leftovers(self) -> None:
+        prefix, suffix = self._pattern["prefix"], self._pattern["suffix"]
+        for entry in os.scandir(self._parent):
+            if not (
+                entry.name.startswith(prefix)
+                and entry.name.endswith(suffix)
+                and entry.is_dir(follow_symlinks=False)
+            ):
+                continue
+            lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry.path)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)
+
+
+class File:
+    """A file of a snapshot in the making: size and SHA-256 are recorded when it is closed."""
+
+    def __init__(self, directory: str, name: str, record: dict[str, dict[str, t.Any]]) -> None:
+        self.name = name
+        self.size = 0
+        self._record = record
+        self._digest = hashlib.sha256()
+        descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=_BLOCK)
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        with self._file as file:
+            if kind is None:
+                file.flush()
+                os.fsync(file.fileno())
+                self._record[self.name] = {"size": self.size, "sha256": self._digest.hexdigest()}
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``."""
+        self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+
+class BridgeFiles:
+    """The ``flowstate.Sink`` of one bridge: its message file and, if needed, its ages."""
+
+    def __init__(self, writer: Writer, number: int) -> None:
+        self._writer = writer
+        self._name = f"bridge-{number:04}"
+        self._stack = contextlib.ExitStack()
+        self._messages = self._stack.enter_context(writer.file(f"{self._name}.of"))
+        self._ages: File | None = None
+        self.settings_bytes: int | None = None
+
+    def __enter__(self) -> BridgeFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def file(self) -> str:
+        """The name of the message file."""
+        return self._messages.name
+
+    @property
+    def ages_file(self) -> str | None:
+        """The name of the file with ages, if there is one."""
+        return self._ages.name if self._ages else None
+
+    def messages(self, data: bytes) -> None:
+        """Append whole messages; the first call brings the settings."""
+        if self.settings_bytes is None:
+            self.settings_bytes = len(data)
+        self._messages.write(data)
+
+    def ages(self, ages: t.Sequence[wire.Age]) -> None:
+        """Append ages."""
+        if self._ages is None:
+            self._ages = self._stack.enter_context(self._writer.file(f"{self._name}.ages"))
+        self._ages.write(
+            b"".join(
+                _AGE.pack(age.xid, age.duration, _NO_IDLE if age.idle is None else age.idle) for age in ages
+            )
+        )
+
+
+def _check_space(directory: str, flows: int) -> None:
+    free = os.statvfs(directory)
+    have, need = free.f_bavail * free.f_frsize, flows * _BYTES_PER_FLOW + _BYTES_AT_LEAST
+    if have < need:
+        why = f"{have >> 20} MB are free, {flows} flows may need {(need >> 20) + 1} MB"
+        raise Refused(
+            f"not enough room for a snapshot in {directory}", why, "Make room, or choose another path"
+        )
+
+
+def _fsync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
