@@ -123,13 +123,16 @@ class Ovs:
         paths = (self.path(f"/run/netns/{name}") for name in (sender, receiver))
         return Endpoints(sender, receiver, "10.0.0.2", *paths)
 
-    def module(self, name: str, /, check_mode: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
+    def module(
+        self, name: str, /, check_mode: bool = False, as_user: str = "root", **parameters: t.Any
+    ) -> dict[str, t.Any]:
         """What module ovsops.hot_upgrade.<name> reports, run inside as Ansible would run it on a host."""
         self._bring_ansible()
         arguments = {**parameters, "_ansible_check_mode": check_mode, "_ansible_diff": True}
         environment = {"PYTHONPATH": f"{COLLECTIONS}:{ANSIBLE}"}
+        user = () if as_user == "root" else ("runuser", "-u", as_user, "--")
         done = self.host.run(
-            "python3", "-c", _RUN_MODULE, name, json.dumps(arguments), check=False, env=environment
+            *user, "python3", "-c", _RUN_MODULE, name, json.dumps(arguments), check=False, env=environment
         )
         try:
             return t.cast("dict[str, t.Any]", json.loads(done.stdout))
