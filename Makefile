@@ -16,7 +16,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 ##@ The two commands of the README
 
@@ -99,9 +99,13 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
+.PHONY: bench-interruption
+bench-interruption: setup $(linked) ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
+	@$(in_tools) python tests/bench/interruption.py $(options)
+
 .PHONY: clean
 clean: lab-clean ## End the labs and remove what was built in the tree (caches outside it stay)
-	rm -rf build/dist build/gate build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache .ruff_cache .ansible
+	rm -rf build/dist build/gate build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache build/.ruff_cache
 
 # The tree under the name that Ansible and Python import it by.
 $(linked):
