@@ -233,6 +233,10 @@ class BootGuard:
         for path in self.files:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+            if os.path.dirname(path).endswith(".wants"):
+                # install() may have made it; one that is not empty is somebody else's.
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.dirname(path))
 
     def _unit(self, description: str, argv: t.Sequence[str]) -> str:
         # A systemd that has the unit in memory still skips it after remove(): the first condition.

@@ -41,13 +41,13 @@ class Module:
     users: int | None
 
     @property
-    def reload_needed(self) -> bool:
-        """Whether the loaded module is another one than that on disk, as far as the hashes tell."""
-        return (
-            self.loaded
-            and None not in (self.srcversion, self.disk_srcversion)
-            and (self.srcversion != self.disk_srcversion)
-        )
+    def reload_needed(self) -> bool | None:
+        """Whether the loaded module is another one than that on disk; None when the hashes cannot tell."""
+        if not self.loaded:
+            return False
+        if self.srcversion is None or self.disk_srcversion is None:
+            return None
+        return self.srcversion != self.disk_srcversion
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,8 +101,11 @@ def main(remote: str, *files: str) -> None:
     for file in (*files, os.path.abspath(__file__)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(os.path.abspath(__file__)))
+        folder = os.path.dirname(file)
+        if folder.endswith(".wants") or file == os.path.abspath(__file__):
+            # One that is not empty is somebody else's.
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ kernel_modules:
       type: int
       returned: success
     reload_needed:
-      description: Whether the loaded one is another one than that on disk.
+      description: Whether the loaded one is another one than that on disk. V(null) when the kernel keeps no hashes.
       type: bool
       returned: success
 module_support:
