@@ -277,7 +277,7 @@ def switch_error(data: bytes) -> SwitchError:
         name = _oferrors.NICIRA.get(code) if experimenter == NICIRA else None
         return SwitchError(name or f"experimenter {experimenter:#x} type {code}", found.xid, data[rest + 4 :])
     if kind == 0xB0C2 and found.version == OF10:
-        _, kind, code = unpack(struct.Struct("!IHH"), data, rest, "vendor error")
+        __, kind, code = unpack(struct.Struct("!IHH"), data, rest, "vendor error")
         return SwitchError(
             _oferrors.NICIRA10.get((kind, code)) or f"type {kind} code {code}", found.xid, data[rest + 8 :]
         )
@@ -338,10 +338,10 @@ def _flows_of(table: int) -> bytes:
 def aggregate_count(data: bytes) -> int:
     """The number of flows in an aggregate reply."""
     found = header(data)
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     if found.version < OF15:
         return int(unpack(struct.Struct("!QQI4x"), data, body, "aggregate reply")[2])
-    _, length = unpack(struct.Struct("!HH"), data, body, "aggregate reply")
+    __, length = unpack(struct.Struct("!HH"), data, body, "aggregate reply")
     end, offset = body + length, body + 4
     while offset + 4 <= min(end, len(data)):
         field, size = data[offset + 2] >> 1, data[offset + 3]
@@ -362,7 +362,7 @@ def flow_mods(data: bytes, first_xid: int) -> tuple[bytes, int, list[Age]]:
     that have a timeout.
     """
     version = header(data).version
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     if version >= OF15:
         return _flow_mods15(data, body, first_xid)
     return _flow_mods10(data, body, first_xid) if version == OF10 else _flow_mods13(data, body, first_xid)
@@ -382,7 +382,7 @@ def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
     first = xid
     try:
         while offset < end_of_data:
-            length, table, priority, idle, hard, flags, importance, cookie, _, match = entry(data, offset)
+            length, table, priority, idle, hard, flags, importance, cookie, __, match = entry(data, offset)
             start, end = offset + 24, offset + length
             stats = start + ((match + 7) & ~7)
             instructions = stats + ((u16_at(data, stats + 2)[0] + 7) & ~7)
@@ -440,7 +440,7 @@ def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
     ages: list[Age] = []
     for start, end in items(data, offset, "flow"):
         fields = unpack(_FLOW_STATS13, data, start, "flow")
-        _, table, duration, _, priority, idle, hard, flags, importance, cookie, _, _, _, match = fields
+        __, table, duration, __, priority, idle, hard, flags, importance, cookie, __, __, __, match = fields
         if start + 48 + ((match + 7) & ~7) > end or match < 4:
             raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
         out.append(
@@ -460,7 +460,7 @@ def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[A
     ages: list[Age] = []
     for start, end in items(data, offset, "flow"):
         fields = unpack(_FLOW_STATS10, data, start, "flow")
-        _, table, duration, _, priority, idle, hard, match, idle_age, _, cookie, _, _ = fields
+        __, table, duration, __, priority, idle, hard, match, idle_age, __, cookie, __, __ = fields
         if start + 48 + ((match + 7) & ~7) > end:
             raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
         rest = data[start + 48 : end]
@@ -573,7 +573,7 @@ def learn_targets(data: bytes) -> t.Iterator[tuple[int, int, int]]:
         at = data.find(pattern)
         while at >= 0:
             if at + 6 + 17 <= len(data):
-                priority, cookie, _, table = struct.unpack_from("!HQHB", data, at + 10)
+                priority, cookie, __, table = struct.unpack_from("!HQHB", data, at + 10)
                 yield table, priority, cookie
             at = data.find(pattern, at + 1)
 
@@ -584,7 +584,7 @@ def learn_targets(data: bytes) -> t.Iterator[tuple[int, int, int]]:
 def group_mods(data: bytes, first_xid: int) -> tuple[bytes, int]:
     """Turn one group-description reply into group-mods that add the same groups; and their number."""
     version = header(data).version
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     out: list[bytes] = []
     for start, end in items(data, body, "group"):
         kind, group = unpack(struct.Struct("!xxBxI"), data, start, "group")
@@ -659,7 +659,7 @@ def meters_request(version: int, xid: int) -> bytes:
 
 def meters(data: bytes) -> dict[int, bytes]:
     """Each meter of a meter-configuration reply: id -> its flags (16 bits) and bands, as on the wire."""
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     found: dict[int, bytes] = {}
     for start, end in items(data, body, "meter"):
         flags, meter = unpack(struct.Struct("!xxHI"), data, start, "meter")
@@ -711,14 +711,14 @@ def ports_request(version: int, xid: int) -> bytes:
 def ports(data: bytes) -> list[Port]:
     """The ports of a port-description reply; reserved numbers of OpenFlow 1.0 are widened to 32 bits."""
     version = header(data).version
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     if version == OF10:
         step, layout = 48, struct.Struct("!H6s16sI")
     elif version == OF13:
         step, layout = 64, struct.Struct("!I4x6sxx16sI")
     else:
         layout = struct.Struct("!I4x6sxx16sI")
-        return [_port(version, unpack(layout, data, start, "port")) for start, _ in _port_items(data, body)]
+        return [_port(version, unpack(layout, data, start, "port")) for start, __ in _port_items(data, body)]
     if (len(data) - body) % step:
         raise ProtocolError(
             "a port description is cut off", f"{len(data) - body} bytes are no multiple of {step}"
@@ -776,7 +776,7 @@ def tables(data: bytes) -> dict[int, bytes]:
     Not configuration: the current vacancy (zeroed) and the eviction flags, which Open vSwitch fixes (left out: its
     decoder takes them for the eviction bit, ofputil_decode_table_mod).
     """
-    _, _, body = multipart_reply(data)
+    __, __, body = multipart_reply(data)
     found: dict[int, bytes] = {}
     for start, end in items(data, body, "table"):
         table, config = unpack(struct.Struct("!xxBxI"), data, start, "table")

@@ -119,7 +119,7 @@ class OpenFlow:
         The connection is not usable for anything else before the last part has been taken.
         """
         xid = wire.header(request).xid
-        for _ in self._write([request]):
+        for __ in self._write([request]):
             pass
         while True:
             message = self._next(lambda found: found.xid == xid)
@@ -131,7 +131,7 @@ class OpenFlow:
                 raise ProtocolError(
                     f"{self.name}: the switch answered with another message", message[:16].hex()
                 )
-            _, more, _ = wire.multipart_reply(message)
+            __, more, __ = wire.multipart_reply(message)
             yield message
             if not more:
                 return
@@ -151,7 +151,7 @@ class OpenFlow:
         """Send ``messages`` and a barrier; yield what comes back before the barrier's reply."""
         xid = self.xid()
         request, reply = (18, 19) if self.version == wire.OF10 else (20, 21)
-        for _ in self._write(itertools.chain(messages, [wire.message(self.version, request, xid)])):
+        for __ in self._write(itertools.chain(messages, [wire.message(self.version, request, xid)])):
             yield from self._received()
         while True:
             message = self._next(lambda found: True)
@@ -165,7 +165,7 @@ class OpenFlow:
             left = memoryview(chunk)
             deadline = time.monotonic() + self.timeout
             while left:
-                readable, writable, _ = select.select([self._socket], [self._socket], [], self.timeout)
+                readable, writable, __ = select.select([self._socket], [self._socket], [], self.timeout)
                 if readable:
                     self._read()
                     yield
@@ -218,7 +218,7 @@ class OpenFlow:
 
     def _negotiate(self, versions: tuple[int, ...]) -> int:
         hello = wire.hello(versions)
-        for _ in self._write([hello]):
+        for __ in self._write([hello]):
             pass
         answer = self._next(lambda found: found.type in (wire.HELLO, wire.ERROR))
         offered = wire.hello_versions(answer) if answer[1] == wire.HELLO else frozenset[int]()

@@ -121,7 +121,7 @@ class Snapshot:
             waiting = next(ages, None)
             xid = 0
             for data in flowstate.read_chunks(file):
-                count = sum(1 for _ in wire.bounds(data)) if waiting else 0
+                count = sum(1 for __ in wire.bounds(data)) if waiting else 0
                 xid += count
                 mine = []
                 while waiting and waiting.xid <= xid:

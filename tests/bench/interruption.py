@@ -74,7 +74,16 @@ def ansible(lab: hosts.Lab, module: str, arguments: dict[str, t.Any]) -> dict[st
 def install(version: str) -> list[str]:
     """apt-get with exact versions, as a person would type it."""
     names = [f"{name}={version}" for name in images.OVS_PACKAGES]
-    return ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", "--allow-downgrades", "install", *names]
+    return [
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-qq",
+        "-y",
+        "--allow-downgrades",
+        "install",
+        *names,
+    ]
 
 
 def package_upgrade(lab: hosts.Lab, version: str) -> None:
@@ -89,7 +98,9 @@ def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
     ovs-lib, with the units kept in step. Plain ``ovs-ctl restart`` fights with the units, and ends with 1 on 4.0.
     """
     host = lab.hosts[0]
-    hosts.ssh(lab, host, "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d")
+    hosts.ssh(
+        lab, host, "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
+    )
     hosts.ssh(lab, host, *install(version))
     script = "ovs-systemd-reload" if lab.backend == "uml" else "ovs-ctl --system-id=random restart"
     hosts.ssh(lab, host, f"/usr/share/openvswitch/scripts/{script}")
@@ -142,7 +153,9 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
 
 def fetch_events(lab: hosts.Lab, path: str) -> bytes:
     """The probe's record of every packet."""
-    return subprocess.run(hosts.ssh_argv(lab, lab.hosts[0], "cat", path), check=True, capture_output=True).stdout
+    return subprocess.run(
+        hosts.ssh_argv(lab, lab.hosts[0], "cat", path), check=True, capture_output=True
+    ).stdout
 
 
 def picture(case: Case, events: bytes) -> None:
@@ -164,7 +177,13 @@ def picture(case: Case, events: bytes) -> None:
     for stream, axis in enumerate(axes):
         good = [(stamp, arrived[stream][n]) for n, stamp in sent[stream].items() if n in arrived[stream]]
         lost = [(stamp - origin) / 1e9 for n, stamp in sent[stream].items() if n not in arrived[stream]]
-        axis.plot([(a - origin) / 1e9 for a, _ in good], [(b - a) / 1e6 for a, b in good], ".", ms=2, label="arrived")
+        axis.plot(
+            [(a - origin) / 1e9 for a, __ in good],
+            [(b - a) / 1e6 for a, b in good],
+            ".",
+            ms=2,
+            label="arrived",
+        )
         axis.plot(lost, [0.1] * len(lost), "r|", ms=9, label=f"lost: {len(lost)} of {len(sent[stream])}")
         axis.set_yscale("log")
         axis.set_ylabel("latency, ms")
@@ -172,7 +191,9 @@ def picture(case: Case, events: bytes) -> None:
         axis.legend(loc="upper right", fontsize=8)
     axes[1].set_xlabel(f"time, s — {case.method}, {case.flows} flows, {case.backend}")
     figure.tight_layout()
-    figure.savefig(OUTPUT / f"interruption-{case.method.replace(' ', '-')}-{case.backend}-{case.flows}.png", dpi=110)
+    figure.savefig(
+        OUTPUT / f"interruption-{case.method.replace(' ', '-')}-{case.backend}-{case.flows}.png", dpi=110
+    )
     pyplot.close(figure)
 
 
@@ -196,7 +217,9 @@ def table(found: list[dict[str, t.Any]]) -> str:
     cases: dict[tuple[str, str, int], dict[str, dict[str, t.Any]]] = {}
     for row in found:
         cases.setdefault((row["backend"], row["tool"], row["size"]), {})[row["metric"]] = row
-    lines = [f"{'host':7}{'method':20}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"]
+    lines = [
+        f"{'host':7}{'method':20}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"
+    ]
     for (backend, method, size), metric in cases.items():
 
         def lost(kind: str, metric: dict[str, dict[str, t.Any]] = metric) -> str:
@@ -224,7 +247,9 @@ def main() -> int:
     for flows in map(int, options.sizes.split(",")):
         for method in options.methods.split(","):
             for repetition in range(options.repetitions):
-                say(f"bench: {method}, {flows} flows, {options.backend}, repetition {repetition + 1} of {options.repetitions}")
+                say(
+                    f"bench: {method}, {flows} flows, {options.backend}, repetition {repetition + 1} of {options.repetitions}"
+                )
                 result = measure(Case(method, options.backend, flows, repetition), options)
                 results.setdefault((method, options.backend, flows), []).append(result)
     found = rows(results)
@@ -233,7 +258,9 @@ def main() -> int:
         "from": options.ovs, "to": options.to, "rows": found,
     }  # fmt: skip
     (OUTPUT / "interruption.json").write_text(json.dumps(document, indent=1))
-    print(f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; lost: worst, gap: median (min–max)")
+    print(
+        f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; lost: worst, gap: median (min–max)"
+    )
     print(table(found))
     return 0
 

@@ -164,7 +164,7 @@ def test_two_starts_at_the_same_moment_make_one_agent(ovs: Ovs, ends: Endpoints)
     start(ovs)
     ovs.module("ovs_traffic_probe", state="absent")
     answers: list[dict[str, t.Any]] = []
-    threads = [threading.Thread(target=lambda: answers.append(start(ovs))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: answers.append(start(ovs))) for __ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

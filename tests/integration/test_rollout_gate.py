@@ -100,7 +100,7 @@ def test_a_budget_lets_the_rollout_go_on(fleet: t.Callable[..., Outcome]) -> Non
 
 def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) -> None:
     """With ansible's own keyword an unreachable host lets the rollout run over the whole fleet."""
-    head, _, tail = PLAYBOOK.read_text().partition("    # Neither any_errors_fatal")
+    head, __, tail = PLAYBOOK.read_text().partition("    # Neither any_errors_fatal")
     role = tail[tail.index("    - name: Upgrade this batch") :]
     keyword = (
         head.replace("  gather_facts: false\n", "  gather_facts: false\n  any_errors_fatal: true\n") + role

@@ -36,7 +36,14 @@ def upgrade(lab: hosts.Lab, to: str, strategy: str) -> int:
         "hot_upgrade_report_dir": str(report),
     }
     return subprocess.call(
-        ["ansible-playbook", "-i", str(lab.inventory), "-e", json.dumps(variables), "ovsops.hot_upgrade.hot_upgrade"],
+        [
+            "ansible-playbook",
+            "-i",
+            str(lab.inventory),
+            "-e",
+            json.dumps(variables),
+            "ovsops.hot_upgrade.hot_upgrade",
+        ],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "1" if sys.stdout.isatty() else "0"},
     )
@@ -61,7 +68,9 @@ def row(result: dict[str, t.Any]) -> dict[str, t.Any]:
     """One host's line of the table and of RESULT."""
     traffic = result.get("traffic") or {}
     established, new = (traffic.get(kind) or {} for kind in ("established", "new_flows"))
-    line: dict[str, t.Any] = {name: result.get(name) for name in ("host", "outcome", "from", "to", "strategy")}
+    line: dict[str, t.Any] = {
+        name: result.get(name) for name in ("host", "outcome", "from", "to", "strategy")
+    }
     for kind in COUNTED:
         for when in ("before", "after"):
             line[f"{kind}_{when}"] = (result.get(when) or {}).get(kind)
@@ -71,7 +80,9 @@ def row(result: dict[str, t.Any]) -> dict[str, t.Any]:
         "sent_new": new.get("sent"),
         "lost_new": new.get("lost"),
         "duplicated": sum(stream.get("duplicated", 0) for stream in (established, new)) if traffic else None,
-        "longest_gap_ms": max((s.get("longest_gap_ms") or 0 for s in (established, new)), default=None) if traffic else None,
+        "longest_gap_ms": max((s.get("longest_gap_ms") or 0 for s in (established, new)), default=None)
+        if traffic
+        else None,
         "verified": result.get("verified", False),
         "failure": result.get("failure", ""),
     }
@@ -80,7 +91,17 @@ def row(result: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def table(rows: list[dict[str, t.Any]]) -> str:
     """What a person reads."""
-    head = ("host", "version", "strategy", "flows", "groups", "meters", "lost established", "lost new", "longest gap")
+    head = (
+        "host",
+        "version",
+        "strategy",
+        "flows",
+        "groups",
+        "meters",
+        "lost established",
+        "lost new",
+        "longest gap",
+    )
     body = [
         (
             line["host"],
@@ -112,7 +133,17 @@ def summary(rows: list[dict[str, t.Any]], options: argparse.Namespace, good: boo
         "from": options.ovs,
         "to": options.to,
         "strategy": "+".join(sorted({line["strategy"] or "none" for line in rows})),
-        **{name: total(name) for name in (*summed, "sent_established", "lost_established", "sent_new", "lost_new", "duplicated")},
+        **{
+            name: total(name)
+            for name in (
+                *summed,
+                "sent_established",
+                "lost_established",
+                "sent_new",
+                "lost_new",
+                "duplicated",
+            )
+        },
         "longest_gap_ms": None if None in gaps else max(gaps),
         "all_kept": good,
         "per_host": rows,

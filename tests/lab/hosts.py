@@ -72,7 +72,9 @@ class Lab:
         for host in self.hosts:
             if host.name == name:
                 return host
-        raise LabError(f"no host {name} in lab {self.name}; there are {', '.join(h.name for h in self.hosts)}")
+        raise LabError(
+            f"no host {name} in lab {self.name}; there are {', '.join(h.name for h in self.hosts)}"
+        )
 
     def save(self) -> None:
         work = self.folder / "lab.json.new"
@@ -101,7 +103,9 @@ def load(name: str) -> Lab | None:
 def require(name: str) -> Lab:
     lab = load(name)
     if lab is None:
-        raise LabError(f"lab {name} is not up; 'make lab-up' or 'tests/lab/lab.py --name {name} up' starts it")
+        raise LabError(
+            f"lab {name} is not up; 'make lab-up' or 'tests/lab/lab.py --name {name} up' starts it"
+        )
     return lab
 
 
@@ -258,7 +262,9 @@ def ssh(lab: Lab, host: Host, *command: str, feed: str | None = None) -> str:
         ssh_argv(lab, host, *command), input=feed, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     if done.returncode:
-        raise LabError(f"{host.name}: {' '.join(command)[:80]} failed with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise LabError(
+            f"{host.name}: {' '.join(command)[:80]} failed with {done.returncode}:\n{done.stderr[-2000:]}"
+        )
     return done.stdout
 
 
@@ -267,7 +273,9 @@ def wait_for_ssh(lab: Lab, host: Host, seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     last = ""
     while time.monotonic() < deadline:
-        probe = subprocess.run(ssh_argv(lab, host, "true"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        probe = subprocess.run(
+            ssh_argv(lab, host, "true"), capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         if probe.returncode == 0:
             return
         last = probe.stderr.strip()
@@ -275,7 +283,9 @@ def wait_for_ssh(lab: Lab, host: Host, seconds: float = 180.0) -> None:
             break
         time.sleep(0.3)
     console = (lab.folder / host.name / "console.log").read_bytes()[-1500:].decode(errors="replace")
-    raise LabError(f"{host.name} did not answer over SSH ({last or 'its process ended'}); its console's end:\n{console}")
+    raise LabError(
+        f"{host.name} did not answer over SSH ({last or 'its process ended'}); its console's end:\n{console}"
+    )
 
 
 def write_inventory(lab: Lab) -> None:
@@ -283,7 +293,10 @@ def write_inventory(lab: Lab) -> None:
     common = " ".join(_quoted(word) for word in ssh_options(lab))
     data = {
         "ovs_hosts": {
-            "hosts": {host.name: {"ansible_host": host.address, "lab_data_address": host.data_address} for host in lab.hosts},
+            "hosts": {
+                host.name: {"ansible_host": host.address, "lab_data_address": host.data_address}
+                for host in lab.hosts
+            },
             "vars": {
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(images.ssh_key()),

@@ -68,7 +68,12 @@ def run(*argv: str, cwd: Path | None = None, quiet: bool = True) -> str:
     """Run argv to its end and return what it printed; LabError with its last words if it fails."""
     try:
         done = subprocess.run(
-            argv, cwd=cwd, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            argv,
+            cwd=cwd,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
     except FileNotFoundError as error:
         raise LabError(f"{argv[0]} is not installed; 'make setup' installs what the lab needs") from error
@@ -218,7 +223,9 @@ def kernel() -> Path:
         versions = resolved()[suite]
         libc = resolved()[ROOT_SUITE]["libc6"]
         try:
-            return cached("kernel", digest(versions["user-mode-linux"], libc), lambda work: _build_kernel(suite, work))
+            return cached(
+                "kernel", digest(versions["user-mode-linux"], libc), lambda work: _build_kernel(suite, work)
+            )
         except LabError as error:
             tried.append(f"{suite}: {error}")
             say(f"no usable kernel from {suite}, trying the next suite")
@@ -236,7 +243,10 @@ def _build_kernel(suite: str, work: Path) -> None:
     shutil.copy2(work / "x/usr/bin/linux.uml", binary)
     # The binary of a newer suite wants a newer glibc than this machine may have: give it trixie's. The paths
     # are those after the rename.
-    final = cache_dir() / f"kernel-{digest(resolved()[suite]['user-mode-linux'], resolved()[ROOT_SUITE]['libc6'])}"
+    final = (
+        cache_dir()
+        / f"kernel-{digest(resolved()[suite]['user-mode-linux'], resolved()[ROOT_SUITE]['libc6'])}"
+    )
     loader = final / "libc/ld-linux-x86-64.so.2"
     run("patchelf", "--set-interpreter", str(loader), "--set-rpath", str(final / "libc"), str(binary))
     modules = work / "x/usr/lib/uml/modules"
@@ -280,7 +290,9 @@ def _build_base(work: Path) -> None:
 
 def root_key(ovs: str) -> str:
     public = ssh_key().with_suffix(".pub").read_text()
-    return digest(base().name, repo().name, kernel().name, public, tree_digest(HERE / "rootfs"), MASKED_UNITS, ovs, 3)
+    return digest(
+        base().name, repo().name, kernel().name, public, tree_digest(HERE / "rootfs"), MASKED_UNITS, ovs, 3
+    )
 
 
 def root(ovs: str | None) -> Path:
@@ -308,7 +320,9 @@ def _build_root(ovs: str | None, work: Path) -> None:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
     (units / "multi-user.target.wants").mkdir(exist_ok=True)
-    (units / "multi-user.target.wants/lab-network.service").symlink_to("/etc/systemd/system/lab-network.service")
+    (units / "multi-user.target.wants/lab-network.service").symlink_to(
+        "/etc/systemd/system/lab-network.service"
+    )
     (units / "default.target").unlink(missing_ok=True)
     (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
     for release in (kernel() / "modules").iterdir():
@@ -323,7 +337,14 @@ def _build_root(ovs: str | None, work: Path) -> None:
 
 def inside(root_dir: Path, *argv: str) -> str:
     """Run argv chrooted into a root of ours, with an environment that asks no questions."""
-    env = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root"]
+    env = [
+        "env",
+        "-i",
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        "DEBIAN_FRONTEND=noninteractive",
+        "LC_ALL=C.UTF-8",
+        "HOME=/root",
+    ]
     # A mount namespace of its own: /proc goes away with it, whatever happens.
     mounts = ["unshare", "--mount", "--", "sh", "-euc", 'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"']
     return run(*mounts, str(root_dir), *env, *argv)
@@ -343,12 +364,25 @@ def _no_services(root_dir: Path) -> t.Iterator[None]:
 def disk(ovs: str | None) -> Path:
     """The same root as an ext4 image; hosts put a copy-on-write layer over it."""
     source = root(ovs)
-    folder = cached(f"disk-{ovs or 'none'}", digest(source.name, DISK_SIZE), lambda work: _build_disk(source, work))
+    folder = cached(
+        f"disk-{ovs or 'none'}", digest(source.name, DISK_SIZE), lambda work: _build_disk(source, work)
+    )
     return folder / "disk.img"
 
 
 def _build_disk(source: Path, work: Path) -> None:
-    run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0", "-d", str(source), str(work / "disk.img"), DISK_SIZE)
+    run(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-E",
+        "lazy_itable_init=0",
+        "-d",
+        str(source),
+        str(work / "disk.img"),
+        DISK_SIZE,
+    )
 
 
 def prune() -> None:

@@ -66,7 +66,7 @@ def populate(lab: hosts.Lab, options: t.Sequence[str]) -> None:
         for host in lab.hosts
     ]  # fmt: skip
     for host, process in running:
-        output, _ = process.communicate(program)
+        output, __ = process.communicate(program)
         if process.returncode:
             raise LabError(f"{host.name}: populate failed:\n{output}")
         say(f"{host.name}: {output.strip().splitlines()[-1]}")
@@ -86,7 +86,9 @@ def status() -> None:
             print(f"{name}: left over from an interrupted run ('lab.py --name {name} down' removes it)")
             continue
         running = sum(hosts.alive(host) for host in lab.hosts)
-        print(f"{name}: {lab.backend}, OVS {lab.ovs}, {running} of {len(lab.hosts)} hosts running, {lab.inventory}")
+        print(
+            f"{name}: {lab.backend}, OVS {lab.ovs}, {running} of {len(lab.hosts)} hosts running, {lab.inventory}"
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,8 +99,12 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument("--backend", choices=BACKENDS, default="uml")
     start.add_argument("--hosts", type=int, default=2)
     start.add_argument("--from", dest="ovs", default="3.5.0", choices=[*images.OVS_SUITES, "none"])
-    start.add_argument("--populate", action="store_true", help="with the default bridges, flows and endpoints")
-    fill = commands.add_parser("populate", help="bridges, flows, groups, meters, traffic endpoints on every host")
+    start.add_argument(
+        "--populate", action="store_true", help="with the default bridges, flows and endpoints"
+    )
+    fill = commands.add_parser(
+        "populate", help="bridges, flows, groups, meters, traffic endpoints on every host"
+    )
     fill.add_argument("options", nargs=argparse.REMAINDER, help="options of populate.py")
     commands.add_parser("down", help="end the lab and remove all of it")
     commands.add_parser("clean", help="end every lab")
@@ -137,7 +143,9 @@ def main(argv: t.Sequence[str]) -> int:
         return 0
     with hosts.exclusive(options.name):
         if command == "up":
-            lab = up(options.name, options.backend, options.hosts, None if options.ovs == "none" else options.ovs)
+            lab = up(
+                options.name, options.backend, options.hosts, None if options.ovs == "none" else options.ovs
+            )
             if options.populate:
                 populate(lab, [])
             print(lab.inventory)

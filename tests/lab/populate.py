@@ -35,8 +35,30 @@ def endpoint(bridge: str, number: int) -> None:
         # The userspace datapath does not fill in checksums that the sender left to its network card.
         run("ip", "netns", "exec", name, "ethtool", "-K", "e0", "tx", "off")
         other = 3 - number
-        run("ip", "-n", name, "neighbour", "replace", f"10.0.0.{other}", "lladdr", f"02:00:00:00:00:0{other}", "dev", "e0")
-    run("ovs-vsctl", "--may-exist", "add-port", bridge, port, "--", "set", "interface", port, f"ofport_request={number}")
+        run(
+            "ip",
+            "-n",
+            name,
+            "neighbour",
+            "replace",
+            f"10.0.0.{other}",
+            "lladdr",
+            f"02:00:00:00:00:0{other}",
+            "dev",
+            "e0",
+        )
+    run(
+        "ovs-vsctl",
+        "--may-exist",
+        "add-port",
+        bridge,
+        port,
+        "--",
+        "set",
+        "interface",
+        port,
+        f"ofport_request={number}",
+    )
 
 
 def load(bridge: str, what: str, lines: list[str]) -> None:
@@ -56,13 +78,19 @@ def pipeline(flows: int, metered: bool) -> list[str]:
         "table=0,priority=4,in_port=1,icmp,actions=output:2",
         "table=1,priority=10,udp,nw_dst=10.0.0.2,actions=" + ("meter:1," if metered else "") + "group:1",
     ]
-    rows = (f"table=1,priority=50,udp,tp_dst={n % 50000 + 10000},nw_dst=10.{10 + n // 50000}.0.2,cookie={n},actions=output:2" for n in range(flows))
+    rows = (
+        f"table=1,priority=50,udp,tp_dst={n % 50000 + 10000},nw_dst=10.{10 + n // 50000}.0.2,cookie={n},actions=output:2"
+        for n in range(flows)
+    )
     return [*lines, *rows]
 
 
 def spare(flows: int) -> list[str]:
     """A bridge without traffic: more shapes of state than br0 has."""
-    return [f"table={n % 4},priority={100 + n % 7},cookie={2**63 + n},ip,nw_src=192.0.2.{n % 256},nw_dst=198.51.100.{n // 256 % 256},tp_dst={n},tcp,actions=set_queue:1,group:7,pop_queue" for n in range(flows)]
+    return [
+        f"table={n % 4},priority={100 + n % 7},cookie={2**63 + n},ip,nw_src=192.0.2.{n % 256},nw_dst=198.51.100.{n // 256 % 256},tp_dst={n},tcp,actions=set_queue:1,group:7,pop_queue"
+        for n in range(flows)
+    ]
 
 
 def meters(bridge: str, specs: dict[int, str]) -> None:
@@ -76,7 +104,12 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--flows", type=int, default=2000, help="flows on br0 beside the pipeline's four")
     options.add_argument("--spare-flows", type=int, default=500, help="flows on br1")
-    options.add_argument("--no-meter", dest="metered", action="store_false", help="let no flow use a meter: upstream's scripts lose the table of a bridge where one does")
+    options.add_argument(
+        "--no-meter",
+        dest="metered",
+        action="store_false",
+        help="let no flow use a meter: upstream's scripts lose the table of a bridge where one does",
+    )
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
     for bridge in ("br0", "br1"):
@@ -85,8 +118,14 @@ def main() -> None:
     endpoint("br0", 1)
     endpoint("br0", 2)
     meters("br0", {1: "kbps,burst,stats,bands=type=drop,rate=1000000,burst_size=100000"})
-    meters("br1", {n: f"pktps,burst,stats,bands=type=drop,rate={n * 100},burst_size={n * 50}" for n in range(1, 11)})
-    groups = [f"group_id={n},type=select,selection_method=hash,fields(ip_src,ip_dst),bucket=bucket_id:1,weight:{n},actions=drop,bucket=bucket_id:2,weight:100,actions=drop" for n in range(1, 21)]
+    meters(
+        "br1",
+        {n: f"pktps,burst,stats,bands=type=drop,rate={n * 100},burst_size={n * 50}" for n in range(1, 11)},
+    )
+    groups = [
+        f"group_id={n},type=select,selection_method=hash,fields(ip_src,ip_dst),bucket=bucket_id:1,weight:{n},actions=drop,bucket=bucket_id:2,weight:100,actions=drop"
+        for n in range(1, 21)
+    ]
     load("br0", "groups", ["group_id=1,type=all,bucket=bucket_id:1,actions=output:2"])
     load("br1", "groups", groups)
     load("br0", "flows", pipeline(chosen.flows, chosen.metered))

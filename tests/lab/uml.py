@@ -45,5 +45,3 @@ def start(lab: Lab, host: Host) -> Lab:
         f"lab.data={host.data_address}/24",
     ]
     return spawn(lab, host, argv, env={"TMPDIR": "/dev/shm"})
-
-

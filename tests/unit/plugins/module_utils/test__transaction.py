@@ -122,9 +122,9 @@ def test_undo_goes_backwards_and_does_not_stop_at_a_failure(root: str, host: Fak
         raise HotUpgradeError("b cannot be undone")
 
     steps = [
-        Step("a", lambda _: None, lambda _: order.append("a")),
-        Step("b", lambda _: None, fail),
-        Step("c", lambda _: None, lambda _: order.append("c")),
+        Step("a", lambda __: None, lambda __: order.append("a")),
+        Step("b", lambda __: None, fail),
+        Step("c", lambda __: None, lambda __: order.append("c")),
     ]
     run(transaction, steps, host)
     assert undo(transaction, steps, host) == ["b: b cannot be undone"]
@@ -138,7 +138,7 @@ def test_a_failing_check_is_a_failing_step(root: str, host: FakeHost) -> None:
 
     transaction = create({}, root)
     with pytest.raises(HotUpgradeError, match="no effect"):
-        run(transaction, [switch("a"), Step("b", lambda _: None, check=check), switch("c")], host)
+        run(transaction, [switch("a"), Step("b", lambda __: None, check=check), switch("c")], host)
     assert host.on() == ["a"]
     assert transaction.begun() == ["a", "b"]
 
@@ -193,7 +193,7 @@ def test_of_two_that_leave_a_state_exactly_one_wins(root: str) -> None:
     racers = [FORK.Process(target=leave, args=(new,)) for new in (CONFIRMED, ROLLING_BACK)]
     for racer in racers:
         racer.start()
-    found = [results.get(timeout=30) for _ in racers]
+    found = [results.get(timeout=30) for __ in racers]
     for racer in racers:
         racer.join(30)
     assert sorted(found, key=str).count(None) == 1
@@ -245,7 +245,7 @@ def test_only_root_can_read_it(root: str) -> None:
 
 
 def test_old_records_and_drafts_of_the_dead_go(root: str) -> None:
-    for _ in range(transactions.KEPT_RECORDS + 3):
+    for __ in range(transactions.KEPT_RECORDS + 3):
         create({}, root).move(PREPARED, CONFIRMED)
     draft = os.path.join(root, ".draft-dead")
     os.mkdir(draft)
