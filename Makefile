@@ -21,7 +21,7 @@ help: ## Show this list
 ##@ The two commands of the README
 
 .PHONY: demo test
-demo: setup ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic and print what was lost
+demo: lab-tools ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic and print what was lost
 	@$(in_tools) python tests/lab/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
@@ -30,10 +30,13 @@ test: ## The whole quality gate: every step below up to molecule, with a summary
 ##@ Steps of the gate
 
 .PHONY: setup lint docs sanity units build integration molecule
-setup: ## Install what the tools and the lab need: Debian packages and Python environments
+setup: lab-tools ## Install what the tools and the lab need: Debian packages and Python environments
+	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
+
+.PHONY: lab-tools
+lab-tools: $(linked)
 	@tests/tools/apt-install requirements/apt-packages.txt tests/lab/apt-packages.txt
 	@$(in_tools) true
-	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
 
 lint: ruff mypy yamllint reuse ansible-lint ## All of the next five
 
@@ -90,7 +93,7 @@ pins: ## Renew the pinned requirements from the .in files beside them
 ##@ Lab and measurements
 
 .PHONY: lab-up lab-down lab-clean
-lab-up: setup ## Start a lab (hosts=2 from=3.5.0 backend=uml); prints its inventory
+lab-up: lab-tools ## Start a lab (hosts=2 from=3.5.0 backend=uml); prints its inventory
 	@$(lab) up --backend $(or $(backend),uml) --hosts $(or $(hosts),2) --from $(or $(from),3.5.0) --populate
 
 lab-down: ## End the lab
@@ -100,7 +103,7 @@ lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
 .PHONY: bench-interruption
-bench-interruption: setup $(linked) ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
+bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)
 
 .PHONY: clean
