@@ -57,6 +57,16 @@ def files(ovs: Ovs) -> set[str]:
     return {name for name in found.splitlines() if "/openvswitch/" not in name}
 
 
+def snapshot(ovs: Ovs, **parameters: t.Any) -> dict[str, t.Any]:
+    return ovs.module("ovs_flow_snapshot", path="/root/snapshot", **parameters)
+
+
+def dump(ovs: Ovs, bridge: str, version: str = "OpenFlow15") -> list[str]:
+    """The flows of a bridge, as ovs-ofctl says them, without what changes by itself."""
+    target = f"unix:/run/openvswitch/{bridge}.mgmt"
+    return sorted(ovs.ofctl("--no-stats", "dump-flows", target, version=version).splitlines()[1:])
+
+
 def test_names_that_a_shell_would_run_are_names(hostile: Ovs) -> None:
     before = files(hostile)
     info = hostile.module("ovs_info")
@@ -68,6 +78,67 @@ def test_names_that_a_shell_would_run_are_names(hostile: Ovs) -> None:
         assert f"p{number} $(x)'\"" in [interface["name"] for interface in bridges[name]["interfaces"]]
     assert files(hostile) == before
     assert not Path(hostile.path("/pwned")).exists()
+
+
+def test_flows_of_any_bridge_name_come_back(hostile: Ovs) -> None:
+    before = {name: dump(hostile, name) for name in NAMES}
+    files_before = files(hostile)
+    assert snapshot(hostile)["changed"] is True
+    assert snapshot(hostile)["changed"] is False
+    for name in NAMES:
+        hostile.ofctl("del-flows", f"unix:/run/openvswitch/{name}.mgmt")
+    lost = snapshot(hostile, state="verified")
+    assert lost["failed"]
+    assert set(lost["differences"]) == set(NAMES)
+    restored = snapshot(hostile, state="restored")
+    assert not restored.get("failed"), restored["msg"]
+    assert {name: dump(hostile, name) for name in NAMES} == before
+    assert snapshot(hostile, state="verified")["matches"] is True
+    assert snapshot(hostile, state="restored")["changed"] is False
+    snapshot(hostile, state="absent")
+    assert files(hostile) == files_before
+
+
+@pytest.mark.parametrize("protocols", ["OpenFlow10,OpenFlow13", "OpenFlow10"])
+def test_a_bridge_of_old_protocols_only_comes_back(ovs: Ovs, protocols: str) -> None:
+    ovs.bridge("br0", f"protocols={protocols}")
+    version = protocols.rpartition(",")[2]
+    ovs.ofctl("add-flow", "br0", "priority=7,udp,tp_dst=7,actions=drop", version=version)
+    before = dump(ovs, "br0", version)
+    assert snapshot(ovs)["changed"] is True
+    ovs.ofctl("del-flows", "br0", version=version)
+    restored = snapshot(ovs, state="restored")
+    assert not restored.get("failed"), restored["msg"]
+    assert dump(ovs, "br0", version) == before
+
+
+def test_a_bridge_that_speaks_no_known_version_is_refused(ovs: Ovs) -> None:
+    ovs.bridge("br0", "protocols=OpenFlow11,OpenFlow12")
+    before = files(ovs)
+    answer = snapshot(ovs)
+    assert answer["failed"]
+    assert "br0" in answer["msg"]
+    assert "protocols" in answer["error"]["hint"]
+    assert files(ovs) == before
+
+
+def test_a_bridge_without_flows_comes_back_empty(ovs: Ovs) -> None:
+    ovs.bridge("br0")
+    ovs.ofctl("del-flows", "br0")
+    assert snapshot(ovs)["bridges"][0]["counts"]["flows"] == 0
+    ovs.ofctl("add-flow", "br0", "actions=NORMAL")
+    assert snapshot(ovs, state="restored")["changed"] is True
+    assert dump(ovs, "br0") == []
+
+
+def test_a_host_without_open_vswitch_running_has_nothing_to_take(ovs: Ovs) -> None:
+    ovs.bridge("br0")
+    ovs.service("stop")
+    before = files(ovs)
+    answer = snapshot(ovs)
+    assert answer["failed"]
+    assert answer["error"]["hint"]
+    assert files(ovs) == before
 
 
 def test_a_bridge_of_old_protocols_only_is_counted(ovs: Ovs) -> None:
@@ -122,6 +193,7 @@ def test_a_host_without_open_vswitch_is_reported(start_ovs: StartOvs) -> None:
     [
         ("ovs_info", {}),
         ("ovs_restore_wait", {"state": "enabled"}),
+        ("ovs_flow_snapshot", {"path": "/root/snapshot"}),
         ("ovs_traffic_probe", {"state": "started", "address": "10.0.0.2"}),
     ],
 )
