@@ -21,8 +21,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call as Call
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome as Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
 
 Options = dict[str, dict[str, t.Any]]
 
@@ -48,38 +49,6 @@ class Dependency:
 
 OVS = Dependency("ovs.jsonrpc", "python3-openvswitch", "ovs")
 PYROUTE2 = Dependency("pyroute2", "python3-pyroute2", "pyroute2")
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """What the playbook asked for; ``params`` are the module's options."""
-
-    params: dict[str, t.Any]
-    check_mode: bool
-
-    @property
-    def connection(self) -> Connection:
-        """The place of Open vSwitch, from the options of ``CONNECTION``."""
-        rundir = self.params["rundir"]
-        return Connection(
-            rundir=rundir,
-            remote=self.params["database"] or f"unix:{rundir}/db.sock",
-            timeout=self.params["timeout"],
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a module returns: ``values`` as its RETURN says; ``before`` and ``after`` for diff mode.
-
-    ``error`` makes the task fail and still returns the values (a plan, a timeline).
-    """
-
-    changed: bool
-    values: t.Mapping[str, t.Any]
-    before: t.Mapping[str, t.Any] | None = None
-    after: t.Mapping[str, t.Any] | None = None
-    error: HotUpgradeError | None = None
 
 
 def run(
