@@ -1,0 +1,315 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What ``ovs_handover`` does while it is connected: look, plan, hand the work to the engine, wait for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner, _supervise
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    inspect,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
+    SCHEMA_FILES,
+    count,
+    disk_schema_version,
+    read_database,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import boot_id, record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
+    FLOW_RESTORE_WAIT,
+    Connection,
+    is_true,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import Facts, Plan, decide
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    APPLIED,
+    CONFIRMED,
+    FAILED,
+    FINISHED,
+    Json,
+    Transaction,
+)
+
+PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
+
+# How long an engine may need to start, and a guard to notice that it has died, in seconds.
+PATIENCE = 15.0
+
+_PROGRAM = """import sys
+sys.path.insert(0, __file__.rpartition("/")[0])
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._runner import main
+main(sys.argv[1:])
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is asked of a hand-over: the options of ``ovs_handover``."""
+
+    strategy: str
+    force: bool
+    snapshot: str | None
+    confirm: str
+    confirm_timeout: float
+    prove: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of it, in the terms of a module; ``values`` are documented in the module's RETURN."""
+
+    changed: bool
+    values: Json
+    before: t.Mapping[str, t.Any]
+    after: t.Mapping[str, t.Any]
+    error: HotUpgradeError | None = None
+
+
+def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
+    """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
+    decision = decide(look(connection), wish.strategy, wish.force)
+    values: Json = {"plan": describe(decision)}
+    if not decision.needed:
+        return Outcome(False, values, decision.before, decision.before)
+    if decision.strategy is None:
+        return Outcome(False, values, decision.before, decision.before, _refusal(decision, wish.strategy))
+    if check_mode:
+        return Outcome(True, values, decision.before, decision.after)
+    transaction = begin(connection, decision, wish)
+    state = wait(transaction)
+    if state == APPLIED and wish.confirm == "automatic":
+        _runner.confirm(transaction)
+    values.update(report(transaction))
+    if state in (APPLIED, CONFIRMED):
+        return Outcome(True, values, decision.before, decision.after)
+    return Outcome(True, values, decision.before, decision.before, _failure(values))
+
+
+def end(identifier: str, state: str, check_mode: bool) -> Outcome:
+    """Confirm a transaction, or roll it back; one that is there already is left as it is."""
+    transaction = transactions.find(identifier)
+    before = transaction.state
+    if before == state or check_mode:
+        return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
+    if state == CONFIRMED:
+        _runner.confirm(transaction)
+    else:
+        with transaction.engine():
+            _runner.roll_back(transaction, "it was asked for")
+    values = report(transaction)
+    error = _failure(values) if values["state"] == FAILED else None
+    return Outcome(True, values, {"state": before}, {"state": values["state"]}, error)
+
+
+def look(connection: Connection) -> Facts:
+    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
+    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
+    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
+    database = read_database(connection)
+    process = vswitchd.process
+    return Facts(
+        vswitchd=vswitchd,
+        server=server,
+        schema_running=database.schema_version,
+        schema_on_disk=disk_schema_version() or database.schema_version,
+        bridges=database.bridges,
+        other_config=database.other_config,
+        flows=sum(_flows(connection, bridge.name) for bridge in database.bridges) if process else 0,
+        memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
+        memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
+        foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
+        confined=_confinement(process.pid) if process else None,
+    )
+
+
+def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:
+    """Write down what is to be done and start the engine; a dead transaction is undone first."""
+    clear_away(root)
+    transaction = transactions.create(_request(connection, decision, wish), root)
+    _copy_program(transaction)
+    _runner.start(transaction)
+    return transaction
+
+
+def clear_away(root: str = transactions.ROOT) -> None:
+    """Undo what an engine that died has left.  Raises ``Busy`` when one is at work or waits for confirmation."""
+    for transaction in transactions.transactions(root):
+        if transaction.finished:
+            continue
+        if transaction.state == APPLIED:
+            raise transactions.Busy(transaction)
+        with transaction.engine():
+            _runner.roll_back(transaction, "the engine was ended from outside before its work was done")
+        if not transaction.finished:
+            raise Refused(
+                "an earlier hand-over could not be undone",
+                f"transaction {transaction.id}: {'; '.join((transaction.read('result.json') or {})['not_undone'])}",
+                "Mend what it names and start again",
+            )
+
+
+def wait(transaction: Transaction) -> str:
+    """Return the state when the engine has ended its work.
+
+    The guard undoes the work of an engine that dies; when neither shows a sign of life, this process does.
+    """
+    settled = (APPLIED, FAILED, *FINISHED)
+    end = time.monotonic() + PATIENCE
+    while transaction.state not in settled:
+        if transaction.running():
+            end = time.monotonic() + PATIENCE
+        elif time.monotonic() > end:
+            clear_away(os.path.dirname(transaction.path))
+        time.sleep(0.1)
+    return transaction.state
+
+
+def report(transaction: Transaction) -> Json:
+    """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
+    result = transaction.read("result.json") or {}
+    marks = result.get("marks", {})
+    window = None
+    if "stopped" in marks and "forwarding" in marks:
+        window = (marks["forwarding"] - marks["stopped"]) / 1000
+    return {
+        "transaction": transaction.id,
+        "state": transaction.state,
+        "timeline": result.get("timeline", transactions.timeline(transaction)),
+        "window_ms": window,
+        "verification": result.get("verification", {}),
+        "not_carried": result.get("not_carried", []),
+        "reason": result.get("reason", ""),
+        "not_undone": result.get("not_undone", []),
+    }
+
+
+def describe(decision: Plan) -> Json:
+    """The plan as JSON; ``steps`` are the names that the timeline will show."""
+    asked = {"convert": decision.convert, "restart_server": decision.restart_server}
+    steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
+    return {
+        "strategy": decision.strategy,
+        "needed": decision.needed,
+        "reasons": {name: list(reasons) for name, reasons in decision.refused.items()},
+        "warnings": list(decision.warnings),
+        "before": dict(decision.before),
+        "after": dict(decision.after),
+        "steps": [step.name for step in steps],
+    }
+
+
+def _refusal(decision: Plan, wanted: str) -> Refused:
+    reasons = decision.refused if wanted == "auto" else {wanted: decision.refused[wanted]}
+    why = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in reasons.items())
+    return Refused("this host cannot be handed over", why, "Mend what is named, or choose another strategy")
+
+
+def _failure(values: Json) -> HotUpgradeError:
+    if values["state"] == FAILED:
+        return HotUpgradeError(
+            "the hand-over failed and could not be undone completely",
+            f"{values['reason']}; not undone: {'; '.join(values['not_undone'])}",
+            f"Mend what is named, then roll back transaction {values['transaction']} again",
+        )
+    return HotUpgradeError("the hand-over was taken back", values["reason"], "The version before forwards")
+
+
+def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
+    daemons = {
+        name: inspect(name, connection.rundir, connection.timeout) for name in (VSWITCHD, OVSDB_SERVER)
+    }
+    with connection.open() as database:
+        bridges = {bridge.name: list(bridge.controllers) for bridge in database.bridges()}
+    return {
+        "strategy": decision.strategy,
+        "plan": describe(decision),
+        "rundir": connection.rundir,
+        "remote": connection.remote,
+        "timeout": connection.timeout,
+        "bridges": bridges,
+        "snapshot": wish.snapshot,
+        "confirm": wish.confirm,
+        "confirm_timeout": wish.confirm_timeout,
+        "prove": wish.prove,
+        "convert": decision.convert,
+        "restart_server": decision.restart_server,
+        "schema": next(
+            os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))
+        ),
+        "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD)),
+        "server": record(_supervise.look(connection.rundir, OVSDB_SERVER)),
+        "supervisors": {
+            name: _owner(_supervise.supervisor(daemon), daemon.binary) for name, daemon in daemons.items()
+        },
+        "boot": boot_id(),
+    }
+
+
+def _owner(owner: _supervise.Supervisor, program: str | None) -> Json:
+    if isinstance(owner, _supervise.Systemd):
+        return {"unit": owner.unit, "socket": owner.socket, "program": program}
+    return {"unit": None, "socket": None, "program": program}
+
+
+def _copy_program(transaction: Transaction) -> None:
+    """Copy the code that this process runs, wherever it was loaded from (AnsiballZ imports from a zip file)."""
+    lib = transaction.file("lib")
+    parts = PACKAGE.split(".")
+    for depth in range(1, len(parts) + 1):
+        directory = os.path.join(lib, *parts[:depth])
+        os.makedirs(directory, mode=0o700)
+        _write(os.path.join(directory, "__init__.py"), "")
+    for name, module in sorted(sys.modules.items()):
+        package, _, short = name.rpartition(".")
+        loader = getattr(module, "__loader__", None)
+        if package == PACKAGE and short != "_adapter" and loader is not None:
+            _write(os.path.join(lib, *parts, f"{short}.py"), loader.get_source(name))
+    _write(os.path.join(lib, "run.py"), _PROGRAM)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _flows(connection: Connection, bridge: str) -> int:
+    return count(os.path.join(connection.rundir, f"{bridge}.mgmt"), connection.timeout).flows
+
+
+def _kilobytes(path: str, key: str) -> int:
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(key):
+                return int(line.split()[1])
+    raise HotUpgradeError(f"{path} has no line {key}", "the kernel is not one that is known")
+
+
+def _confinement(pid: int) -> str | None:
+    """The AppArmor or SELinux label that confines the process (proc_pid_attr(5)), None when none does."""
+    label = _first_line(f"/proc/{pid}/attr/current")
+    if label.endswith(" (enforce)"):
+        return label
+    if _first_line("/sys/fs/selinux/enforce") == "1" and "unconfined" not in label:
+        return label
+    return None
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip("\0\n ")
+    except OSError:
+        return ""

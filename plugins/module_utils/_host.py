@@ -1,0 +1,371 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The host as the steps of a hand-over see it: its daemons, its database, its bridges' OpenFlow state.
+
+Everything here is right in a process that did not begin the hand-over: what must be known of the time before is
+in the transaction's request, the rest is looked up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import struct
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _flow_snapshot,
+    _flowstate,
+    _oftext,
+    _snapshot,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
+    Instance,
+    Job,
+    Plain,
+    Supervisor,
+    Systemd,
+    keep_binary,
+    look,
+    wait_end,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    Transaction,
+    write_atomically,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+# How long a daemon may take to start, in seconds: 50,000 ports need about 60.
+START_TIMEOUT = 120.0
+
+# Flows that come and go by themselves are no difference between before and after.
+TOLERATED = _flowstate.Ignore(expiring=True, learned=True)
+
+
+class Host:
+    """One host, for the length of one transaction.  Connections are made when first used and kept."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.request = transaction.request
+        self.rundir: str = self.request["rundir"]
+        self.remote: str = self.request["remote"]
+        self.timeout: float = self.request["timeout"]
+        self.old = _instance(self.request["vswitchd"])
+        self.marks: dict[str, int] = {}
+        self.job: Job | None = None
+        self.staged: dict[str, _flowstate.Staged] = {}
+        self.switches: dict[str, _flowstate.Switch] = {}
+
+    def mark(self, name: str) -> None:
+        """Remember when ``name`` happened, in monotonic microseconds."""
+        self.marks[name] = time.monotonic_ns() // 1000
+
+    def close(self) -> None:
+        """Close every connection; bundles that were not committed are dropped by the switch."""
+        for switch in self.switches.values():
+            switch.close()
+        self.switches.clear()
+        self.staged.clear()
+        if "database" in self.__dict__:
+            self.database.__exit__(None, None, None)
+            del self.database
+
+    # Places
+
+    @property
+    def kept(self) -> str:
+        """The directory of what is needed to go back: old programs, old schema, the database as it was."""
+        return self.transaction.file("old")
+
+    @property
+    def snapshot(self) -> str:
+        """The directory of the OpenFlow snapshot that is restored: the one of the option, or our own."""
+        return self.request["snapshot"] or self.transaction.file("snapshot")
+
+    @property
+    def bridges(self) -> list[str]:
+        """Names of all bridges at the start."""
+        return list(self.request["bridges"])
+
+    @property
+    def controlled(self) -> set[str]:
+        """Bridges with a controller in the database: they lose their flows when the flag is cleared (F1)."""
+        return {name for name, controllers in self.request["bridges"].items() if controllers}
+
+    def supervisor(self, name: str) -> Supervisor:
+        """Who owns the daemon ``name``."""
+        owner = self.request["supervisors"][name]
+        if owner["unit"] is None:
+            return Plain(name, owner["program"])
+        return Systemd(owner["unit"], name, self.rundir, owner["socket"])
+
+    @property
+    def connection(self) -> Connection:
+        """Where Open vSwitch is."""
+        return Connection(self.rundir, self.remote, self.timeout)
+
+    def take_snapshot(self) -> None:
+        """Take the snapshot, or see that the one that was given is what the bridges hold now."""
+        if self.request["snapshot"] is None:
+            _flow_snapshot.take(self.connection, self.snapshot)
+        else:
+            self.compare_with_snapshot("changed since the snapshot was taken")
+
+    def compare_with_snapshot(self, fault: str) -> None:
+        """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
+        snapshot = _snapshot.read(self.snapshot)
+        states = {name: snapshot.state(name) for name in self.bridges}
+        for name, difference in _flow_snapshot.compare(self.connection, states, TOLERATED).items():
+            raise HotUpgradeError(f"bridge {name} {fault}", describe(difference))
+
+    # The database
+
+    @functools.cached_property
+    def database(self) -> Ovsdb:
+        """A session that is kept until ``close``."""
+        return Ovsdb(self.remote, self.timeout)
+
+    def wait_for_database(self) -> None:
+        """Return when the database answers; raises ``TimedOut``."""
+        Waiter(30.0).wait("the database answers", lambda: self._schema_version(), lambda _version: True)
+
+    def _schema_version(self) -> str:
+        with Ovsdb(self.remote, self.timeout) as database:
+            return database.schema_version
+
+    def keep(self) -> None:
+        """Copy what is needed to go back: the running programs, their schema, the database."""
+        keep_binary(look(self.rundir, VSWITCHD).process, VSWITCHD, self.kept)
+        keep_binary(look(self.rundir, OVSDB_SERVER).process, OVSDB_SERVER, self.kept)
+        with Ovsdb(self.remote, self.timeout) as database:
+            write_atomically(
+                os.path.join(self.kept, "vswitch.ovsschema"), json.dumps(database.schema).encode()
+            )
+        backup = check(run, ["ovsdb-client", "backup", self.remote, DATABASE], timeout=120)
+        write_atomically(os.path.join(self.kept, "conf.db"), backup.encode())
+
+    def convert(self, schema_file: str) -> None:
+        """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""
+        with open(schema_file, encoding="utf-8") as file:
+            schema = json.load(file)
+        with Ovsdb(self.remote, self.timeout) as database:
+            if database.schema_version != schema["version"]:
+                database.call("convert", DATABASE, schema, timeout=60.0)
+        self.wait_for_vswitchd()
+
+    def restart_server(self, binaries: str | None) -> None:
+        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it."""
+        control = self._control(OVSDB_SERVER)
+        remotes = control.call("ovsdb-server/list-remotes").split()
+        before = self._schema_version()
+        owner = self.supervisor(OVSDB_SERVER)
+        owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
+        self.wait_for_database()
+        control = self._control(OVSDB_SERVER)
+        for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
+            # The socket of systemd is named otherwise than the one that the server made itself.
+            if not remote.startswith(("punix:", "pfd:")):
+                control.call("ovsdb-server/add-remote", remote)
+        if self._schema_version() != before:
+            raise HotUpgradeError(
+                "ovsdb-server changed the schema when it was restarted",
+                f"it was {before} and is {self._schema_version()}",
+                f"The database as it was is {self.kept}/conf.db",
+            )
+        self.wait_for_vswitchd()
+
+    def ensure_server(self) -> None:
+        """Have the database answer: as it is, or restarted with the old program."""
+        try:
+            self.wait_for_database()
+        except HotUpgradeError:
+            old = _instance(self.request["server"])
+            self.supervisor(OVSDB_SERVER).restart(old, self.kept).wait(START_TIMEOUT)
+            self.wait_for_database()
+
+    def wait_for_vswitchd(self) -> None:
+        """Return when ovs-vswitchd has seen all that is in the database up to now (next_cfg and cur_cfg)."""
+        with Ovsdb(self.remote, self.timeout) as database:
+            wait_for_reconfiguration(database)
+
+    # ovs-vswitchd
+
+    def _control(self, name: str, timeout: float = 10.0) -> Appctl:
+        process = look(self.rundir, name).process
+        return Appctl(os.path.join(self.rundir, f"{name}.{process.pid}.ctl"), timeout)
+
+    def old_runs(self) -> bool:
+        """Whether the very process of the beginning still forwards: in the pidfile, and alive."""
+        with contextlib.suppress(Unreachable):
+            return look(self.rundir, VSWITCHD).process == self.old.process
+        return False
+
+    def swap(self, binaries: str | None) -> None:
+        """End the running ovs-vswitchd, have another started, and connect to its bridges."""
+        try:
+            running = look(self.rundir, VSWITCHD)
+        except Unreachable:
+            running = self.old
+        self.job = self.supervisor(VSWITCHD).restart(running, binaries)
+        if not wait_end(running.process, START_TIMEOUT):
+            raise HotUpgradeError(f"{VSWITCHD} did not stop", f"process {running.process.pid} is still there")
+        self.mark("stopped")
+        self.connect(running.process.pid)
+
+    def raise_flag(self) -> None:
+        """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
+        self.database.set_flow_restore_wait(True)
+
+    def release(self) -> None:
+        """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
+        self.database.set_flow_restore_wait(False)
+        wait_for_reconfiguration(self.database)
+        self.commit_staged()
+        self.mark("forwarding")
+
+    def settle(self) -> None:
+        """Wait until the supervisor says that its restart is done."""
+        if self.job is not None:
+            self.job.wait(START_TIMEOUT)
+
+    def never_stuck(self) -> None:
+        """Have the flag cleared, whatever happened before."""
+        with Ovsdb(self.remote, self.timeout) as database:
+            if database.flow_restore_wait():
+                database.set_flow_restore_wait(False)
+
+    # OpenFlow state
+
+    def connect(self, not_pid: int, directory: str | None = None) -> None:
+        """Connect to every bridge's management socket as soon as another process than ``not_pid`` serves it."""
+        end = time.monotonic() + START_TIMEOUT
+        for name in self.bridges:
+            path = self._mgmt(name, directory)
+            while _server_of(path) in (None, not_pid):
+                if time.monotonic() > end:
+                    raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
+                time.sleep(0.001)
+            self.switches[name] = _flowstate.Switch(path)
+
+    def _mgmt(self, bridge: str, directory: str | None = None) -> str:
+        return os.path.join(directory or self.rundir, f"{bridge}.mgmt")
+
+    def load(self) -> None:
+        """Fill the bridges from the snapshot; those with controllers are staged, see ``release``."""
+        snapshot = _snapshot.read(self.snapshot)
+        for name in self.bridges:
+            self.staged[name] = _flowstate.Staged(self.switches[name], snapshot.state(name))
+        for name in self.bridges:
+            if name not in self.controlled:
+                self.staged.pop(name).commit()
+
+    def commit_staged(self) -> None:
+        """Commit what waits in bundles."""
+        for name in list(self.staged):
+            self.staged.pop(name).commit()
+
+    def verify(self) -> None:
+        """Raise ``HotUpgradeError`` unless the running ovs-vswitchd has what the snapshot has and is owned well."""
+        process = look(self.rundir, VSWITCHD).process
+        wrong = self.supervisor(VSWITCHD).healthy(process)
+        if wrong:
+            raise HotUpgradeError(f"{VSWITCHD} forwards, but is not owned by its service", wrong)
+        self.compare_with_snapshot("does not hold what it held")
+
+    @property
+    def rebooted(self) -> bool:
+        """Whether the host was booted since the hand-over began."""
+        return bool(boot_id() != self.request["boot"])
+
+    def restore_after_boot(self) -> None:
+        """Give the ovs-vswitchd of this boot the flows of the snapshot, unless somebody else has given it some."""
+        self.wait_for_database()
+        self.never_stuck()
+        self.wait_for_vswitchd()
+        snapshot = _snapshot.read(self.snapshot)
+        for name in self.bridges:
+            with _flowstate.Switch(self._mgmt(name)) as switch:
+                if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
+                    _flowstate.Staged(switch, snapshot.state(name)).commit()
+
+    def make_whole(self) -> None:
+        """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program again."""
+        self.ensure_server()
+        try:
+            if not self.old_runs():
+                self.close()
+                self.raise_flag()
+                self.swap(self.kept)
+                self.load()
+                self.release()
+                self.settle()
+        finally:
+            self.never_stuck()
+
+
+def wait_for_reconfiguration(database: Ovsdb, timeout: float = 60.0) -> None:
+    """Return when ovs-vswitchd has applied what is in ``database`` now (ovs-vsctl's way: next_cfg and cur_cfg)."""
+    mutation = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
+    wanted = {"op": "select", "table": DATABASE, "where": [], "columns": ["next_cfg"]}
+    number = database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"]
+    Waiter(timeout, interval=0.001).wait(
+        "ovs-vswitchd has applied the database",
+        lambda: database.select(DATABASE, ("cur_cfg",))[0]["cur_cfg"],
+        lambda current: current >= number,
+        lambda current: f"cur_cfg is {current}, next_cfg {number}",
+        "Look at the log of ovs-vswitchd",
+    )
+
+
+def describe(difference: _flowstate.Difference) -> str:
+    """A difference in one line of OpenFlow text."""
+    parts = []
+    for what, count, messages in (
+        ("missing", difference.missing_count, difference.missing),
+        ("extra", difference.extra_count, difference.extra),
+    ):
+        if count:
+            parts.append(f"{count} {what}, as {_oftext.line(messages[0])}")
+    return "; ".join(parts)
+
+
+def boot_id() -> str:
+    """What names this boot (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _instance(record: t.Mapping[str, t.Any]) -> Instance:
+    return Instance(Process(*record["process"]), tuple(record["argv"]), dict(record["environment"]))
+
+
+def record(instance: Instance) -> dict[str, t.Any]:
+    """``instance`` as JSON for a transaction's request; of its environment only what Open vSwitch reads."""
+    environment = {key: value for key, value in instance.environment.items() if key.startswith("OVS_")}
+    process = [instance.process.pid, instance.process.started]
+    return {"process": process, "argv": list(instance.argv), "environment": environment}
+
+
+def _server_of(path: str) -> int | None:
+    """The process that listens on the socket ``path``, or None (SO_PEERCRED, unix(7))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return None
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])

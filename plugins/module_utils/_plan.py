@@ -1,0 +1,259 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Which strategy replaces the daemons of this host: facts in, plan out, nothing touched.
+
+Strategies are tried in the order of ``STRATEGIES``; for each that is not taken the plan holds every reason, so
+that an operator sees at once what would have to change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge
+
+MAKE_BEFORE_BREAK = "make_before_break"
+STANDBY = "standby"
+RESTART = "restart"
+STRATEGIES = (MAKE_BEFORE_BREAK, STANDBY, RESTART)
+AUTO = "auto"
+
+# A flow costs about this much memory in ovs-vswitchd, and a daemon without any this much (measured on 3.1 to 4.0).
+BYTES_PER_FLOW = 1400
+BYTES_PER_DAEMON = 64 << 20
+TUNNEL_TYPES = frozenset(
+    {"vxlan", "geneve", "gre", "ip6gre", "erspan", "ip6erspan", "stt", "lisp", "gtpu", "srv6", "bareudp"}
+)
+
+Version = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the decision rests on; ``flows`` counts all bridges, memory is in bytes.
+
+    ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
+    flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd.
+    """
+
+    vswitchd: Daemon
+    server: Daemon
+    schema_running: str
+    schema_on_disk: str
+    bridges: tuple[Bridge, ...]
+    other_config: t.Mapping[str, str]
+    flows: int
+    memory_available: int
+    memory_vswitchd: int
+    foreign_flag: bool
+    confined: str | None
+
+    @property
+    def old(self) -> str:
+        """The version of the running ovs-vswitchd, ``0`` when it does not tell."""
+        return self.vswitchd.running_version or "0"
+
+    @property
+    def new(self) -> str:
+        """The version of the ovs-vswitchd on the disk, ``0`` when it does not tell."""
+        return self.vswitchd.disk_version or "0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each."""
+
+    strategy: str | None
+    needed: bool
+    restart_server: bool
+    refused: t.Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+    before: t.Mapping[str, str]
+    after: t.Mapping[str, str]
+
+    @property
+    def convert(self) -> bool:
+        """Whether the schema of the database changes."""
+        return self.before["schema"] != self.after["schema"]
+
+
+def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
+    """The plan for ``wanted`` (a strategy or ``auto``); ``force`` replaces daemons that are up to date, too."""
+    refused = {name: tuple(REASONS[name](facts)) for name in STRATEGIES}
+    candidates = STRATEGIES if wanted == AUTO else (wanted,)
+    needed = (
+        force
+        or facts.vswitchd.upgrade_pending
+        or facts.server.upgrade_pending
+        or facts.schema_running != facts.schema_on_disk
+    )
+    allowed = [name for name in candidates if not refused[name]]
+    strategy = allowed[0] if needed and allowed else None
+    before = _versions(facts.old, facts.server.running_version, facts.schema_running)
+    return Plan(
+        strategy=strategy,
+        needed=needed,
+        restart_server=facts.server.upgrade_pending or force,
+        refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
+        warnings=tuple(_warnings(facts, strategy)) if strategy else (),
+        before=before,
+        after=_versions(facts.new, facts.server.disk_version, facts.schema_on_disk) if needed else before,
+    )
+
+
+def version(text: str) -> Version:
+    """``3.5.0`` as (3, 5, 0); what follows the digits of a part is left out."""
+    numbers = []
+    for part in text.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def recreates_tunnels(text: str) -> bool:
+    """Whether a starting ovs-vswitchd of this version deletes and creates anew the tunnel devices it finds.
+
+    Mended in 2.17.6, 3.0.4, 3.1.1 and 3.2.0 (NEWS of Open vSwitch).
+    """
+    number = version(text)
+    mended: dict[Version, int] = {(2, 17): 6, (3, 0): 4, (3, 1): 1}
+    if number[:2] in mended:
+        return number < (*number[:2], mended[number[:2]])
+    return number < (3, 2)
+
+
+def _common(facts: Facts) -> t.Iterator[str]:
+    if facts.foreign_flag:
+        yield (
+            "other_config:flow-restore-wait is set by somebody else: another upgrade is under way, or one was left "
+            "unfinished; clear it with ovs_restore_wait (state=disabled) if nobody works on this host"
+        )
+    for daemon in (facts.vswitchd, facts.server):
+        if daemon.supervisor is None or daemon.running_version is None:
+            yield f"{daemon.name} does not run or does not answer: there is nothing to take over from"
+        elif daemon.supervisor.kind == "container":
+            yield f"{daemon.name} runs in a container: this module replaces daemons of the host itself"
+        if daemon.disk_version is None:
+            yield f"no usable {daemon.name} is on the disk: install the new packages first"
+
+
+def _two_processes(facts: Facts) -> t.Iterator[str]:
+    """What keeps a second ovs-vswitchd from being started beside the running one, on any datapath."""
+    if facts.vswitchd.user not in (None, "root"):
+        yield (
+            f"ovs-vswitchd runs as the user {facts.vswitchd.user}: it could not write into the private "
+            "run directory of a second process"
+        )
+    if facts.other_config.get("dpdk-init", "false").lower() in ("true", "try"):
+        yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
+    if facts.vswitchd.supervisor and facts.vswitchd.supervisor.kind == "monitor":
+        yield "ovs-vswitchd has a --monitor parent, which would have to change processes as well"
+    need = BYTES_PER_DAEMON + max(facts.memory_vswitchd, facts.flows * BYTES_PER_FLOW)
+    if need > facts.memory_available:
+        yield f"two daemons need {need >> 20} MiB more memory, {facts.memory_available >> 20} MiB are available"
+
+
+def _make_before_break(facts: Facts) -> t.Iterator[str]:
+    yield from _common(facts)
+    yield from _two_processes(facts)
+    if not facts.bridges:
+        yield "there is no bridge, so there is nothing to keep forwarding"
+    for bridge in facts.bridges:
+        if bridge.datapath_type != "system":
+            yield (
+                f"bridge {bridge.name} uses the datapath type {bridge.datapath_type}: "
+                "only the kernel datapath can be shared by two processes"
+            )
+        yield from _speakers(bridge)
+    old, new = version(facts.old), version(facts.new)
+    if old < (2, 16) <= new:
+        yield (
+            f"{facts.new} switches the kernel datapath to per-CPU upcalls as soon as it opens it, "
+            f"and {facts.old} would get no upcalls from then on (new flows would be lost)"
+        )
+    if new < (2, 16) <= old:
+        yield (
+            f"{facts.new} opens the kernel datapath with per-port upcalls, which the running "
+            f"{facts.old} does not listen to any more (new flows would be lost)"
+        )
+    tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
+    if tunnels and recreates_tunnels(facts.new):
+        yield (
+            f"{facts.new} re-creates the tunnel devices when it starts and this host has tunnels "
+            f"({_names(tunnels)}); 2.17.6, 3.0.4, 3.1.1, 3.2 and newer do not"
+        )
+    if facts.other_config.get("hw-offload", "false").lower() == "true":
+        yield "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc chains of its ports"
+
+
+def _speakers(bridge: Bridge) -> t.Iterator[str]:
+    """Protocols that a second process would speak beside the first, whatever the flag says (handover.md)."""
+    if bridge.stp or bridge.rstp:
+        yield f"bridge {bridge.name} runs {'RSTP' if bridge.rstp else 'STP'}: two processes would both send BPDUs"
+    for port in bridge.ports:
+        if port.lacp in ("active", "passive"):
+            yield f"port {port.name} of bridge {bridge.name} runs LACP: two processes would both send LACPDUs"
+    for interface in bridge.interfaces:
+        if interface.bfd.get("enable", "false").lower() == "true":
+            yield f"interface {interface.name} of bridge {bridge.name} runs BFD: two processes would both speak"
+        if interface.cfm_mpid is not None:
+            yield f"interface {interface.name} of bridge {bridge.name} runs CFM: two processes would both speak"
+
+
+def _standby(facts: Facts) -> t.Iterator[str]:
+    yield from _common(facts)
+    yield from _two_processes(facts)
+
+
+def _restart(facts: Facts) -> t.Iterator[str]:
+    yield from _common(facts)
+
+
+REASONS: t.Mapping[str, t.Callable[[Facts], t.Iterator[str]]] = {
+    MAKE_BEFORE_BREAK: _make_before_break,
+    STANDBY: _standby,
+    RESTART: _restart,
+}
+
+
+def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
+    controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
+    if controlled:
+        yield (
+            f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
+            "bundle commit when the controller connection comes up again"
+        )
+    for bridge in facts.bridges:
+        for what in _speakers(bridge):
+            yield f"{what.partition(':')[0]}, whose state starts anew: its peers may take the port down for a while"
+        if bridge.mcast_snooping:
+            yield f"bridge {bridge.name} snoops multicast: its table is learned anew, groups are flooded until then"
+    policed = [i.name for b in facts.bridges for i in b.interfaces if i.policing_rate > 0]
+    if policed:
+        yield f"the policers of {_names(policed)} are set up again and start with a full bucket"
+    if facts.other_config.get("hw-offload", "false").lower() == "true":
+        yield "hardware offload is on: offloaded flows are removed when the new ovs-vswitchd starts and come back by upcall"
+    tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
+    if strategy != MAKE_BEFORE_BREAK and tunnels and recreates_tunnels(facts.new):
+        yield f"{facts.new} re-creates the tunnel devices of {_names(tunnels)} when it starts"
+    if facts.confined:
+        yield (
+            f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "
+            "directory beside the real one"
+        )
+
+
+def _versions(vswitchd: str, server: str | None, schema: str) -> dict[str, str]:
+    return {"ovs-vswitchd": vswitchd, "ovsdb-server": server or "0", "schema": schema}
+
+
+def _names(names: t.Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

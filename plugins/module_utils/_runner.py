@@ -1,0 +1,190 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What runs on the host without Ansible: the engine, its guard, and the guard of the next boot.
+
+A transaction directory holds its own copy of this code, so neither Ansible's temporary files nor its connection
+is needed.  ``python3 run.py ROLE TRANSACTION`` with one of ``ROLES``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    APPLIED,
+    ARMED,
+    CONFIRMED,
+    FAILED,
+    FINISHED,
+    PREPARED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    Busy,
+    Json,
+    Lost,
+    Observer,
+    Step,
+    Transaction,
+    run,
+    timeline,
+    undo,
+)
+
+STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {_plan.RESTART: restart.steps}
+
+# What a finished transaction has no use for; its journal, request and result stay.
+HEAVY = ("lib", "old", "snapshot")
+GUARD_INTERVAL = 0.2
+
+
+def steps_of(host: Host) -> list[Step[Host]]:
+    """The steps of the transaction's strategy."""
+    return STEPS[host.request["strategy"]](host.request)
+
+
+def engine(transaction: Transaction, observe: Observer = lambda when, step: None) -> None:
+    """Do the hand-over, up to ``applied``; on any failure undo it."""
+    with transaction.engine():
+        host = Host(transaction)
+        try:
+            protect(transaction)
+            run(transaction, steps_of(host), host, observe)
+            measured = {"marks": host.marks, "timeline": timeline(transaction)}
+            transaction.note(applied_at=time.time(), monotonic=time.monotonic(), **measured)
+            transaction.move(ARMED, APPLIED)
+        except Exception as error:  # whatever it is: the way back must be taken
+            host.close()
+            roll_back(transaction, f"{type(error).__name__}: {error}" if _unexpected(error) else str(error))
+            return
+        host.close()
+    if transaction.request["confirm"] == "none":
+        confirm(transaction)
+
+
+def guard(transaction: Transaction) -> None:
+    """Roll back when the engine dies, or when nobody confirms in time; ends with the transaction."""
+    while transaction.state not in (*FINISHED, FAILED):
+        time.sleep(GUARD_INTERVAL)
+        if transaction.state == APPLIED and not _overdue(transaction):
+            continue
+        try:
+            with transaction.engine():
+                state = transaction.state
+                if state == APPLIED and _overdue(transaction):
+                    seconds = transaction.request["confirm_timeout"]
+                    roll_back(transaction, f"nobody confirmed within {seconds:g} s")
+                elif state in (PREPARED, ARMED, ROLLING_BACK):
+                    roll_back(transaction, "the engine was ended from outside before its work was done")
+        except Busy:
+            continue
+
+
+def boot(transaction: Transaction) -> None:
+    """Run before ovs-vswitchd of a boot that a power loss has brought about: the flag must not hold it."""
+    if transaction.state not in FINISHED:
+        Host(transaction).never_stuck()
+        launcher().start(f"recover-{transaction.id}", _argv(transaction, "recover"))
+
+
+def recover(transaction: Transaction) -> None:
+    """After such a boot: give the ovs-vswitchd that was started the flows that it had before the power loss."""
+    with transaction.engine():
+        roll_back(transaction, "the host was rebooted while the hand-over was under way", restore=True)
+
+
+def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> None:
+    """Undo what the journal says was begun and say so; ``Lost`` when it was confirmed meanwhile.
+
+    After a reboot there is nothing to undo: the daemons were started from the disk.  Then the flag is cleared
+    and, with ``restore``, the state of the snapshot is loaded.
+    """
+    state = transaction.state
+    if state in FINISHED:
+        raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
+    if state != ROLLING_BACK:
+        transaction.move(state, ROLLING_BACK)
+    host = Host(transaction)
+    try:
+        if host.rebooted:
+            failures = _attempt(host.restore_after_boot if restore else host.never_stuck)
+        else:
+            failures = undo(transaction, steps_of(host), host)
+    finally:
+        host.close()
+    _attempt(lambda: transaction.note(reason=reason, not_undone=failures, marks=host.marks))
+    transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
+    if not failures:
+        BootGuard(_boot_name(transaction)).remove()
+        transaction.prune("lib", "snapshot")
+
+
+def confirm(transaction: Transaction) -> None:
+    """Make the hand-over final; raises ``Lost`` when it is being rolled back already."""
+    transaction.move(APPLIED, CONFIRMED)
+    BootGuard(_boot_name(transaction)).remove()
+    transaction.prune(*HEAVY)
+
+
+def start(transaction: Transaction) -> None:
+    """Start the engine, detached from whoever calls."""
+    launcher().start(f"engine-{transaction.id}", _argv(transaction, "engine"))
+
+
+def protect(transaction: Transaction) -> None:
+    """Start the guard and install that of the next boot."""
+    launcher().start(f"guard-{transaction.id}", _argv(transaction, "guard"))
+    if launcher().kind == "systemd":
+        what = f"Open vSwitch hand-over {transaction.id} after a power loss"
+        BootGuard(_boot_name(transaction)).install(what, _argv(transaction, "boot"))
+
+
+ROLES: t.Mapping[str, t.Callable[[Transaction], None]] = {
+    "engine": engine,
+    "guard": guard,
+    "boot": boot,
+    "recover": recover,
+}
+
+
+def main(arguments: t.Sequence[str]) -> None:
+    """``ROLE TRANSACTION``."""
+    role, path = arguments
+    os.umask(0o077)
+    ROLES[role](Transaction(path))
+
+
+def _argv(transaction: Transaction, role: str) -> list[str]:
+    return [sys.executable, transaction.file("lib", "run.py"), role, transaction.path]
+
+
+def _boot_name(transaction: Transaction) -> str:
+    return f"handover-{transaction.id}"
+
+
+def _overdue(transaction: Transaction) -> bool:
+    result = transaction.read("result.json") or {}
+    applied = result.get("monotonic", time.monotonic())
+    return bool(time.monotonic() > applied + transaction.request["confirm_timeout"])
+
+
+def _attempt(action: t.Callable[[], None]) -> list[str]:
+    try:
+        action()
+    except (HotUpgradeError, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def _unexpected(error: Exception) -> bool:
+    return not isinstance(error, (HotUpgradeError, OSError))

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The documented five steps - stop, flag, start, restore, clear - and the steps that every strategy begins with.
+
+On the kernel datapath established flows go on through the stop; new flows wait until the flag is cleared.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    ARMED,
+    PREPARED,
+    Json,
+    Step,
+)
+
+
+def steps(request: Json) -> list[Step[Host]]:
+    """The steps of the strategy ``restart`` for a transaction's request."""
+    return [
+        *prepare(),
+        *database(request),
+        arm(),
+        Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
+        Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
+        Step("load the OpenFlow state", Host.load, window=True),
+        Step("clear the flag", Host.release, window=True),
+        Step("wait for the service", Host.settle),
+        verify(),
+    ]
+
+
+def prepare() -> list[Step[Host]]:
+    """What is done while nothing is at risk."""
+    return [
+        Step("take the snapshot", Host.take_snapshot),
+        Step("keep the old programs and the database", Host.keep),
+    ]
+
+
+def database(request: Json) -> list[Step[Host]]:
+    """Live conversion, and ovsdb-server restarted alone, as far as the plan says that they are needed."""
+    found = []
+    if request["convert"]:
+        found.append(Step("convert the database", _convert, _convert_back))
+    if request["restart_server"]:
+        found.append(Step("restart ovsdb-server", lambda host: host.restart_server(None), Host.ensure_server))
+    return found
+
+
+def arm() -> Step[Host]:
+    """From here on the guard rolls back whatever is not confirmed in time."""
+    return Step("arm", lambda host: host.transaction.move(PREPARED, ARMED))
+
+
+def verify() -> Step[Host]:
+    """Compare what forwards now with the snapshot."""
+    return Step("verify", Host.verify)
+
+
+def _convert(host: Host) -> None:
+    host.convert(host.request["schema"])
+
+
+def _convert_back(host: Host) -> None:
+    host.ensure_server()
+    host.convert(f"{host.kept}/vswitch.ovsschema")

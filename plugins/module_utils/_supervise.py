@@ -1,0 +1,330 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""How a daemon is started and ended, and who owns it afterwards: systemd, or nobody.
+
+The Debian and RPM units tie both daemons together, so each job here is run with ``ignore-dependencies``: one
+daemon changes and nothing else does.  Without systemd a daemon is started again with the arguments it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
+    Process,
+    alive,
+    identify,
+    terminate,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DROP_IN = "90-ovsops.conf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """A running daemon: its identity, and what is needed to start another of its kind."""
+
+    process: Process
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def detached(self) -> tuple[str, ...]:
+        """The arguments without those that say how the process leaves its parent and where its pid is."""
+        dropped = ("--detach", "--monitor", "--no-chdir", "--pidfile", "--unixctl", "--overwrite-pidfile")
+        return tuple(word for word in self.argv[1:] if word.partition("=")[0] not in dropped)
+
+
+def look(rundir: str, name: str) -> Instance:
+    """The daemon ``name`` that the pidfile in ``rundir`` names.  Raises ``Unreachable`` when it does not run."""
+    pid = read_pid(os.path.join(rundir, f"{name}.pid"))
+    return inspect(pid, name)
+
+
+def inspect(pid: int, name: str) -> Instance:
+    """The process ``pid``, which must be the daemon ``name``.  Raises ``Unreachable`` when it is not."""
+    process = identify(pid)
+    try:
+        argv = _words(f"/proc/{pid}/cmdline")
+        environment = dict(word.split("=", 1) for word in _words(f"/proc/{pid}/environ") if "=" in word)
+    except OSError:
+        process = None
+    if process is None or os.path.basename(argv[0]) != name:
+        raise Unreachable(
+            f"{name} does not run", f"process {pid} of its pidfile is gone or is another program"
+        )
+    return Instance(process, tuple(argv), environment)
+
+
+def kill(process: Process, timeout: float = 10.0) -> None:
+    """SIGKILL this very process and wait for its end; raises ``HotUpgradeError`` when it survives."""
+    if not terminate(process, signal.SIGKILL, timeout):
+        raise HotUpgradeError(
+            f"process {process.pid} survived SIGKILL for {timeout:g} s",
+            "it hangs in the kernel",
+            "Look at /proc/PID/stack and at dmesg",
+        )
+
+
+def keep_binary(process: Process, name: str, directory: str) -> None:
+    """Copy the program of a running process, and the libraries it uses that were deleted since, to ``directory``.
+
+    /proc/PID/exe and /proc/PID/map_files reach the content although a package upgrade has replaced the files.
+    """
+    os.makedirs(os.path.join(directory, "lib"), mode=0o700, exist_ok=True)
+    target = os.path.join(directory, name)
+    shutil.copyfile(f"/proc/{process.pid}/exe", target)
+    os.chmod(target, 0o700)
+    with open(f"/proc/{process.pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(None, 5)
+            if len(fields) < 6 or not fields[5].endswith(" (deleted)"):
+                continue
+            path = fields[5][: -len(" (deleted)")]
+            copy = os.path.join(directory, "lib", os.path.basename(path))
+            if ".so" in os.path.basename(path) and not os.path.exists(copy):
+                first, last = (int(address, 16) for address in fields[0].split("-"))
+                shutil.copyfile(f"/proc/{process.pid}/map_files/{first:x}-{last:x}", copy)
+
+
+def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
+    """The environment to start another daemon of this kind; programs in ``binaries`` come first."""
+    environment = {**instance.environment}
+    environment["PATH"] = PATH if binaries is None else f"{binaries}:{PATH}"
+    if binaries is not None and os.listdir(os.path.join(binaries, "lib")):
+        environment["LD_LIBRARY_PATH"] = os.path.join(binaries, "lib")
+    return environment
+
+
+class Supervisor(t.Protocol):
+    """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """Begin to end ``old`` and to start the daemon; returns at once."""
+
+    def adopt(self, new: Process) -> None:
+        """Own ``new`` from the end of the present daemon on; the pidfile must name it by then."""
+
+    def healthy(self, process: Process) -> str | None:
+        """What is wrong with the ownership of ``process``, or None."""
+
+
+class Job(t.Protocol):
+    """A restart under way."""
+
+    def wait(self, timeout: float) -> None:
+        """Return when it is done; raises ``HotUpgradeError`` when it failed or takes longer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Systemd:
+    """The daemon is a systemd unit.
+
+    ``socket`` is the unit that passes it its listening socket (ovsdb-server of Open vSwitch 4.0 on Debian): it
+    cannot be started while the service runs, so it is put between the service's stop and start.
+    """
+
+    unit: str
+    name: str
+    rundir: str
+    socket: str | None = None
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """See ``Supervisor``."""
+        self.override(binaries)
+        passed = binaries is None  # the programs of before may not know sockets that are passed to them
+        if self.socket and self._is_active(self.socket) != passed:
+            self._job("stop", self.unit)
+            self._job("start" if passed else "stop", self.socket)
+        run(["systemctl", "reset-failed", self.unit])
+        return _Command(_start(self._argv("restart", self.unit)), self.unit)
+
+    def override(self, binaries: str | None) -> None:
+        """Have the unit use ``binaries`` until the next boot, and its pidfile as the source of the main pid."""
+        lines = ["[Service]"]
+        if not self._show("PIDFile"):
+            lines.append(f"PIDFile={os.path.realpath(self.rundir)}/{self.name}.pid")
+        if binaries is not None:
+            lines.append(f"Environment=PATH={binaries}:{PATH}")
+            if os.listdir(os.path.join(binaries, "lib")):
+                lines.append(f"Environment=LD_LIBRARY_PATH={binaries}/lib")
+        content = "\n".join([*lines, ""]) if len(lines) > 1 else ""
+        if content == self._read_drop_in():
+            return
+        if content:
+            os.makedirs(os.path.dirname(self._drop_in), exist_ok=True)
+            with open(self._drop_in, "w", encoding="ascii") as file:
+                file.write(content)
+        else:
+            os.unlink(self._drop_in)
+        check(run, ["systemctl", "daemon-reload"])
+
+    def adopt(self, new: Process) -> None:
+        """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted."""
+        self.override(None)
+        group = self._show("ControlGroup")
+        if group:
+            root = "/sys/fs/cgroup"
+            base = root if os.path.exists(f"{root}/cgroup.controllers") else f"{root}/systemd"
+            with open(f"{base}{group}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(new.pid))
+
+    def healthy(self, process: Process) -> str | None:
+        """See ``Supervisor``."""
+        shown = self._shown("ActiveState", "MainPID")
+        if shown != ["active", str(process.pid)]:
+            return f"{self.unit} is {shown[0]} with main pid {shown[1]}, not active with {process.pid}"
+        return None
+
+    @property
+    def _drop_in(self) -> str:
+        return f"/run/systemd/system/{self.unit}.d/{DROP_IN}"
+
+    def _read_drop_in(self) -> str:
+        try:
+            with open(self._drop_in, encoding="ascii") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def _argv(self, verb: str, unit: str) -> list[str]:
+        return ["systemctl", verb, "--job-mode=ignore-dependencies", unit]
+
+    def _job(self, verb: str, unit: str) -> None:
+        check(run, self._argv(verb, unit), timeout=120)
+
+    def _is_active(self, unit: str) -> bool:
+        return run(["systemctl", "is-active", unit]).out.strip() == "active"
+
+    def _show(self, key: str) -> str:
+        return self._shown(key)[0]
+
+    def _shown(self, *keys: str) -> list[str]:
+        out = check(run, ["systemctl", "show", "--property", ",".join(keys), self.unit])
+        values = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return [values.get(key, "") for key in keys]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """Nobody owns the daemon: it is started as it was, by ``program`` (its path on the disk)."""
+
+    name: str
+    program: str
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """See ``Supervisor``."""
+        if alive(old.process) and not terminate(old.process, signal.SIGTERM, 5.0):
+            kill(old.process)
+        program = self.program if binaries is None else os.path.join(binaries, self.name)
+        return _Command(_start([program, *old.argv[1:]], environment_of(old, binaries)), self.name)
+
+    def adopt(self, new: Process) -> None:
+        """See ``Supervisor``."""
+
+    def healthy(self, process: Process) -> str | None:
+        """See ``Supervisor``."""
+        return None if alive(process) else f"process {process.pid} of {self.name} has ended"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    process: subprocess.Popen[bytes]
+    what: str
+
+    def wait(self, timeout: float) -> None:
+        try:
+            _, said = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            self.process.kill()
+            raise HotUpgradeError(
+                f"{self.what} did not start in {timeout:g} s", hint="Look at its log"
+            ) from error
+        if self.process.returncode != 0:
+            why = said.decode(errors="replace").strip() or f"status {self.process.returncode}"
+            raise HotUpgradeError(f"{self.what} did not start", why, "Look at its log and at the journal")
+
+
+def supervisor(daemon: Daemon) -> Supervisor:
+    """Who owns ``daemon``, which runs."""
+    owner = daemon.supervisor
+    if daemon.binary is None or owner is None:
+        raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
+    if owner.kind != "systemd" or owner.unit is None:
+        return Plain(daemon.name, daemon.binary)
+    socket = f"{daemon.name}.socket"
+    loaded = run(["systemctl", "show", "--property", "LoadState", socket]).out.strip() == "LoadState=loaded"
+    return Systemd(owner.unit, daemon.name, os.path.dirname(daemon.pidfile), socket if loaded else None)
+
+
+def spawn(argv: t.Sequence[str], environment: t.Mapping[str, str], log: str) -> Process:
+    """Start a daemon in the foreground of a session of its own; its first words go to the file ``log``."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    process = identify(child.pid)
+    if process is None:
+        raise HotUpgradeError(f"{argv[0]} ended at once", _last_words(log), f"Its words are in {log}")
+    return process
+
+
+def wait_end(process: Process, seconds: float) -> bool:
+    """Whether the process ends within ``seconds``; a dead child is reaped by the kernel's caller, not here."""
+    end = time.monotonic() + seconds
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return not alive(process) or bool(
+            select.select([descriptor], [], [], max(0.0, end - time.monotonic()))[0]
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _start(argv: t.Sequence[str], environment: t.Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        list(argv),
+        env=None if environment is None else dict(environment),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _words(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().split("\0")[:-1]
+
+
+def _last_words(log: str) -> str:
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return file.read()[-300:].strip()

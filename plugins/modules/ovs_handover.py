@@ -1,0 +1,240 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ovs_handover
+short_description: Replace the running Open vSwitch daemons by those on disk, under traffic
+version_added: 0.1.0
+description:
+  - Replaces ovs-vswitchd and ovsdb-server, which still run an older version, by the programs that are on disk now.
+    Install the packages before, without letting their scripts restart anything.
+  - The work is one journaled transaction on the host. It does not depend on the connection, which may cross the bridge that is
+    being replaced. Whatever fails is undone, and a guard on the host undoes it when nobody else can.
+  - Only one transaction is possible on a host at a time. A second one is refused with the first one's id.
+author:
+  - ovsops contributors (@ovsops)
+extends_documentation_fragment:
+  - ovsops.hot_upgrade.attributes
+  - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
+  - ovsops.hot_upgrade.connection
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Returns the plan and touches nothing.
+  diff_mode:
+    support: full
+    details:
+      - Shows versions and schema.
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(handed_over) replaces the daemons, if what runs is not what is on disk.
+      - V(confirmed) makes O(transaction), which waits for it, final.
+      - V(rolled_back) takes O(transaction) back to the version before.
+    type: str
+    choices: [handed_over, confirmed, rolled_back]
+    default: handed_over
+  strategy:
+    description:
+      - How ovs-vswitchd is replaced. RV(plan.reasons) tells why a strategy is not possible on this host.
+      - V(make_before_break) starts the new one beside the old one on the kernel datapath, proves it, and switches over without
+        losing a packet.
+      - V(standby) has the new one wait until the old one ends. Works on every datapath.
+      - V(restart) restarts the service and restores the flows.
+      - V(auto) takes the first of these that is possible.
+    type: str
+    choices: [auto, make_before_break, standby, restart]
+    default: auto
+  snapshot:
+    description:
+      - Directory of a snapshot taken by M(ovsops.hot_upgrade.ovs_flow_snapshot#module) with which the result is compared.
+      - When it is not set, the transaction takes its own.
+    type: path
+  confirm:
+    description:
+      - What makes the new version final.
+      - V(automatic) confirms as soon as the result is verified on the host.
+      - V(manual) waits for a task with O(state=confirmed), over a new connection, and rolls back when none comes
+        within O(confirm_timeout).
+      - V(none) makes it final without a way back.
+    type: str
+    choices: [automatic, manual, none]
+    default: automatic
+  confirm_timeout:
+    description: How long to wait for the confirmation, in seconds.
+    type: float
+    default: 120
+  prove:
+    description:
+      - For how many live megaflows the new version must give the same datapath actions as the old one before anything is
+        switched over. More than these are sampled evenly. V(0) proves nothing.
+      - Only V(make_before_break) can prove before the switch-over.
+    type: int
+    default: 10000
+  force:
+    description: Replace the daemons although what runs is what is on disk.
+    type: bool
+    default: false
+  transaction:
+    description: Which transaction to confirm or to roll back, see RV(transaction).
+    type: str
+seealso:
+  - module: ovsops.hot_upgrade.ovs_info
+  - module: ovsops.hot_upgrade.ovs_flow_snapshot
+"""
+
+EXAMPLES = r"""
+- name: See what would be done on this host, and why not otherwise
+  ovsops.hot_upgrade.ovs_handover:
+  check_mode: true
+  register: handover
+
+- name: Hand over to the version on disk in the best way that this host allows
+  ovsops.hot_upgrade.ovs_handover:
+
+- name: Hand over, and roll back unless a new connection confirms within two minutes
+  ovsops.hot_upgrade.ovs_handover:
+    confirm: manual
+    confirm_timeout: 120
+  register: handover
+
+- name: Prove that the host can be reached
+  ansible.builtin.meta: reset_connection
+
+- name: Confirm
+  ovsops.hot_upgrade.ovs_handover:
+    state: confirmed
+    transaction: "{{ handover.transaction }}"
+"""
+
+RETURN = r"""
+plan:
+  description: What is done, and why not otherwise.
+  returned: when O(state=handed_over)
+  type: dict
+  contains:
+    strategy:
+      description: The strategy, V(null) when nothing is needed or nothing is possible.
+      type: str
+      sample: make_before_break
+    needed:
+      description: Whether what runs is not what is on disk.
+      type: bool
+    reasons:
+      description: For each strategy that is not possible on this host, all reasons.
+      type: dict
+      sample:
+        make_before_break:
+          - "bridge br0 uses the datapath type netdev: only the kernel datapath can be shared by two processes"
+    warnings:
+      description: What this hand-over cannot avoid.
+      type: list
+      elements: str
+    before:
+      description: Running versions of the daemons and of the schema.
+      type: dict
+      sample: {"ovs-vswitchd": "3.5.0", "ovsdb-server": "3.5.0", "schema": "8.8.0"}
+    after:
+      description: The versions that will run.
+      type: dict
+      sample: {"ovs-vswitchd": "4.0.0", "ovsdb-server": "4.0.0", "schema": "8.8.0"}
+    steps:
+      description: Names of the steps, in order.
+      type: list
+      elements: str
+transaction:
+  description: The transaction's id.
+  returned: when there is a transaction
+  type: str
+  sample: 20261123T061500Z-3fa2c1
+state:
+  description:
+    - V(confirmed) is final, V(applied) waits for the confirmation, V(rolled_back) is what was before.
+    - V(failed) could not be undone completely.
+  returned: when there is a transaction
+  type: str
+  sample: confirmed
+timeline:
+  description: Every step that was done, in microseconds of the host's monotonic clock.
+  returned: when there is a transaction
+  type: list
+  elements: dict
+  sample: [{"step": "cut over", "start_us": 81231231, "end_us": 81233510}]
+window_ms:
+  description:
+    - From the end of the old ovs-vswitchd until the new one forwarded everything, in milliseconds.
+    - V(null) if it never came to that.
+  returned: when there is a transaction
+  type: float
+  sample: 3.2
+verification:
+  description: What was compared with the snapshot, and the proof on the live megaflows.
+  returned: when there is a transaction
+  type: dict
+not_carried:
+  description: What could not be taken over to the new process, one sentence each.
+  returned: when there is a transaction
+  type: list
+  elements: str
+reason:
+  description: Why the hand-over was taken back; empty if it was not.
+  returned: when there is a transaction
+  type: str
+not_undone:
+  description: What could not be undone; empty unless RV(state=failed).
+  returned: when there is a transaction
+  type: list
+  elements: str
+"""
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
+
+OPTIONS: adapter.Options = {
+    "state": {
+        "type": "str",
+        "choices": ["handed_over", "confirmed", "rolled_back"],
+        "default": "handed_over",
+    },
+    "strategy": {
+        "type": "str",
+        "choices": ["auto", "make_before_break", "standby", "restart"],
+        "default": "auto",
+    },
+    "snapshot": {"type": "path"},
+    "confirm": {"type": "str", "choices": ["automatic", "manual", "none"], "default": "automatic"},
+    "confirm_timeout": {"type": "float", "default": 120},
+    "prove": {"type": "int", "default": 10000},
+    "force": {"type": "bool", "default": False},
+    "transaction": {"type": "str"},
+    **adapter.CONNECTION,
+}
+WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove")
+
+
+def behave(call: adapter.Call) -> adapter.Outcome:
+    """Begin or end a transaction, and put the outcome as RETURN documents it."""
+    if call.params["state"] == "handed_over":
+        wish = handover.Wish(**{name: call.params[name] for name in WISH})
+        outcome = handover.hand_over(call.connection, wish, call.check_mode)
+    else:
+        outcome = handover.end(call.params["transaction"], call.params["state"], call.check_mode)
+    return adapter.Outcome(outcome.changed, outcome.values, outcome.before, outcome.after, outcome.error)
+
+
+def main() -> None:
+    """Entry point for Ansible."""
+    needed = [("state", state, ["transaction"]) for state in ("confirmed", "rolled_back")]
+    adapter.run(OPTIONS, behave, required_if=needed)
+
+
+if __name__ == "__main__":
+    main()
