@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -64,7 +63,7 @@ def ansible(lab: hosts.Lab, module: str, arguments: dict[str, t.Any]) -> dict[st
     done = subprocess.run(
         ["ansible", "host1", "-i", str(lab.inventory), "-m", f"ovsops.hot_upgrade.{module}",
          "-a", json.dumps(arguments), "--tree", str(tree)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise LabError(f"{module} failed:\n{done.stdout}{done.stderr}")
@@ -113,7 +112,7 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
         variables = {"hot_upgrade_version": version, "hot_upgrade_strategy": strategy}
         done = subprocess.run(
             ["ansible-playbook", "-i", str(lab.inventory), "-e", json.dumps(variables), "ovsops.hot_upgrade.hot_upgrade"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise LabError(f"the playbook failed:\n{done.stdout[-3000:]}")

@@ -259,7 +259,7 @@ def ssh_argv(lab: Lab, host: Host, *command: str) -> list[str]:
 def ssh(lab: Lab, host: Host, *command: str, feed: str | None = None) -> str:
     """Run a command on a host and return its output."""
     done = subprocess.run(
-        ssh_argv(lab, host, *command), input=feed, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ssh_argv(lab, host, *command), input=feed, text=True, capture_output=True, check=False
     )
     if done.returncode:
         raise LabError(
@@ -274,7 +274,7 @@ def wait_for_ssh(lab: Lab, host: Host, seconds: float = 180.0) -> None:
     last = ""
     while time.monotonic() < deadline:
         probe = subprocess.run(
-            ssh_argv(lab, host, "true"), capture_output=True, text=True, stdin=subprocess.DEVNULL
+            ssh_argv(lab, host, "true"), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
         if probe.returncode == 0:
             return

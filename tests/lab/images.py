@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -70,6 +69,7 @@ def run(*argv: str, cwd: Path | None = None, quiet: bool = True) -> str:
         done = subprocess.run(
             argv,
             cwd=cwd,
+            check=False,
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -177,7 +177,12 @@ class Archive:
 
     def download(self, into: Path, *packages: str) -> None:
         into.mkdir(parents=True, exist_ok=True)
-        run("apt-get", "-qq", *self._options(), "download", *packages, cwd=into)
+        try:
+            run("apt-get", "-qq", *self._options(), "download", *packages, cwd=into)
+        except LabError as error:
+            raise LabError(
+                f"{error}\nWhere {self.suite} has moved on since: 'lab.py prune' looks for its packages anew"
+            ) from error
 
 
 def wanted(suite: str) -> list[str]:
@@ -190,18 +195,24 @@ def wanted(suite: str) -> list[str]:
     return names
 
 
-def resolved(refresh: bool = False) -> dict[str, dict[str, str]]:
-    """Suite -> package -> version, looked up once and then kept, so that a lab does not change under its user."""
+def resolved() -> dict[str, dict[str, str]]:
+    """Suite -> package -> version, looked up once and then kept, so that a lab does not change under its user.
+
+    A suite that cannot be had (old ones leave the mirrors) is left out; only what needs it is missing then.
+    """
     path = cache_dir() / "resolved.json"
     with locked("resolved"):
-        if path.exists() and not refresh:
+        if path.exists():
             return t.cast("dict[str, dict[str, str]]", json.loads(path.read_text()))
         versions: dict[str, dict[str, str]] = {}
         for suite in OVS_SUITES.values():
             say(f"reading the package index of {suite}")
             archive = Archive(suite)
-            archive.update()
-            versions[suite] = {name: archive.version(name) for name in wanted(suite)}
+            try:
+                archive.update()
+                versions[suite] = {name: archive.version(name) for name in wanted(suite)}
+            except LabError as error:
+                say(f"the suite {suite} cannot be had, so the lab goes without it: {error}")
         path.write_text(json.dumps(versions, indent=2))
         return versions
 
@@ -210,7 +221,12 @@ def package_version(ovs: str) -> str:
     """The Debian version of openvswitch-switch that packages upstream version ovs."""
     if ovs not in OVS_SUITES:
         raise LabError(f"no Open vSwitch {ovs} in the lab; there are {', '.join(OVS_SUITES)}")
-    return resolved()[OVS_SUITES[ovs]]["openvswitch-switch"]
+    suite = OVS_SUITES[ovs]
+    if suite not in resolved():
+        raise LabError(
+            f"no Open vSwitch {ovs} in the lab: Debian's {suite} could not be had; 'lab.py prune' tries again"
+        )
+    return resolved()[suite]["openvswitch-switch"]
 
 
 # --- the artefacts ----------------------------------------------------------------------------------
@@ -232,6 +248,10 @@ def kernel() -> Path:
     raise LabError("no User Mode Linux runs on this machine:\n" + "\n".join(tried))
 
 
+def kernel_key(suite: str) -> str:
+    return digest(resolved()[suite]["user-mode-linux"], resolved()[ROOT_SUITE]["libc6"])
+
+
 def _build_kernel(suite: str, work: Path) -> None:
     Archive(suite).download(work / "debs", "user-mode-linux")
     Archive(ROOT_SUITE).download(work / "debs", "libc6")
@@ -241,14 +261,13 @@ def _build_kernel(suite: str, work: Path) -> None:
     shutil.copytree(work / "x/usr/lib/x86_64-linux-gnu", libc, symlinks=True)
     binary = work / "linux.uml"
     shutil.copy2(work / "x/usr/bin/linux.uml", binary)
-    # The binary of a newer suite wants a newer glibc than this machine may have: give it trixie's. The paths
-    # are those after the rename.
-    final = (
-        cache_dir()
-        / f"kernel-{digest(resolved()[suite]['user-mode-linux'], resolved()[ROOT_SUITE]['libc6'])}"
-    )
-    loader = final / "libc/ld-linux-x86-64.so.2"
-    run("patchelf", "--set-interpreter", str(loader), "--set-rpath", str(final / "libc"), str(binary))
+    # The binary of a newer suite wants a newer glibc than this machine may have: give it trixie's, first where it
+    # is now, to see it run, then where it will be after the rename.
+    for folder in (work, cache_dir() / f"kernel-{kernel_key(suite)}"):
+        loader = folder / "libc/ld-linux-x86-64.so.2"
+        run("patchelf", "--set-interpreter", str(loader), "--set-rpath", str(folder / "libc"), str(binary))
+        if folder == work:
+            run(str(binary), "--version")
     modules = work / "x/usr/lib/uml/modules"
     shutil.copytree(modules, work / "modules", symlinks=True)
     shutil.rmtree(work / "x")
@@ -261,7 +280,7 @@ def repo() -> Path:
 
 
 def _build_repo(work: Path) -> None:
-    for suite in OVS_SUITES.values():
+    for suite in resolved():
         Archive(suite).download(work / "pool", *OVS_PACKAGES, *EXTRA_PACKAGES[suite])
     index = run("apt-ftparchive", "packages", "pool", cwd=work)
     (work / "Packages").write_text(index)

@@ -93,7 +93,9 @@ class NativeHost:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``argv`` inside, with ``feed`` as its input; NativeError with its last words if it fails."""
         environment = {"PATH": _PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", **(env or {})}
-        done = subprocess.run(self.enter(*argv), input=feed, env=environment, text=True, capture_output=True)
+        done = subprocess.run(
+            self.enter(*argv), input=feed, env=environment, text=True, capture_output=True, check=False
+        )
         if check and done.returncode:
             said = (done.stderr or done.stdout)[-2000:]
             raise NativeError(f"{self.name}: {' '.join(argv)[:200]} failed with {done.returncode}: {said}")
