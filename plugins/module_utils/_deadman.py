@@ -102,7 +102,9 @@ class SystemdLauncher:
     def armed(self, name: str) -> Armed | None:
         """See ``Launcher``."""
         record = _recorded(self.root, name)
-        return record[0] if record and self._active(f"{unit(name)}.timer") else None
+        # The timer stays active while its service runs.
+        waits = record and self._active(f"{unit(name)}.timer") and not self.running(name)
+        return record[0] if record and waits else None
 
     def running(self, name: str) -> bool:
         """See ``Launcher``."""

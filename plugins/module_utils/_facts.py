@@ -136,7 +136,7 @@ def disk_schema_version(root: str = "/") -> str | None:
         try:
             with open(os.path.join(root, name), encoding="utf-8") as file:
                 return str(json.load(file)["version"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
 

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Completed, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", code, *arguments]
+
+
+def test_words_reach_the_command_as_they_are() -> None:
+    words = ['a b"c', "$(touch x)", "`id`", ";", "*"]
+    done = run(python("import sys; print('|'.join(sys.argv[1:]))", *words))
+    assert done == Completed(0, "|".join(words) + "\n", "")
+
+
+def test_messages_are_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert run(python("import os; print(os.environ['LC_ALL'])")).out == "C\n"
+
+
+def test_a_failure_is_returned() -> None:
+    assert run(python("import sys; sys.exit('no')")) == Completed(1, "", "no\n")
+
+
+def test_bytes_that_are_no_text_do_not_matter() -> None:
+    assert run(python("import sys; sys.stdout.buffer.write(b'\\xff')")).out == "\ufffd"
+
+
+def test_check_turns_a_failure_into_an_error_with_its_words() -> None:
+    with pytest.raises(HotUpgradeError, match="failed with status 1: no such unit"):
+        check(run, python("import sys; sys.exit('no such unit')"))
+
+
+def test_check_of_a_silent_failure() -> None:
+    with pytest.raises(HotUpgradeError, match="failed with status 3: it said nothing"):
+        check(run, python("import sys; sys.exit(3)"))
+
+
+def test_check_returns_the_output() -> None:
+    assert check(run, python("print('fine')")) == "fine\n"
+
+
+def test_a_command_that_is_not_there() -> None:
+    with pytest.raises(HotUpgradeError, match="cannot run /nonexistent/modinfo: No such file"):
+        run(["/nonexistent/modinfo", "openvswitch"])
+
+
+def test_a_command_that_hangs_is_killed() -> None:
+    with pytest.raises(HotUpgradeError, match=r"did not end: killed after 0\.1 s"):
+        run(python("import signal; signal.pause()"), timeout=0.1)

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _daemons as daemons
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Completed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+
+SYSTEMD = "0::/system.slice/ovs-vswitchd.service\n"
+OURS = "mnt:[4026531841]"
+
+
+class Host:
+    """A host in a folder, with one ovs-vswitchd of pid 700 whose start time is 22."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rundir = root / "run/openvswitch"
+        self.rundir.mkdir(parents=True)
+        (root / "proc/self/ns").mkdir(parents=True)
+        (root / "proc/self/ns/mnt").symlink_to(OURS)
+        self.disk: str | None = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
+        self.running: str | None = "ovs-vswitchd (Open vSwitch) 3.5.0\n"
+        self.main_pid = "700"
+
+    def binary(self, path: str = "usr/sbin/ovs-vswitchd") -> str:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o755)
+        return str(file)
+
+    def start(
+        self,
+        cgroup: str = SYSTEMD,
+        exe: str = "",
+        parent: int = 1,
+        name: str = "ovs-vswitchd",
+        uid: int = 0,
+        mounts: str = OURS,
+    ) -> None:
+        (self.rundir / "ovs-vswitchd.pid").write_text("700\n")
+        folder = self.root / "proc/700"
+        (folder / "ns").mkdir(parents=True)
+        (folder / "ns/mnt").symlink_to(mounts)
+        (folder / "stat").write_text(f"700 ({name}) " + " ".join(["S", *(str(n) for n in range(4, 40))]))
+        (folder / "comm").write_text(name + "\n")
+        (folder / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        (folder / "cgroup").write_text(cgroup)
+        (folder / "exe").symlink_to(exe or self.binary())
+
+    def monitor(self, title: str) -> None:
+        (self.root / "proc/699").mkdir()
+        (self.root / "proc/699/cmdline").write_text(title + "\0")
+
+    def systemd(self) -> None:
+        (self.root / "run/systemd/system").mkdir(parents=True)
+
+    def inspect(self, name: str = daemons.VSWITCHD) -> daemons.Daemon:
+        return daemons.inspect(name, str(self.rundir), 1.0, str(self.root), self._run, self._control)
+
+    def _run(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        if argv[0] == "systemctl":
+            return Completed(0, self.main_pid + "\n", "")
+        assert list(argv[1:]) == ["--version"]
+        if self.disk is None:
+            raise HotUpgradeError("cannot run it")
+        return Completed(0, self.disk, "")
+
+    def _control(self, path: str, timeout: float) -> t.Any:
+        assert path == str(self.rundir / "ovs-vswitchd.700.ctl")
+        host = self
+
+        class Control:
+            def call(self, command: str) -> str:
+                assert command == "version"
+                if host.running is None:
+                    raise Unreachable("silent")
+                return host.running
+
+        return Control()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_daemon_of_systemd_before_its_upgrade(host: Host) -> None:
+    host.systemd()
+    host.start()
+    daemon = host.inspect()
+    assert daemon == daemons.Daemon(
+        name="ovs-vswitchd",
+        pidfile=str(host.rundir / "ovs-vswitchd.pid"),
+        process=Process(700, 22),
+        user="root",
+        running_version="3.5.0",
+        disk_version="4.0.0",
+        binary=str(host.root / "usr/sbin/ovs-vswitchd"),
+        binary_replaced=False,
+        supervisor=daemons.Supervisor(
+            "systemd", "ovs-vswitchd.service", None, "/system.slice/ovs-vswitchd.service"
+        ),
+    )
+    assert daemon.running
+    assert daemon.upgrade_pending
+
+
+def test_the_same_version_from_the_same_file_is_up_to_date(host: Host) -> None:
+    host.running = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
+    host.start()
+    assert not host.inspect().upgrade_pending
+
+
+def test_a_rebuilt_package_of_the_same_version_is_an_upgrade(host: Host) -> None:
+    host.running = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
+    host.start(exe=host.binary() + " (deleted)")
+    daemon = host.inspect()
+    assert daemon.binary_replaced
+    assert daemon.binary == str(host.root / "usr/sbin/ovs-vswitchd")
+    assert daemon.upgrade_pending
+
+
+def test_the_binary_is_where_the_process_came_from(host: Host) -> None:
+    host.binary()
+    host.start(exe=host.binary("opt/ovs/sbin/ovs-vswitchd"))
+    assert host.inspect().binary == str(host.root / "opt/ovs/sbin/ovs-vswitchd")
+
+
+def test_a_removed_package(host: Host) -> None:
+    host.start(exe="/usr/sbin/gone (deleted)")
+    daemon = host.inspect()
+    assert (daemon.installed, daemon.binary, daemon.disk_version) == (False, None, None)
+    assert daemon.running
+    assert not daemon.upgrade_pending
+
+
+def test_stopped(host: Host) -> None:
+    host.binary()
+    daemon = host.inspect()
+    assert (daemon.running, daemon.installed, daemon.disk_version) == (False, True, "4.0.0")
+    assert (daemon.supervisor, daemon.user, daemon.running_version) == (None, None, None)
+    assert not daemon.upgrade_pending
+
+
+def test_not_installed(host: Host) -> None:
+    daemon = host.inspect()
+    assert not daemon.installed
+    assert not daemon.running
+
+
+def test_a_binary_that_does_not_run(host: Host) -> None:
+    host.binary()
+    host.disk = None
+    assert host.inspect().disk_version is None
+
+
+def test_a_pidfile_of_a_process_that_ended(host: Host) -> None:
+    (host.rundir / "ovs-vswitchd.pid").write_text("700\n")
+    assert not host.inspect().running
+
+
+def test_a_pidfile_whose_number_somebody_else_has_got(host: Host) -> None:
+    host.running = None
+    host.start(name="bash")
+    assert not host.inspect().running
+
+
+def test_a_daemon_that_hangs_still_runs(host: Host) -> None:
+    host.running = None
+    host.start()
+    daemon = host.inspect()
+    assert daemon.running
+    assert daemon.running_version is None
+    assert not daemon.upgrade_pending
+
+
+def test_one_under_another_loader_is_known_by_its_answer(host: Host) -> None:
+    host.start(name="ld-linux-x86-64")
+    assert host.inspect().running_version == "3.5.0"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "kind", "unit"),
+    [
+        ("0::/user.slice/user-0.slice/session-3.scope\n", "plain", None),
+        ("0::/system.slice/cron.service\n", "plain", "cron.service"),
+        ("0::/\n", "plain", None),
+        (
+            "9:name=systemd:/system.slice/ovs-vswitchd.service\n4:memory:/\n0::/x\n",
+            "plain",
+            "ovs-vswitchd.service",
+        ),
+        ("0::/system.slice/docker-0123abcd.scope\n", "container", None),
+        ("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-12.scope\n", "container", None),
+        ("0::/machine.slice/libpod-12.scope/container\n", "container", None),
+        ("12:pids:/docker/12\n9:name=systemd:/docker/12\n", "container", None),
+    ],
+)
+def test_supervisors_by_control_group(host: Host, cgroup: str, kind: str, unit: str | None) -> None:
+    host.systemd()
+    host.main_pid = "0"
+    host.start(cgroup=cgroup)
+    supervisor = host.inspect().supervisor
+    assert supervisor is not None
+    assert (supervisor.kind, supervisor.unit) == (kind, unit)
+
+
+def test_another_mount_namespace_is_a_container(host: Host) -> None:
+    host.start(mounts="mnt:[1]")
+    supervisor = host.inspect().supervisor
+    assert supervisor is not None
+    assert supervisor.kind == "container"
+
+
+def test_a_unit_without_a_running_systemd_supervises_nothing(host: Host) -> None:
+    host.start()
+    supervisor = host.inspect().supervisor
+    assert supervisor is not None
+    assert (supervisor.kind, supervisor.unit) == ("plain", "ovs-vswitchd.service")
+
+
+def test_a_monitor(host: Host) -> None:
+    host.systemd()
+    host.start(parent=699)
+    host.monitor("ovs-vswitchd: monitoring pid 700 (healthy)")
+    supervisor = host.inspect().supervisor
+    assert supervisor is not None
+    assert (supervisor.kind, supervisor.monitor_pid, supervisor.unit) == (
+        "monitor",
+        699,
+        "ovs-vswitchd.service",
+    )
+
+
+def test_a_parent_that_is_no_monitor(host: Host) -> None:
+    host.start(parent=699)
+    host.monitor("bash")
+    supervisor = host.inspect().supervisor
+    assert supervisor is not None
+    assert (supervisor.kind, supervisor.monitor_pid) == ("plain", None)
+
+
+def test_users_by_name_or_by_number(host: Host) -> None:
+    host.start(uid=4294967)
+    assert host.inspect().user == "4294967"
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("ovs-vswitchd (Open vSwitch) 2.15.0\nDPDK 20.11\n", "2.15.0"),
+        ("ovsdb-server (Open vSwitch) 3.5.0-git1\n", "3.5.0-git1"),
+        ("no version", None),
+        ("", None),
+    ],
+)
+def test_versions(text: str, version: str | None) -> None:
+    assert daemons.parse_version(text) == version
+
+
+def test_a_file_that_cannot_be_executed_is_not_installed(host: Host) -> None:
+    os.chmod(host.binary(), 0o644)
+    assert daemons.on_disk("ovs-vswitchd", str(host.root)) is None

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ast
+import contextlib
+import socket
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait_guard as guard
+
+
+def clear(remote: str) -> None:
+    with contextlib.closing(guard.connect(remote)) as connection:
+        guard.clear(connection)
+
+
+def test_only_the_flag_goes(serve: t.Any, database: t.Any) -> None:
+    database.other_config.update({"flow-restore-wait": "true", "hw-offload": "true"})
+    clear(serve(database).remote)
+    assert database.other_config == {"hw-offload": "true"}
+
+
+def test_nothing_to_clear_is_fine(serve: t.Any, database: t.Any) -> None:
+    clear(serve(database).remote)
+
+
+def test_a_refusal_is_no_success(serve: t.Any, database: t.Any) -> None:
+    database.refuse = {"error": "not allowed"}
+    with pytest.raises(ValueError, match="not allowed"):
+        clear(serve(database).remote)
+
+
+def test_an_error_of_the_server_is_no_success(serve: t.Any) -> None:
+    with pytest.raises(ValueError, match="unknown database"):
+        clear(serve(lambda m: [{"id": m["id"], "result": None, "error": "unknown database"}]).remote)
+
+
+def test_a_server_that_hangs_up_is_no_success(serve: t.Any) -> None:
+    with pytest.raises(ConnectionError):
+        clear(serve(lambda message: None).remote)
+
+
+def test_an_answer_in_pieces_behind_a_liveness_probe(serve: t.Any) -> None:
+    def script(message: dict[str, t.Any]) -> list[t.Any]:
+        return [b'{"id": "echo", "method": "echo", "params": []} {"id": "flow-resto', b're-wait", "error": null,',
+                b'"result": [{"count": 1}, {}]}']  # fmt: skip
+
+    clear(serve(script).remote)
+
+
+def test_tcp(serve: t.Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        remote = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+        with contextlib.closing(guard.connect(remote)) as connection:
+            assert connection.getpeername() == listener.getsockname()
+
+
+def test_other_remotes_are_refused() -> None:
+    with pytest.raises(ValueError, match="neither unix: nor tcp:"):
+        guard.connect("ssl:127.0.0.1:6640")
+
+
+def test_it_tries_until_the_database_is_back(
+    serve: t.Any, database: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.other_config["flow-restore-wait"] = "true"
+    program = tmp_path / "state/guard.py"
+    program.parent.mkdir()
+    traces = [tmp_path / "unit", tmp_path / "vswitchd.wants/unit", program]
+    (tmp_path / "vswitchd.wants").mkdir()
+    for trace in traces:
+        trace.touch()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            serve(database, "late.sock")
+
+    monkeypatch.setattr(guard.time, "sleep", pause)
+    monkeypatch.setattr(guard, "__file__", str(program))
+    guard.main(f"unix:{tmp_path}/late.sock", *map(str, traces[:2]), str(tmp_path / "gone"))
+    assert len(pauses) == 3
+    assert database.other_config == {}
+    assert not any(trace.exists() for trace in traces)
+    assert not (tmp_path / "vswitchd.wants").exists()
+    assert not program.parent.exists()
+
+
+def test_it_needs_nothing_but_the_standard_library() -> None:
+    tree = ast.parse(Path(guard.__file__).read_text())
+    imported = {
+        name.name if isinstance(node, ast.Import) else node.module
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in node.names
+    }
+    if sys.version_info >= (3, 10):
+        assert imported <= set(sys.stdlib_module_names)
+    assert not any(str(name).startswith("ansible") for name in imported)
