@@ -55,7 +55,7 @@ options:
     default: auto
   snapshot:
     description:
-      - Directory of a snapshot taken by M(ovsops.hot_upgrade.ovs_flow_snapshot#module) with which the result is compared.
+      - Directory of a snapshot taken by M(ovsops.hot_upgrade.ovs_flow_snapshot) with which the result is compared.
       - When it is not set, the transaction takes its own.
     type: path
   confirm:

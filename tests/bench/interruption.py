@@ -258,7 +258,8 @@ def main() -> int:
     }  # fmt: skip
     (OUTPUT / "interruption.json").write_text(json.dumps(document, indent=1))
     print(
-        f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; lost: worst, gap: median (min–max)"
+        f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; "
+        "lost: worst, gap: median (min–max)"
     )
     print(table(found))
     return 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -240,7 +241,7 @@ def kernel() -> Path:
         libc = resolved()[ROOT_SUITE]["libc6"]
         try:
             return cached(
-                "kernel", digest(versions["user-mode-linux"], libc), lambda work: _build_kernel(suite, work)
+                "kernel", digest(versions["user-mode-linux"], libc), functools.partial(_build_kernel, suite)
             )
         except LabError as error:
             tried.append(f"{suite}: {error}")

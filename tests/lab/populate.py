@@ -87,7 +87,8 @@ def pipeline(flows: int, metered: bool) -> list[str]:
 def spare(flows: int) -> list[str]:
     """A bridge without traffic: more shapes of state than br0 has."""
     return [
-        f"table={n % 4},priority={100 + n % 7},cookie={2**63 + n},ip,nw_src=192.0.2.{n % 256},nw_dst=198.51.100.{n // 256 % 256},tp_dst={n},tcp,actions=set_queue:1,group:7,pop_queue"
+        f"table={n % 4},priority={100 + n % 7},cookie={2**63 + n},ip,nw_src=192.0.2.{n % 256},"
+        f"nw_dst=198.51.100.{n // 256 % 256},tp_dst={n},tcp,actions=set_queue:1,group:7,pop_queue"
         for n in range(flows)
     ]
 

@@ -10,8 +10,15 @@ import typing as t
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from os_ken.ofproto import ofproto_parser, ofproto_v1_3, ofproto_v1_4, ofproto_v1_5
-from os_ken.ofproto import ofproto_v1_3_parser, ofproto_v1_4_parser, ofproto_v1_5_parser
+from os_ken.ofproto import (
+    ofproto_parser,
+    ofproto_v1_3,
+    ofproto_v1_3_parser,
+    ofproto_v1_4,
+    ofproto_v1_4_parser,
+    ofproto_v1_5,
+    ofproto_v1_5_parser,
+)
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import ProtocolError
@@ -72,7 +79,18 @@ def stats15(flow: Flow) -> bytes:
 
 
 def stats13(flow: Flow) -> bytes:
-    fixed = (flow.duration, 0, flow.priority, flow.idle, flow.hard, flow.flags, flow.importance, flow.cookie, 1, 2)
+    fixed = (
+        flow.duration,
+        0,
+        flow.priority,
+        flow.idle,
+        flow.hard,
+        flow.flags,
+        flow.importance,
+        flow.cookie,
+        1,
+        2,
+    )
     length = 48 + len(flow.match) + len(flow.instructions)
     return struct.pack("!HBxIIHHHHHxxQQQ", length, flow.table, *fixed) + flow.match + flow.instructions
 
@@ -80,7 +98,19 @@ def stats13(flow: Flow) -> bytes:
 def stats10(flow: Flow) -> bytes:
     nx_match = flow.match[4 : struct.unpack_from("!H", flow.match, 2)[0]]
     body = padded(nx_match) + flow.instructions
-    fixed = (flow.duration, 0, flow.priority, flow.idle, flow.hard, len(nx_match), flow.idle_age + 1, 0, flow.cookie, 1, 2)
+    fixed = (
+        flow.duration,
+        0,
+        flow.priority,
+        flow.idle,
+        flow.hard,
+        len(nx_match),
+        flow.idle_age + 1,
+        0,
+        flow.cookie,
+        1,
+        2,
+    )
     return struct.pack("!HBxIIHHHHHHQQQ", 48 + len(body), flow.table, *fixed) + body
 
 
@@ -124,7 +154,9 @@ def test_flow_mods_carry_every_field_of_the_statistics(version: int, some: list[
 
 @pytest.mark.parametrize("version", wire.VERSIONS)
 @given(data=st.data())
-def test_damaged_flow_statistics_never_do_worse_than_a_protocol_error(version: int, data: st.DataObject) -> None:
+def test_damaged_flow_statistics_never_do_worse_than_a_protocol_error(
+    version: int, data: st.DataObject
+) -> None:
     whole = bytearray(flow_reply(version, data.draw(st.lists(flows, min_size=1, max_size=3))))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(16, len(whole) - 1))] = data.draw(u8)
@@ -173,7 +205,9 @@ def test_no_reader_fails_on_random_bytes_in_any_other_way_than_a_protocol_error(
 
 
 @given(some=st.lists(st.tuples(u8, octets), max_size=6), cuts=st.lists(st.integers(1, 40), max_size=20))
-def test_messages_come_out_of_a_stream_whole_however_it_is_cut(some: list[tuple[int, bytes]], cuts: list[int]) -> None:
+def test_messages_come_out_of_a_stream_whole_however_it_is_cut(
+    some: list[tuple[int, bytes]], cuts: list[int]
+) -> None:
     sent = [wire.message(wire.OF15, kind, 1, body) for kind, body in some]
     stream, buffer, received = b"".join(sent), bytearray(), []
     for size in [*cuts, len(stream)]:
@@ -230,13 +264,17 @@ def test_errors_have_the_names_of_the_specification(version: int, payload: bytes
 
 @given(tlvs=st.lists(st.builds(wire.Tlv, u16, u8, u8, u16), unique_by=lambda tlv: tlv.index))
 def test_a_tlv_map_survives_the_wire(tlvs: list[wire.Tlv]) -> None:
-    assert wire.tlv_map(wire.tlv_mod(wire.OF15, 1, wire.TLV_ADD, tlvs)) == tuple(sorted(tlvs, key=lambda tlv: tlv.index))
+    assert wire.tlv_map(wire.tlv_mod(wire.OF15, 1, wire.TLV_ADD, tlvs)) == tuple(
+        sorted(tlvs, key=lambda tlv: tlv.index)
+    )
 
 
 @pytest.mark.parametrize("version", [wire.OF13, wire.OF14, wire.OF15])
 @given(meters=st.dictionaries(u32, st.tuples(u16, octets.map(padded)), max_size=4))
 def test_meters_survive_the_wire(version: int, meters: dict[int, tuple[int, bytes]]) -> None:
-    body = b"".join(struct.pack("!HHI", 8 + len(bands), flags, meter) + bands for meter, (flags, bands) in meters.items())
+    body = b"".join(
+        struct.pack("!HHI", 8 + len(bands), flags, meter) + bands for meter, (flags, bands) in meters.items()
+    )
     found = wire.meters(reply(version, wire.METER_CONFIG, body))
     mods = [wire.meter_mod(version, 1, wire.METER_ADD, meter, config) for meter, config in found.items()]
     assert [wire.meter_of(mod) for mod in mods] == [
@@ -262,7 +300,9 @@ def test_the_eviction_flags_and_the_current_vacancy_are_not_configuration() -> N
 
 def test_learn_actions_tell_which_flows_they_add() -> None:
     learn = struct.pack("!HHIHHHHQHBx", 0xFFFF, 32, wire.NICIRA, 16, 10, 0, 700, 0x1234, 0, 9) + bytes(6)
-    flow = wire.flow_mod(wire.OF15, 1, 0, 1, 0, 0, 0, 0, 0, match_of(b"") + struct.pack("!HH4x", 4, 8 + len(learn)) + learn)
+    flow = wire.flow_mod(
+        wire.OF15, 1, 0, 1, 0, 0, 0, 0, 0, match_of(b"") + struct.pack("!HH4x", 4, 8 + len(learn)) + learn
+    )
     assert list(wire.learn_targets(flow)) == [(9, 700, 0x1234)]
 
 
@@ -293,7 +333,9 @@ def read_with_os_ken(data: bytes) -> t.Any:
 def test_os_ken_reads_our_flow_mods(version: int) -> None:
     in_port = struct.pack("!II", 0x80000004, 7)
     output = struct.pack("!HHIH6x", 0, 16, 3, 0)
-    flow = Flow(4, 77, 5, 6, 1, 0, 0xFFFFFFFFFFFFFFFE, match_of(in_port), struct.pack("!HH4x", 4, 24) + output, 1, 1)
+    flow = Flow(
+        4, 77, 5, 6, 1, 0, 0xFFFFFFFFFFFFFFFE, match_of(in_port), struct.pack("!HH4x", 4, 24) + output, 1, 1
+    )
     (mod,) = wire.each(wire.flow_mods(flow_reply(version, [flow]), 1)[0])
     seen = read_with_os_ken(mod)
     assert (seen.table_id, seen.priority, seen.idle_timeout, seen.hard_timeout) == (4, 77, 5, 6)
@@ -310,7 +352,9 @@ def test_os_ken_writes_the_same_meter_group_and_bundle_messages(version: int) ->
         parser.OFPMeterMod(datapath, ofproto.OFPMC_ADD, 1, 5, [band]): wire.meter_mod(
             version, 1, wire.METER_ADD, 5, struct.pack("!HHHIIBxxx", 1, 2, 16, 1000, 10, 1)
         ),
-        parser.OFPGroupMod(datapath, ofproto.OFPGC_DELETE, 0, ofproto.OFPG_ALL): wire.delete_groups(version, 1),
+        parser.OFPGroupMod(datapath, ofproto.OFPGC_DELETE, 0, ofproto.OFPG_ALL): wire.delete_groups(
+            version, 1
+        ),
     }
     if version >= wire.OF14:
         commit = parser.OFPBundleCtrlMsg(datapath, 9, ofproto.OFPBCT_COMMIT_REQUEST, wire.ATOMIC_ORDERED, [])
