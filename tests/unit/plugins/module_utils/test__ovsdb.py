@@ -171,9 +171,10 @@ def test_a_refused_operation_is_named_with_its_reason(serve: t.Any, database: t.
 
 
 def test_a_failed_commit_is_an_error_too(serve: t.Any) -> None:
-    script = lambda m: [
-        {"id": m["id"], "result": [{}, {"error": "referential integrity violation"}], "error": None}
-    ]  # noqa: E731
+    def script(message: dict[str, t.Any]) -> list[t.Any]:
+        results = [{}, {"error": "referential integrity violation"}]
+        return [{"id": message["id"], "result": results, "error": None}]
+
     with (
         Ovsdb(serve(script).remote) as db,
         pytest.raises(HotUpgradeError, match="refused commit: referential"),
