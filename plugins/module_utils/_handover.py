@@ -81,7 +81,7 @@ class Outcome:
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
     decision = decide(look(connection), wish.strategy, wish.force)
-    values: Json = {"plan": describe(decision)}
+    values: Json = {"plan": describe(decision, wish.prove)}
     if not decision.needed:
         return Outcome(False, values, decision.before, decision.before)
     if decision.strategy is None:
@@ -189,16 +189,16 @@ def report(transaction: Transaction) -> Json:
         "state": transaction.state,
         "timeline": result.get("timeline", transactions.timeline(transaction)),
         "window_ms": window,
-        "verification": result.get("verification", {}),
+        "verification": {key: result[key] for key in ("proof", "compared") if key in result},
         "not_carried": result.get("not_carried", []),
         "reason": result.get("reason", ""),
         "not_undone": result.get("not_undone", []),
     }
 
 
-def describe(decision: Plan) -> Json:
+def describe(decision: Plan, prove: int) -> Json:
     """The plan as JSON; ``steps`` are the names that the timeline will show."""
-    asked = {"convert": decision.convert, "restart_server": decision.restart_server}
+    asked = {"convert": decision.convert, "restart_server": decision.restart_server, "prove": prove}
     steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
     return {
         "strategy": decision.strategy,
@@ -235,7 +235,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         bridges = {bridge.name: list(bridge.controllers) for bridge in database.bridges()}
     return {
         "strategy": decision.strategy,
-        "plan": describe(decision),
+        "plan": describe(decision, wish.prove),
         "rundir": connection.rundir,
         "remote": connection.remote,
         "timeout": connection.timeout,

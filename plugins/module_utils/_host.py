@@ -51,6 +51,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 # How long a daemon may take to start, in seconds: 50,000 ports need about 60.
 START_TIMEOUT = 120.0
 
+# How long the service manager may take to notice a new process, and controllers to settle, in seconds.
+OWNED_TIMEOUT = 10.0
+SETTLED_TIMEOUT = 10.0
+
 # Flows that come and go by themselves are no difference between before and after.
 TOLERATED = _flowstate.Ignore(expiring=True, learned=True)
 
@@ -93,8 +97,9 @@ class Host:
 
     @property
     def snapshot(self) -> str:
-        """The directory of the OpenFlow snapshot that is restored: the one of the option, or our own."""
-        return self.request["snapshot"] or self.transaction.file("snapshot")
+        """The directory of the OpenFlow snapshot that is restored: our own, or that of the option."""
+        own = self.transaction.file("snapshot")
+        return own if os.path.isdir(own) else str(self.request["snapshot"])
 
     @property
     def bridges(self) -> list[str]:
@@ -110,7 +115,7 @@ class Host:
         """Who owns the daemon ``name``."""
         owner = self.request["supervisors"][name]
         if owner["unit"] is None:
-            return Plain(name, owner["program"])
+            return Plain(name, self.rundir, owner["program"])
         return Systemd(owner["unit"], name, self.rundir, owner["socket"])
 
     @property
@@ -121,9 +126,13 @@ class Host:
     def take_snapshot(self) -> None:
         """Take the snapshot, or see that the one that was given is what the bridges hold now."""
         if self.request["snapshot"] is None:
-            _flow_snapshot.take(self.connection, self.snapshot)
+            self.take_own_snapshot()
         else:
             self.compare_with_snapshot("changed since the snapshot was taken")
+
+    def take_own_snapshot(self) -> None:
+        """Take a snapshot into the transaction; it goes before the one that was given."""
+        _flow_snapshot.take(self.connection, self.transaction.file("snapshot"))
 
     def compare_with_snapshot(self, fault: str) -> None:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
@@ -169,13 +178,13 @@ class Host:
 
     def restart_server(self, binaries: str | None) -> None:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it."""
-        control = self._control(OVSDB_SERVER)
+        control = self.control(OVSDB_SERVER)
         remotes = control.call("ovsdb-server/list-remotes").split()
         before = self._schema_version()
         owner = self.supervisor(OVSDB_SERVER)
         owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
         self.wait_for_database()
-        control = self._control(OVSDB_SERVER)
+        control = self.control(OVSDB_SERVER)
         for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
             # The socket of systemd is named otherwise than the one that the server made itself.
             if not remote.startswith(("punix:", "pfd:")):
@@ -204,7 +213,8 @@ class Host:
 
     # ovs-vswitchd
 
-    def _control(self, name: str, timeout: float = 10.0) -> Appctl:
+    def control(self, name: str, timeout: float = 10.0) -> Appctl:
+        """The control socket of the running daemon ``name``."""
         process = look(self.rundir, name).process
         return Appctl(os.path.join(self.rundir, f"{name}.{process.pid}.ctl"), timeout)
 
@@ -230,6 +240,12 @@ class Host:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
         self.database.set_flow_restore_wait(True)
 
+    def stage_controlled(self) -> None:
+        """Have the state of the bridges with controllers wait in a bundle."""
+        snapshot = _snapshot.read(self.snapshot)
+        for name in self.controlled:
+            self.staged[name] = _flowstate.Staged(self.switches[name], snapshot.state(name))
+
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         self.database.set_flow_restore_wait(False)
@@ -254,14 +270,15 @@ class Host:
         """Connect to every bridge's management socket as soon as another process than ``not_pid`` serves it."""
         end = time.monotonic() + START_TIMEOUT
         for name in self.bridges:
-            path = self._mgmt(name, directory)
+            path = self.management(name, directory)
             while _server_of(path) in (None, not_pid):
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 time.sleep(0.001)
             self.switches[name] = _flowstate.Switch(path)
 
-    def _mgmt(self, bridge: str, directory: str | None = None) -> str:
+    def management(self, bridge: str, directory: str | None = None) -> str:
+        """The bridge's OpenFlow socket."""
         return os.path.join(directory or self.rundir, f"{bridge}.mgmt")
 
     def load(self) -> None:
@@ -279,12 +296,25 @@ class Host:
             self.staged.pop(name).commit()
 
     def verify(self) -> None:
-        """Raise ``HotUpgradeError`` unless the running ovs-vswitchd has what the snapshot has and is owned well."""
-        process = look(self.rundir, VSWITCHD).process
-        wrong = self.supervisor(VSWITCHD).healthy(process)
-        if wrong:
-            raise HotUpgradeError(f"{VSWITCHD} forwards, but is not owned by its service", wrong)
-        self.compare_with_snapshot("does not hold what it held")
+        """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and holds what the snapshot holds.
+
+        Controllers come back meanwhile and may set their flows anew, so a difference must last to count.
+        """
+        owner = self.supervisor(VSWITCHD)
+        Waiter(OWNED_TIMEOUT).wait(
+            f"the service owns {VSWITCHD}",
+            lambda: owner.healthy(look(self.rundir, VSWITCHD).process),
+            lambda wrong: wrong is None,
+        )
+        end = time.monotonic() + SETTLED_TIMEOUT
+        while True:
+            try:
+                self.compare_with_snapshot("does not hold what it held")
+                return
+            except HotUpgradeError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
 
     @property
     def rebooted(self) -> bool:
@@ -298,15 +328,15 @@ class Host:
         self.wait_for_vswitchd()
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
-            with _flowstate.Switch(self._mgmt(name)) as switch:
+            with _flowstate.Switch(self.management(name)) as switch:
                 if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
                     _flowstate.Staged(switch, snapshot.state(name)).commit()
 
-    def make_whole(self) -> None:
-        """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program again."""
+    def make_whole(self, anew: bool = False) -> None:
+        """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program ``anew``."""
         self.ensure_server()
         try:
-            if not self.old_runs():
+            if anew or not self.old_runs():
                 self.close()
                 self.raise_flag()
                 self.swap(self.kept)

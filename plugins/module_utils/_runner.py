@@ -17,6 +17,9 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _strategy_make_before_break as make_before_break,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
@@ -41,7 +44,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     undo,
 )
 
-STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {_plan.RESTART: restart.steps}
+STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
+    _plan.MAKE_BEFORE_BREAK: make_before_break.steps,
+    _plan.RESTART: restart.steps,
+}
 
 # What a finished transaction has no use for; its journal, request and result stay.
 HEAVY = ("lib", "old", "snapshot")

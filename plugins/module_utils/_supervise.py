@@ -225,6 +225,7 @@ class Plain:
     """Nobody owns the daemon: it is started as it was, by ``program`` (its path on the disk)."""
 
     name: str
+    rundir: str
     program: str
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
@@ -232,7 +233,12 @@ class Plain:
         if alive(old.process) and not terminate(old.process, signal.SIGTERM, 5.0):
             kill(old.process)
         program = self.program if binaries is None else os.path.join(binaries, self.name)
-        return _Command(_start([program, *old.argv[1:]], environment_of(old, binaries)), self.name)
+        arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir", "--detach"]
+        if "--monitor" in old.argv:
+            arguments.append("--monitor")
+        return _Command(
+            _start([program, *old.detached, *arguments], environment_of(old, binaries)), self.name
+        )
 
     def adopt(self, new: Process) -> None:
         """See ``Supervisor``."""
@@ -266,14 +272,22 @@ def supervisor(daemon: Daemon) -> Supervisor:
     if daemon.binary is None or owner is None:
         raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
     if owner.kind != "systemd" or owner.unit is None:
-        return Plain(daemon.name, daemon.binary)
+        return Plain(daemon.name, os.path.dirname(daemon.pidfile), daemon.binary)
     socket = f"{daemon.name}.socket"
     loaded = run(["systemctl", "show", "--property", "LoadState", socket]).out.strip() == "LoadState=loaded"
     return Systemd(owner.unit, daemon.name, os.path.dirname(daemon.pidfile), socket if loaded else None)
 
 
-def spawn(argv: t.Sequence[str], environment: t.Mapping[str, str], log: str) -> Process:
-    """Start a daemon in the foreground of a session of its own; its first words go to the file ``log``."""
+def spawn(
+    argv: t.Sequence[str],
+    environment: t.Mapping[str, str],
+    log: str,
+    prepare: t.Callable[[], None] | None = None,
+) -> Process:
+    """Start a daemon in the foreground of a session of its own; its first words go to the file ``log``.
+
+    ``prepare`` runs in the new process before the program.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         child = subprocess.Popen(
@@ -284,6 +298,8 @@ def spawn(argv: t.Sequence[str], environment: t.Mapping[str, str], log: str) -> 
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
+            umask=0o022,
+            preexec_fn=prepare,
         )
     finally:
         os.close(descriptor)

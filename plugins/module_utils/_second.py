@@ -1,0 +1,221 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A second ovs-vswitchd with a run directory of its own beside the running one, and its adoption in the first's place.
+
+The private directory is beside the real one, so that its sockets can be renamed over; afterwards a link from its
+name to the real one stays for as long as the process lives, which makes later sockets there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import resource
+import shutil
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
+    DATABASE,
+    FLOW_RESTORE_WAIT,
+    Ovsdb,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
+    Instance,
+    inspect,
+    kill,
+    spawn,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
+
+
+def directory(host: Host) -> str:
+    """The private run directory of this transaction."""
+    return f"{os.path.realpath(host.rundir)}-{host.transaction.id[-6:]}"
+
+
+def database(host: Host) -> str:
+    """The remote of the private database."""
+    return f"unix:{directory(host)}/db.sock"
+
+
+def control(host: Host) -> Appctl:
+    """The control socket of the second ovs-vswitchd, wherever it is by now."""
+    pid = process(host).pid
+    return Appctl(os.path.join(directory(host), f"{VSWITCHD}.{pid}.ctl"), 60.0)
+
+
+def process(host: Host) -> Process:
+    """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
+    return inspect(read_pid(os.path.join(directory(host), f"{VSWITCHD}.pid")), VSWITCHD).process
+
+
+def make_directory(host: Host) -> None:
+    """Make the private run directory, and remove the links of processes that are gone."""
+    remove_dead_links(host)
+    os.mkdir(directory(host), 0o755)
+
+
+def copy_database(host: Host) -> None:
+    """Serve a copy of the database in the private directory: with the flag, without anything that speaks.
+
+    The flag is never in the real database, so no crash and no power loss can leave it there.
+    """
+    place = directory(host)
+    backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
+    with open(os.path.join(place, "conf.db"), "w", encoding="utf-8") as file:
+        file.write(backup)
+    spawn(
+        [
+            host.request["supervisors"][OVSDB_SERVER]["program"],
+            os.path.join(place, "conf.db"),
+            f"--remote=punix:{place}/db.sock",
+            f"--unixctl={place}/{OVSDB_SERVER}.ctl",
+            f"--pidfile={place}/{OVSDB_SERVER}.pid",
+            "--no-chdir",
+            "-vconsole:warn",
+            "-vsyslog:off",
+        ],
+        {**os.environ, "OVS_RUNDIR": place},
+        host.transaction.file("second.log"),
+    )
+    with _patient(database(host)) as copy:
+        copy.transact(*silence(copy))
+
+
+def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
+    """The operations that set the flag and take out whatever would speak to somebody beside the first process."""
+    empty = ["set", []]
+    flag = [["other_config", "insert", ["map", [[FLOW_RESTORE_WAIT, "true"]]]]]
+    operations: list[dict[str, t.Any]] = [
+        {"op": "mutate", "table": DATABASE, "where": [], "mutations": flag},
+        {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": empty}},
+        {"op": "delete", "table": "Flow_Sample_Collector_Set", "where": []},
+    ]
+    speakers = [
+        name for name in ("controller", "sflow", "netflow", "ipfix") if copy.has_column("Bridge", name)
+    ]
+    operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
+    if copy.has_column("Interface", "lldp"):
+        operations.append({"op": "update", "table": "Interface", "where": [], "row": {"lldp": ["map", []]}})
+    return operations
+
+
+def start(host: Host, remote: str, program: str) -> Process:
+    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
+    place = directory(host)
+    arguments = [remote if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached]
+    if remote not in arguments:
+        arguments.insert(0, remote)
+    environment = {**os.environ, **host.old.environment, "OVS_RUNDIR": place}
+    limits = {limit: resource.prlimit(host.old.process.pid, limit) for limit in LIMITS}
+
+    def like_the_first() -> None:
+        for limit, values in limits.items():
+            resource.setrlimit(limit, values)
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, host.old.process.pid))
+
+    argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
+    return spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
+
+
+def connect(host: Host) -> None:
+    """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
+    log = host.transaction.file("second.log")
+    for bridge in host.bridges:
+        path = os.path.join(directory(host), f"{bridge}.mgmt")
+        end = time.monotonic() + START_TIMEOUT
+        while bridge not in host.switches:
+            try:
+                host.switches[bridge] = _flowstate.Switch(path)
+            except Unreachable as error:
+                if time.monotonic() > end or not _is_there(host):
+                    with open(log, encoding="utf-8", errors="replace") as file:
+                        words = file.read()[-500:].strip()
+                    why = words or f"{error.why}; it said nothing"
+                    raise HotUpgradeError(
+                        f"the new {VSWITCHD} did not start", why, "The old one forwards"
+                    ) from error
+                time.sleep(0.01)
+
+
+def take_pidfile(host: Host, second: Process) -> None:
+    """Make the real pidfile name the second process, so that its service accepts it when the first ends."""
+    own = os.path.join(directory(host), f"{VSWITCHD}.pid")
+    os.rename(own, os.path.join(host.rundir, f"{VSWITCHD}.pid"))
+
+
+def move_in(host: Host, second: Process) -> None:
+    """Move the sockets into the real run directory and put a link in the private one's place."""
+    place, real = directory(host), os.path.realpath(host.rundir)
+    if os.path.islink(place):
+        return
+    for path in glob.glob(os.path.join(glob.escape(place), "*")):
+        name = os.path.basename(path)
+        if name.endswith((".mgmt", ".snoop")) or name == f"{VSWITCHD}.{second.pid}.ctl":
+            os.rename(path, os.path.join(real, name))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(real, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
+    aside = f"{place}.done"
+    os.rename(place, aside)
+    os.symlink(real, place)
+    for path in (f"{aside}/{OVSDB_SERVER}.pid",):
+        with contextlib.suppress(Unreachable):
+            kill(inspect(read_pid(path), OVSDB_SERVER).process)
+    shutil.rmtree(aside)
+
+
+def remove(host: Host) -> None:
+    """End every process that was started in the private directory, and remove it; the first is not touched."""
+    for found in processes_of(directory(host)):
+        kill(found.process)
+    place = directory(host)
+    for path in (place, f"{place}.done"):
+        if os.path.islink(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            shutil.rmtree(path)
+
+
+def processes_of(place: str) -> list[Instance]:
+    """The daemons that were started with the run directory ``place``."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        for daemon in (VSWITCHD, OVSDB_SERVER):
+            with contextlib.suppress(Unreachable, OSError, IndexError):
+                instance = inspect(int(name), daemon)
+                if instance.environment.get("OVS_RUNDIR") == place:
+                    found.append(instance)
+    return found
+
+
+def remove_dead_links(host: Host) -> None:
+    """Remove links of earlier hand-overs whose process has been replaced since."""
+    for path in glob.glob(glob.escape(os.path.realpath(host.rundir)) + "-*"):
+        if os.path.islink(path) and not processes_of(path):
+            os.unlink(path)
+
+
+def _is_there(host: Host) -> bool:
+    return any(
+        alive(found.process) and found.argv[0].endswith(VSWITCHD) for found in processes_of(directory(host))
+    )
+
+
+def _patient(remote: str) -> Ovsdb:
+    return Waiter(START_TIMEOUT).wait(f"{remote} answers", lambda: Ovsdb(remote, 60.0), lambda _: True)

@@ -1,0 +1,262 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The new ovs-vswitchd beside the old one on the same kernel datapath, then the switch-over without a loss.
+
+With ``flow-restore-wait`` in its private database the new one neither flushes nor expires datapath flows nor takes
+upcalls, so the old one forwards while the new one is filled and proved, however long that takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate, _proof, _second
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
+    TOLERATED,
+    Host,
+    describe,
+    wait_for_reconfiguration,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import FLOW_RESTORE_WAIT, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
+    arm,
+    database,
+    prepare,
+    verify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import kill, look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
+
+DATAPATH = "ovs-system"
+REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
+
+# The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
+HANDLERS_TIMEOUT = 5.0
+DRAIN_TIMEOUT = 0.2
+ROUNDS = 5
+
+# What the copy does not have on purpose, and what daemons write.
+UNCOMPARED_TABLES = frozenset(
+    {"Controller", "Manager", "sFlow", "NetFlow", "IPFIX", "Flow_Sample_Collector_Set", "Datapath"}
+)
+UNCOMPARED_COLUMNS = frozenset(
+    {
+        *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp"),
+        *("cur_cfg", "next_cfg", "ovs_version", "db_version", "system_type", "system_version"),
+        *(
+            "datapath_types",
+            "iface_types",
+            "dpdk_initialized",
+            "dpdk_version",
+            "datapath_version",
+            "datapaths",
+        ),
+        *("statistics", "status", "rstp_status", "bond_active_slave"),
+    }
+)
+
+
+def steps(request: Json) -> list[Step[Host]]:
+    """The steps of the strategy ``make_before_break`` for a transaction's request."""
+    found = [
+        *prepare(),
+        *database(request),
+        Step("make the private run directory", _second.make_directory, _second.remove),
+        Step("copy the database", _second.copy_database),
+        Step("start the new ovs-vswitchd beside the old one", _start),
+        Step("load the OpenFlow state", _load),
+    ]
+    if request["prove"]:
+        found.append(Step("prove that it forwards alike", _prove))
+    return [
+        *found,
+        arm(),
+        Step("move the new process to the service", _own),
+        Step("catch up with late changes", _catch_up),
+        Step("cut over", _cut_over, _back, window=True),
+        Step("adopt", _adopt, window=True),
+        Step("reconnect to the database", _reconnect),
+        verify(),
+    ]
+
+
+def _start(host: Host) -> None:
+    _second.start(host, _second.database(host), host.request["supervisors"][VSWITCHD]["program"])
+    _second.connect(host)
+
+
+def _load(host: Host) -> None:
+    for name in host.bridges:
+        _copy_bridge(host, name)
+
+
+def _copy_bridge(host: Host, name: str) -> None:
+    """Stream the state of a bridge from the old process into the new one, until both hold the same."""
+    new = host.switches[name]
+    with _flowstate.Switch(host.management(name)) as old:
+        for _round in range(ROUNDS):
+            _flowstate.Staged(new, old.state()).commit()
+            difference = _flowstate.compare(old.state(), new.state(), TOLERATED)
+            if difference.same:
+                return
+    raise HotUpgradeError(
+        f"bridge {name} changes faster than it can be copied",
+        describe(difference),
+        "Stop what changes its flows for the time of the hand-over",
+    )
+
+
+def _prove(host: Host) -> None:
+    old, new = host.control(VSWITCHD, 60.0), _second.control(host)
+    proof = _proof.prove(old.call, new.call, DATAPATH, host.request["prove"])
+    host.transaction.note(proof=dataclasses.asdict(proof))
+    if proof.different:
+        raise HotUpgradeError(
+            f"the new {VSWITCHD} would forward {proof.different} of {proof.traced} live megaflows otherwise",
+            "; ".join(proof.differences[:3]),
+            "Nothing was touched. See the verification in the result for more of them",
+        )
+
+
+def _catch_up(host: Host) -> None:
+    """Carry over what has changed in OpenFlow since the load; a changed database means a stale copy."""
+    late = [name for name in host.bridges if not _alike(host, name)]
+    for name in late:
+        _copy_bridge(host, name)
+    if late:
+        host.take_own_snapshot()
+    with Ovsdb(host.remote, host.timeout) as real, Ovsdb(_second.database(host), host.timeout) as copy:
+        changed = drift(real, copy)
+    if changed:
+        raise HotUpgradeError(
+            "the database was changed while the hand-over was prepared",
+            f"it differs from the copy in {', '.join(changed)}",
+            "Nothing was touched. Start again when nobody changes the configuration",
+        )
+
+
+def _alike(host: Host, name: str) -> bool:
+    with _flowstate.Switch(host.management(name)) as old:
+        return _flowstate.compare(old.state(), host.switches[name].state(), TOLERATED).same
+
+
+def _own(host: Host) -> None:
+    host.supervisor(VSWITCHD).adopt(_second.process(host))
+
+
+def _cut_over(host: Host) -> None:
+    second = _second.process(host)
+    control = _second.control(host)
+    sockets = netlink_sockets(host.old.process.pid)
+    with Ovsdb(_second.database(host), host.timeout) as copy:
+        host.mark("released")
+        copy.set_flow_restore_wait(False)
+        end = time.monotonic() + HANDLERS_TIMEOUT
+        while not REVALIDATOR.search(control.call("upcall/show")):
+            if time.monotonic() > end:
+                raise HotUpgradeError(
+                    f"the new {VSWITCHD} does not take upcalls", f"after {HANDLERS_TIMEOUT:g} s"
+                )
+        host.mark("forwarding")
+        end = time.monotonic() + DRAIN_TIMEOUT
+        while queued(sockets) and time.monotonic() < end:
+            pass
+        host.mark("drained")
+        _second.take_pidfile(host, second)
+        kill(host.old.process)
+        host.mark("stopped")
+
+
+def _adopt(host: Host) -> None:
+    _second.move_in(host, look(host.rundir, VSWITCHD).process)
+    host.mark("adopted")
+
+
+def _reconnect(host: Host) -> None:
+    """Wait until the new process has the real database; controllers come back now, and their flush with them."""
+    if host.controlled:
+        host.stage_controlled()
+    with Ovsdb(host.remote, host.timeout) as real:
+        wait_for_reconfiguration(real)
+    host.commit_staged()
+
+
+def _back(host: Host) -> None:
+    """Undo the switch-over, wherever it was left.
+
+    Once the new process has taken the kernel's upcalls, the old one cannot have them back: its program starts anew.
+    """
+    if not _untouched(host):
+        _second.remove(host)
+        host.make_whole(anew=True)
+
+
+def _untouched(host: Host) -> bool:
+    try:
+        return host.old_runs() and not REVALIDATOR.search(_second.control(host).call("upcall/show"))
+    except Unreachable:
+        return False
+
+
+def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
+    """Tables and columns in which the configuration of two databases differs; what daemons report is left out."""
+    found = []
+    for table, definition in sorted(real.schema["tables"].items()):
+        if table in UNCOMPARED_TABLES:
+            continue
+        columns = [
+            name
+            for name, column in definition["columns"].items()
+            if not column.get("ephemeral", False) and name not in UNCOMPARED_COLUMNS
+        ]
+        ours, theirs = (_rows(database, table, columns) for database in (real, copy))
+        if ours.keys() != theirs.keys():
+            found.append(table)
+            continue
+        different = {name for uuid in ours for name in columns if ours[uuid][name] != theirs[uuid][name]}
+        found += [f"{table}.{name}" for name in sorted(different)]
+    return found
+
+
+def _rows(database: Ovsdb, table: str, columns: list[str]) -> dict[str, dict[str, t.Any]]:
+    rows = {}
+    for row in database.select(table, ["_uuid", *columns]):
+        uuid = row.pop("_uuid")
+        row.get("other_config", {}).pop(FLOW_RESTORE_WAIT, None)
+        rows[uuid] = {
+            name: sorted(value, key=str) if isinstance(value, list) else value for name, value in row.items()
+        }
+    return rows
+
+
+def netlink_sockets(pid: int) -> frozenset[str]:
+    """The inodes of all sockets of the process."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            found.add(target[len("socket:[") : -1])
+    return frozenset(found)
+
+
+def queued(sockets: frozenset[str]) -> bool:
+    """Whether a netlink socket among these inodes has something in its receive queue (/proc/net/netlink)."""
+    with open("/proc/net/netlink", encoding="ascii") as file:
+        next(file)
+        for line in file:
+            fields = line.split()
+            if fields[4] != "0" and fields[-1] in sockets:
+                return True
+    return False
