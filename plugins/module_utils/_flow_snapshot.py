@@ -203,13 +203,10 @@ def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge])
 def _take_bridge(
     connection: Connection, writer: snapshots.Writer, number: int, bridge: Bridge
 ) -> snapshots.Bridge:
-    path = management_socket(connection.rundir, bridge.name)
+    path, name = management_socket(connection.rundir, bridge.name), f"bridge-{number:04}.of"
     vswitchd = _vswitchd(connection)
-    with (
-        flowstate.Switch(path, timeout=_timeout(connection)) as switch,
-        snapshots.BridgeFiles(writer, number) as files,
-    ):
-        taken = flowstate.take(switch, files)
+    with flowstate.Switch(path, timeout=_timeout(connection)) as switch, writer.file(name) as file:
+        taken = flowstate.take(switch, file.write)
     macs = learned.mac_table(vswitchd, bridge.name)
     dynamic = sum(not entry.static for entry in macs)
     lost = list(taken.not_carried)
@@ -228,9 +225,8 @@ def _take_bridge(
         },
         counts=dataclasses.asdict(taken.counts),
         not_carried=lost,
-        file=files.file,
-        settings_bytes=files.settings_bytes or 0,
-        ages=files.ages_file,
+        file=name,
+        settings_bytes=taken.settings_bytes,
         fdb=[entry._asdict() for entry in macs],
         neighbours=[entry._asdict() for entry in learned.neighbours(vswitchd) if entry.bridge == bridge.name],
     )
@@ -448,9 +444,7 @@ def _outcome(
     }
     if call.params["text"]:
         chosen = _chosen(snapshot, call.params["bridges"])
-        values["text"] = {
-            bridge.name: oftext.lines(list(snapshot.messages(bridge.name))) for bridge in chosen
-        }
+        values["text"] = {bridge.name: _text(snapshot.state(bridge.name)) for bridge in chosen}
     if differences is None:
         return Outcome(
             changed, values, _content(snapshot) if before is None else before, after or _content(snapshot)
@@ -462,6 +456,11 @@ def _outcome(
     if call.params["state"] == "restored":
         return Outcome(changed, values, before=extra, after=missing)
     return Outcome(changed, values, before=missing, after=extra)
+
+
+def _text(state: flowstate.State) -> list[str]:
+    objects = (message for data in state.objects() for message in wire.each(data))
+    return oftext.lines([*wire.each(flowstate.settings_messages(state)), *objects])
 
 
 def _bridge_values(bridge: snapshots.Bridge) -> Values:

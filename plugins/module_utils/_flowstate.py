@@ -5,9 +5,9 @@
 # Private to this collection: no stable interface, no deprecation period.
 """Take, restore and compare the OpenFlow state of one bridge.
 
-A state is a few ``Settings`` (TLV map, meters, table and port config, fragment handling) and a stream of
-group-mods and flow-mods.  A live bridge and a snapshot file both are a ``State``: taking writes one down,
-restoring stages one in an atomic bundle, comparing reads two.
+A state is a few ``Settings`` (TLV map, meters, table and port config, fragment handling) and a stream of what
+a switch answers about its groups and flows.  A live bridge and a snapshot both are a ``State``: taking writes
+one down as it comes, restoring turns one into modifications in an atomic bundle, comparing reads two.
 """
 
 from __future__ import annotations
@@ -33,14 +33,6 @@ _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
 
 
-class Chunk(t.NamedTuple):
-    """``total`` whole messages back to back, all group-mods or all flow-mods, and the ages of flows with timeouts."""
-
-    data: bytes
-    total: int
-    ages: list[wire.Age]
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a bridge holds besides groups and flows.
@@ -58,16 +50,28 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The OpenFlow state of a bridge, as messages of ``version``.
+    """The OpenFlow state of a bridge, in ``version``; ``ports_version`` is the version of the port config bits.
 
-    ``chunks`` can be called again and again; it streams the group-mods and then the flow-mods, numbered
-    1, 2, 3… by their transaction ids.  ``ports_version`` is the version of the port config bits.
+    ``replies`` can be called again and again; it streams what a switch answers when asked for its groups, and
+    then for its flows.
     """
 
     version: int
     ports_version: int
     settings: Settings
-    chunks: t.Callable[[], t.Iterator[Chunk]]
+    replies: t.Callable[[], t.Iterator[bytes]]
+
+    def objects(self) -> t.Iterator[bytes]:
+        """The group-mods and then the flow-mods that make this state, numbered 1, 2, 3… by their transaction ids.
+
+        Each item holds many, back to back.
+        """
+        xid = 1
+        for reply in self.replies():
+            make = wire.group_mods if wire.is_group_reply(reply) else wire.flow_mods
+            data, count = make(reply, xid)
+            xid += count
+            yield data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,23 +132,21 @@ class Switch:
 
     def settings(self) -> Settings:
         """What the bridge has besides groups and flows; what its version cannot tell stays empty."""
+        return read_settings(self.settings_replies())
+
+    def settings_replies(self) -> list[bytes]:
+        """What the switch answers when asked for its settings."""
         of, version = self.main, self.version
-        requests = {
-            "tlvs": wire.nicira(version, wire.NX_TLV_REQUEST, of.xid()),
-            "fragments": wire.message(version, wire.GET_CONFIG_REQUEST, of.xid()),
-        }
+        requests = [
+            wire.nicira(version, wire.NX_TLV_REQUEST, of.xid()),
+            wire.message(version, wire.GET_CONFIG_REQUEST, of.xid()),
+        ]
         if version >= wire.OF13:
-            requests["meters"] = wire.meters_request(version, of.xid())
+            requests.append(wire.meters_request(version, of.xid()))
         if version >= wire.OF14:
-            requests["tables"] = wire.tables_request(version, of.xid())
-        answers = dict(zip(requests, self._asked(list(requests.values()))))
-        return Settings(
-            tlvs=tuple(tlv for reply in answers["tlvs"] for tlv in wire.tlv_map(reply)),
-            meters=_merged(wire.meters(reply) for reply in answers.get("meters", ())),
-            tables=_merged(wire.tables(reply) for reply in answers.get("tables", ())),
-            ports={port.number: port.config for port in self.describe_ports()},
-            fragments=wire.fragments(answers["fragments"][0]),
-        )
+            requests.append(wire.tables_request(version, of.xid()))
+        replies = [reply for answer in self._asked(requests) for reply in answer]
+        return replies + self.ports.ask(wire.ports_request(self.ports.version, self.ports.xid()))
 
     def count_flows(self, tables: t.Sequence[int] = (wire.ALL_TABLES,)) -> list[int]:
         """How many flows the switch counts in each of ``tables``."""
@@ -162,32 +164,44 @@ class Switch:
         return found
 
     def state(self) -> State:
-        """The live state; its ``chunks`` ask the switch each time."""
-        return State(self.version, self.ports.version, self.settings(), self._chunks)
+        """The live state; its ``replies`` ask the switch each time."""
+        return State(self.version, self.ports.version, self.settings(), self.replies)
 
-    def _chunks(self) -> t.Iterator[Chunk]:
-        of, xid = self.main, 1
-        for reply in of.stream(wire.group_desc_request(of.version, of.xid())):
-            data, count = wire.group_mods(reply, xid)
-            xid += count
-            yield Chunk(data, count, [])
-        for reply in of.stream(wire.flows_request(of.version, of.xid())):
-            data, count, ages = wire.flow_mods(reply, xid)
-            xid += count
-            yield Chunk(data, count, ages)
+    def replies(self) -> t.Iterator[bytes]:
+        """What the switch answers when asked for its groups, and then for its flows."""
+        of = self.main
+        yield from of.stream(wire.group_desc_request(of.version, of.xid()))
+        yield from of.stream(wire.flows_request(of.version, of.xid()))
 
 
-def _merged(parts: t.Iterable[dict[int, bytes]]) -> dict[int, bytes]:
-    return {key: value for part in parts for key, value in part.items()}
-
-
-# Settings as messages, for the snapshot file
+def read_settings(replies: t.Iterable[bytes]) -> Settings:
+    """The settings that a switch told in ``replies``."""
+    tlvs: tuple[wire.Tlv, ...] = ()
+    meters: dict[int, bytes] = {}
+    tables: dict[int, bytes] = {}
+    ports: dict[int, int] = {}
+    fragments = 0
+    for reply in replies:
+        found = wire.header(reply)
+        if found.type == wire.EXPERIMENTER:
+            tlvs = wire.tlv_map(reply)
+        elif found.type == wire.GET_CONFIG_REPLY:
+            fragments = wire.fragments(reply)
+        elif not wire.is_multipart_reply(found):
+            raise ProtocolError("a setting of the snapshot is of no known kind", reply[:16].hex())
+        elif wire.multipart_reply(reply)[0] == wire.METER_CONFIG:
+            meters |= wire.meters(reply)
+        elif wire.multipart_reply(reply)[0] == wire.TABLE_DESC:
+            tables |= wire.tables(reply)
+        else:
+            ports |= {port.number: port.config for port in wire.ports(reply)}
+    return Settings(tlvs, meters, tables, ports, fragments)
 
 
 def settings_messages(state: State) -> bytes:
-    """The settings of ``state`` as the messages that set them, back to back, in the order of a restore.
+    """The settings of ``state`` as the messages that set them, back to back, for people and for comparing.
 
-    The hardware address in a port-mod is left zero: the restore fills in the one that the port has then.
+    The hardware address in a port-mod is zero.
     """
     version, settings = state.version, state.settings
     out = [wire.tlv_mod(version, 0, wire.TLV_ADD, settings.tlvs)] if settings.tlvs else []
@@ -201,78 +215,44 @@ def settings_messages(state: State) -> bytes:
     return b"".join(out)
 
 
-def read_settings(messages: t.Iterable[bytes]) -> Settings:
-    """The opposite of ``settings_messages``."""
-    tlvs: tuple[wire.Tlv, ...] = ()
-    meters: dict[int, bytes] = {}
-    tables: dict[int, bytes] = {}
-    ports: dict[int, int] = {}
-    fragments = 0
-    for data in messages:
-        if wire.is_port_mod(data):
-            port, config = wire.port_of(data)
-            ports[port] = config
-        elif data[1] == wire.METER_MOD:
-            meter, bands = wire.meter_of(data)
-            meters[meter] = bands
-        elif data[1] == wire.TABLE_MOD:
-            table, properties = wire.table_of(data)
-            tables[table] = properties
-        elif data[1] == wire.SET_CONFIG:
-            fragments = wire.fragments(data)
-        elif data[1] == wire.EXPERIMENTER:
-            tlvs = wire.tlv_map(data)
-        else:
-            raise ProtocolError("a setting of the snapshot is of no known kind", data[:16].hex())
-    return Settings(tlvs, meters, tables, ports, fragments)
-
-
 # Take
-
-
-class Sink(t.Protocol):
-    """Where ``take`` writes: whole messages, and the ages of flows with timeouts."""
-
-    def messages(self, data: bytes) -> None:
-        """Take whole messages, back to back."""
-
-    def ages(self, ages: t.Sequence[wire.Age]) -> None:
-        """Take the ages of some of the flows just written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What ``take`` wrote, and what it could not: one sentence each."""
+    """What ``take`` wrote, ``settings_bytes`` of them settings; and what it could not: one sentence each."""
 
     version: int
     ports_version: int
+    settings_bytes: int
     counts: Counts
     not_carried: tuple[str, ...]
 
 
-def take(switch: Switch, sink: Sink) -> Taken:
-    """Write the bridge's state to ``sink``: its settings, then groups, then flows.
+def take(switch: Switch, write: t.Callable[[bytes], None]) -> Taken:
+    """Hand the bridge's state to ``write``, as the switch tells it: its settings, then groups, then flows.
 
     Memory does not grow with the number of flows.
     """
-    state = switch.state()
-    settings = state.settings
-    sink.messages(settings_messages(state))
+    replies = switch.settings_replies()
+    settings = read_settings(replies)
+    write(b"".join(replies))
     groups = flows = selects = 0
-    for chunk in state.chunks():
-        sink.messages(chunk.data)
-        if chunk.ages:
-            sink.ages(chunk.ages)
-        if chunk.total and wire.is_group_mod(chunk.data):
-            groups += chunk.total
-            selects += sum(wire.group_type(group) == _GROUP_SELECT for group in wire.each(chunk.data))
+    for reply in switch.replies():
+        write(reply)
+        count = wire.count_entries(reply)
+        if wire.is_group_reply(reply):
+            groups += count
+            selects += sum(
+                wire.group_type(group) == _GROUP_SELECT for group in wire.each(wire.group_mods(reply, 1)[0])
+            )
         else:
-            flows += chunk.total
+            flows += count
     lost = _unlisted(switch, flows) + _beyond_version(switch, selects)
     counts = Counts(
         len(settings.tlvs), len(settings.meters), len(settings.tables), len(settings.ports), groups, flows
     )
-    return Taken(state.version, state.ports_version, counts, tuple(lost))
+    return Taken(switch.version, switch.ports.version, sum(map(len, replies)), counts, tuple(lost))
 
 
 def _unlisted(switch: Switch, flows: int) -> list[str]:
@@ -283,8 +263,8 @@ def _unlisted(switch: Switch, flows: int) -> list[str]:
     counted = switch.count_flows(tables)
     listed = collections.Counter(
         wire.flow_fields(flow).table
-        for chunk in switch.state().chunks()
-        for flow in wire.each(chunk.data)
+        for data in switch.state().objects()
+        for flow in wire.each(data)
         if wire.is_flow_mod(flow)
     )
     return [
@@ -387,8 +367,8 @@ class Staged:
         yield wire.bundled(
             version, _BUNDLE, wire.delete_flows(version, of.xid()) + wire.delete_groups(version, of.xid())
         )
-        for chunk in self._state.chunks():
-            yield wire.bundled(version, _BUNDLE, chunk.data)
+        for data in self._state.objects():
+            yield wire.bundled(version, _BUNDLE, data)
 
     def _replace(self) -> None:
         of = self._switch.main
@@ -496,12 +476,17 @@ class Staged:
         self._done.clear()
 
     def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
-        for chunk in self._state.chunks():
-            for message in wire.each(chunk.data):
-                if wire.header(message).xid == error.xid:
-                    return _refused(self._switch.name, message, error)
+        for message in self._find({error.xid}):
+            return _refused(self._switch.name, message, error)
         what = f"{self._switch.name}: the switch refused the restore"
-        return Refused(what, f"{error.name} {error.data[:64].hex()}", "Nothing was changed")
+        return Refused(what, f"{error.name} {error.data[:64].hex()}", "The bridge is as it was before")
+
+    def _find(self, xids: t.Container[int]) -> t.Iterator[bytes]:
+        """The groups and flows with the numbers ``xids``."""
+        for data in self._state.objects():
+            for message in wire.each(data):
+                if wire.header(message).xid in xids:
+                    yield message
 
 
 class Unbundled(Staged):
@@ -523,9 +508,9 @@ class Unbundled(Staged):
     def _replace(self) -> None:
         of = self._switch.main
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY) as before:
-            for chunk in self._switch.state().chunks():
-                before.write(chunk.data)
-            errors = of.send(self._replacing(chunk.data for chunk in self._state.chunks()))
+            for data in self._switch.state().objects():
+                before.write(data)
+            errors = of.send(self._replacing(self._state.objects()))
             if errors:
                 before.seek(0)
                 of.send(self._replacing(read_chunks(before)))
@@ -578,36 +563,13 @@ def restore(switch: Switch, state: State) -> None:
 
 
 def remaining(state: State, elapsed: float) -> State:
-    """The same state with the lifetime that its flows had left; ``elapsed`` are the seconds since it was taken.
+    """The same state with the lifetime that its flows had left; ``elapsed`` are the seconds since it was taken."""
 
-    A hard timeout loses the flow's age and ``elapsed``; flows that would be gone are left out.  An idle timeout
-    loses the time without a packet before the snapshot (no packet can come while the switch is away).
-    """
+    def replies() -> t.Iterator[bytes]:
+        for reply in state.replies():
+            yield reply if wire.is_group_reply(reply) else wire.with_remaining_time(reply, elapsed)
 
-    def chunks() -> t.Iterator[Chunk]:
-        for chunk in state.chunks():
-            if not chunk.ages:
-                yield chunk
-                continue
-            ages = {age.xid: age for age in chunk.ages}
-            flows = [
-                _remaining_flow(flow, ages.get(wire.header(flow).xid), elapsed)
-                for flow in wire.each(chunk.data)
-            ]
-            yield Chunk(b"".join(flows), len(flows) - flows.count(b""), chunk.ages)
-
-    return dataclasses.replace(state, chunks=chunks)
-
-
-def _remaining_flow(flow: bytes, age: wire.Age | None, elapsed: float) -> bytes:
-    if age is None:
-        return flow
-    fields = wire.flow_fields(flow)
-    hard = int(fields.hard - age.duration - elapsed) if fields.hard else 0
-    if fields.hard and hard <= 0:
-        return b""
-    idle = max(fields.idle - (age.idle or 0), 1) if fields.idle else 0
-    return wire.with_timeouts(flow, idle, hard)
+    return dataclasses.replace(state, replies=replies)
 
 
 def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:
@@ -662,6 +624,10 @@ class Difference:
     missing_count: int
     extra_count: int
 
+    def __bool__(self) -> bool:
+        """Whether there is a difference."""
+        return not self.same
+
     @property
     def same(self) -> bool:
         """Whether there is no difference."""
@@ -708,8 +674,8 @@ def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.It
     """Each object of ``state`` as a message without what is to be ignored."""
     yield from wire.each(settings_messages(state))
     plain = ignore == EXACT
-    for chunk in state.chunks():
-        for message in wire.each(chunk.data):
+    for data in state.objects():
+        for message in wire.each(data):
             if plain or not wire.is_flow_mod(message):
                 yield message
                 continue
@@ -726,8 +692,8 @@ def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.It
 def _learned_by(state: State) -> frozenset[Learned]:
     """(table, priority, cookie) of the flows that learn actions in ``state`` add."""
     found: set[Learned] = set()
-    for chunk in state.chunks():
-        for message in wire.each(chunk.data):
+    for data in state.objects():
+        for message in wire.each(data):
             found.update(wire.learn_targets(message))
     return frozenset(found)
 

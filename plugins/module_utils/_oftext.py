@@ -18,7 +18,10 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 
-_MESSAGE = re.compile(r"^(?:OFPT|NXT|ONFT)_\w+ \([^)]*\)(?: \(xid=0x[0-9a-f]+\))?:?", re.MULTILINE)
+_MESSAGE = re.compile(
+    r"^(?:OFPT|NXT|ONFT|OFPST|NXST)_\w+(?: reply)?(?: \(OF1\.\d\))? \(xid=0x[0-9a-f]+\):?", re.MULTILINE
+)
+_STATISTICS = re.compile(r"\b(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^, ]*,? ?")
 _TIMEOUT = 60.0
 
 
@@ -51,15 +54,16 @@ def kind(message: bytes) -> str:
 
 
 def _tidy(text: str) -> str:
-    text = re.sub(r"^ADD ", "", text)
-    return re.sub(r"\b(cookie|idle|hard|importance):", r"\1=", text)
+    return re.sub(r"^(?:ADD|port:) ", "", _STATISTICS.sub("", text))
 
 
 def _printed(messages: t.Sequence[bytes], program: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ovsops-") as directory:
         path = os.path.join(directory, "messages")
         with open(path, "wb") as file:
-            file.writelines(messages)
+            file.writelines(
+                wire.flow_statistics(data) if wire.is_flow_mod(data) else data for data in messages
+            )
         try:
             done = subprocess.run(
                 [program, "ofp-parse", path],

@@ -129,14 +129,6 @@ class Port:
     config: int
 
 
-class Age(t.NamedTuple):
-    """How old a flow was, in seconds; ``idle`` is None where the version does not tell. ``xid`` names its flow-mod."""
-
-    xid: int
-    duration: int
-    idle: int | None
-
-
 def message(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
     """A whole message. Raises ``ProtocolError`` if it is too long for OpenFlow's 16-bit length."""
     length = HEADER.size + len(body)
@@ -354,12 +346,11 @@ def aggregate_count(data: bytes) -> int:
 # Flows
 
 
-def flow_mods(data: bytes, first_xid: int) -> tuple[bytes, int, list[Age]]:
+def flow_mods(data: bytes, first_xid: int) -> tuple[bytes, int]:
     """Turn one flow-statistics reply into flow-mods that add the same flows.
 
     Match, instructions (OpenFlow 1.0: actions), cookie, priority, timeouts, importance and flags are copied.
-    Returns the messages back to back, numbered from ``first_xid``; how many there are; and the ages of those
-    that have a timeout.
+    Returns the messages back to back, numbered from ``first_xid``, and how many there are.
     """
     version = header(data).version
     __, __, body = multipart_reply(data)
@@ -368,114 +359,115 @@ def flow_mods(data: bytes, first_xid: int) -> tuple[bytes, int, list[Age]]:
     return _flow_mods10(data, body, first_xid) if version == OF10 else _flow_mods13(data, body, first_xid)
 
 
-def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
-    # One flow costs about a microsecond and a half here, and there may be a million: hence the local names.
+def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
+    # There may be a million flows, and each costs a microsecond and a half here: hence the local names.
     out: list[bytes] = []
-    ages: list[Age] = []
-    add, entry, pack, u16_at, end_of_data = (
-        out.append,
-        _FLOW_STATS15.unpack_from,
-        _FLOW_MOD.pack,
-        _U16.unpack_from,
-        len(data),
-    )
-    first = xid
+    add, entry, pack, u16_at = out.append, _FLOW_STATS15.unpack_from, _FLOW_MOD.pack, _U16.unpack_from
+    first, whole = xid, len(data)
     try:
-        while offset < end_of_data:
+        while offset < whole:
             length, table, priority, idle, hard, flags, importance, cookie, __, match = entry(data, offset)
             start, end = offset + 24, offset + length
             stats = start + ((match + 7) & ~7)
             instructions = stats + ((u16_at(data, stats + 2)[0] + 7) & ~7)
-            if not start + 4 <= stats < instructions <= end <= end_of_data:
-                raise ProtocolError(
-                    "a flow of a statistics reply is malformed", data[offset : offset + 64].hex()
-                )
-            size = 48 + stats - start + end - instructions
+            if not start + 4 <= stats < instructions <= end <= whole:
+                raise _malformed_flow(data, offset)
             add(
                 pack(
-                    OF15,
-                    FLOW_MOD,
-                    size,
-                    xid,
-                    cookie,
-                    0,
-                    table,
-                    ADD,
-                    idle,
-                    hard,
-                    priority,
-                    NO_BUFFER,
-                    ANY,
-                    ANY,
-                    flags,
-                    importance,
+                    OF15, FLOW_MOD, 48 + stats - start + end - instructions, xid, cookie, 0, table, ADD, idle, hard,
+                    priority, NO_BUFFER, ANY, ANY, flags, importance,
                 )
-            )
+            )  # fmt: skip
             add(data[start:stats])
             add(data[instructions:end])
-            if idle or hard:
-                ages.append(_age15(data[stats:instructions], xid))
             xid += 1
             offset = end
     except struct.error as error:
         raise ProtocolError("a statistics reply is cut off", str(error)) from error
-    return b"".join(out), xid - first, ages
+    return b"".join(out), xid - first
 
 
-def _age15(stats: bytes, xid: int) -> Age:
-    """Duration and idle time from an OXS list (OpenFlow 1.5, 7.2.4)."""
-    values = {_OXS_DURATION: 0, _OXS_IDLE_TIME: 0}
-    offset = 4
-    while offset + 4 <= len(stats):
-        field = int(_U32.unpack_from(stats, offset)[0])
-        if field in values and offset + 8 <= len(stats):
-            values[field] = int(_U32.unpack_from(stats, offset + 4)[0])
-        offset += 4 + (field & 0xFF)
-    return Age(xid, values[_OXS_DURATION], values[_OXS_IDLE_TIME])
-
-
-def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
-    version, first = data[0], xid
+def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
+    version = data[0]
     out: list[bytes] = []
-    ages: list[Age] = []
     for start, end in items(data, offset, "flow"):
         fields = unpack(_FLOW_STATS13, data, start, "flow")
-        __, table, duration, __, priority, idle, hard, flags, importance, cookie, __, __, __, match = fields
+        __, table, __, __, priority, idle, hard, flags, importance, cookie, __, __, __, match = fields
         if start + 48 + ((match + 7) & ~7) > end or match < 4:
-            raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
-        out.append(
-            flow_mod(
-                version, xid, table, priority, cookie, idle, hard, flags, importance, data[start + 48 : end]
-            )
-        )
-        if idle or hard:
-            ages.append(Age(xid, duration, None))
-        xid += 1
-    return b"".join(out), xid - first, ages
+            raise _malformed_flow(data, start)
+        number, rest = xid + len(out), data[start + 48 : end]
+        out.append(flow_mod(version, number, table, priority, cookie, idle, hard, flags, importance, rest))
+    return b"".join(out), len(out)
 
 
-def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int, list[Age]]:
-    first = xid
+def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
     out: list[bytes] = []
-    ages: list[Age] = []
     for start, end in items(data, offset, "flow"):
         fields = unpack(_FLOW_STATS10, data, start, "flow")
-        __, table, duration, __, priority, idle, hard, match, idle_age, __, cookie, __, __ = fields
+        __, table, __, __, priority, idle, hard, match, __, __, cookie, __, __ = fields
         if start + 48 + ((match + 7) & ~7) > end:
-            raise ProtocolError("a flow of a statistics reply is malformed", data[start : start + 64].hex())
-        rest = data[start + 48 : end]
-        command = table << 8 | ADD
-        out.append(
-            _NX_FLOW_MOD.pack(
-                OF10, EXPERIMENTER, 48 + len(rest), xid, NICIRA, NX_FLOW_MOD, cookie, command, idle, hard, priority,
-                NO_BUFFER, 0xFFFF, 0, match,
-            )
-            + rest
-        )  # fmt: skip
+            raise _malformed_flow(data, start)
+        number, rest = xid + len(out), data[start + 48 : end]
+        out.append(nx_flow_mod(number, table, priority, cookie, idle, hard, match, rest))
+    return b"".join(out), len(out)
+
+
+def _malformed_flow(data: bytes, offset: int) -> ProtocolError:
+    return ProtocolError("a flow of a statistics reply is malformed", data[offset : offset + 64].hex())
+
+
+def count_entries(data: bytes) -> int:
+    """How many entries (flows, groups) a multipart reply of such entries has."""
+    __, __, body = multipart_reply(data)
+    return sum(1 for __ in items(data, body, "statistics entry"))
+
+
+def with_remaining_time(data: bytes, elapsed: float) -> bytes:
+    """A flow-statistics reply whose flows have the time that is left to them ``elapsed`` seconds after it was sent.
+
+    A hard timeout loses the flow's duration and ``elapsed``; flows that would be gone are left out.  An idle
+    timeout loses the idle time, where the version tells it (not OpenFlow 1.3 and 1.4).
+    """
+    __, __, body = multipart_reply(data)
+    out = [data[:body]]
+    at = 8 if data[0] >= OF15 else 14
+    for start, end in items(data, body, "flow"):
+        entry = data[start:end]
+        idle, hard = unpack(struct.Struct("!HH"), entry, at, "flow")
         if idle or hard:
-            ages.append(Age(xid, duration, max(idle_age - 1, 0)))
-        xid += 1
-    return b"".join(out), xid - first, ages
+            duration, idled = _age(entry, data[0])
+            left = int(hard - duration - elapsed)
+            if hard and left <= 0:
+                continue
+            times = struct.pack("!HH", max(idle - idled, 1) if idle else 0, left if hard else 0)
+            entry = entry[:at] + times + entry[at + 4 :]
+        out.append(entry)
+    whole = b"".join(out)
+    return whole[:2] + _U16.pack(len(whole)) + whole[4:]
+
+
+def _age(entry: bytes, version: int) -> tuple[int, int]:
+    """(duration, idle time) of a flow-statistics entry, in seconds."""
+    if version >= OF15:
+        return _age15(entry)
+    (duration,) = unpack(_U32, entry, 4, "flow")
+    # struct nx_flow_stats has the idle age plus one, zero if unknown.
+    idle = max(u16(entry, 20, "flow") - 1, 0) if version == OF10 else 0
+    return duration, idle
+
+
+def _age15(entry: bytes) -> tuple[int, int]:
+    """The same from the OXS list of OpenFlow 1.5 (7.2.4)."""
+    stats = 24 + ((u16(entry, 26, "flow") + 7) & ~7)
+    end = stats + u16(entry, stats + 2, "flow")
+    values = {_OXS_DURATION: 0, _OXS_IDLE_TIME: 0}
+    offset = stats + 4
+    while offset + 8 <= min(end, len(entry)):
+        field, value = struct.unpack_from("!II", entry, offset)
+        if field in values:
+            values[field] = value
+        offset += 4 + (field & 0xFF)
+    return values[_OXS_DURATION], values[_OXS_IDLE_TIME]
 
 
 def flow_mod(
@@ -493,6 +485,39 @@ def flow_mod(
     """An OFPFC_ADD for OpenFlow 1.1 and newer; ``rest`` is the padded match followed by the instructions."""
     fixed = (cookie, 0, table, ADD, idle, hard, priority, NO_BUFFER, ANY, ANY, flags, importance)
     return _FLOW_MOD.pack(version, FLOW_MOD, 48 + len(rest), xid, *fixed) + rest
+
+
+def nx_flow_mod(
+    xid: int, table: int, priority: int, cookie: int, idle: int, hard: int, match_length: int, rest: bytes
+) -> bytes:
+    """The same for OpenFlow 1.0 (NXT_FLOW_MOD, with the table in its command); ``rest``: padded match, then actions."""
+    fixed = (cookie, table << 8 | ADD, idle, hard, priority, NO_BUFFER, 0xFFFF, 0, match_length)
+    return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48 + len(rest), xid, NICIRA, NX_FLOW_MOD, *fixed) + rest
+
+
+def flow_statistics(flow: bytes) -> bytes:
+    """A statistics reply that holds the flow of a flow-mod: ovs-ofctl prints it without judging its actions."""
+    fields, version = flow_fields(flow), flow[0]
+    if version == OF10:
+        length = 48 + len(fields.match) + len(fields.rest)
+        match = unpack(_NX_FLOW_MOD, flow, 0, "flow-mod")[14]
+        fixed = (0, 0, fields.priority, fields.idle, fields.hard, match, 0, 0, fields.cookie, 0, 0)
+        entry = _FLOW_STATS10.pack(length, fields.table, *fixed) + fields.match + fields.rest
+        return _as_reply(multipart_request(version, NX_FLOWS, 0, entry))
+    flags, importance = struct.unpack_from("!HH", flow, 44)
+    times = (fields.priority, fields.idle, fields.hard, flags, importance, fields.cookie)
+    if version >= OF15:
+        no_stats = struct.pack("!HH4x", 0, 4)
+        length = 24 + len(fields.match) + len(no_stats) + len(fields.rest)
+        head = struct.pack("!HxxBxHHHHHQ", length, fields.table, *times)
+        return _as_reply(multipart_request(version, FLOWS, 0, head + fields.match + no_stats + fields.rest))
+    length = 48 + len(fields.match) + len(fields.rest)
+    head = struct.pack("!HBxIIHHHHHxxQQQ", length, fields.table, 0, 0, *times, 0, 0)
+    return _as_reply(multipart_request(version, FLOWS, 0, head + fields.match + fields.rest))
+
+
+def _as_reply(request: bytes) -> bytes:
+    return request[:1] + bytes([17 if request[0] == OF10 else 19]) + request[2:]
 
 
 def delete_flows(version: int, xid: int) -> bytes:
@@ -611,6 +636,11 @@ def group_mods(data: bytes, first_xid: int) -> tuple[bytes, int]:
             else message(version, GROUP_MOD, xid, mod)
         )
     return b"".join(out), len(out)
+
+
+def is_group_reply(data: bytes) -> bool:
+    """Whether a multipart reply describes groups."""
+    return multipart_reply(data)[0] in (GROUP_DESC, NX_GROUP_DESC)
 
 
 def group_desc_request(version: int, xid: int) -> bytes:

@@ -11,7 +11,6 @@ of a file name.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import errno
@@ -21,7 +20,6 @@ import json
 import os
 import shutil
 import stat
-import struct
 import tempfile
 import types
 import typing as t
@@ -38,8 +36,6 @@ _BLOCK = 1 << 20
 # What a flow takes in a snapshot, generously, for the check of free space.
 _BYTES_PER_FLOW = 256
 _BYTES_AT_LEAST = 1 << 20
-_AGE = struct.Struct("!III")
-_NO_IDLE = 0xFFFFFFFF
 _VERSIONS = {name: version for version, name in wire.VERSION_NAMES.items()}
 _RETAKE = "Take the snapshot again; this one cannot be trusted"
 
@@ -48,8 +44,8 @@ _RETAKE = "Take the snapshot again; this one cannot be trusted"
 class Bridge:
     """One bridge of a snapshot, as its manifest describes it.
 
-    ``ofports``: interface -> ofport.  ``file`` holds ``settings_bytes`` of settings, then groups, then flows, as
-    OpenFlow messages; ``ages`` the ages of flows with timeouts (None if there is none).
+    ``ofports``: interface -> ofport.  ``file`` holds ``settings_bytes`` of settings, then groups, then flows, in
+    the OpenFlow messages with which the switch told them.
     """
 
     name: str
@@ -62,7 +58,6 @@ class Bridge:
     not_carried: list[str]
     file: str
     settings_bytes: int
-    ages: str | None
     fdb: list[dict[str, t.Any]]
     neighbours: list[dict[str, str]]
 
@@ -91,52 +86,23 @@ class Snapshot:
         )
 
     def state(self, name: str) -> flowstate.State:
-        """The OpenFlow state of the bridge ``name``; its chunks are read from the files each time."""
+        """The OpenFlow state of the bridge ``name``; its replies are read from the file each time."""
         bridge = self.bridge(name)
         with _open(self.path, bridge.file) as file:
             settings = flowstate.read_settings(wire.each(file.read(bridge.settings_bytes)))
-        return flowstate.State(
-            _VERSIONS[bridge.openflow_version],
-            _VERSIONS[bridge.ports_version],
-            settings,
-            lambda: self._chunks(bridge),
-        )
+        versions = _VERSIONS[bridge.openflow_version], _VERSIONS[bridge.ports_version]
+        return flowstate.State(*versions, settings, lambda: self._replies(bridge))
 
     @property
     def states(self) -> dict[str, flowstate.State]:
         """The OpenFlow state of every bridge, by name."""
         return {bridge.name: self.state(bridge.name) for bridge in self.bridges}
 
-    def messages(self, name: str) -> t.Iterator[bytes]:
-        """Every message of the bridge ``name``, settings first."""
-        with _open(self.path, self.bridge(name).file) as file:
+    def _replies(self, bridge: Bridge) -> t.Iterator[bytes]:
+        with _open(self.path, bridge.file) as file:
+            file.seek(bridge.settings_bytes)
             for chunk in flowstate.read_chunks(file):
                 yield from wire.each(chunk)
-
-    def _chunks(self, bridge: Bridge) -> t.Iterator[flowstate.Chunk]:
-        with contextlib.ExitStack() as files:
-            file = files.enter_context(_open(self.path, bridge.file))
-            ages = _ages(files.enter_context(_open(self.path, bridge.ages))) if bridge.ages else iter(())
-            file.seek(bridge.settings_bytes)
-            waiting = next(ages, None)
-            xid = 0
-            for data in flowstate.read_chunks(file):
-                count = sum(1 for __ in wire.bounds(data)) if waiting else 0
-                xid += count
-                mine = []
-                while waiting and waiting.xid <= xid:
-                    mine.append(waiting)
-                    waiting = next(ages, None)
-                yield flowstate.Chunk(data, count, mine)
-
-
-def _ages(file: t.IO[bytes]) -> t.Iterator[wire.Age]:
-    while True:
-        record = file.read(_AGE.size)
-        if not record:
-            return
-        xid, duration, idle = _AGE.unpack(record)
-        yield wire.Age(xid, duration, None if idle == _NO_IDLE else idle)
 
 
 # Reading
@@ -356,52 +322,6 @@ class File:
         self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
-
-
-class BridgeFiles:
-    """The ``flowstate.Sink`` of one bridge: its message file and, if needed, its ages."""
-
-    def __init__(self, writer: Writer, number: int) -> None:
-        self._writer = writer
-        self._name = f"bridge-{number:04}"
-        self._stack = contextlib.ExitStack()
-        self._messages = self._stack.enter_context(writer.file(f"{self._name}.of"))
-        self._ages: File | None = None
-        self.settings_bytes: int | None = None
-
-    def __enter__(self) -> BridgeFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    @property
-    def file(self) -> str:
-        """The name of the message file."""
-        return self._messages.name
-
-    @property
-    def ages_file(self) -> str | None:
-        """The name of the file with ages, if there is one."""
-        return self._ages.name if self._ages else None
-
-    def messages(self, data: bytes) -> None:
-        """Append whole messages; the first call brings the settings."""
-        if self.settings_bytes is None:
-            self.settings_bytes = len(data)
-        self._messages.write(data)
-
-    def ages(self, ages: t.Sequence[wire.Age]) -> None:
-        """Append ages."""
-        if self._ages is None:
-            self._ages = self._stack.enter_context(self._writer.file(f"{self._name}.ages"))
-        self._ages.write(
-            b"".join(
-                _AGE.pack(age.xid, age.duration, _NO_IDLE if age.idle is None else age.idle) for age in ages
-            )
-        )
 
 
 def _check_space(directory: str, flows: int) -> None:

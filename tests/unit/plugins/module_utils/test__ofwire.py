@@ -64,7 +64,7 @@ flows = st.builds(
     cookie=u64,
     match=octets.map(match_of),
     instructions=octets.map(padded),
-    duration=u32,
+    duration=st.integers(0, 70000),
     idle_age=st.integers(0, 0xFFFF - 1),
 )
 
@@ -132,7 +132,7 @@ def flow_reply(version: int, some: t.Sequence[Flow]) -> bytes:
 @pytest.mark.parametrize("version", wire.VERSIONS)
 @given(some=st.lists(flows, max_size=5), first=st.integers(1, 1000))
 def test_flow_mods_carry_every_field_of_the_statistics(version: int, some: list[Flow], first: int) -> None:
-    data, count, ages = wire.flow_mods(flow_reply(version, some), first)
+    data, count = wire.flow_mods(flow_reply(version, some), first)
     mods = list(wire.each(data))
     assert count == len(mods) == len(some)
     for number, (flow, mod) in enumerate(zip(some, mods)):
@@ -144,12 +144,30 @@ def test_flow_mods_carry_every_field_of_the_statistics(version: int, some: list[
         if version != wire.OF10:
             assert fields.match == flow.match
             assert struct.unpack_from("!HH", mod, 44) == (flow.flags, flow.importance)
-    expected = [
-        wire.Age(first + number, flow.duration, None if version in (wire.OF13, wire.OF14) else flow.idle_age)
-        for number, flow in enumerate(some)
-        if flow.idle or flow.hard
-    ]
-    assert ages == expected
+    assert wire.count_entries(flow_reply(version, some)) == len(some)
+
+
+@pytest.mark.parametrize("version", wire.VERSIONS)
+@given(flow=flows, elapsed=st.integers(0, 70000))
+def test_remaining_time_is_what_is_left_of_the_timeouts(version: int, flow: Flow, elapsed: int) -> None:
+    data, count = wire.flow_mods(wire.with_remaining_time(flow_reply(version, [flow]), elapsed), 1)
+    left = flow.hard - flow.duration - elapsed
+    if flow.hard and left <= 0:
+        assert count == 0
+        return
+    fields = wire.flow_fields(data)
+    idle_age = 0 if version in (wire.OF13, wire.OF14) else flow.idle_age
+    assert fields.hard == (left if flow.hard else 0)
+    assert fields.idle == (max(flow.idle - idle_age, 1) if flow.idle else 0)
+    whole = wire.flow_fields(wire.flow_mods(flow_reply(version, [flow]), 1)[0])
+    assert fields._replace(idle=0, hard=0) == whole._replace(idle=0, hard=0)
+
+
+@pytest.mark.parametrize("version", wire.VERSIONS)
+@given(flow=flows)
+def test_the_statistics_of_a_flow_mod_are_that_flow_again(version: int, flow: Flow) -> None:
+    mod, __ = wire.flow_mods(flow_reply(version, [flow]), 7)
+    assert wire.flow_mods(wire.flow_statistics(mod), 7) == (mod, 1)
 
 
 @pytest.mark.parametrize("version", wire.VERSIONS)
@@ -158,11 +176,11 @@ def test_damaged_flow_statistics_never_do_worse_than_a_protocol_error(
     version: int, data: st.DataObject
 ) -> None:
     whole = bytearray(flow_reply(version, data.draw(st.lists(flows, min_size=1, max_size=3))))
-    for _ in range(data.draw(st.integers(1, 4))):
+    for __ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(16, len(whole) - 1))] = data.draw(u8)
     cut = bytes(whole[: data.draw(st.integers(16, len(whole)))])
     try:
-        mods, count, _ = wire.flow_mods(cut, 1)
+        mods, count = wire.flow_mods(cut, 1)
     except ProtocolError:
         return
     assert len(mods) <= 4 * len(cut) + 64
@@ -175,6 +193,8 @@ READERS: list[t.Callable[[bytes], t.Any]] = [
     wire.multipart_reply,
     wire.aggregate_count,
     lambda data: wire.flow_mods(data, 1),
+    lambda data: wire.with_remaining_time(data, 1),
+    wire.count_entries,
     lambda data: wire.group_mods(data, 1),
     wire.meters,
     wire.tables,
