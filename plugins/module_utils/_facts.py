@@ -124,7 +124,7 @@ def count(path: str, timeout: float) -> Counts:
         groups = of.stream(wire.group_desc_request(of.version, of.xid()))
         return Counts(
             flows=switch.count_flows()[0],
-            groups=sum(wire.group_mods(reply, 1)[1] for reply in groups),
+            groups=sum(map(wire.count_entries, groups)),
             meters=len(settings.meters),
             tlvs=len(settings.tlvs),
         )
