@@ -107,11 +107,12 @@ def require(needs: t.Sequence[Dependency]) -> None:
         interpreter = probe_interpreters_for_module(INTERPRETERS, ", ".join(need.module for need in needs))
         if interpreter:
             respawn_module(interpreter)
+    tried = " nor ".join(dict.fromkeys((sys.executable, *INTERPRETERS)))
     packages = " ".join(need.package for need in missing)
     names = " ".join(need.pip for need in missing)
     raise HotUpgradeError(
         f"the Python package {names} is missing on this host",
-        f"neither {sys.executable} nor {' nor '.join(INTERPRETERS)} can import it",
+        f"neither {tried} can import it",
         f"Install the distribution's package {packages}, or run '{sys.executable} -m pip install {names}'",
     )
 
