@@ -183,7 +183,7 @@ def report(transaction: Transaction) -> Json:
     marks = result.get("marks", {})
     window = None
     if "stopped" in marks and "forwarding" in marks:
-        window = (marks["forwarding"] - marks["stopped"]) / 1000
+        window = max(0, marks["forwarding"] - marks["stopped"]) / 1000
     return {
         "transaction": transaction.id,
         "state": transaction.state,
@@ -260,8 +260,8 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
 
 def _owner(owner: _supervise.Supervisor, program: str | None) -> Json:
     if isinstance(owner, _supervise.Systemd):
-        return {"unit": owner.unit, "socket": owner.socket, "program": program}
-    return {"unit": None, "socket": None, "program": program}
+        return {"unit": owner.unit, "program": program}
+    return {"unit": None, "program": program}
 
 
 def _copy_program(transaction: Transaction) -> None:

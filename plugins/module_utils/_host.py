@@ -12,6 +12,7 @@ in the transaction's request, the rest is looked up.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -39,6 +40,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     Systemd,
     keep_binary,
     look,
+    modest,
     wait_end,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
@@ -59,6 +61,22 @@ SETTLED_TIMEOUT = 10.0
 TOLERATED = _flowstate.Ignore(expiring=True, learned=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoded(_flowstate.State):
+    """A state whose modifications are in memory, as they will be sent."""
+
+    encoded: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, state: _flowstate.State) -> Encoded:
+        """Encode ``state`` now."""
+        return cls(state.version, state.ports_version, state.settings, state.replies, tuple(state.objects()))
+
+    def objects(self) -> t.Iterator[bytes]:
+        """See ``State``."""
+        return iter(self.encoded)
+
+
 class Host:
     """One host, for the length of one transaction.  Connections are made when first used and kept."""
 
@@ -73,6 +91,7 @@ class Host:
         self.job: Job | None = None
         self.staged: dict[str, _flowstate.Staged] = {}
         self.switches: dict[str, _flowstate.Switch] = {}
+        self.states: dict[str, _flowstate.State] = {}
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""
@@ -116,7 +135,7 @@ class Host:
         owner = self.request["supervisors"][name]
         if owner["unit"] is None:
             return Plain(name, self.rundir, owner["program"])
-        return Systemd(owner["unit"], name, self.rundir, owner["socket"])
+        return Systemd(owner["unit"], name, self.rundir)
 
     @property
     def connection(self) -> Connection:
@@ -182,8 +201,9 @@ class Host:
         remotes = control.call("ovsdb-server/list-remotes").split()
         before = self._schema_version()
         owner = self.supervisor(OVSDB_SERVER)
-        owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
-        self.wait_for_database()
+        with modest(look(self.rundir, VSWITCHD).process):
+            owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
+            self.wait_for_database()
         control = self.control(OVSDB_SERVER)
         for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
             # The socket of systemd is named otherwise than the one that the server made itself.
@@ -240,12 +260,6 @@ class Host:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
         self.database.set_flow_restore_wait(True)
 
-    def stage_controlled(self) -> None:
-        """Have the state of the bridges with controllers wait in a bundle."""
-        snapshot = _snapshot.read(self.snapshot)
-        for name in self.controlled:
-            self.staged[name] = _flowstate.Staged(self.switches[name], snapshot.state(name))
-
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         self.database.set_flow_restore_wait(False)
@@ -281,14 +295,34 @@ class Host:
         """The bridge's OpenFlow socket."""
         return os.path.join(directory or self.rundir, f"{bridge}.mgmt")
 
-    def load(self) -> None:
-        """Fill the bridges from the snapshot; those with controllers are staged, see ``release``."""
+    def make_ready(self) -> None:
+        """Bring the snapshot up to date and hold it in memory, encoded as it will be sent."""
+        snapshot = _snapshot.read(self.snapshot)
+        states = {name: snapshot.state(name) for name in self.bridges}
+        if _flow_snapshot.compare(self.connection, states, TOLERATED):
+            self.take_own_snapshot()
+        self._read_states()
+
+    def _read_states(self) -> None:
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
-            self.staged[name] = _flowstate.Staged(self.switches[name], snapshot.state(name))
+            self.states[name] = Encoded.of(snapshot.state(name))
+
+    def load(self) -> None:
+        """Fill the bridges from the snapshot; those with controllers are staged, see ``release``."""
+        if not self.states:
+            self._read_states()
+        for name in self.bridges:
+            self.staged[name] = _flowstate.Staged(self.switches[name], self.states[name])
         for name in self.bridges:
             if name not in self.controlled:
                 self.staged.pop(name).commit()
+
+    def stage_controlled(self) -> None:
+        """Have the state of the bridges with controllers wait in a bundle."""
+        self._read_states()
+        for name in self.controlled:
+            self.staged[name] = _flowstate.Staged(self.switches[name], self.states[name])
 
     def commit_staged(self) -> None:
         """Commit what waits in bundles."""

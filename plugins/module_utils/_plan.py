@@ -153,8 +153,6 @@ def _two_processes(facts: Facts) -> t.Iterator[str]:
         )
     if facts.other_config.get("dpdk-init", "false").lower() in ("true", "try"):
         yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
-    if facts.vswitchd.supervisor and facts.vswitchd.supervisor.kind == "monitor":
-        yield "ovs-vswitchd has a --monitor parent, which would have to change processes as well"
     need = BYTES_PER_DAEMON + max(facts.memory_vswitchd, facts.flows * BYTES_PER_FLOW)
     if need > facts.memory_available:
         yield f"two daemons need {need >> 20} MiB more memory, {facts.memory_available >> 20} MiB are available"

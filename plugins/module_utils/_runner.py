@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _strategy_make_before_break as make_before_break,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_standby as standby
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
@@ -46,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 
 STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
     _plan.MAKE_BEFORE_BREAK: make_before_break.steps,
+    _plan.STANDBY: standby.steps,
     _plan.RESTART: restart.steps,
 }
 

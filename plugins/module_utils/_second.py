@@ -29,9 +29,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
     Ovsdb,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
-    Instance,
     inspect,
     kill,
     spawn,
@@ -129,6 +128,8 @@ def start(host: Host, remote: str, program: str) -> Process:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, host.old.process.pid))
 
     argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
+    if "--monitor" in host.old.argv:
+        argv.append("--monitor")
     return spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
 
 
@@ -152,7 +153,29 @@ def connect(host: Host) -> None:
                 time.sleep(0.01)
 
 
-def take_pidfile(host: Host, second: Process) -> None:
+def end_first(host: Host) -> None:
+    """SIGKILL the first ovs-vswitchd, after the monitor that would speak for it.
+
+    A graceful exit would take ports and its pidfile away, and 3 s for a million flows (F8).
+    """
+    monitor = monitor_of(host.old.process)
+    if monitor is not None:
+        kill(monitor)
+    kill(host.old.process)
+
+
+def monitor_of(found: Process) -> Process | None:
+    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
+    try:
+        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
+            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
+        with open(f"/proc/{parent}/cmdline", "rb") as file:
+            return identify(parent) if b": monitoring pid " in file.read() else None
+    except (OSError, StopIteration):
+        return None
+
+
+def take_pidfile(host: Host) -> None:
     """Make the real pidfile name the second process, so that its service accepts it when the first ends."""
     own = os.path.join(directory(host), f"{VSWITCHD}.pid")
     os.rename(own, os.path.join(host.rundir, f"{VSWITCHD}.pid"))
@@ -172,16 +195,18 @@ def move_in(host: Host, second: Process) -> None:
     aside = f"{place}.done"
     os.rename(place, aside)
     os.symlink(real, place)
-    for path in (f"{aside}/{OVSDB_SERVER}.pid",):
-        with contextlib.suppress(Unreachable):
-            kill(inspect(read_pid(path), OVSDB_SERVER).process)
+    with contextlib.suppress(Unreachable):  # ``standby`` has no private database
+        kill(inspect(read_pid(os.path.join(aside, f"{OVSDB_SERVER}.pid")), OVSDB_SERVER).process)
     shutil.rmtree(aside)
 
 
 def remove(host: Host) -> None:
     """End every process that was started in the private directory, and remove it; the first is not touched."""
     for found in processes_of(directory(host)):
-        kill(found.process)
+        monitor = monitor_of(found)
+        if monitor is not None:
+            kill(monitor)
+        kill(found)
     place = directory(host)
     for path in (place, f"{place}.done"):
         if os.path.islink(path):
@@ -190,17 +215,18 @@ def remove(host: Host) -> None:
             shutil.rmtree(path)
 
 
-def processes_of(place: str) -> list[Instance]:
-    """The daemons that were started with the run directory ``place``."""
+def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:
+    """The daemons that were started with the run directory ``place``, their monitors included."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        for daemon in (VSWITCHD, OVSDB_SERVER):
-            with contextlib.suppress(Unreachable, OSError, IndexError):
-                instance = inspect(int(name), daemon)
-                if instance.environment.get("OVS_RUNDIR") == place:
-                    found.append(instance)
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+                name = file.read().strip()
+            with open(f"/proc/{number}/environ", "rb") as file:
+                words = file.read().split(b"\0")
+            process = identify(int(number))
+            if process and name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words:
+                found.append(process)
     return found
 
 
@@ -212,9 +238,7 @@ def remove_dead_links(host: Host) -> None:
 
 
 def _is_there(host: Host) -> bool:
-    return any(
-        alive(found.process) and found.argv[0].endswith(VSWITCHD) for found in processes_of(directory(host))
-    )
+    return bool(processes_of(directory(host), (VSWITCHD,)))
 
 
 def _patient(remote: str) -> Ovsdb:

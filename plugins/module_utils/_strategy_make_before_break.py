@@ -33,7 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_resta
     prepare,
     verify,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import kill, look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
 
 DATAPATH = "ovs-system"
@@ -154,7 +154,6 @@ def _own(host: Host) -> None:
 
 
 def _cut_over(host: Host) -> None:
-    second = _second.process(host)
     control = _second.control(host)
     sockets = netlink_sockets(host.old.process.pid)
     with Ovsdb(_second.database(host), host.timeout) as copy:
@@ -171,8 +170,8 @@ def _cut_over(host: Host) -> None:
         while queued(sockets) and time.monotonic() < end:
             pass
         host.mark("drained")
-        _second.take_pidfile(host, second)
-        kill(host.old.process)
+        _second.take_pidfile(host)
+        _second.end_first(host)
         host.mark("stopped")
 
 
@@ -188,6 +187,7 @@ def _reconnect(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real:
         wait_for_reconfiguration(real)
     host.commit_staged()
+    _second.remove_dead_links(host)
 
 
 def _back(host: Host) -> None:

@@ -24,6 +24,7 @@ def steps(request: Json) -> list[Step[Host]]:
     return [
         *prepare(),
         *database(request),
+        ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
         Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
@@ -50,6 +51,11 @@ def database(request: Json) -> list[Step[Host]]:
     if request["restart_server"]:
         found.append(Step("restart ovsdb-server", lambda host: host.restart_server(None), Host.ensure_server))
     return found
+
+
+def ready() -> Step[Host]:
+    """Have the state in memory, as it is now: nothing is read from the disk in the window."""
+    return Step("have the OpenFlow state ready", Host.make_ready)
 
 
 def arm() -> Step[Host]:

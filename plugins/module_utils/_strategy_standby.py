@@ -1,0 +1,78 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The new ovs-vswitchd waits for the OVSDB lock of the old one and takes over the moment that ends.
+
+Works on every datapath.  What remains in the window is the creation of ports and the transfer of flows that are
+encoded already.  ovsdb-server is restarted before, never while one waits: both would race for the lock.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _second
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
+    arm,
+    database,
+    prepare,
+    ready,
+    verify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+
+def steps(request: Json) -> list[Step[Host]]:
+    """The steps of the strategy ``standby`` for a transaction's request."""
+    return [
+        *prepare(),
+        *database(request),
+        Step("make the private run directory", _second.make_directory, _second.remove),
+        Step("start the waiting ovs-vswitchd", _start),
+        Step("move the new process to the service", _own),
+        ready(),
+        arm(),
+        Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
+        Step("end the old ovs-vswitchd", _end_old, _back, window=True),
+        Step("load the OpenFlow state", Host.load, window=True),
+        Step("clear the flag", Host.release, window=True),
+        Step("adopt", _adopt, window=True),
+        verify(),
+    ]
+
+
+def _start(host: Host) -> None:
+    _second.start(host, host.remote, host.request["supervisors"][VSWITCHD]["program"])
+    Waiter(START_TIMEOUT).wait(
+        f"the waiting {VSWITCHD} answers",
+        lambda: _second.control(host).call("version"),
+        lambda _version: True,
+    )
+
+
+def _own(host: Host) -> None:
+    host.supervisor(VSWITCHD).adopt(_second.process(host))
+
+
+def _end_old(host: Host) -> None:
+    _second.take_pidfile(host)
+    _second.end_first(host)
+    host.mark("stopped")
+    _second.connect(host)
+    host.mark("connected")
+
+
+def _adopt(host: Host) -> None:
+    _second.move_in(host, look(host.rundir, VSWITCHD).process)
+    _second.remove_dead_links(host)
+
+
+def _back(host: Host) -> None:
+    """The old process may have ended: then its program starts anew, after the one that waits or took over."""
+    if not host.old_runs():
+        _second.remove(host)
+        host.make_whole(anew=True)
