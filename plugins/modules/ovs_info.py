@@ -418,14 +418,8 @@ totals:
 """
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _facts as facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import (
-    CONNECTION,
-    OVS,
-    Call,
-    Outcome,
-    require,
-    run,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, OVS, require, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 
 
 def tell(call: Call) -> Outcome:

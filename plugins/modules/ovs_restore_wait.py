@@ -106,13 +106,8 @@ boot_guard:
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import (
-    CONNECTION,
-    Call,
-    Options,
-    Outcome,
-    run,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import unit
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait import (
     RestoreWait,

@@ -11,7 +11,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 
 Json = dict[str, t.Any]

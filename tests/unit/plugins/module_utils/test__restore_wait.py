@@ -66,15 +66,15 @@ class FakeLauncher:
     def __init__(self, kind: str = "systemd") -> None:
         self.kind = kind
         self.waiting: dict[str, tuple[Armed, list[str]]] = {}
-        self.fail: HotUpgradeError | None = None
+        self.refusal = ""
         self.expire = False
 
     def start(self, name: str, argv: t.Sequence[str]) -> None:
         raise AssertionError("nothing is started at once")
 
     def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
-        if self.fail:
-            raise self.fail
+        if self.refusal:
+            raise HotUpgradeError(self.refusal)
         armed = Armed(seconds, 1e9, self.kind)
         if not self.expire:
             self.waiting[name] = (armed, list(argv))
@@ -144,7 +144,7 @@ def test_without_systemd_there_is_no_guard(serve: t.Any, database: t.Any, tmp_pa
 
 
 def test_the_flag_is_not_set_when_the_timer_cannot_be(bench: Bench) -> None:
-    bench.launcher.fail = HotUpgradeError("no bus")
+    bench.launcher.refusal = "no bus"
     with pytest.raises(HotUpgradeError, match="no bus"):
         bench.apply(FOR_60)
     assert bench.database.other_config == {}
