@@ -1,0 +1,260 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook over SSH on native lab hosts that nobody planned for: each is upgraded with all it has, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import hosts  # the lab's, as conftest.py has put it on the path
+import images
+import lab as laboratory
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAMES = ["br sp ace", "br$(>pwned)", 'br"q"\'s', "fifteen-chars-x", "-O", "br;id|x&", "brü", "`reboot`"]
+PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One host of the lab."""
+
+    lab: hosts.Lab
+    host: hosts.Host
+
+    def run(self, *argv: str) -> str:
+        return hosts.ssh(self.lab, self.host, shlex.join(argv))
+
+    def shell(self, script: str) -> str:
+        return hosts.ssh(self.lab, self.host, "sh", "-eu", feed=script)
+
+    def bridge(self, name: str, *settings: str, version: str = "OpenFlow15") -> None:
+        """A bridge with one flow more than it starts with."""
+        # A name that no device can have is reported by ovs-vsctl, but the bridge is there.
+        self.run(
+            "ovs-vsctl", "--", "add-br", name, "--", "set", "bridge", name, "datapath_type=netdev",
+            "fail_mode=secure", *settings
+        )  # fmt: skip
+        self.run("ovs-ofctl", "-O", version, "add-flow", mgmt(name), "priority=9,udp,tp_dst=9,actions=drop")
+
+    def dump(self, name: str, version: str) -> list[str]:
+        text = self.run("ovs-ofctl", "-O", version, "--no-stats", "dump-flows", mgmt(name))
+        return sorted(text.splitlines()[1:])
+
+    def flows(self) -> dict[str, list[str]]:
+        """The flows of every bridge, as the newest version that it speaks tells them; {} where nothing runs."""
+        names = self.shell("ovs-vsctl --timeout=5 list-br 2>/dev/null || :").splitlines()
+        return {name: self.dump(name, self.newest(name)) for name in names}
+
+    def newest(self, bridge: str) -> str:
+        """The newest OpenFlow version of a bridge."""
+        protocols = self.run("ovs-vsctl", "--", "get", "bridge", bridge, "protocols")
+        return max(re.findall(r"OpenFlow1\d", protocols), default="OpenFlow15")
+
+    def version(self) -> str:
+        return self.run("ovs-appctl", "version").split()[-1]
+
+    def processes(self) -> list[str]:
+        """What of ours runs."""
+        lines = self.run("ps", "-e", "-o", "args=").splitlines()
+        return [line for line in lines if "ovsops" in line and "native-boot.sh" not in line]
+
+
+def mgmt(name: str) -> str:
+    return f"unix:/run/openvswitch/{name}.mgmt"
+
+
+def prepare_traffic(target: Target) -> None:
+    laboratory.populate(dataclasses.replace(target.lab, hosts=(target.host,)), ["--flows", "500"])
+
+
+def prepare_names(target: Target) -> None:
+    for name in NAMES:
+        target.bridge(name)
+
+
+def prepare_old_protocols(target: Target) -> None:
+    target.bridge("br0", "protocols=OpenFlow10,OpenFlow13", version="OpenFlow13")
+
+
+def prepare_no_flows(target: Target) -> None:
+    target.bridge("br0")
+    target.run("ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br0")
+
+
+def prepare_nothing(target: Target) -> None:
+    """No bridge at all."""
+
+
+def prepare_stopped(target: Target) -> None:
+    target.run("service", "openvswitch-switch", "stop")
+
+
+def prepare_not_installed(target: Target) -> None:
+    target.run("apt-get", "--yes", "--quiet", "purge", "openvswitch-switch", "openvswitch-common")
+
+
+def prepare_not_root(target: Target) -> None:
+    target.shell("useradd -m -p '*' op; cp -r /root/.ssh /home/op/; chown -R op /home/op/.ssh")
+
+
+# What is done to each host, and the inventory's variables for it.
+CASES: dict[t.Callable[[Target], None], dict[str, t.Any]] = {
+    prepare_traffic: {"hot_upgrade_probe": PROBE},
+    prepare_names: {},
+    prepare_old_protocols: {},
+    prepare_no_flows: {},
+    prepare_nothing: {},
+    prepare_stopped: {},
+    prepare_not_installed: {},
+    prepare_not_root: {"ansible_user": "op"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What was and what came of it: flows of each bridge before, the play's output, the host's result."""
+
+    target: Target
+    flows: dict[str, list[str]]
+    output: str
+    result: dict[str, t.Any]
+
+    def assert_upgraded(self) -> None:
+        assert self.result["outcome"] == "upgraded", self.result["failure"]
+        assert (self.result["from"], self.result["to"]) == ("3.5.0", "4.0.0")
+        assert self.result["verified"] is True
+        assert self.result["before"] == self.result["after"]
+        target = self.target
+        assert target.version() == "4.0.0"
+        assert target.flows() == self.flows
+        assert target.run("ovs-vsctl", "get", "open_vswitch", ".", "other_config").strip() == "{}"
+        assert target.processes() == []
+        assert "pwned" not in target.run("ls", "/", "/root")
+        assert "policy-rc.d" not in target.run("ls", "/usr/sbin")
+
+    def assert_refused(self, text: str) -> None:
+        assert self.result["outcome"] == "failed"
+        assert text in self.result["failure"]
+        assert self.target.processes() == []
+        left = "ls -d /run/ovsops /var/lib/ovsops /usr/sbin/policy-rc.d 2>/dev/null || :"
+        assert self.target.shell(left) == ""
+
+
+def play(lab: hosts.Lab, limit: str = "all") -> subprocess.CompletedProcess[str]:
+    """Run the playbook on all hosts at once; each leaves its result on the controller."""
+    report = lab.folder / "report"
+    report.mkdir(exist_ok=True)
+    special = lab.folder / "special.yml"
+    variables = {host.name: values for host, values in zip(lab.hosts, CASES.values())}
+    special.write_text(json.dumps({"ovs_hosts": {"hosts": variables}}))
+    given = {
+        "hot_upgrade_version": images.package_version("4.0.0"),
+        "hot_upgrade_report_dir": str(report),
+        "hot_upgrade_serial": "100%",
+    }
+    inventories = ("-i", str(lab.inventory), "-i", str(special))
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "ansible", "playbook", *inventories, "--limit", limit),
+            *("--forks", "8", "-e", json.dumps(given), "ovsops.hot_upgrade.hot_upgrade"),
+        ],
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections")},
+    )
+
+
+def result(lab: hosts.Lab, host: hosts.Host) -> dict[str, t.Any]:
+    path = lab.folder / "report" / f"{host.name}.json"
+    assert path.exists(), f"{host.name} left no result"
+    return t.cast("dict[str, t.Any]", json.loads(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def cases() -> t.Iterator[dict[t.Callable[[Target], None], Case]]:
+    """One run of the playbook over all of them."""
+    name = f"it-{os.getpid()}"
+    try:
+        lab = laboratory.up(name, "native", len(CASES), "3.5.0")
+        targets = {prepare: Target(lab, host) for prepare, host in zip(CASES, lab.hosts)}
+        for prepare, target in targets.items():
+            prepare(target)
+        flows = {prepare: target.flows() for prepare, target in targets.items()}
+        done = play(lab)
+        # Some are to be refused, and that has to be seen.
+        assert done.returncode != 0, done.stdout
+        yield {
+            prepare: Case(target, flows[prepare], done.stdout, result(lab, target.host))
+            for prepare, target in targets.items()
+        }
+    finally:
+        hosts.down(name)
+
+
+Cases = dict[t.Callable[[Target], None], Case]
+
+
+def test_traffic_is_measured_and_every_object_kept(cases: Cases) -> None:
+    case = cases[prepare_traffic]
+    case.assert_upgraded()
+    traffic = case.result["traffic"]
+    assert traffic["ended"] == "stopped"
+    for stream in (traffic["established"], traffic["new_flows"]):
+        assert stream["sent"] == stream["received"] + stream["lost"] > 0
+        assert stream["duplicated"] == 0
+
+
+def test_bridge_names_that_a_shell_would_run(cases: Cases) -> None:
+    case = cases[prepare_names]
+    case.assert_upgraded()
+    assert set(case.flows) == set(NAMES)
+
+
+def test_a_bridge_of_openflow_10_and_13(cases: Cases) -> None:
+    cases[prepare_old_protocols].assert_upgraded()
+
+
+def test_no_flows_at_all(cases: Cases) -> None:
+    case = cases[prepare_no_flows]
+    case.assert_upgraded()
+    assert case.result["after"]["flows"] == 0
+
+
+def test_no_bridge_at_all(cases: Cases) -> None:
+    case = cases[prepare_nothing]
+    case.assert_upgraded()
+    assert case.result["after"]["bridges"] == 0
+
+
+def test_open_vswitch_is_stopped(cases: Cases) -> None:
+    cases[prepare_stopped].assert_refused("Open vSwitch is installed, but not running")
+
+
+def test_open_vswitch_is_not_installed(cases: Cases) -> None:
+    cases[prepare_not_installed].assert_refused("Open vSwitch is not installed")
+
+
+def test_not_root(cases: Cases) -> None:
+    cases[prepare_not_root].assert_refused("this module must run as root")
+
+
+def test_a_second_run_changes_nothing(cases: Cases) -> None:
+    target = cases[prepare_traffic].target
+    again = play(target.lab, limit=target.host.name)
+    assert again.returncode == 0, again.stdout
+    assert "changed=0" in again.stdout
+    assert result(target.lab, target.host)["outcome"] == "unchanged"
