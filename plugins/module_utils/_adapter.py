@@ -21,8 +21,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call as Call
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome as Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 
 Options = dict[str, dict[str, t.Any]]

@@ -245,7 +245,7 @@ def _about_host(connection: Connection) -> Values:
     return {
         "host": socket.gethostname(),
         "versions": {
-            "ovs_vswitchd": _vswitchd(connection).call("version").split("\n")[0].rpartition(" ")[2],
+            "ovs_vswitchd": _vswitchd(connection).call("version").partition("\n")[0].rpartition(" ")[2],
             "schema": schema,
             "kernel": os.uname().release,
             "module": _module_srcversion(),

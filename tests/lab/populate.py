@@ -123,7 +123,8 @@ def main() -> None:
         {n: f"pktps,burst,stats,bands=type=drop,rate={n * 100},burst_size={n * 50}" for n in range(1, 11)},
     )
     groups = [
-        f"group_id={n},type=select,selection_method=hash,fields(ip_src,ip_dst),bucket=bucket_id:1,weight:{n},actions=drop,bucket=bucket_id:2,weight:100,actions=drop"
+        f"group_id={n},type=select,selection_method=hash,fields(ip_src,ip_dst),"
+        f"bucket=bucket_id:1,weight:{n},actions=drop,bucket=bucket_id:2,weight:100,actions=drop"
         for n in range(1, 21)
     ]
     load("br0", "groups", ["group_id=1,type=all,bucket=bucket_id:1,actions=output:2"])
