@@ -13,24 +13,27 @@ one down as it comes, restoring turns one into modifications in an atomic bundle
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import tempfile
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oflegacy, _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
     HotUpgradeError,
     ProtocolError,
     Refused,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import MOST_ERRORS, OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
 
 _BUNDLE = 0x6F76
 _CHUNK = 1 << 18
 _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
+_DELETE_TIMEOUT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +96,22 @@ class Switch:
     """
 
     def __init__(self, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> None:
+        self._path, self._timeout = path, timeout
         self.main = OpenFlow.connect(path, versions, timeout)
-        self.ports = self.main
-        if self.main.version != wire.OF10 and wire.OF10 in self.main.offered:
-            try:
-                self.ports = OpenFlow.connect(path, (wire.OF10,), timeout)
-            except BaseException:
-                self.main.close()
-                raise
+        self._others: dict[int, OpenFlow] = {self.main.version: self.main}
+        try:
+            self.ports = self.other(wire.OF10) or self.main
+        except BaseException:
+            self.main.close()
+            raise
+
+    def other(self, version: int) -> OpenFlow | None:
+        """A connection in ``version``, or None if the bridge does not allow it."""
+        if version not in self._others:
+            if version not in self.main.offered:
+                return None
+            self._others[version] = OpenFlow.connect(self._path, (version,), self._timeout)
+        return self._others[version]
 
     def __enter__(self) -> Switch:
         return self
@@ -110,8 +121,8 @@ class Switch:
 
     def close(self) -> None:
         """Close the connections; the switch drops what was staged on them."""
-        self.ports.close()
-        self.main.close()
+        for connection in self._others.values():
+            connection.close()
 
     @property
     def version(self) -> int:
@@ -317,6 +328,8 @@ class Staged:
     def __init__(self, switch: Switch, state: State) -> None:
         self._switch, self._state = switch, state
         self._done: list[Step] = []
+        # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
+        self._legacy: list[tuple[OpenFlow, bytes]] = []
         live = switch.settings()
         _check_tlvs(switch.name, live, state.settings)
         try:
@@ -345,6 +358,7 @@ class Staged:
         except BaseException:
             self._revert()
             raise
+        self._add_legacy()
         self._remove_extra(live)
 
     def discard(self) -> None:
@@ -356,9 +370,35 @@ class Staged:
     def _fill(self) -> None:
         of = self._switch.main
         errors = of.send(self._bundle_messages())
-        if errors:
+        try:
+            self._legacy = self._reworded(errors)
+        except BaseException:
             of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
+            raise
+
+    def _reworded(self, errors: t.Sequence[wire.SwitchError]) -> list[tuple[OpenFlow, bytes]]:
+        """The refused flows in an older version, each with the connection to send it on.
+
+        Raises ``Refused`` if there are other refusals, or if the bridge does not allow that version.
+        """
+        if len(errors) >= MOST_ERRORS:
             raise self._refusal(errors[0])
+        names = {error.xid: error for error in errors}
+        found = []
+        for error in errors:
+            if error.name not in _oflegacy.WORDS:
+                raise self._refusal(error)
+        for flow in self._find(names) if names else ():
+            error = names[wire.header(flow).xid]
+            version, reword = _oflegacy.WORDS[error.name]
+            connection = self._switch.other(version)
+            if connection is None:
+                raise _refused(self._switch.name, flow, error)
+            try:
+                found.append((connection, reword(flow)))
+            except ProtocolError as problem:
+                raise _refused(self._switch.name, flow, error) from problem
+        return found
 
     def _bundle_messages(self) -> t.Iterator[bytes]:
         of = self._switch.main
@@ -375,6 +415,15 @@ class Staged:
         errors = of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_COMMIT)])
         if errors:
             raise self._refusal(errors[0])
+
+    def _add_legacy(self) -> None:
+        """Add, right behind the commit, the flows that only an older version takes: bundles are of one version."""
+        for of in {id(connection): connection for connection, __ in self._legacy}.values():
+            first = [_with_table_ids(of)] if of.version == wire.OF10 else []
+            errors = of.send(first + [flow for connection, flow in self._legacy if connection is of])
+            if errors:
+                error = self._refusal(errors[0])
+                raise HotUpgradeError(error.what, error.why, "Everything else of the snapshot is restored")
 
     def _tlvs_to_add(self, live: Settings) -> list[Step]:
         of, tlvs = self._switch.main, [tlv for tlv in self._state.settings.tlvs if tlv not in live.tlvs]
@@ -472,7 +521,9 @@ class Staged:
 
     def _revert(self) -> None:
         for step in reversed(self._done):
-            step.connection.send([step.undo])
+            # What cannot be taken back does no harm; the error that led here matters more.
+            with contextlib.suppress(TimedOut):
+                _until_accepted(step.connection, step.undo)
         self._done.clear()
 
     def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
@@ -518,7 +569,7 @@ class Unbundled(Staged):
 
     def _replacing(self, chunks: t.Iterable[bytes]) -> t.Iterator[bytes]:
         of = self._switch.main
-        yield wire.nicira(of.version, wire.NX_FLOW_MOD_TABLE_ID, of.xid(), b"\1" + bytes(7))
+        yield _with_table_ids(of)
         yield wire.delete_flows(of.version, of.xid())
         yield wire.delete_groups(of.version, of.xid())
         yield from chunks
@@ -570,6 +621,18 @@ def remaining(state: State, elapsed: float) -> State:
             yield reply if wire.is_group_reply(reply) else wire.with_remaining_time(reply, elapsed)
 
     return dataclasses.replace(state, replies=replies)
+
+
+def _until_accepted(of: OpenFlow, message: bytes) -> None:
+    """Send a deletion until the switch accepts it: it destroys flows, and frees what they used, a moment later."""
+    hint = "Look for a controller that adds flows to this bridge"
+    what = f"{of.name} has accepted: {_oftext.line(message)}"
+    Waiter(_DELETE_TIMEOUT, 0.01).wait(what, lambda: of.send([message]), lambda errors: not errors, str, hint)
+
+
+def _with_table_ids(of: OpenFlow) -> bytes:
+    """Tell the switch that flow-mods of OpenFlow 1.0 name a table (NXT_FLOW_MOD_TABLE_ID)."""
+    return wire.nicira(wire.OF10, wire.NX_FLOW_MOD_TABLE_ID, of.xid(), b"\1" + bytes(7))
 
 
 def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:

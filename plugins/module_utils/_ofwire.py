@@ -218,6 +218,17 @@ def items(data: bytes, offset: int, what: str) -> t.Iterator[tuple[int, int]]:
         offset += length
 
 
+def items_after_type(data: bytes, what: str) -> t.Iterator[tuple[int, int]]:
+    """The (start, end) of each action or instruction: entries that begin with a type and then their length."""
+    offset = 0
+    while offset < len(data):
+        length = u16(data, offset + 2, what)
+        if length < 8 or offset + length > len(data):
+            raise ProtocolError(f"an {what} claims {length} bytes", f"{len(data) - offset} are left")
+        yield offset, offset + length
+        offset += length
+
+
 def u16(data: bytes, offset: int, what: str) -> int:
     """The 16-bit number at ``offset``."""
     if offset + 2 > len(data):

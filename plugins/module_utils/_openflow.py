@@ -34,7 +34,7 @@ _FIRST_REQUEST = 0x40000000
 _CHUNK = 1 << 18
 _SOCKET_BUFFER = 1 << 22
 # Of a long series, only so many refusals are kept; the rest is noise.
-_MOST_ERRORS = 64
+MOST_ERRORS = 10_000
 _SUN_PATH = 107
 
 Answer = t.Union[list[bytes], wire.SwitchError]
@@ -139,11 +139,11 @@ class OpenFlow:
     def send(self, messages: t.Iterable[bytes]) -> list[wire.SwitchError]:
         """Send ``messages`` (each item: one or more whole ones), however many, and wait until all are handled.
 
-        Returns the errors it sent meanwhile (the first 64).
+        Returns the errors it sent meanwhile (at most ``MOST_ERRORS``).
         """
         errors: list[wire.SwitchError] = []
         for message in self._until_barrier(messages):
-            if message[1] == wire.ERROR and len(errors) < _MOST_ERRORS:
+            if message[1] == wire.ERROR and len(errors) < MOST_ERRORS:
                 errors.append(wire.switch_error(message))
         return errors
 
