@@ -54,7 +54,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 START_TIMEOUT = 120.0
 
 # How long the service manager may take to notice a new process, and controllers to settle, in seconds.
-OWNED_TIMEOUT = 10.0
+OWNED_TIMEOUT = 3.0
 SETTLED_TIMEOUT = 10.0
 
 # Flows that come and go by themselves are no difference between before and after.
@@ -167,9 +167,9 @@ class Host:
         """A session that is kept until ``close``."""
         return Ovsdb(self.remote, self.timeout)
 
-    def wait_for_database(self) -> None:
+    def wait_for_database(self, timeout: float = START_TIMEOUT) -> None:
         """Return when the database answers; raises ``TimedOut``."""
-        Waiter(30.0).wait("the database answers", lambda: self._schema_version(), lambda _version: True)
+        Waiter(timeout).wait("the database answers", lambda: self._schema_version(), lambda _version: True)
 
     def _schema_version(self) -> str:
         with Ovsdb(self.remote, self.timeout) as database:
@@ -218,12 +218,12 @@ class Host:
         self.wait_for_vswitchd()
 
     def ensure_server(self) -> None:
-        """Have the database answer: as it is, or restarted with the old program."""
+        """Have the database answer: its service manager may be starting it, else it is started."""
         try:
-            self.wait_for_database()
+            self.wait_for_database(OWNED_TIMEOUT)
         except HotUpgradeError:
             old = _instance(self.request["server"])
-            self.supervisor(OVSDB_SERVER).restart(old, self.kept).wait(START_TIMEOUT)
+            self.supervisor(OVSDB_SERVER).restart(old, None).wait(START_TIMEOUT)
             self.wait_for_database()
 
     def wait_for_vswitchd(self) -> None:
@@ -243,6 +243,15 @@ class Host:
         with contextlib.suppress(Unreachable):
             return look(self.rundir, VSWITCHD).process == self.old.process
         return False
+
+    def require_old(self) -> None:
+        """Raise ``HotUpgradeError`` unless the process of the beginning still forwards."""
+        if not self.old_runs():
+            raise HotUpgradeError(
+                f"{VSWITCHD} was replaced by somebody else meanwhile",
+                f"process {self.old.process.pid} of the beginning is gone",
+                "Look into the journal for who restarted it, then start again",
+            )
 
     def swap(self, binaries: str | None) -> None:
         """End the running ovs-vswitchd, have another started, and connect to its bridges."""
@@ -373,8 +382,9 @@ class Host:
             if anew or not self.old_runs():
                 self.close()
                 self.raise_flag()
-                self.swap(self.kept)
-                self.load()
+                self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)
+                if os.path.isdir(self.snapshot):
+                    self.load()
                 self.release()
                 self.settle()
         finally:

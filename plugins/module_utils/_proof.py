@@ -15,7 +15,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 
 ACTIONS = "Datapath actions: "
 MOST_DIFFERENCES = 20
@@ -102,6 +102,8 @@ def actions(trace: str) -> str | None:
 def _actions(trace: Trace, datapath: str, flow: str) -> str | None:
     try:
         return actions(trace("ofproto/trace", datapath, flow))
+    except Unreachable:
+        raise
     except HotUpgradeError:
         return None
 

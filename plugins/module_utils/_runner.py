@@ -54,6 +54,7 @@ STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
 # What a finished transaction has no use for; its journal, request and result stay.
 HEAVY = ("lib", "old", "snapshot")
 GUARD_INTERVAL = 0.2
+URGENT = -10
 
 
 def steps_of(host: Host) -> list[Step[Host]]:
@@ -67,6 +68,8 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
         host = Host(transaction)
         try:
             protect(transaction)
+            # The daemons run with this priority, too: in the window nothing less urgent may come between.
+            os.setpriority(os.PRIO_PROCESS, 0, URGENT)
             run(transaction, steps_of(host), host, observe)
             measured = {"marks": host.marks, "timeline": timeline(transaction)}
             transaction.note(applied_at=time.time(), monotonic=time.monotonic(), **measured)

@@ -154,6 +154,7 @@ def _own(host: Host) -> None:
 
 
 def _cut_over(host: Host) -> None:
+    host.require_old()
     control = _second.control(host)
     sockets = netlink_sockets(host.old.process.pid)
     with Ovsdb(_second.database(host), host.timeout) as copy:

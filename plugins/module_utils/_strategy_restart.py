@@ -38,7 +38,7 @@ def steps(request: Json) -> list[Step[Host]]:
 def prepare() -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return [
-        Step("take the snapshot", Host.take_snapshot),
+        Step("take the snapshot", Host.take_snapshot, Host.make_whole),
         Step("keep the old programs and the database", Host.keep),
     ]
 

@@ -59,6 +59,7 @@ def _own(host: Host) -> None:
 
 
 def _end_old(host: Host) -> None:
+    host.require_old()
     _second.take_pidfile(host)
     _second.end_first(host)
     host.mark("stopped")

@@ -197,6 +197,7 @@ not_undone:
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 
 OPTIONS: adapter.Options = {
     "state": {
@@ -220,14 +221,14 @@ OPTIONS: adapter.Options = {
 WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove")
 
 
-def behave(call: adapter.Call) -> adapter.Outcome:
+def behave(call: Call) -> Outcome:
     """Begin or end a transaction, and put the outcome as RETURN documents it."""
     if call.params["state"] == "handed_over":
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
         outcome = handover.hand_over(call.connection, wish, call.check_mode)
     else:
         outcome = handover.end(call.params["transaction"], call.params["state"], call.check_mode)
-    return adapter.Outcome(outcome.changed, outcome.values, outcome.before, outcome.after, outcome.error)
+    return Outcome(outcome.changed, outcome.values, outcome.before, outcome.after, outcome.error)
 
 
 def main() -> None:
