@@ -102,10 +102,9 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--populate", action="store_true", help="with the default bridges, flows and endpoints"
     )
-    fill = commands.add_parser(
-        "populate", help="bridges, flows, groups, meters, traffic endpoints on every host"
+    commands.add_parser(
+        "populate", help="bridges, flows and endpoints on every host; options as populate.py has them"
     )
-    fill.add_argument("options", nargs=argparse.REMAINDER, help="options of populate.py")
     commands.add_parser("down", help="end the lab and remove all of it")
     commands.add_parser("clean", help="end every lab")
     commands.add_parser("prune", help="end every lab and remove the cached images")
@@ -120,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: t.Sequence[str]) -> int:
-    options = parser().parse_args(argv)
+    options, rest = parser().parse_known_args(argv)
+    if rest and options.command != "populate":
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if os.geteuid() != 0:
         raise LabError("the lab needs root: it makes network namespaces, taps and file systems")
     command = options.command
@@ -152,7 +153,7 @@ def main(argv: t.Sequence[str]) -> int:
         elif command == "down":
             hosts.down(options.name)
         elif command == "populate":
-            populate(hosts.require(options.name), options.options)
+            populate(hosts.require(options.name), rest)
         else:
             lab = hosts.require(options.name)
             host = lab.host(options.host)

@@ -11,6 +11,7 @@ Running it twice gives the same host.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import tempfile
@@ -100,6 +101,21 @@ def meters(bridge: str, specs: dict[int, str]) -> None:
         run("ovs-ofctl", "-O", "OpenFlow15", verb, bridge, f"meter={number},{bands}")
 
 
+def management_bridge(datapath_type: str) -> None:
+    """Move the address that SSH uses to the bridge br-mgmt, on which vec0 is a port, as many hypervisors have it."""
+    if "br-mgmt" in run("ovs-vsctl", "list-br").split():
+        return
+    link = json.loads(run("ip", "-json", "address", "show", "dev", "vec0"))[0]
+    inet = next(entry for entry in link["addr_info"] if entry["family"] == "inet")
+    address = f"{inet['local']}/{inet['prefixlen']}"
+    run("ovs-vsctl", "add-br", "br-mgmt", "--", "set", "bridge", "br-mgmt", "fail_mode=secure",
+        f"datapath_type={datapath_type}", f"other_config:hwaddr={link['address']}", "--", "add-port", "br-mgmt", "vec0")  # fmt: skip
+    run("ovs-ofctl", "add-flow", "br-mgmt", "priority=1,actions=NORMAL")
+    run("ip", "address", "flush", "dev", "vec0")
+    run("ip", "link", "set", "br-mgmt", "up")
+    run("ip", "address", "add", address, "dev", "br-mgmt")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--flows", type=int, default=2000, help="flows on br0 beside the pipeline's four")
@@ -109,6 +125,9 @@ def main() -> None:
         dest="metered",
         action="store_false",
         help="let no flow use a meter: upstream's scripts lose the table of a bridge where one does",
+    )
+    options.add_argument(
+        "--management-bridge", action="store_true", help="SSH reaches the host through a bridge, too"
     )
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
@@ -131,6 +150,8 @@ def main() -> None:
     load("br1", "groups", groups)
     load("br0", "flows", pipeline(chosen.flows, chosen.metered))
     load("br1", "flows", spare(chosen.spare_flows))
+    if chosen.management_bridge:
+        management_bridge(chosen.datapath_type)
     print(f"2 bridges, {chosen.flows + 4} + {chosen.spare_flows} flows, 1 + 20 groups, 1 + 10 meters")
 
 
