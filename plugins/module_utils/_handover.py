@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner, _supervise
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
     OVSDB_SERVER,
     VSWITCHD,
@@ -67,17 +68,6 @@ class Wish:
     prove: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of it, in the terms of a module; ``values`` are documented in the module's RETURN."""
-
-    changed: bool
-    values: Json
-    before: t.Mapping[str, t.Any]
-    after: t.Mapping[str, t.Any]
-    error: HotUpgradeError | None = None
-
-
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
     decision = decide(look(connection), wish.strategy, wish.force)
@@ -98,9 +88,9 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     return Outcome(True, values, decision.before, decision.before, _failure(values))
 
 
-def end(identifier: str, state: str, check_mode: bool) -> Outcome:
-    """Confirm a transaction, or roll it back; one that is there already is left as it is."""
-    transaction = transactions.find(identifier)
+def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
+    """Confirm a transaction (the one that is not finished), or roll it back; one that is there already stays."""
+    transaction = transactions.find(identifier) if identifier else _unfinished()
     before = transaction.state
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
@@ -114,24 +104,14 @@ def end(identifier: str, state: str, check_mode: bool) -> Outcome:
     return Outcome(True, values, {"state": before}, {"state": values["state"]}, error)
 
 
-def look(connection: Connection) -> Facts:
-    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
-    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
-    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
-    database = read_database(connection)
-    process = vswitchd.process
-    return Facts(
-        vswitchd=vswitchd,
-        server=server,
-        schema_running=database.schema_version,
-        schema_on_disk=disk_schema_version() or database.schema_version,
-        bridges=database.bridges,
-        other_config=database.other_config,
-        flows=sum(_flows(connection, bridge.name) for bridge in database.bridges) if process else 0,
-        memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
-        memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
-        foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
-        confined=_confinement(process.pid) if process else None,
+def _unfinished() -> Transaction:
+    for transaction in reversed(transactions.transactions()):
+        if not transaction.finished:
+            return transaction
+    raise Refused(
+        "there is no hand-over to end on this host",
+        "every transaction is finished: it was confirmed, or rolled back by the host itself",
+        "Name one with the option transaction to see how it ended",
     )
 
 

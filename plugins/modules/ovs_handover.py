@@ -37,7 +37,7 @@ options:
   state:
     description:
       - V(handed_over) replaces the daemons, if what runs is not what is on disk.
-      - V(confirmed) makes O(transaction), which waits for it, final.
+      - V(confirmed) makes O(transaction) final, which waits for that.
       - V(rolled_back) takes O(transaction) back to the version before.
     type: str
     choices: [handed_over, confirmed, rolled_back]
@@ -84,7 +84,9 @@ options:
     type: bool
     default: false
   transaction:
-    description: Which transaction to confirm or to roll back, see RV(transaction).
+    description:
+      - Which transaction to confirm or to roll back, see RV(transaction).
+      - When it is not set, the one of this host that is not finished.
     type: str
 seealso:
   - module: ovsops.hot_upgrade.ovs_info
@@ -222,19 +224,16 @@ WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove")
 
 
 def behave(call: Call) -> Outcome:
-    """Begin or end a transaction, and put the outcome as RETURN documents it."""
+    """Begin or end a transaction."""
     if call.params["state"] == "handed_over":
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
-        outcome = handover.hand_over(call.connection, wish, call.check_mode)
-    else:
-        outcome = handover.end(call.params["transaction"], call.params["state"], call.check_mode)
-    return Outcome(outcome.changed, outcome.values, outcome.before, outcome.after, outcome.error)
+        return handover.hand_over(call.connection, wish, call.check_mode)
+    return handover.end(call.params["transaction"], call.params["state"], call.check_mode)
 
 
 def main() -> None:
     """Entry point for Ansible."""
-    needed = [("state", state, ["transaction"]) for state in ("confirmed", "rolled_back")]
-    adapter.run(OPTIONS, behave, required_if=needed)
+    adapter.run(OPTIONS, behave)
 
 
 if __name__ == "__main__":
