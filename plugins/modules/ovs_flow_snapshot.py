@@ -286,7 +286,7 @@ text:
 """
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flow_snapshot import behave
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flow_snapshot_module import behave
 
 OPTIONS = {
     **CONNECTION,

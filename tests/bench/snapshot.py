@@ -1,0 +1,297 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a snapshot, a restore and a comparison cost: our engine beside upstream's ovs-save, in one run.
+
+Each tool is a process inside the same host (tests/lab/nativehost.py: a Debian root file system in namespaces,
+the userspace datapath, no traffic), timed from its start to its end; the two take turns.  The floor of a restore
+is the time that ovs-vswitchd needs when it gets the very bytes that we send, encoded before the clock starts.
+Writes build/bench/snapshot.json and, with matplotlib, build/bench/snapshot.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import typing as t
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+
+import images
+from images import say
+from nativehost import NativeHost
+
+OUTPUT = REPOSITORY / "build/bench"
+WORKER = Path(__file__).resolve().parent / "snapshot_worker.py"
+OURS, UPSTREAM, FLOOR = "ovsops", "ovs-save", "floor"
+MANY_BRIDGES = "100x100"
+FLOWS_A_FILE = 100_000
+MAC = "02:00:00:00:00:01"
+
+# metric -> (unit, what must be reached and what is aimed at, as words for the table)
+METRICS = {
+    "snapshot": "s",
+    "snapshot_engine": "s",
+    "snapshot_memory": "MB",
+    "restore": "s",
+    "restore_engine": "s",
+    "stage": "s",
+    "commit": "s",
+    "verify_engine": "s",
+}
+
+
+def flows(number: int) -> t.Iterator[str]:
+    """A mixture: L2, L3 and L4 matches, registers, conntrack, tunnels, groups, over ten tables."""
+    for i in range(number):
+        head = f"table={i % 10},cookie={i:#x},priority={100 + i % 50}"
+        octets = f"{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}"
+        next_table = i % 10 + 1
+        yield (
+            f"{head},tcp,nw_src=10.{octets},tp_dst={i % 60000 + 1},actions=load:{i & 255}->NXM_NX_REG0[],resubmit(,{next_table})",
+            f"{head},dl_dst=02:00:00:{i >> 16 & 255:02x}:{i >> 8 & 255:02x}:{i & 255:02x},actions=output:1",
+            f"{head},ip,reg1={i:#x},metadata={i % 4096:#x},actions=ct(table={next_table},zone={i % 1000})",
+            f"{head},udp6,ipv6_dst=fd00::{i >> 16:x}:{i & 0xFFFF:x},udp_dst=53,actions=mod_dl_src:{MAC},dec_ttl,group:1",
+            f"{head},in_port=1,dl_vlan={i % 4094 + 1},tun_id={i:#x},actions=strip_vlan,set_field:{i:#x}->tun_id,output:2",
+        )[i % 5]
+
+
+def start(version: str) -> NativeHost:
+    """A host that runs Open vSwitch and nothing else."""
+    host = NativeHost.start("bench", images.root(version), Path(tempfile.mkdtemp(prefix="ovsops-bench-")))
+    host.run("service", "openvswitch-switch", "start")
+    Path(host.path("/srv/worker.py")).write_text(WORKER.read_text())
+    return host
+
+
+def add_bridge(host: NativeHost, name: str, number: int) -> None:
+    """A bridge without ports and with ``number`` flows."""
+    settings = ["datapath_type=netdev", "fail_mode=secure"]
+    host.run("ovs-vsctl", "--timeout=30", "--", "add-br", name, "--", "set", "bridge", name, *settings)
+    host.run("ovs-ofctl", "-O", "OpenFlow15", "add-group", name, "group_id=1,type=select,selection_method=hash,"
+             "bucket=weight:1,actions=output:1,bucket=weight:2,actions=output:2")  # fmt: skip
+    lines = flows(number)
+    left = number
+    while left:
+        size = min(left, FLOWS_A_FILE)
+        with open(host.path("/srv/flows"), "w") as file:
+            file.writelines(f"{next(lines)}\n" for __ in range(size))
+        host.run("ovs-ofctl", "add-flows", name, "/srv/flows")
+        left -= size
+
+
+def empty(host: NativeHost, names: list[str]) -> None:
+    """Delete all flows and groups."""
+    for name in names:
+        host.run("ovs-ofctl", "-O", "OpenFlow15", "del-groups", name)
+        host.run("ovs-ofctl", "del-flows", name)
+
+
+def work(host: NativeHost, *arguments: str) -> dict[str, float]:
+    """Run the worker in the host: metric -> value."""
+    environment = {"PYTHONPATH": "/srv/collections"}
+    done = host.run("python3", "/srv/worker.py", *arguments, env=environment)
+    return t.cast("dict[str, float]", json.loads(done.stdout.splitlines()[-1]))
+
+
+class Results:
+    """Every value that was measured: (size, tool, metric) -> values."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str, str], list[float]] = {}
+
+    def add(self, size: str, tool: str, found: dict[str, float]) -> None:
+        """Remember one repetition."""
+        for metric, value in found.items():
+            self.values.setdefault((size, tool, metric), []).append(value)
+
+    def median(self, size: str, tool: str, metric: str) -> float | None:
+        """The median, None if there is no value."""
+        values = self.values.get((size, tool, metric))
+        return statistics.median(values) if values else None
+
+    def rows(self) -> list[dict[str, t.Any]]:
+        """One row for each case."""
+        return [
+            {
+                "size": size,
+                "tool": tool,
+                "metric": metric,
+                "value": statistics.median(values),
+                "unit": METRICS[metric],
+                "repetitions": len(values),
+                "min": min(values),
+                "median": statistics.median(values),
+                "max": max(values),
+            }
+            for (size, tool, metric), values in self.values.items()
+        ]
+
+
+def measure(host: NativeHost, size: str, names: list[str], repetitions: int, results: Results) -> None:
+    """Take turns: ovs-save, we; upstream's restore script, we, the floor; each restore into empty bridges."""
+    for repetition in range(repetitions):
+        say(f"{size}: repetition {repetition + 1} of {repetitions}")
+        results.add(size, UPSTREAM, work(host, "ovs-save", *names))
+        results.add(size, OURS, work(host, "take", *names))
+        results.add(size, OURS, work(host, "verify", *names))
+        empty(host, names)
+        results.add(size, UPSTREAM, work(host, "ovs-restore"))
+        empty(host, names)
+        results.add(size, OURS, work(host, "restore", *names))
+        results.add(size, OURS, work(host, "verify", *names))
+        empty(host, names)
+        results.add(size, OURS, work(host, "stage-commit", *names))
+        empty(host, names)
+        results.add(size, FLOOR, work(host, "floor", *names))
+        results.add(size, FLOOR, work(host, "verify", *names) and {})
+
+
+def table(results: Results, sizes: list[str]) -> str:
+    """The measured figures for people, beside what issue 3 asks for."""
+    lines = [f"{'flows':>9}  {'what':34}{'ovs-save':>10}{'ovsops':>10}{'ratio':>8}  {'must':>9} {'aim':>9}"]
+
+    def ratio(size: str, what: str, metric: str, must: str = "", aim: str = "") -> None:
+        theirs, ours = results.median(size, UPSTREAM, metric), results.median(size, OURS, metric)
+        if theirs is not None and ours:
+            unit = METRICS[metric]
+            lines.append(
+                f"{size:>9}  {what:34}{theirs:>8.2f} {unit:1}{ours:>8.2f} {unit:1}{theirs / ours:>7.1f}x  {must:>9} {aim:>9}"
+            )
+
+    def single(size: str, what: str, value: float | None, unit: str, must: str = "", aim: str = "") -> None:
+        if value is not None:
+            lines.append(f"{size:>9}  {what:34}{'':>10}{value:>8.2f} {unit:1}{'':>8}  {must:>9} {aim:>9}")
+
+    for size in sizes:
+        large, many = size == "100000", size == MANY_BRIDGES
+        ratio(size, "snapshot", "snapshot", *(("4x", "8x") if large else ()))
+        ratio(
+            size,
+            "memory of the snapshot",
+            "snapshot_memory",
+            *(("<= 250 MB", "<= 120 MB") if size == "1000000" else ()),
+        )
+        ratio(
+            size,
+            "restore into an empty bridge",
+            "restore",
+            *(("2.5x",) if large else ("5x", "10x") if many else ()),
+        )
+        floor, ours = (
+            results.median(size, FLOOR, "restore_engine"),
+            results.median(size, OURS, "restore_engine"),
+        )
+        if floor and ours:
+            single(
+                size,
+                f"restore against floor ({floor:.2f} s)",
+                ours / floor,
+                "x",
+                *(("", "1.2x") if large else ()),
+            )
+        single(
+            size,
+            "staged commit",
+            results.median(size, OURS, "commit"),
+            "s",
+            *(("0.25 s", "0.16 s") if large else ()),
+        )
+        single(size, "verify", results.median(size, OURS, "verify_engine"), "s")
+    return "\n".join(lines)
+
+
+def plot(results: Results, sizes: list[str], path: Path) -> None:
+    """Cost against the number of flows, both axes logarithmic."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        say("matplotlib is not installed: no picture")
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    numbers = [size for size in sizes if size.isdigit()]
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5))
+    wanted = {
+        "Time (s)": [
+            (UPSTREAM, "snapshot"), (OURS, "snapshot"), (UPSTREAM, "restore"), (OURS, "restore"),
+            (FLOOR, "restore_engine"), (OURS, "commit"), (OURS, "verify_engine"),
+        ],
+        "Peak memory (MB)": [(UPSTREAM, "snapshot_memory"), (OURS, "snapshot_memory")],
+    }  # fmt: skip
+    for axis, (label, lines) in zip(axes, wanted.items()):
+        for tool, metric in lines:
+            points = [(int(size), results.median(size, tool, metric)) for size in numbers]
+            points = [point for point in points if point[1] is not None]
+            style = {UPSTREAM: "--", OURS: "-", FLOOR: ":"}[tool]
+            axis.loglog(*zip(*points), style, marker="o", label=f"{tool}: {metric.replace('_', ' ')}")
+        axis.set_xlabel("Flows on one bridge")
+        axis.set_ylabel(label)
+        axis.grid(visible=True, which="both", alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", default=f"1000,10000,100000,1000000,{MANY_BRIDGES}", help="what to measure"
+    )
+    parser.add_argument(
+        "--repetitions", type=int, default=5, help="of each; the million is measured at most twice"
+    )
+    parser.add_argument("--version", default="3.5.0", help="Open vSwitch: 2.15.0, 3.1.0, 3.5.0 or 4.0.0")
+    arguments = parser.parse_args()
+    sizes, results = arguments.sizes.split(","), Results()
+    load = os.getloadavg()[0]
+    for size in sizes:
+        host = start(arguments.version)
+        try:
+            names = [f"b{number}" for number in range(100)] if size == MANY_BRIDGES else ["br0"]
+            say(f"{size}: filling {len(names)} bridge(s)")
+            for name in names:
+                add_bridge(host, name, 100 if size == MANY_BRIDGES else int(size))
+            measure(
+                host,
+                size,
+                names,
+                min(2, arguments.repetitions) if size == "1000000" else arguments.repetitions,
+                results,
+            )
+        finally:
+            host.stop()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    machine = {
+        "cpus": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "kernel": platform.release(),
+        "openvswitch": arguments.version,
+        "datapath": "userspace (netdev)",
+        "load_before": load,
+        "load_after": os.getloadavg()[0],
+    }
+    (OUTPUT / "snapshot.json").write_text(
+        json.dumps({"machine": machine, "rows": results.rows()}, indent=1) + "\n"
+    )
+    plot(results, sizes, OUTPUT / "snapshot.png")
+    print(table(results, sizes))
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(f"Medians; every row with its spread is in {OUTPUT / 'snapshot.json'}")
+
+
+if __name__ == "__main__":
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        sys.exit("This benchmark needs root and unshare(1): it starts Open vSwitch in namespaces of its own")
+    main()
