@@ -115,6 +115,27 @@ def _unfinished() -> Transaction:
     )
 
 
+def look(connection: Connection) -> Facts:
+    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
+    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
+    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
+    database = read_database(connection)
+    process = vswitchd.process
+    return Facts(
+        vswitchd=vswitchd,
+        server=server,
+        schema_running=database.schema_version,
+        schema_on_disk=disk_schema_version() or database.schema_version,
+        bridges=database.bridges,
+        other_config=database.other_config,
+        flows=sum(_flows(connection, bridge.name) for bridge in database.bridges) if process else 0,
+        memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
+        memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
+        foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
+        confined=_confinement(process.pid) if process else None,
+    )
+
+
 def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:
     """Write down what is to be done and start the engine; a dead transaction is undone first."""
     clear_away(root)
