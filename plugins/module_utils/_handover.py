@@ -11,7 +11,6 @@ import dataclasses
 import os
 import sys
 import time
-import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner, _supervise
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions

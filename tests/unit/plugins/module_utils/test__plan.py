@@ -1,0 +1,234 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables of facts: which strategy comes out, and which reasons against the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan as plans
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon, Supervisor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Interface, Port
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import (
+    AUTO,
+    MAKE_BEFORE_BREAK,
+    RESTART,
+    STANDBY,
+    STRATEGIES,
+    Facts,
+    decide,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+
+
+def daemon(name: str, running: str | None = "3.5.0", disk: str | None = "4.0.0", **changes: t.Any) -> Daemon:
+    systemd = Supervisor("systemd", f"{name}.service", None, None)
+    values = {
+        "name": name,
+        "pidfile": f"/run/openvswitch/{name}.pid",
+        "process": Process(100, 1),
+        "user": "root",
+        "running_version": running,
+        "disk_version": disk,
+        "binary": f"/usr/sbin/{name}",
+        "binary_replaced": running != disk,
+        "supervisor": systemd,
+    }
+    return Daemon(**{**values, **changes})
+
+
+def interface(name: str = "p1", **changes: t.Any) -> Interface:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Interface)}
+    values = {
+        "name": name,
+        "port": name,
+        "type": "",
+        "options": {},
+        "other_config": {},
+        "bfd": {},
+        "policing_rate": 0,
+    }
+    return Interface(**{**empty, **values, **changes})
+
+
+def port(name: str = "p1", **changes: t.Any) -> Port:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Port)}
+    values = {"name": name, "interfaces": (name,), "qos": False, "other_config": {}}
+    return Port(**{**empty, **values, **changes})
+
+
+def bridge(name: str = "br0", **changes: t.Any) -> Bridge:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Bridge)}
+    values = {
+        "name": name,
+        "datapath_type": "system",
+        "protocols": (),
+        "controllers": (),
+        "ports": (port(),),
+        "interfaces": (interface(),),
+        "mirrors": 0,
+        "other_config": {},
+    }
+    for flag in ("stp", "rstp", "mcast_snooping", "netflow", "sflow", "ipfix"):
+        values[flag] = False
+    return Bridge(**{**empty, **values, **changes})
+
+
+def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
+    values = {
+        "vswitchd": daemon("ovs-vswitchd", old, new),
+        "server": daemon("ovsdb-server", old, new),
+        "schema_running": "8.5.0",
+        "schema_on_disk": "8.8.0",
+        "bridges": (bridge(),),
+        "other_config": {},
+        "flows": 10_000,
+        "memory_available": 4 << 30,
+        "memory_vswitchd": 100 << 20,
+        "foreign_flag": False,
+        "confined": None,
+    }
+    return Facts(**{**values, **changes})
+
+
+def test_a_plain_kernel_host_gets_the_best_strategy() -> None:
+    plan = decide(facts())
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert plan.refused == {}
+    assert plan.warnings == ()
+    assert plan.convert
+    assert plan.restart_server
+    assert plan.before == {"ovs-vswitchd": "3.5.0", "ovsdb-server": "3.5.0", "schema": "8.5.0"}
+    assert plan.after == {"ovs-vswitchd": "4.0.0", "ovsdb-server": "4.0.0", "schema": "8.8.0"}
+
+
+def test_nothing_is_done_when_nothing_is_to_be_done() -> None:
+    current = facts("4.0.0", "4.0.0", schema_running="8.8.0")
+    plan = decide(current)
+    assert (plan.strategy, plan.needed, plan.before) == (None, False, plan.after)
+    assert decide(current, force=True).strategy == MAKE_BEFORE_BREAK
+
+
+def test_a_rebuilt_package_of_the_same_version_is_an_upgrade() -> None:
+    rebuilt = daemon("ovs-vswitchd", "3.5.0", "3.5.0", binary_replaced=True)
+    assert decide(facts("3.5.0", "3.5.0", vswitchd=rebuilt, schema_running="8.8.0")).needed
+
+
+# For each hazard of handover.md: the facts, the strategy that is taken instead, words of the reason.
+HAZARDS = [
+    (
+        "userspace",
+        {"bridges": (bridge(datapath_type="netdev"),)},
+        STANDBY,
+        "br0 uses the datapath type netdev",
+    ),
+    ("lacp", {"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, STANDBY, "bond0.*LACP"),
+    ("bfd", {"bridges": (bridge(interfaces=(interface(bfd={"enable": "true"}),)),)}, STANDBY, "p1.*BFD"),
+    ("cfm", {"bridges": (bridge(interfaces=(interface(cfm_mpid=7),)),)}, STANDBY, "p1.*CFM"),
+    ("stp", {"bridges": (bridge(stp=True),)}, STANDBY, "STP"),
+    ("rstp", {"bridges": (bridge(rstp=True),)}, STANDBY, "RSTP"),
+    ("offload", {"other_config": {"hw-offload": "true"}}, STANDBY, "hw-offload"),
+    ("dpdk", {"other_config": {"dpdk-init": "true"}}, RESTART, "dpdk-init"),
+    ("user", {"vswitchd": daemon("ovs-vswitchd", user="openvswitch")}, RESTART, "user openvswitch"),
+    ("memory", {"memory_available": 50 << 20}, RESTART, "50 MiB are available"),
+    ("no bridge", {"bridges": ()}, STANDBY, "there is no bridge"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "words"), [row[1:] for row in HAZARDS], ids=[row[0] for row in HAZARDS]
+)
+def test_a_hazard_is_refused_with_its_reason(changes: dict[str, t.Any], taken: str, words: str) -> None:
+    plan = decide(facts(**changes))
+    assert plan.strategy == taken
+    assert_reason(plan, MAKE_BEFORE_BREAK, words)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("2.15.0", "3.1.0", "per-CPU upcalls"), ("3.1.0", "2.15.0", "per-port upcalls")],
+)
+def test_the_upcall_dispatch_mode_must_not_change_under_the_old_process(
+    old: str, new: str, words: str
+) -> None:
+    plan = decide(facts(old, new))
+    assert plan.strategy == STANDBY
+    assert_reason(plan, MAKE_BEFORE_BREAK, words)
+
+
+@pytest.mark.parametrize(
+    ("version", "recreates"),
+    [
+        ("2.15.0", True), ("2.17.5", True), ("2.17.6", False), ("3.0.3", True), ("3.0.4", False),
+        ("3.1.0", True), ("3.1.1", False), ("3.2.0", False), ("4.0.0", False),
+    ],
+)  # fmt: skip
+def test_tunnels_are_refused_where_the_new_version_recreates_them(version: str, recreates: bool) -> None:
+    tunnel = bridge(interfaces=(interface("vx0", type="vxlan"),))
+    plan = decide(facts("2.17.9" if version != "2.15.0" else "2.15.0", version, bridges=(tunnel,)))
+    assert ("tunnel" in " ".join(plan.refused.get(MAKE_BEFORE_BREAK, ()))) == recreates
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"foreign_flag": True}, "flow-restore-wait is set by somebody else"),
+        (
+            {"vswitchd": daemon("ovs-vswitchd", supervisor=Supervisor("container", None, None, "/docker/x"))},
+            "container",
+        ),
+        ({"vswitchd": daemon("ovs-vswitchd", running=None, supervisor=None, process=None)}, "does not run"),
+        ({"vswitchd": daemon("ovs-vswitchd", disk=None)}, "no usable ovs-vswitchd"),
+    ],
+)
+def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
+    plan = decide(facts(**changes))
+    assert plan.strategy is None
+    assert plan.needed
+    for strategy in STRATEGIES:
+        assert_reason(plan, strategy, words)
+
+
+def test_a_strategy_that_was_asked_for_is_not_replaced_by_another() -> None:
+    hazard = facts(bridges=(bridge(datapath_type="netdev"),))
+    assert decide(hazard, MAKE_BEFORE_BREAK).strategy is None
+    assert decide(hazard, RESTART).strategy == RESTART
+    assert decide(facts(), STANDBY).strategy == STANDBY
+
+
+def test_every_bridge_is_looked_at() -> None:
+    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", datapath_type="netdev"))))
+    assert_reason(plan, MAKE_BEFORE_BREAK, "bridge br1")
+    assert len(plan.refused[MAKE_BEFORE_BREAK]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bridges": (bridge(controllers=("tcp:192.0.2.1",)),)}, "br0.*lose their flows"),
+        ({"bridges": (bridge(mcast_snooping=True),)}, "snoops multicast"),
+        ({"bridges": (bridge(interfaces=(interface(policing_rate=1000),)),)}, "policers of p1"),
+        ({"confined": "openvswitch_t"}, "confined as openvswitch_t"),
+        ({"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, "bond0.*starts anew"),
+    ],
+)
+def test_what_cannot_be_avoided_is_said(changes: dict[str, t.Any], words: str) -> None:
+    warnings = decide(facts(**changes), AUTO).warnings
+    assert [text for text in warnings if matches(words, text)]
+
+
+def assert_reason(plan: plans.Plan, strategy: str, words: str) -> None:
+    assert [reason for reason in plan.refused[strategy] if matches(words, reason)], plan.refused[strategy]
+
+
+def matches(words: str, text: str) -> bool:
+    position = 0
+    for part in words.split(".*"):
+        position = text.find(part, position)
+        if position < 0:
+            return False
+    return True
