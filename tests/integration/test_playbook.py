@@ -111,9 +111,9 @@ def prepare_not_root(target: Target) -> None:
 # What is done to each host, and the inventory's variables for it.
 CASES: dict[t.Callable[[Target], None], dict[str, t.Any]] = {
     prepare_traffic: {"hot_upgrade_probe": PROBE},
-    prepare_names: {},
+    prepare_names: {"hot_upgrade_strategy": "restart"},
     prepare_old_protocols: {},
-    prepare_no_flows: {},
+    prepare_no_flows: {"hot_upgrade_strategy": "restart"},
     prepare_nothing: {},
     prepare_stopped: {},
     prepare_not_installed: {},
@@ -211,6 +211,7 @@ Cases = dict[t.Callable[[Target], None], Case]
 def test_traffic_is_measured_and_every_object_kept(cases: Cases) -> None:
     case = cases[prepare_traffic]
     case.assert_upgraded()
+    assert case.result["strategy"] == "standby"
     traffic = case.result["traffic"]
     assert traffic["ended"] == "stopped"
     for stream in (traffic["established"], traffic["new_flows"]):
@@ -221,6 +222,7 @@ def test_traffic_is_measured_and_every_object_kept(cases: Cases) -> None:
 def test_bridge_names_that_a_shell_would_run(cases: Cases) -> None:
     case = cases[prepare_names]
     case.assert_upgraded()
+    assert case.result["strategy"] == "restart"
     assert set(case.flows) == set(NAMES)
 
 
