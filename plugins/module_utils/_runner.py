@@ -12,6 +12,7 @@ is needed.  ``python3 run.py ROLE TRANSACTION`` with one of ``ROLES``.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import time
 import typing as t
@@ -22,9 +23,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_standby as standby
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
     ARMED,
@@ -40,6 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Observer,
     Step,
     Transaction,
+    nested,
     run,
     timeline,
     undo,
@@ -55,6 +59,9 @@ STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
 HEAVY = ("lib", "old", "snapshot")
 GUARD_INTERVAL = 0.2
 URGENT = -10
+
+# Steps whose undo is still due when the old program forwards again.
+BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
 
 
 def steps_of(host: Host) -> list[Step[Host]]:
@@ -130,14 +137,56 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
         if host.rebooted:
             failures = _attempt(host.restore_after_boot if restore else host.never_stuck)
         else:
+            if state == APPLIED:
+                hand_back(transaction)
             failures = undo(transaction, steps_of(host), host)
     finally:
         host.close()
-    _attempt(lambda: transaction.note(reason=reason, not_undone=failures, marks=host.marks))
+    _attempt(lambda: transaction.note(reason=reason, not_undone=failures))
     transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
     if not failures:
         BootGuard(_boot_name(transaction)).remove()
         transaction.prune("lib", "snapshot")
+
+
+def hand_back(transaction: Transaction) -> None:
+    """Replace the new ovs-vswitchd, which forwards well, by the old program in the same way, under traffic.
+
+    When that does not work, what it did is undone and the plain way back is left to do.
+    """
+    request = transaction.request
+    if request["strategy"] not in (_plan.MAKE_BEFORE_BREAK, _plan.STANDBY):
+        return
+    old = transaction.file("old")
+    supervisors = {
+        name: {**owner, "program": os.path.join(old, name)} for name, owner in request["supervisors"].items()
+    }
+    back = nested(
+        transaction.file(f"back-{secrets.token_hex(3)}"),
+        {
+            **request,
+            "convert": False,
+            "restart_server": False,
+            "prove": 0,
+            "snapshot": None,
+            "supervisors": supervisors,
+            "vswitchd": record(look(request["rundir"], VSWITCHD)),
+        },
+    )
+    host = Host(back)
+    try:
+        run(back, steps_of(host), host)
+    except (HotUpgradeError, OSError) as error:
+        undo(back, steps_of(host), host)
+        said = str(error)
+        _attempt(lambda: transaction.note(hand_back=said))
+        return
+    finally:
+        host.close()
+        transaction.prune(back.id)
+    kept = [name for name in transaction.begun() if name not in BEFORE_THE_PROCESS]
+    transaction.log(*({"event": "undone", "step": name} for name in kept))
+    transaction.note(marks=host.marks)
 
 
 def confirm(transaction: Transaction) -> None:

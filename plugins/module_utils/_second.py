@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -120,6 +121,9 @@ def start(host: Host, remote: str, program: str) -> Process:
     if remote not in arguments:
         arguments.insert(0, remote)
     environment = {**os.environ, **host.old.environment, "OVS_RUNDIR": place}
+    libraries = os.path.join(os.path.dirname(program), "lib")
+    if program.startswith(transactions.ROOT) and os.listdir(libraries):
+        environment["LD_LIBRARY_PATH"] = libraries
     limits = {limit: resource.prlimit(host.old.process.pid, limit) for limit in LIMITS}
 
     def like_the_first() -> None:

@@ -18,6 +18,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Step,
 )
 
+CONVERT = "convert the database"
+RESTART_SERVER = "restart ovsdb-server"
+
 
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
@@ -47,9 +50,9 @@ def database(request: Json) -> list[Step[Host]]:
     """Live conversion, and ovsdb-server restarted alone, as far as the plan says that they are needed."""
     found = []
     if request["convert"]:
-        found.append(Step("convert the database", _convert, _convert_back))
+        found.append(Step(CONVERT, _convert, _convert_back))
     if request["restart_server"]:
-        found.append(Step("restart ovsdb-server", lambda host: host.restart_server(None), Host.ensure_server))
+        found.append(Step(RESTART_SERVER, lambda host: host.restart_server(None), Host.ensure_server))
     return found
 
 

@@ -228,16 +228,23 @@ def create(request: Json, root: str = ROOT) -> Transaction:
                 raise Busy(other)
         for other in known[: -KEPT_RECORDS or None]:
             shutil.rmtree(other.path)
-        draft = tempfile.mkdtemp(prefix=".draft-", dir=root)
-        transaction = Transaction(draft)
-        transaction.write("request.json", request)
-        os.close(os.open(transaction.file(f"state.{PREPARED}"), os.O_CREAT | os.O_WRONLY, 0o600))
+        draft = os.path.join(root, f".draft-{secrets.token_hex(8)}")
+        nested(draft, request)
         _sync(draft)
         name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(3)
         path = os.path.join(root, name)
         os.rename(draft, path)
         _sync(root)
         return Transaction(path)
+
+
+def nested(path: str, request: Json) -> Transaction:
+    """A transaction inside of another one, which protects it; it is in no list and locks nothing out."""
+    os.mkdir(path, 0o700)
+    transaction = Transaction(path)
+    transaction.write("request.json", request)
+    os.close(os.open(transaction.file(f"state.{PREPARED}"), os.O_CREAT | os.O_WRONLY, 0o600))
+    return transaction
 
 
 def transactions(root: str = ROOT) -> list[Transaction]:
