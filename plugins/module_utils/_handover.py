@@ -249,8 +249,8 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "schema": next(
             os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))
         ),
-        "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD)),
-        "server": record(_supervise.look(connection.rundir, OVSDB_SERVER)),
+        "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD), connection),
+        "server": record(_supervise.look(connection.rundir, OVSDB_SERVER), connection),
         "supervisors": {
             name: _owner(_supervise.supervisor(daemon), daemon.binary) for name, daemon in daemons.items()
         },

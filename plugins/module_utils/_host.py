@@ -256,14 +256,15 @@ class Host:
     def swap(self, binaries: str | None) -> None:
         """End the running ovs-vswitchd, have another started, and connect to its bridges."""
         try:
-            running = look(self.rundir, VSWITCHD)
+            running = look(self.rundir, VSWITCHD).process
         except Unreachable:
-            running = self.old
-        self.job = self.supervisor(VSWITCHD).restart(running, binaries)
-        if not wait_end(running.process, START_TIMEOUT):
-            raise HotUpgradeError(f"{VSWITCHD} did not stop", f"process {running.process.pid} is still there")
+            running = self.old.process
+        like_the_old = dataclasses.replace(self.old, process=running)
+        self.job = self.supervisor(VSWITCHD).restart(like_the_old, binaries)
+        if not wait_end(running, START_TIMEOUT):
+            raise HotUpgradeError(f"{VSWITCHD} did not stop", f"process {running.pid} is still there")
         self.mark("stopped")
-        self.connect(running.process.pid)
+        self.connect(running.pid)
 
     def raise_flag(self) -> None:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
@@ -297,6 +298,8 @@ class Host:
             while _server_of(path) in (None, not_pid):
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
+                if self.job is not None and self.job.failed():
+                    self.job.wait(0)
                 time.sleep(0.001)
             self.switches[name] = _flowstate.Switch(path)
 
@@ -427,11 +430,19 @@ def _instance(record: t.Mapping[str, t.Any]) -> Instance:
     return Instance(Process(*record["process"]), tuple(record["argv"]), dict(record["environment"]))
 
 
-def record(instance: Instance) -> dict[str, t.Any]:
-    """``instance`` as JSON for a transaction's request; of its environment only what Open vSwitch reads."""
+def record(instance: Instance, connection: Connection) -> dict[str, t.Any]:
+    """``instance`` as JSON for a transaction's request; of its environment only what Open vSwitch reads.
+
+    An earlier hand-over may have given it a run directory and a database under names that go with the process.
+    """
     environment = {key: value for key, value in instance.environment.items() if key.startswith("OVS_")}
+    if "OVS_RUNDIR" in environment:
+        environment["OVS_RUNDIR"] = connection.rundir
+    argv = [
+        connection.remote if word.startswith(f"unix:{connection.rundir}-") else word for word in instance.argv
+    ]
     process = [instance.process.pid, instance.process.started]
-    return {"process": process, "argv": list(instance.argv), "environment": environment}
+    return {"process": process, "argv": argv, "environment": environment}
 
 
 def _server_of(path: str) -> int | None:

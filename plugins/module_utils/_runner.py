@@ -48,6 +48,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     timeline,
     undo,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
     _plan.MAKE_BEFORE_BREAK: make_before_break.steps,
@@ -58,6 +59,11 @@ STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
 # What a finished transaction has no use for; its journal, request and result stay.
 HEAVY = ("lib", "old", "snapshot")
 GUARD_INTERVAL = 0.2
+
+# Names for the launcher: one transaction at a time means one of each.
+ENGINE = "handover-engine"
+GUARD = "handover-guard"
+BOOT = "handover"
 URGENT = -10
 
 # Steps whose undo is still due when the old program forwards again.
@@ -112,7 +118,7 @@ def boot(transaction: Transaction) -> None:
     """Run before ovs-vswitchd of a boot that a power loss has brought about: the flag must not hold it."""
     if transaction.state not in FINISHED:
         Host(transaction).never_stuck()
-        launcher().start(f"recover-{transaction.id}", _argv(transaction, "recover"))
+        launcher().start("handover-recover", _argv(transaction, "recover"))
 
 
 def recover(transaction: Transaction) -> None:
@@ -145,7 +151,7 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
     _attempt(lambda: transaction.note(reason=reason, not_undone=failures))
     transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
     if not failures:
-        BootGuard(_boot_name(transaction)).remove()
+        BootGuard(BOOT).remove()
         transaction.prune("lib", "snapshot")
 
 
@@ -170,7 +176,7 @@ def hand_back(transaction: Transaction) -> None:
             "prove": 0,
             "snapshot": None,
             "supervisors": supervisors,
-            "vswitchd": record(look(request["rundir"], VSWITCHD)),
+            "vswitchd": record(look(request["rundir"], VSWITCHD), Host(transaction).connection),
         },
     )
     host = Host(back)
@@ -192,21 +198,30 @@ def hand_back(transaction: Transaction) -> None:
 def confirm(transaction: Transaction) -> None:
     """Make the hand-over final; raises ``Lost`` when it is being rolled back already."""
     transaction.move(APPLIED, CONFIRMED)
-    BootGuard(_boot_name(transaction)).remove()
+    BootGuard(BOOT).remove()
     transaction.prune(*HEAVY)
 
 
 def start(transaction: Transaction) -> None:
     """Start the engine, detached from whoever calls."""
-    launcher().start(f"engine-{transaction.id}", _argv(transaction, "engine"))
+    _launch(ENGINE, _argv(transaction, "engine"))
+
+
+def _launch(name: str, argv: t.Sequence[str]) -> None:
+    """Start ``argv`` when its predecessor, whose transaction is finished, has gone."""
+    launch = launcher()
+    Waiter(5.0).wait(
+        f"{name} of the last hand-over has ended", lambda: launch.running(name), lambda runs: not runs
+    )
+    launch.start(name, argv)
 
 
 def protect(transaction: Transaction) -> None:
     """Start the guard and install that of the next boot."""
-    launcher().start(f"guard-{transaction.id}", _argv(transaction, "guard"))
+    _launch(GUARD, _argv(transaction, "guard"))
     if launcher().kind == "systemd":
         what = f"Open vSwitch hand-over {transaction.id} after a power loss"
-        BootGuard(_boot_name(transaction)).install(what, _argv(transaction, "boot"))
+        BootGuard(BOOT).install(what, _argv(transaction, "boot"))
 
 
 ROLES: t.Mapping[str, t.Callable[[Transaction], None]] = {
@@ -226,10 +241,6 @@ def main(arguments: t.Sequence[str]) -> None:
 
 def _argv(transaction: Transaction, role: str) -> list[str]:
     return [sys.executable, transaction.file("lib", "run.py"), role, transaction.path]
-
-
-def _boot_name(transaction: Transaction) -> str:
-    return f"handover-{transaction.id}"
 
 
 def _overdue(transaction: Transaction) -> bool:

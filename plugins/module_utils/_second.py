@@ -211,6 +211,8 @@ def remove(host: Host) -> None:
         if monitor is not None:
             kill(monitor)
         kill(found)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
     place = directory(host)
     for path in (place, f"{place}.done"):
         if os.path.islink(path):

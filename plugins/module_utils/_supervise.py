@@ -144,6 +144,9 @@ class Supervisor(t.Protocol):
 class Job(t.Protocol):
     """A restart under way."""
 
+    def failed(self) -> bool:
+        """Whether ``wait`` would raise at once."""
+
     def wait(self, timeout: float) -> None:
         """Return when it is done; raises ``HotUpgradeError`` when it failed or takes longer."""
 
@@ -269,6 +272,9 @@ class Plain:
 class _Command:
     process: subprocess.Popen[bytes]
     what: str
+
+    def failed(self) -> bool:
+        return self.process.poll() not in (None, 0)
 
     def wait(self, timeout: float) -> None:
         try:

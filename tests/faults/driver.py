@@ -253,7 +253,7 @@ def after_power(case: Case) -> dict[str, t.Any]:
 
 
 def guarded(transaction: transactions.Transaction) -> bool:
-    return transaction.running() or launcher().running(f"guard-{transaction.id}")
+    return transaction.running() or launcher().running(_runner.GUARD)
 
 
 def recovered(fault_ns: int | None) -> tuple[float, int]:
