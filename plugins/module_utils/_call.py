@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
 
 
@@ -24,11 +24,16 @@ class Call:
     @property
     def connection(self) -> Connection:
         """The place of Open vSwitch, from the options of ``CONNECTION``."""
-        rundir = self.params["rundir"]
+        rundir, timeout = self.params["rundir"], self.params["timeout"]
+        # Zero would never see an answer, and the ovs package waits for ever when it is negative.
+        if not 0 < timeout < float("inf"):
+            raise Refused(
+                f"a timeout of {timeout:g} s is refused", "it must be more than 0", "Leave it at 10 s"
+            )
         return Connection(
             rundir=rundir,
             remote=self.params["database"] or f"unix:{rundir}/db.sock",
-            timeout=self.params["timeout"],
+            timeout=timeout,
         )
 
 

@@ -50,8 +50,8 @@ class Supervisor:
 class Daemon:
     """One daemon; what only a running one has is None otherwise.
 
-    ``binary`` is the file that the next start would execute; ``binary_replaced`` means that the running
-    process was started from another one (upgraded or removed since).
+    ``binary`` is the file that the next start would execute (that of a container as seen from the host);
+    ``binary_replaced`` means that the running process was started from another one (upgraded or removed since).
     """
 
     name: str
@@ -100,14 +100,18 @@ def inspect(
     """
     pidfile = os.path.join(rundir, f"{name}.pid")
     process, running_version = _find(name, rundir, pidfile, timeout, root, control)
-    binary = _binary(name, process, root)
+    # A container has files of its own under the same names.
+    inside = (
+        os.path.join(root, "proc", str(process.pid), "root") if process and _elsewhere(process, root) else ""
+    )
+    binary = _binary(name, process, root, inside)
     return Daemon(
         name=name,
         pidfile=pidfile,
         process=process,
         user=_user(process, root) if process else None,
         running_version=running_version,
-        disk_version=_disk_version(binary, runner) if binary else None,
+        disk_version=_disk_version(binary, inside, runner) if binary else None,
         binary=binary,
         binary_replaced=bool(process and _executable(process, root).endswith(_DELETED)),
         supervisor=_supervisor(name, process, root, runner) if process else None,
@@ -145,11 +149,13 @@ def on_disk(name: str, root: str = "/") -> str | None:
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
-def _binary(name: str, process: Process | None, root: str) -> str | None:
+def _binary(name: str, process: Process | None, root: str, inside: str) -> str | None:
     started_from = _executable(process, root) if process else ""
     if started_from.endswith(_DELETED):
         started_from = started_from[: -len(_DELETED)]
-    return started_from if os.access(started_from, os.X_OK) else on_disk(name, root)
+    return (
+        inside + started_from if os.access(inside + started_from, os.X_OK) else on_disk(name, inside or root)
+    )
 
 
 def _executable(process: Process, root: str) -> str:
@@ -159,9 +165,10 @@ def _executable(process: Process, root: str) -> str:
         return ""
 
 
-def _disk_version(binary: str, runner: Runner) -> str | None:
+def _disk_version(binary: str, inside: str, runner: Runner) -> str | None:
+    command = ["chroot", inside, binary[len(inside) :]] if inside else [binary]
     try:
-        return parse_version(runner([binary, "--version"]).out)
+        return parse_version(runner([*command, "--version"]).out)
     except HotUpgradeError:
         return None
 

@@ -86,6 +86,14 @@ def test_where_open_vswitch_is(run: Run, arguments: Json, rundir: str, remote: s
     assert result["place"] == [rundir, remote, timeout]
 
 
+@pytest.mark.parametrize("seconds", [0, -1, "nan", "inf"])
+def test_a_timeout_that_makes_no_sense_is_refused(run: Run, seconds: t.Any) -> None:
+    result, _status = run(
+        lambda call: Outcome(False, {"timeout": call.connection.timeout}), {"timeout": seconds}
+    )
+    assert result["error"]["kind"] == "Refused"
+
+
 def test_an_error_is_told_whole_and_in_parts(run: Run) -> None:
     def fail(call: Call) -> Outcome:
         raise Refused("cannot restore br0", "port p1 has ofport 3, not 1", "Pin it back")

@@ -30,6 +30,7 @@ class Host:
         self.disk: str | None = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
         self.running: str | None = "ovs-vswitchd (Open vSwitch) 3.5.0\n"
         self.main_pid = "700"
+        self.versions_asked: list[list[str]] = []
 
     def binary(self, path: str = "usr/sbin/ovs-vswitchd") -> str:
         file = self.root / path
@@ -69,7 +70,8 @@ class Host:
     def _run(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
         if argv[0] == "systemctl":
             return Completed(0, self.main_pid + "\n", "")
-        assert list(argv[1:]) == ["--version"]
+        self.versions_asked.append(list(argv))
+        assert argv[-1] == "--version"
         if self.disk is None:
             raise HotUpgradeError("cannot run it")
         return Completed(0, self.disk, "")
@@ -214,11 +216,17 @@ def test_supervisors_by_control_group(host: Host, cgroup: str, kind: str, unit: 
     assert (supervisor.kind, supervisor.unit) == (kind, unit)
 
 
-def test_another_mount_namespace_is_a_container(host: Host) -> None:
-    host.start(mounts="mnt:[1]")
-    supervisor = host.inspect().supervisor
-    assert supervisor is not None
-    assert supervisor.kind == "container"
+def test_another_mount_namespace_is_a_container_with_files_of_its_own(host: Host) -> None:
+    host.start(mounts="mnt:[1]", exe="/usr/sbin/ovs-vswitchd")
+    inside = str(host.root / "proc/700/root")
+    daemon = host.inspect()
+    assert daemon.supervisor is not None
+    assert daemon.supervisor.kind == "container"
+    assert daemon.binary is None
+    host.binary("proc/700/root/usr/sbin/ovs-vswitchd")
+    host.binary()
+    assert host.inspect().binary == f"{inside}/usr/sbin/ovs-vswitchd"
+    assert host.versions_asked == [["chroot", inside, "/usr/sbin/ovs-vswitchd", "--version"]]
 
 
 def test_a_unit_without_a_running_systemd_supervises_nothing(host: Host) -> None:
