@@ -273,7 +273,7 @@ def _copy_program(transaction: Transaction) -> None:
         os.makedirs(directory, mode=0o700)
         _write(os.path.join(directory, "__init__.py"), "")
     for name, module in sorted(sys.modules.items()):
-        package, _, short = name.rpartition(".")
+        package, __, short = name.rpartition(".")
         loader = getattr(module, "__loader__", None)
         if package == PACKAGE and short != "_adapter" and loader is not None:
             _write(os.path.join(lib, *parts, f"{short}.py"), loader.get_source(name))

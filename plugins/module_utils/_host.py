@@ -169,7 +169,7 @@ class Host:
 
     def wait_for_database(self, timeout: float = START_TIMEOUT) -> None:
         """Return when the database answers; raises ``TimedOut``."""
-        Waiter(timeout).wait("the database answers", lambda: self._schema_version(), lambda _version: True)
+        Waiter(timeout).wait("the database answers", self._schema_version, lambda _version: True)
 
     def _schema_version(self) -> str:
         with Ovsdb(self.remote, self.timeout) as database:

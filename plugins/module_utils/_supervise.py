@@ -278,7 +278,7 @@ class _Command:
 
     def wait(self, timeout: float) -> None:
         try:
-            _, said = self.process.communicate(timeout=timeout)
+            __, said = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             self.process.kill()
             raise HotUpgradeError(

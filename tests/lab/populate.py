@@ -109,7 +109,8 @@ def management_bridge(datapath_type: str) -> None:
     inet = next(entry for entry in link["addr_info"] if entry["family"] == "inet")
     address = f"{inet['local']}/{inet['prefixlen']}"
     run("ovs-vsctl", "add-br", "br-mgmt", "--", "set", "bridge", "br-mgmt", "fail_mode=secure",
-        f"datapath_type={datapath_type}", f"other_config:hwaddr={link['address']}", "--", "add-port", "br-mgmt", "vec0")  # fmt: skip
+        f"datapath_type={datapath_type}", f"other_config:hwaddr={link['address']}",
+        "--", "add-port", "br-mgmt", "vec0")  # fmt: skip
     run("ovs-ofctl", "add-flow", "br-mgmt", "priority=1,actions=NORMAL")
     run("ip", "address", "flush", "dev", "vec0")
     run("ip", "link", "set", "br-mgmt", "up")
