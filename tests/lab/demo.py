@@ -188,3 +188,6 @@ if __name__ == "__main__":
     except LabError as error:
         say(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        say("interrupted; the lab is gone")
+        sys.exit(130)
