@@ -102,9 +102,15 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: bench-interruption
+.PHONY: faults bench-interruption bench-snapshot
+faults: lab-tools ## A fault before and after every step of every strategy (options="--fault …")
+	@$(in_tools) python tests/faults/matrix.py $(options)
+
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)
+
+bench-snapshot: lab-tools ## Snapshot and restore beside ovs-save (options="…")
+	@$(in_tools) python tests/bench/snapshot.py $(options)
 
 .PHONY: clean
 clean: lab-clean ## End the labs and remove what was built in the tree (caches outside it stay)

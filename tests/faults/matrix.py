@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -25,10 +24,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 sys.path.insert(0, str(REPOSITORY / "build/collections"))
 
-import hosts  # noqa: E402
-import lab as laboratory  # noqa: E402
+import hosts
+import lab as laboratory
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner  # noqa: E402
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner
 
 STRATEGIES = {"uml": ("make_before_break", "restart"), "native": ("standby", "restart")}
 PLACE = "/srv/faults"
