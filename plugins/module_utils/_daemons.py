@@ -27,6 +27,8 @@ OVSDB_SERVER = "ovsdb-server"
 # Where packages put the binaries; on Debian /usr/sbin/ovs-vswitchd leads to one of several builds.
 _BINARY_FOLDERS = ("usr/local/sbin", "usr/sbin", "sbin", "usr/local/bin", "usr/bin", "opt/openvswitch/sbin")
 _DELETED = " (deleted)"
+# Where a hand-over that was rolled back keeps the programs of before: they run, but nothing would start them.
+_KEPT = "/var/lib/ovsops/"
 _VERSION = re.compile(r"\(Open vSwitch\) (\S+)")
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|containerd|nerdctl|kubepods|lxc|machine\.slice)[-/:.]")
 
@@ -113,7 +115,7 @@ def inspect(
         running_version=running_version,
         disk_version=_disk_version(binary, inside, runner) if binary else None,
         binary=binary,
-        binary_replaced=bool(process and _executable(process, root).endswith(_DELETED)),
+        binary_replaced=bool(process and _replaced(_executable(process, root))),
         supervisor=_supervisor(name, process, root, runner) if process else None,
     )
 
@@ -153,9 +155,15 @@ def _binary(name: str, process: Process | None, root: str, inside: str) -> str |
     started_from = _executable(process, root) if process else ""
     if started_from.endswith(_DELETED):
         started_from = started_from[: -len(_DELETED)]
+    if started_from.startswith(_KEPT):
+        return on_disk(name, root)
     return (
         inside + started_from if os.access(inside + started_from, os.X_OK) else on_disk(name, inside or root)
     )
+
+
+def _replaced(executable: str) -> bool:
+    return executable.endswith(_DELETED) or executable.startswith(_KEPT)
 
 
 def _executable(process: Process, root: str) -> str:

@@ -346,17 +346,17 @@ class Host:
 
         Controllers come back meanwhile and may set their flows anew, so a difference must last to count.
         """
-        owner = self.supervisor(VSWITCHD)
+        owner, process = self.supervisor(VSWITCHD), look(self.rundir, VSWITCHD).process
         Waiter(OWNED_TIMEOUT).wait(
-            f"the service owns {VSWITCHD}",
-            lambda: owner.healthy(look(self.rundir, VSWITCHD).process),
-            lambda wrong: wrong is None,
+            f"the service owns {VSWITCHD}", lambda: owner.healthy(process), lambda wrong: wrong is None
         )
         end = time.monotonic() + SETTLED_TIMEOUT
         while True:
             try:
                 self.compare_with_snapshot("does not hold what it held")
                 return
+            except Unreachable:
+                raise
             except HotUpgradeError:
                 if time.monotonic() > end:
                     raise
