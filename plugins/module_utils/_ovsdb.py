@@ -155,6 +155,10 @@ class Ovsdb:
         """As ``8.3.0``."""
         return str(self.schema["version"])
 
+    def has_column(self, table: str, column: str) -> bool:
+        """Whether this server's schema has the column (they grow with the versions)."""
+        return column in self.schema["tables"].get(table, {}).get("columns", {})
+
     def select(self, table: str, columns: t.Sequence[str], where: t.Sequence[Condition] = ()) -> list[Row]:
         """Rows of ``table`` with ``columns`` as plain values.
 

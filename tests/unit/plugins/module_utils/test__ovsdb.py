@@ -131,9 +131,12 @@ def test_tables_are_read_in_one_transaction(serve: t.Any, database: t.Any) -> No
     assert len(transactions) == 1
 
 
-def test_the_version_of_the_schema(serve: t.Any, database: t.Any) -> None:
+def test_schema_and_columns(serve: t.Any, database: t.Any) -> None:
     with Ovsdb(serve(database).remote) as db:
         assert db.schema_version == "8.3.1"
+        assert db.has_column("Bridge", "fail_mode")
+        assert not db.has_column("Bridge", "nope")
+        assert not db.has_column("Nope", "name")
 
 
 @pytest.mark.parametrize("present", ["false", "true", None])
