@@ -137,6 +137,13 @@ def test_the_binary_is_where_the_process_came_from(host: Host) -> None:
     assert host.inspect().binary == str(host.root / "opt/ovs/sbin/ovs-vswitchd")
 
 
+def test_a_program_that_a_rollback_kept_is_not_the_one_on_disk(host: Host) -> None:
+    installed = host.binary()
+    host.start(exe="/var/lib/ovsops/tx-1/old/ovs-vswitchd")
+    daemon = host.inspect()
+    assert (daemon.binary, daemon.binary_replaced, daemon.upgrade_pending) == (installed, True, True)
+
+
 def test_a_removed_package(host: Host) -> None:
     host.start(exe="/usr/sbin/gone (deleted)")
     daemon = host.inspect()
