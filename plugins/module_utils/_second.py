@@ -105,11 +105,9 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
         {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": empty}},
         {"op": "delete", "table": "Flow_Sample_Collector_Set", "where": []},
     ]
-    speakers = [
-        name for name in ("controller", "sflow", "netflow", "ipfix") if copy.has_column("Bridge", name)
-    ]
+    speakers = ("controller", "sflow", "netflow", "ipfix")
     operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
-    if copy.has_column("Interface", "lldp"):
+    if "lldp" in copy.schema["tables"]["Interface"]["columns"]:
         operations.append({"op": "update", "table": "Interface", "where": [], "row": {"lldp": ["map", []]}})
     return operations
 
