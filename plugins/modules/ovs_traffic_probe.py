@@ -257,6 +257,7 @@ result:
 import dataclasses
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import Settings, ensure
 
 OPTIONS: adapter.Options = {
@@ -272,7 +273,7 @@ OPTIONS: adapter.Options = {
 }
 
 
-def probe(call: adapter.Call) -> adapter.Outcome:
+def probe(call: Call) -> Outcome:
     """Bring the probe to the wanted state, and put the outcome as RETURN documents it."""
     settings = Settings(**{field.name: call.params[field.name] for field in dataclasses.fields(Settings)})
     outcome = ensure(call.params["name"], call.params["state"], settings, call.check_mode)
@@ -280,7 +281,7 @@ def probe(call: adapter.Call) -> adapter.Outcome:
     if outcome.result is not None:
         values["result"] = dataclasses.asdict(outcome.result)
     before, after = {"probe": outcome.before}, {"probe": outcome.after}
-    return adapter.Outcome(before != after, values, before, after)
+    return Outcome(before != after, values, before, after)
 
 
 def main() -> None:
