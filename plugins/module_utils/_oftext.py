@@ -23,6 +23,7 @@ _MESSAGE = re.compile(
 )
 _STATISTICS = re.compile(r"\b(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^, ]*,? ?")
 _TIMEOUT = 60.0
+_UNREADABLE = "***decode error"
 
 
 def lines(messages: t.Sequence[bytes], program: str = "ovs-ofctl") -> list[str]:
@@ -32,8 +33,11 @@ def lines(messages: t.Sequence[bytes], program: str = "ovs-ofctl") -> list[str]:
     printed = _printed(messages, program)
     texts = [" ".join(part.split()) for part in _MESSAGE.split(printed)[1:]]
     if len(texts) != len(messages):
-        return [f"{kind(message)} {message[8:72].hex()} (ovs-ofctl cannot print it)" for message in messages]
-    return [f"{kind(message)} {_tidy(text)}".rstrip() for message, text in zip(messages, texts)]
+        texts = [_UNREADABLE] * len(messages)
+    return [
+        f"{kind(message)} {_short(message) if _UNREADABLE in text else _tidy(text)}".rstrip()
+        for message, text in zip(messages, texts)
+    ]
 
 
 def line(message: bytes) -> str:
@@ -51,6 +55,15 @@ def kind(message: bytes) -> str:
         return "port"
     names = {wire.METER_MOD: "meter", wire.TABLE_MOD: "table", wire.SET_CONFIG: "fragments"}
     return names.get(message[1], "tlv-map")
+
+
+def _short(message: bytes) -> str:
+    """What can be told of a message that this ovs-ofctl cannot read (or if there is none)."""
+    if wire.is_flow_mod(message):
+        flow = wire.flow_fields(message)
+        names = f"cookie={flow.cookie:#x}, table={flow.table}, priority={flow.priority}"
+        return f"{names} (ovs-ofctl cannot read it: match {flow.match.hex()} actions {flow.rest[:64].hex()})"
+    return f"(ovs-ofctl cannot read it: {message[:72].hex()})"
 
 
 def _tidy(text: str) -> str:
