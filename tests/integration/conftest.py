@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real Open vSwitch for tests, each in namespaces of its own: root, and the lab's cached images, are needed.
 
-``start_ovs``  a function: ``start_ovs(version="3.5.0", running=True) -> Ovs``. Each call starts one more
+``start_ovs``  a function: ``start_ovs(version=DEFAULT, running=True) -> Ovs``. Each call starts one more
                isolated host without network; all end with the test. Versions: 2.15.0, 3.1.0, 3.5.0, 4.0.0,
                None (not installed). Any one is built on first use (about a minute, then cached).
-``ovs``        one running Ovs of the version OVS_VERSION in the environment, or 3.5.0.
+               DEFAULT is OVS_VERSION in the environment, or 3.5.0.
+``ovs``        one running Ovs of the default version.
+``shared_ovs`` the same, one for all tests of a file, which leave it as they found it.
 
 ``Ovs`` (see below): ``rundir`` and ``path()`` reach its sockets and files from the test's own process, pids
 are those this machine sees; ``run``/``vsctl``/``ofctl``/``appctl`` run a command inside; ``python`` runs
@@ -17,6 +19,7 @@ The datapath is the userspace one: nothing here needs or touches the machine's k
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -32,9 +35,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "lab"))
 
-import images  # noqa: E402
-from nativehost import NativeHost  # noqa: E402
+import images
+from nativehost import NativeHost
 
+DEFAULT = os.environ.get("OVS_VERSION", "3.5.0")
 # Where they are inside a host.
 COLLECTIONS = "/srv/collections"
 ANSIBLE = "/srv/ansible"
@@ -152,14 +156,14 @@ class Ovs:
 StartOvs = t.Callable[..., Ovs]
 
 
-@pytest.fixture
-def start_ovs() -> t.Iterator[StartOvs]:
-    """Start isolated Open vSwitches; they end with the test."""
+@contextlib.contextmanager
+def starting() -> t.Iterator[StartOvs]:
+    """A function that starts isolated Open vSwitches; all end with the context."""
     if os.geteuid() != 0:
         raise RuntimeError("the integration tests need root: they make namespaces and mount file systems")
     started: list[NativeHost] = []
 
-    def start(version: str | None = "3.5.0", running: bool = True) -> Ovs:
+    def start(version: str | None = DEFAULT, running: bool = True) -> Ovs:
         folder = Path(tempfile.mkdtemp(prefix="ovsops-it-"))
         host = NativeHost.start(f"it{len(started) + 1}", images.root(version), folder)
         started.append(host)
@@ -176,6 +180,20 @@ def start_ovs() -> t.Iterator[StartOvs]:
 
 
 @pytest.fixture
+def start_ovs() -> t.Iterator[StartOvs]:
+    """Start isolated Open vSwitches; they end with the test."""
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_ovs() -> t.Iterator[Ovs]:
+    """One running Open vSwitch for all tests of a file; they leave it as they found it."""
+    with starting() as start:
+        yield start()
+
+
+@pytest.fixture
 def ovs(start_ovs: StartOvs) -> Ovs:
     """One running Open vSwitch."""
-    return start_ovs(os.environ.get("OVS_VERSION", "3.5.0"))
+    return start_ovs()
