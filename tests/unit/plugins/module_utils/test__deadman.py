@@ -169,6 +169,9 @@ def test_a_disarmed_watcher_never_starts_the_program(tmp_path: Path) -> None:
     armed = watcher.arm("rollback", 3600, ["/bin/false"])
     assert watcher.armed("rollback") == armed
     assert not watcher.running("rollback")
+    with pytest.raises(Refused, match="armed or at work already"):
+        watcher.arm("rollback", 60, ["/bin/true"])
+    assert watcher.armed("rollback") == armed
     watcher.disarm("rollback")
     assert watcher.armed("rollback") is None
     assert os.listdir(tmp_path / "run/ovsops") == []
