@@ -185,6 +185,7 @@ def report(transaction: Transaction) -> Json:
     if "stopped" in marks and "forwarding" in marks:
         window = max(0, marks["forwarding"] - marks["stopped"]) / 1000
     return {
+        "plan": transaction.request["plan"],
         "transaction": transaction.id,
         "state": transaction.state,
         "timeline": result.get("timeline", transactions.timeline(transaction)),

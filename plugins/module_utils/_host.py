@@ -47,7 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Transaction,
     write_atomically,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 # How long a daemon may take to start, in seconds: 50,000 ports need about 60.
@@ -153,6 +153,22 @@ class Host:
         """Take a snapshot into the transaction; it goes before the one that was given."""
         _flow_snapshot.take(self.connection, self.transaction.file("snapshot"))
 
+    def carry_learned(self, target: Connection) -> None:
+        """Set static MAC addresses and tunnel neighbours again, and note what could not be carried over."""
+        snapshot = _snapshot.read(self.snapshot)
+        lost = _flow_snapshot.restore_learned(target, snapshot.bridges)
+        lost += [
+            f"bridge {bridge.name}: {text}" for bridge in snapshot.bridges for text in bridge.not_carried
+        ]
+        self.transaction.note(not_carried=lost)
+
+    def access_tags(self, bridge: str) -> dict[str, int]:
+        """The VLAN of each access port of the bridge, by its ofport as text."""
+        with Ovsdb(self.remote, self.timeout) as database:
+            tags = {row["name"]: row["tag"] for row in database.select("Port", ("name", "tag"))}
+            found = next(entry for entry in database.bridges() if entry.name == bridge)
+        return {str(i.ofport): tags[i.port] for i in found.interfaces if tags.get(i.port) is not None}
+
     def compare_with_snapshot(self, fault: str) -> None:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
         snapshot = _snapshot.read(self.snapshot)
@@ -229,9 +245,16 @@ class Host:
     def wait_for_vswitchd(self) -> None:
         """Return when ovs-vswitchd has seen all that is in the database up to now (next_cfg and cur_cfg)."""
         with Ovsdb(self.remote, self.timeout) as database:
-            wait_for_reconfiguration(database)
+            number = request_reconfiguration(database)
+            Waiter(START_TIMEOUT, 0.02).wait(
+                f"{VSWITCHD} has applied the database", lambda: reconfigured(database, number), bool
+            )
 
     # ovs-vswitchd
+
+    def control_in(self, place: Connection) -> Appctl:
+        """The control socket of the ovs-vswitchd in another run directory."""
+        return Appctl(daemon_socket(place.rundir, VSWITCHD), 60.0)
 
     def control(self, name: str, timeout: float = 10.0) -> Appctl:
         """The control socket of the running daemon ``name``."""
@@ -273,9 +296,27 @@ class Host:
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         self.database.set_flow_restore_wait(False)
-        wait_for_reconfiguration(self.database)
-        self.commit_staged()
+        self.commit_behind_flush(self.database)
         self.mark("forwarding")
+
+    def commit_behind_flush(self, database: Ovsdb) -> None:
+        """Wait until ovs-vswitchd has applied ``database`` and commit what is staged as soon as it is due.
+
+        The flush that comes with a bridge's first controller (F1) is seen by its empty tables, before ovs-vswitchd
+        says that it is done; a bridge that is empty already is filled then.
+        """
+        number = request_reconfiguration(database)
+        watched = [name for name in self.staged if self.switches[name].count_flows()[0] > 0]
+        end = time.monotonic() + START_TIMEOUT
+        while not reconfigured(database, number):
+            for name in watched:
+                if name in self.staged and self.switches[name].count_flows()[0] == 0:
+                    self.staged.pop(name).commit()
+            if time.monotonic() > end:
+                raise HotUpgradeError(f"{VSWITCHD} does not apply its database", hint="Look into its log")
+            time.sleep(0.002)
+        for name in list(self.staged):
+            self.staged.pop(name).commit()
 
     def settle(self) -> None:
         """Wait until the supervisor says that its restart is done."""
@@ -336,11 +377,6 @@ class Host:
         for name in self.controlled:
             self.staged[name] = _flowstate.Staged(self.switches[name], self.states[name])
 
-    def commit_staged(self) -> None:
-        """Commit what waits in bundles."""
-        for name in list(self.staged):
-            self.staged.pop(name).commit()
-
     def verify(self) -> None:
         """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and holds what the snapshot holds.
 
@@ -394,18 +430,16 @@ class Host:
             self.never_stuck()
 
 
-def wait_for_reconfiguration(database: Ovsdb, timeout: float = 60.0) -> None:
-    """Return when ovs-vswitchd has applied what is in ``database`` now (ovs-vsctl's way: next_cfg and cur_cfg)."""
+def request_reconfiguration(database: Ovsdb) -> int:
+    """Ask ovs-vswitchd to tell when it has applied what is in ``database`` now, as ovs-vsctl does (next_cfg)."""
     mutation = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
     wanted = {"op": "select", "table": DATABASE, "where": [], "columns": ["next_cfg"]}
-    number = database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"]
-    Waiter(timeout, interval=0.001).wait(
-        "ovs-vswitchd has applied the database",
-        lambda: database.select(DATABASE, ("cur_cfg",))[0]["cur_cfg"],
-        lambda current: current >= number,
-        lambda current: f"cur_cfg is {current}, next_cfg {number}",
-        "Look at the log of ovs-vswitchd",
-    )
+    return int(database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"])
+
+
+def reconfigured(database: Ovsdb, number: int) -> bool:
+    """Whether ovs-vswitchd has applied what was there at ``request_reconfiguration`` (cur_cfg)."""
+    return bool(database.select(DATABASE, ("cur_cfg",))[0]["cur_cfg"] >= number)
 
 
 def describe(difference: _flowstate.Difference) -> str:

@@ -75,6 +75,12 @@ def megaflows(dump: str) -> list[str]:
     return [_without_id(line) for line in lines if "in_port(" in line]
 
 
+def metered(dump: str) -> list[str]:
+    """The matches of those megaflows that have a meter among their actions and can be traced."""
+    lines = [line for line in dump.splitlines() if "meter(" in line.partition(" actions:")[2]]
+    return [flow for flow in megaflows("\n".join(lines)) if not recirculated(flow)]
+
+
 def sample(flows: t.Sequence[str], most: int) -> list[str]:
     """At most ``most`` of ``flows``, evenly spread."""
     if len(flows) <= most:

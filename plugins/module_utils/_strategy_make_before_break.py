@@ -11,22 +11,33 @@ upcalls, so the old one forwards while the new one is filled and proved, however
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate, _proof, _second
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _flowstate,
+    _learned,
+    _meters,
+    _proof,
+    _second,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
     TOLERATED,
     Host,
     describe,
-    wait_for_reconfiguration,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import FLOW_RESTORE_WAIT, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
+    FLOW_RESTORE_WAIT,
+    Connection,
+    Ovsdb,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database,
@@ -43,6 +54,9 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
 ROUNDS = 5
+
+# How many megaflows are traced to see which kernel meter an OpenFlow meter is.
+MOST_METERED = 500
 
 # What the copy does not have on purpose, and what daemons write.
 UNCOMPARED_TABLES = frozenset(
@@ -95,8 +109,49 @@ def _start(host: Host) -> None:
 
 
 def _load(host: Host) -> None:
+    _number_meters(host)
     for name in host.bridges:
         _copy_bridge(host, name)
+    for name in host.bridges:
+        _teach(host, name)
+    host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
+
+
+def _number_meters(host: Host) -> None:
+    """Add the meters in the order that gives those under traffic the kernel's numbers that they have."""
+    configs: dict[_meters.Meter, bytes] = {}
+    for name in host.bridges:
+        with _flowstate.Switch(host.management(name)) as switch:
+            configs.update({(name, number): config for number, config in switch.settings().meters.items()})
+    old = host.control(VSWITCHD, 60.0)
+    live: dict[_meters.Meter, int] = {}
+    flows = _proof.metered(old.call("dpctl/dump-flows", "--no-names", DATAPATH)) if configs else []
+    for flow in _proof.sample(flows, MOST_METERED):
+        known = _meters.used(old.call("ofproto/trace", DATAPATH, flow))
+        live.update({meter: number for meter, number in known.items() if meter in configs})
+        if live.keys() == configs.keys():
+            break
+    for bridge, number in _meters.order(sorted(configs), live):
+        of = host.switches[bridge].main
+        message = wire.meter_mod(of.version, of.xid(), wire.METER_ADD, number, configs[bridge, number])
+        for error in of.send([message]):
+            raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
+
+
+def _teach(host: Host, name: str) -> None:
+    """Have the new process learn the MAC addresses that the old one knows: NORMAL would flood without them.
+
+    ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.
+    """
+    old, new = host.control(VSWITCHD, 60.0), _second.control(host)
+    tags = host.access_tags(name)
+    for entry in _learned.mac_table(old, name):
+        if entry.static or entry.port == "LOCAL":
+            continue
+        vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
+        packet = f"in_port={entry.port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
+        with contextlib.suppress(HotUpgradeError):
+            new.call("ofproto/trace", name, packet, "-generate")
 
 
 def _copy_bridge(host: Host, name: str) -> None:
@@ -186,8 +241,7 @@ def _reconnect(host: Host) -> None:
     if host.controlled:
         host.stage_controlled()
     with Ovsdb(host.remote, host.timeout) as real:
-        wait_for_reconfiguration(real)
-    host.commit_staged()
+        host.commit_behind_flush(real)
     _second.remove_dead_links(host)
 
 

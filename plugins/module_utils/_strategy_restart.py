@@ -34,6 +34,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("load the OpenFlow state", Host.load, window=True),
         Step("clear the flag", Host.release, window=True),
         Step("wait for the service", Host.settle),
+        learned(),
         verify(),
     ]
 
@@ -64,6 +65,11 @@ def ready() -> Step[Host]:
 def arm() -> Step[Host]:
     """From here on the guard rolls back whatever is not confirmed in time."""
     return Step("arm", lambda host: host.transaction.move(PREPARED, ARMED))
+
+
+def learned() -> Step[Host]:
+    """Carry over what the old process had learned and OpenFlow does not show."""
+    return Step("carry over what was learned", lambda host: host.carry_learned(host.connection))
 
 
 def verify() -> Step[Host]:

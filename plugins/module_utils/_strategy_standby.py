@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import ST
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database,
+    learned,
     prepare,
     ready,
     verify,
@@ -41,6 +42,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("load the OpenFlow state", Host.load, window=True),
         Step("clear the flag", Host.release, window=True),
         Step("adopt", _adopt, window=True),
+        learned(),
         verify(),
     ]
 
