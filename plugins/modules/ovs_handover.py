@@ -120,7 +120,7 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description: What is done, and why not otherwise.
-  returned: when O(state=handed_over)
+  returned: success
   type: dict
   contains:
     strategy:
