@@ -135,6 +135,14 @@ signal.pause()
 
 
 @pytest.fixture
+def watcher(tmp_path: Path) -> t.Iterator[deadman.WatcherLauncher]:
+    """A launcher whose processes end with the test, also when it fails."""
+    watcher = deadman.WatcherLauncher(str(tmp_path))
+    yield watcher
+    watcher.disarm("rollback")
+
+
+@pytest.fixture
 def pipe(tmp_path: Path) -> str:
     """A named pipe: opening it for reading waits until the program writes."""
     os.mkfifo(tmp_path / "pipe")
@@ -146,8 +154,9 @@ def told(pipe: str) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", json.load(file))
 
 
-def test_the_watcher_becomes_the_program_when_its_time_has_come(tmp_path: Path, pipe: str) -> None:
-    watcher = deadman.WatcherLauncher(str(tmp_path))
+def test_the_watcher_becomes_the_program_when_its_time_has_come(
+    watcher: deadman.WatcherLauncher, pipe: str
+) -> None:
     armed = watcher.arm("rollback", 0.2, [sys.executable, "-c", TELL, pipe, *ODD])
     assert (armed.seconds, armed.by) == (0.2, "watcher")
     message = told(pipe)
@@ -164,8 +173,9 @@ def test_the_watcher_becomes_the_program_when_its_time_has_come(tmp_path: Path, 
     assert deadman.identify(message["pid"]) is None
 
 
-def test_a_disarmed_watcher_never_starts_the_program(tmp_path: Path) -> None:
-    watcher = deadman.WatcherLauncher(str(tmp_path))
+def test_a_disarmed_watcher_never_starts_the_program(
+    watcher: deadman.WatcherLauncher, tmp_path: Path
+) -> None:
     armed = watcher.arm("rollback", 3600, ["/bin/false"])
     assert watcher.armed("rollback") == armed
     assert not watcher.running("rollback")
@@ -178,16 +188,14 @@ def test_a_disarmed_watcher_never_starts_the_program(tmp_path: Path) -> None:
     watcher.disarm("rollback")
 
 
-def test_started_at_once(tmp_path: Path, pipe: str) -> None:
-    watcher = deadman.WatcherLauncher(str(tmp_path))
-    watcher.start("engine", [sys.executable, "-c", TELL, pipe, *ODD])
+def test_started_at_once(watcher: deadman.WatcherLauncher, pipe: str) -> None:
+    watcher.start("rollback", [sys.executable, "-c", TELL, pipe, *ODD])
     assert told(pipe)["words"] == ODD
-    assert watcher.running("engine")
-    watcher.disarm("engine")
+    assert watcher.running("rollback")
+    watcher.disarm("rollback")
 
 
-def test_a_watcher_that_was_killed_is_armed_no_more(tmp_path: Path) -> None:
-    watcher = deadman.WatcherLauncher(str(tmp_path))
+def test_a_watcher_that_was_killed_is_armed_no_more(watcher: deadman.WatcherLauncher, tmp_path: Path) -> None:
     watcher.arm("rollback", 3600, ["/bin/false"])
     record = json.loads((tmp_path / "run/ovsops/rollback.armed").read_text())
     assert deadman.terminate(deadman.Process(*record["process"]))
