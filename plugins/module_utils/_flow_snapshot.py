@@ -57,10 +57,9 @@ def take(
         taken = _side_by_side(lambda item: _take_bridge(connection, writer, *item), list(enumerate(live, 1)))
         if configuration:
             _backup(connection, writer)
-        writer.finish(
+        return writer.finish(
             {**_about_host(connection), "bridges": [dataclasses.asdict(bridge) for bridge in taken]}
         )
-    return snapshots.read(path)
 
 
 def live_bridges(connection: Connection, names: t.Sequence[str] = ()) -> list[Bridge]:
@@ -230,11 +229,11 @@ def _take_bridge(
 
 
 def count_flows(connection: Connection, bridge: str) -> int:
-    """How many flows ``bridge`` has."""
+    """How many flows ``bridge`` has, hidden ones included."""
     with flowstate.Switch(
         management_socket(connection.rundir, bridge), timeout=_timeout(connection)
     ) as switch:
-        return switch.count_flows()[0]
+        return switch.about_flows()
 
 
 def _about_host(connection: Connection) -> Values:

@@ -37,7 +37,7 @@ PORT_MOD10 = 15
 BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
 
 # Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
-FLOWS, AGGREGATE, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 1, 2, 7, 10, 13, 14
+FLOWS, AGGREGATE, TABLE_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 1, 2, 3, 7, 10, 13, 14
 NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
 Kind = t.Union[int, tuple[int, int]]
 
@@ -338,6 +338,23 @@ def _flows_of(table: int) -> bytes:
     return struct.pack("!B3xII4xQQ", table, ANY, ANY, 0, 0) + _EMPTY_MATCH
 
 
+def tables_in_use_request(version: int, xid: int) -> bytes:
+    """A request for the statistics of every table: cheap for the switch, however many flows there are."""
+    return multipart_request(version, TABLE_STATS, xid)
+
+
+def flows_in_tables(data: bytes) -> int:
+    """The number of flows in a table-statistics reply, hidden ones included."""
+    version = header(data).version
+    __, __, body = multipart_reply(data)
+    size, at = (64, 40) if version == OF10 else (24, 4)
+    if (len(data) - body) % size:
+        raise ProtocolError(
+            "table statistics are cut off", f"{len(data) - body} bytes are no multiple of {size}"
+        )
+    return sum(_U32.unpack_from(data, offset + at)[0] for offset in range(body, len(data), size))
+
+
 def aggregate_count(data: bytes) -> int:
     """The number of flows in an aggregate reply."""
     found = header(data)
@@ -429,8 +446,17 @@ def _malformed_flow(data: bytes, offset: int) -> ProtocolError:
 
 def count_entries(data: bytes) -> int:
     """How many entries (flows, groups) a multipart reply of such entries has."""
-    __, __, body = multipart_reply(data)
-    return sum(1 for __ in items(data, body, "statistics entry"))
+    __, __, offset = multipart_reply(data)
+    count, whole, length_at = 0, len(data), _U16.unpack_from
+    while offset + 2 <= whole:
+        length = length_at(data, offset)[0]
+        if length < 8:
+            break
+        offset += length
+        count += 1
+    if offset != whole:
+        raise ProtocolError("a statistics reply is malformed", f"at byte {offset} of {whole}")
+    return count
 
 
 def with_remaining_time(data: bytes, elapsed: float) -> bytes:

@@ -18,9 +18,11 @@ import fcntl
 import hashlib
 import json
 import os
+import queue
 import shutil
 import stat
 import tempfile
+import threading
 import types
 import typing as t
 
@@ -33,6 +35,8 @@ MANIFEST = "manifest.json"
 CONFIGURATION = "conf.db"
 _MOST_MANIFEST = 64 << 20
 _BLOCK = 1 << 20
+# Writes that may wait for the disk, of at most 64 KB each.
+_MOST_WAITING = 64
 # What a flow takes in a snapshot, generously, for the check of free space.
 _BYTES_PER_FLOW = 256
 _BYTES_AT_LEAST = 1 << 20
@@ -258,7 +262,7 @@ class Writer:
         """A new file of the snapshot, to be closed before ``finish``."""
         return File(self._directory, name, self._files)
 
-    def finish(self, manifest: dict[str, t.Any]) -> None:
+    def finish(self, manifest: dict[str, t.Any]) -> Snapshot:
         """Write the manifest, make everything durable, and give the snapshot its name; an older one is replaced."""
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         full = {"format": FORMAT, "taken_at": now, **manifest, "files": self._files}
@@ -274,6 +278,7 @@ class Writer:
         _fsync_directory(self._parent)
         if old:
             shutil.rmtree(old)
+        return Snapshot(self.path, full)
 
     def _remove_leftovers(self) -> None:
         prefix, suffix = self._pattern["prefix"], self._pattern["suffix"]
@@ -295,15 +300,22 @@ class Writer:
 
 
 class File:
-    """A file of a snapshot in the making: size and SHA-256 are recorded when it is closed."""
+    """A file of a snapshot in the making: size and SHA-256 are recorded when it is closed.
+
+    A thread of its own hashes and writes, while the switch is being listened to.
+    """
 
     def __init__(self, directory: str, name: str, record: dict[str, dict[str, t.Any]]) -> None:
         self.name = name
-        self.size = 0
         self._record = record
-        self._digest = hashlib.sha256()
         descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(descriptor, "wb", buffering=_BLOCK)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._queue: queue.Queue[bytes] = queue.Queue(_MOST_WAITING)
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> File:
         return self
@@ -311,17 +323,39 @@ class File:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
+        self._queue.put(b"")
+        self._thread.join()
         with self._file as file:
             if kind is None:
-                file.flush()
+                self._check()
                 os.fsync(file.fileno())
-                self._record[self.name] = {"size": self.size, "sha256": self._digest.hexdigest()}
+                self._record[self.name] = {"size": self._size, "sha256": self._digest.hexdigest()}
 
     def write(self, data: bytes) -> None:
-        """Append ``data``."""
-        self._file.write(data)
+        """Append ``data``. Raises ``OSError`` if the disk failed, perhaps only in a later call or at the end."""
+        self._check()
+        if data:
+            self._queue.put(data)
+
+    def _check(self) -> None:
+        if self._error:
+            raise self._error
+
+    def _write(self) -> None:
+        while data := self._queue.get():
+            # After an error the queue is emptied on, so that nobody waits for room in it.
+            if self._error is None:
+                try:
+                    self._append(data)
+                except OSError as error:
+                    self._error = error
+
+    def _append(self, data: bytes) -> None:
         self._digest.update(data)
-        self.size += len(data)
+        self._size += len(data)
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
 
 
 def _check_space(directory: str, flows: int) -> None:

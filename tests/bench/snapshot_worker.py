@@ -132,6 +132,19 @@ def floor(names: list[str]) -> dict[str, float]:
     return {"restore_engine": time.monotonic() - begin}
 
 
+def floor_snapshot(names: list[str]) -> dict[str, float]:
+    """Ask for all flows and drop the answer: only ovs-vswitchd works."""
+    engine()
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flowstate import Switch
+
+    switches = [Switch(f"/run/openvswitch/{name}.mgmt") for name in names]
+    begin = time.monotonic()
+    for switch in switches:
+        for __ in switch.replies():
+            pass
+    return {"snapshot_engine": time.monotonic() - begin}
+
+
 OPERATIONS = {
     "ovs-save": ovs_save,
     "ovs-restore": ovs_restore,
@@ -142,6 +155,7 @@ OPERATIONS = {
     "stage-commit": stage_commit,
     "verify": verify,
     "floor": floor,
+    "floor-snapshot": floor_snapshot,
 }
 
 if __name__ == "__main__":
