@@ -218,8 +218,8 @@ def test_the_bridge_stays_as_it_was_when_the_commit_is_refused(ovs: t.Any, tmp_p
     ovs.ofctl("add-flow", "br1", "priority=3,ip,actions=output:1")
     before = content(ovs, "br1")
     # A flow whose group is not there passes the staging; the switch notices at the commit.
-    broken = lambda: (reply for reply in state.replies() if not wire.is_group_reply(reply))  # noqa: E731
-    wrong = flowstate.State(state.version, state.ports_version, state.settings, broken)
+    without_groups = [reply for reply in state.replies() if not wire.is_group_reply(reply)]
+    wrong = flowstate.State(state.version, state.ports_version, state.settings, lambda: iter(without_groups))
     with open_switch(ovs, "br1") as switch:
         staged = flowstate.stage(switch, wrong)
         with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
