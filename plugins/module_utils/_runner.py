@@ -45,7 +45,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Transaction,
     nested,
     run,
-    timeline,
     undo,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
@@ -83,9 +82,8 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
             protect(transaction)
             # The daemons run with this priority, too: in the window nothing less urgent may come between.
             os.setpriority(os.PRIO_PROCESS, 0, URGENT)
-            run(transaction, steps_of(host), host, observe)
-            measured = {"marks": host.marks, "timeline": timeline(transaction)}
-            transaction.note(applied_at=time.time(), monotonic=time.monotonic(), **measured)
+            timeline = run(transaction, steps_of(host), host, observe)
+            _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
             transaction.move(ARMED, APPLIED)
         except Exception as error:  # whatever it is: the way back must be taken
             host.close()
@@ -143,7 +141,7 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
         if host.rebooted:
             failures = _attempt(host.restore_after_boot if restore else host.never_stuck)
         else:
-            if state == APPLIED:
+            if state == APPLIED or finish(host):
                 hand_back(transaction)
             failures = undo(transaction, steps_of(host), host)
     finally:
@@ -153,6 +151,16 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
     if not failures:
         BootGuard(BOOT).remove()
         transaction.prune("lib", "snapshot")
+
+
+def finish(host: Host) -> bool:
+    """Complete a switch-over that was left half done, if the new process forwards; False when there is none."""
+    if make_before_break.CUT_OVER not in host.transaction.begun():
+        return False
+    try:
+        return make_before_break.finish(host)
+    except (HotUpgradeError, OSError):
+        return False
 
 
 def hand_back(transaction: Transaction) -> None:
@@ -244,9 +252,7 @@ def _argv(transaction: Transaction, role: str) -> list[str]:
 
 
 def _overdue(transaction: Transaction) -> bool:
-    result = transaction.read("result.json") or {}
-    applied = result.get("monotonic", time.monotonic())
-    return bool(time.monotonic() > applied + transaction.request["confirm_timeout"])
+    return time.time() > transaction.since + float(transaction.request["confirm_timeout"])
 
 
 def _attempt(action: t.Callable[[], None]) -> list[str]:

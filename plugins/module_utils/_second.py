@@ -21,6 +21,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -34,6 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     inspect,
     kill,
+    look,
     spawn,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
@@ -61,6 +63,32 @@ def control(host: Host) -> Appctl:
 def process(host: Host) -> Process:
     """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
     return inspect(read_pid(os.path.join(directory(host), f"{VSWITCHD}.pid")), VSWITCHD).process
+
+
+def newcomer(host: Host) -> Appctl:
+    """The control socket of the second ovs-vswitchd, also when its pidfile is in the real directory already."""
+    for found in processes_of(directory(host), (VSWITCHD,)):
+        path = os.path.join(directory(host), f"{VSWITCHD}.{found.pid}.ctl")
+        if os.path.exists(path):
+            return Appctl(path, 5.0)
+    raise Unreachable(
+        f"the second {VSWITCHD} does not run", f"no process has the run directory {directory(host)}"
+    )
+
+
+def attended(do: t.Callable[[Host], None]) -> t.Callable[[Host], None]:
+    """Make a step fail at once when a daemon ends that it needs: the database, either ovs-vswitchd."""
+
+    def step(host: Host) -> None:
+        needed = {OVSDB_SERVER: look(host.rundir, OVSDB_SERVER).process}
+        for number, found in enumerate(processes_of(directory(host))):
+            needed[f"daemon {number} of {directory(host)}"] = found
+        if host.old_runs():
+            needed[VSWITCHD] = host.old.process
+        with attention(needed):
+            do(host)
+
+    return step
 
 
 def make_directory(host: Host) -> None:

@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     Ovsdb,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database,
@@ -48,6 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
 
 DATAPATH = "ovs-system"
+CUT_OVER = "cut over"
 REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
@@ -87,18 +89,18 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("make the private run directory", _second.make_directory, _second.remove),
         Step("copy the database", _second.copy_database),
         Step("start the new ovs-vswitchd beside the old one", _start),
-        Step("load the OpenFlow state", _load),
+        Step("load the OpenFlow state", attended(_load)),
     ]
     if request["prove"]:
-        found.append(Step("prove that it forwards alike", _prove))
+        found.append(Step("prove that it forwards alike", attended(_prove)))
     return [
         *found,
         arm(),
         Step("move the new process to the service", _own),
-        Step("catch up with late changes", _catch_up),
-        Step("cut over", _cut_over, _back, window=True),
+        Step("catch up with late changes", attended(_catch_up)),
+        Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
-        Step("reconnect to the database", _reconnect),
+        Step("reconnect to the database", attended(_reconnect), window=True),
         verify(),
     ]
 
@@ -243,6 +245,22 @@ def _reconnect(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real:
         host.commit_behind_flush(real)
     _second.remove_dead_links(host)
+
+
+def finish(host: Host) -> bool:
+    """Complete a switch-over that was begun, without a loss; False when the new process has not taken the upcalls."""
+    if not os.path.islink(_second.directory(host)) and not _takes_upcalls(host):
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        _second.take_pidfile(host)
+    _second.end_first(host)
+    _second.move_in(host, look(host.rundir, VSWITCHD).process)
+    host.wait_for_vswitchd()
+    return True
+
+
+def _takes_upcalls(host: Host) -> bool:
+    return bool(REVALIDATOR.search(_second.newcomer(host).call("upcall/show")))
 
 
 def _back(host: Host) -> None:

@@ -33,7 +33,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
         Step("load the OpenFlow state", Host.load, window=True),
         Step("clear the flag", Host.release, window=True),
-        Step("wait for the service", Host.settle),
+        Step("wait for the service", Host.settle, window=True),
         learned(),
         verify(),
     ]
@@ -69,12 +69,12 @@ def arm() -> Step[Host]:
 
 def learned() -> Step[Host]:
     """Carry over what the old process had learned and OpenFlow does not show."""
-    return Step("carry over what was learned", lambda host: host.carry_learned(host.connection))
+    return Step("carry over what was learned", lambda host: host.carry_learned(host.connection), window=True)
 
 
 def verify() -> Step[Host]:
     """Compare what forwards now with the snapshot."""
-    return Step("verify", Host.verify)
+    return Step("verify", Host.verify, window=True)
 
 
 def _convert(host: Host) -> None:

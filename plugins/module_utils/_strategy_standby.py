@@ -14,6 +14,7 @@ from __future__ import annotations
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _second
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database,
@@ -39,8 +40,8 @@ def steps(request: Json) -> list[Step[Host]]:
         arm(),
         Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
         Step("end the old ovs-vswitchd", _end_old, _back, window=True),
-        Step("load the OpenFlow state", Host.load, window=True),
-        Step("clear the flag", Host.release, window=True),
+        Step("load the OpenFlow state", attended(Host.load), window=True),
+        Step("clear the flag", attended(Host.release), window=True),
         Step("adopt", _adopt, window=True),
         learned(),
         verify(),
@@ -65,7 +66,7 @@ def _end_old(host: Host) -> None:
     _second.take_pidfile(host)
     _second.end_first(host)
     host.mark("stopped")
-    _second.connect(host)
+    attended(_second.connect)(host)
     host.mark("connected")
 
 

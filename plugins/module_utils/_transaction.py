@@ -119,6 +119,11 @@ class Transaction:
         return t.cast(Json, self.read("request.json"))
 
     @property
+    def since(self) -> float:
+        """When it came to its state, in Unix seconds: a rename changes the time of the file (ctime)."""
+        return os.stat(self.file(f"state.{self.state}")).st_ctime
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to be done or undone."""
         return self.state in FINISHED
@@ -156,6 +161,8 @@ class Transaction:
     def log(self, *events: Json) -> None:
         """Append events to the journal and wait until the disk has them."""
         stamp = time.monotonic_ns() // 1000
+        if not events:
+            return
         lines = "".join(json.dumps({"at_us": stamp, **event}, sort_keys=True) + "\n" for event in events)
         descriptor = os.open(self.file("journal.jsonl"), os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -276,14 +283,16 @@ def run(
     steps: t.Sequence[Step[C]],
     context: C,
     observe: Observer = lambda when, step: None,
-) -> None:
-    """Do the steps in order; the first failure is raised after it has been journaled, nothing is undone.
+) -> list[Json]:
+    """Do the steps in order; the first failure is raised, nothing is undone.
 
-    ``observe("before"|"after", step name)`` is called around each ``do``.
+    ``observe("before"|"after", step name)`` is called around each ``do``.  Returns each step with its times, as
+    ``timeline`` does.
     """
+    finished: list[Json] = []
     for group in _windows(steps):
         transaction.log(*({"event": "begin", "step": step.name} for step in group))
-        finished: list[Json] = []
+        logged = len(finished)
         try:
             for step in group:
                 observe("before", step.name)
@@ -291,11 +300,13 @@ def run(
                 step.do(context)
                 step.check(context)
                 end = time.monotonic_ns() // 1000
-                finished.append({"event": "done", "step": step.name, "start_us": start, "end_us": end})
+                finished.append({"step": step.name, "start_us": start, "end_us": end})
                 observe("after", step.name)
         finally:
-            if finished:
-                transaction.log(*finished)
+            # Only a record: the way back starts from what was begun. A full disk is no reason to take it.
+            with contextlib.suppress(OSError):
+                transaction.log(*({"event": "done", **step} for step in finished[logged:]))
+    return finished
 
 
 def undo(transaction: Transaction, steps: t.Sequence[Step[C]], context: C) -> list[str]:
