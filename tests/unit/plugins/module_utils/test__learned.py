@@ -1,0 +1,72 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _learned as learned
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+
+FDB = """\
+ port  VLAN  MAC                Age
+    1     0  02:00:00:00:00:01    7
+LOCAL    12  02:00:00:00:00:02  static
+"""
+NEIGHBOURS = """\
+IP                                            MAC                 Bridge
+==========================================================================
+10.9.9.9                                      02:00:00:00:00:99   br0
+fd00::9                                       02:00:00:00:00:98   br1
+"""
+
+
+class FakeVswitchd:
+    """Answers ``fdb/show`` and ``tnl/neigh/show``; refuses the commands of ``refuses``."""
+
+    def __init__(self, *refuses: str) -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self._refuses = refuses
+
+    def call(self, command: str, *args: str) -> str:
+        if command in self._refuses:
+            raise HotUpgradeError("refused", f'"{command}" is not a valid command')
+        self.calls.append((command, *args))
+        return {"fdb/show": FDB, "tnl/neigh/show": NEIGHBOURS}.get(command, "")
+
+
+def vswitchd(*refuses: str) -> t.Any:
+    return FakeVswitchd(*refuses)
+
+
+def test_the_tables_are_read() -> None:
+    assert learned.mac_table(vswitchd(), "br0") == [
+        learned.MacEntry("1", 0, "02:00:00:00:00:01", static=False),
+        learned.MacEntry("LOCAL", 12, "02:00:00:00:00:02", static=True),
+    ]
+    assert learned.neighbours(vswitchd()) == [
+        learned.Neighbour("10.9.9.9", "02:00:00:00:00:99", "br0"),
+        learned.Neighbour("fd00::9", "02:00:00:00:00:98", "br1"),
+    ]
+
+
+def test_entries_are_set_by_the_names_of_their_ports() -> None:
+    daemon = vswitchd()
+    entries = learned.mac_table(daemon, "br0")
+    assert learned.restore_mac_table(daemon, "br0", {"1": "eth $(x)", "LOCAL": "br0"}, entries) == []
+    assert learned.restore_neighbours(daemon, learned.neighbours(daemon)[:1]) == []
+    assert [call for call in daemon.calls if "show" not in call[0]] == [
+        ("fdb/add", "br0", "eth $(x)", "0", "02:00:00:00:00:01"),
+        ("fdb/add", "br0", "br0", "12", "02:00:00:00:00:02"),
+        ("tnl/neigh/set", "br0", "10.9.9.9", "02:00:00:00:00:99"),
+    ]
+
+
+def test_what_an_old_version_cannot_set_is_a_sentence_each() -> None:
+    old = vswitchd("fdb/add", "tnl/neigh/set")
+    lost = learned.restore_mac_table(old, "br0", {"1": "p1"}, learned.mac_table(old, "br0"))
+    lost += learned.restore_neighbours(old, learned.neighbours(old))
+    assert len(lost) == 4
+    assert lost[0].startswith("MAC 02:00:00:00:00:01 in VLAN 0 on port 1 of br0: refused")
+    assert lost[3].startswith("tunnel neighbour fd00::9 of br1")

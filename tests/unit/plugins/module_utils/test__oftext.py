@@ -1,0 +1,80 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext as oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+
+FLOW = wire.flow_mod(wire.OF15, 1, 3, 77, 0x12, 0, 0, 0, 0, wire.delete_flows(wire.OF15, 0)[48:])
+METER = wire.meter_mod(wire.OF15, 2, wire.METER_ADD, 5)
+PRINTED = """\
+OFPST_FLOW reply (OF1.5) (xid=0x1):
+ cookie=0x12, duration=0s, table=3, n_packets=?, n_bytes=?, idle_age=0, priority=77 actions=drop
+OFPT_METER_MOD (OF1.5) (xid=0x2): ADD meter=5 kbps bands=
+type=drop rate=9
+"""
+
+
+@pytest.fixture
+def ofctl(tmp_path: Path) -> Path:
+    """A stand-in for ovs-ofctl; what it prints is in the file ``printed`` beside it."""
+    program = tmp_path / "ovs-ofctl"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = ofp-parse ] && cp "$2" {tmp_path}/given && cat {tmp_path}/printed\n'
+    )
+    program.chmod(0o700)
+    return program
+
+
+def test_each_message_becomes_one_line_without_what_counts(ofctl: Path) -> None:
+    (ofctl.parent / "printed").write_text(PRINTED)
+    assert oftext.lines([FLOW, METER], str(ofctl)) == [
+        "flow cookie=0x12, table=3, priority=77 actions=drop",
+        "meter meter=5 kbps bands= type=drop rate=9",
+    ]
+    given = ofctl.parent / "given"
+    # A flow is printed as statistics, since ovs-ofctl judges the actions of a flow-mod and may refuse to print it.
+    assert given.read_bytes() == wire.flow_statistics(FLOW) + METER
+    assert stat.S_IMODE(given.stat().st_mode) & 0o077 == 0 or os.umask(0o077) == 0o022
+
+
+def test_a_flow_that_this_ovs_ofctl_cannot_read_is_described_in_short(ofctl: Path) -> None:
+    (ofctl.parent / "printed").write_text(
+        "OFPST_FLOW reply (OF1.5) (xid=0x1): ***decode error: OFPBAC_BAD_TYPE***\n0000 06\n"
+    )
+    (line,) = oftext.lines([FLOW], str(ofctl))
+    assert line.startswith("flow cookie=0x12, table=3, priority=77 (ovs-ofctl cannot read it: match 00010004")
+
+
+@pytest.mark.parametrize("program", ["/nowhere/ovs-ofctl", "/bin/false"])
+def test_without_ovs_ofctl_there_still_is_a_line_for_each_message(program: str) -> None:
+    lines = oftext.lines([FLOW, METER], program)
+    assert lines[0].startswith("flow cookie=0x12, table=3, priority=77")
+    assert lines[1].startswith("meter (ovs-ofctl cannot read it: 061d0010")
+
+
+def test_nothing_to_print_starts_no_program() -> None:
+    assert oftext.lines([], "/nowhere/ovs-ofctl") == []
+
+
+def test_every_message_of_a_state_has_a_name() -> None:
+    messages = {
+        "tlv-map": wire.tlv_mod(wire.OF15, 0, wire.TLV_ADD, []),
+        "table": wire.table_mod(wire.OF15, 0, 1),
+        "fragments": wire.set_fragments(wire.OF15, 0, 1),
+        "group": wire.delete_groups(wire.OF10, 0),
+        "port": wire.port_mod(wire.OF10, 0, 1, bytes(6), 0),
+        "flow": wire.delete_flows(wire.OF10, 0),
+        "meter": METER,
+    }
+    assert {name: oftext.kind(message) for name, message in messages.items()} == {
+        name: name for name in messages
+    }

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
+    HotUpgradeError,
+    ProtocolError,
+    Refused,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+Answer = t.Callable[[bytes], t.Iterable[bytes]]
+
+
+def polite(request: bytes) -> t.Iterator[bytes]:
+    """A switch that says hello and answers barriers."""
+    found = wire.header(request)
+    if found.type == wire.HELLO:
+        yield wire.hello((wire.OF15, wire.OF13, wire.OF10))
+    elif found.type == 20:
+        yield wire.message(found.version, 21, found.xid)
+
+
+class FakeSwitch:
+    """A switch that answers each message with what ``answer`` yields; ``b""`` closes the connection."""
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        self.path, self.received = str(path), bytearray()
+        self._answer = answer
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        # The other side may leave in the middle of an answer.
+        with contextlib.suppress(ConnectionError):
+            self._serve()
+
+    def _serve(self) -> None:
+        connection, __ = self._listener.accept()
+        buffer = bytearray()
+        with connection:
+            while data := connection.recv(65536):
+                self.received += data
+                buffer += data
+                for request in wire.split(buffer):
+                    for answer in self._answer(request):
+                        if not answer:
+                            return
+                        connection.sendall(answer)
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> t.Callable[[Answer], str]:
+    """Start a fake switch; returns the path of its socket."""
+    return lambda answer: FakeSwitch(tmp_path / "br.mgmt", answer).path
+
+
+def test_the_highest_common_version_is_taken(switch: t.Callable[[Answer], str]) -> None:
+    with OpenFlow.connect(switch(polite), (wire.OF14, wire.OF13, wire.OF10)) as of:
+        assert of.version == wire.OF13
+        assert of.offered == {wire.OF15, wire.OF13, wire.OF10}
+
+
+def test_no_common_version_says_what_each_side_wants(switch: t.Callable[[Answer], str]) -> None:
+    with pytest.raises(
+        Refused, match="wanted OpenFlow14, the bridge allows OpenFlow10, OpenFlow13, OpenFlow15"
+    ):
+        OpenFlow.connect(switch(polite), (wire.OF14,))
+
+
+def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="No such file"):
+        OpenFlow.connect(str(tmp_path / "none.mgmt"))
+
+
+def test_a_path_too_long_for_a_socket_address_works(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    directory = os.open(deep, os.O_RDONLY)
+    listener.bind(f"/proc/self/fd/{directory}/br.mgmt")
+    listener.listen()
+    with pytest.raises(Unreachable, match="did not answer"):
+        OpenFlow.connect(str(deep / "br.mgmt"), timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: [b""],
+        lambda request: [wire.message(wire.OF15, wire.HELLO, 1)[:5], b""],
+        lambda request: [struct.pack("!BBHI", 6, 0, 3, 1)],
+        lambda request: [wire.message(wire.OF15, wire.HELLO, 1, struct.pack("!HHI", 1, 500, 0))],
+        lambda request: [],
+        lambda request: [wire.message(wire.OF15, wire.ECHO_REQUEST, 1)] * 3,
+    ],
+    ids=["closes", "closes in a message", "impossible length", "bad element", "silent", "other things only"],
+)
+def test_a_broken_switch_ends_in_an_error_not_in_waiting(
+    switch: t.Callable[[Answer], str], answer: Answer
+) -> None:
+    with pytest.raises(HotUpgradeError):
+        OpenFlow.connect(switch(answer), timeout=0.05)
+
+
+def test_a_switch_that_sends_other_things_for_ever_is_given_up(switch: t.Callable[[Answer], str]) -> None:
+    def chatty(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        while request[1] == 18:
+            yield wire.message(wire.OF15, 10, 0, bytes(100))
+
+    with (
+        OpenFlow.connect(switch(chatty), timeout=0.1) as of,
+        pytest.raises(Unreachable, match="did not answer"),
+    ):
+        list(of.stream(wire.flows_request(of.version, of.xid())))
+
+
+def test_echo_requests_are_answered(tmp_path: Path) -> None:
+    def curious(request: bytes) -> t.Iterator[bytes]:
+        if request[1] == 20:
+            yield wire.message(wire.OF15, wire.ECHO_REQUEST, 77, b"hello")
+        yield from polite(request)
+
+    fake = FakeSwitch(tmp_path / "br.mgmt", curious)
+    with OpenFlow.connect(fake.path) as of:
+        of.exchange([])
+        of.exchange([])
+    assert wire.message(wire.OF15, wire.ECHO_REPLY, 77, b"hello") in bytes(fake.received)
+
+
+def test_answers_come_in_the_order_of_the_requests(switch: t.Callable[[Answer], str]) -> None:
+    def answering(request: bytes) -> t.Iterator[bytes]:
+        found = wire.header(request)
+        if found.type == wire.GET_CONFIG_REQUEST:
+            yield wire.message(found.version, wire.GET_CONFIG_REPLY, found.xid, bytes(4))
+        elif found.type == wire.METER_MOD:
+            yield wire.message(found.version, wire.ERROR, found.xid, struct.pack("!HH", 12, 1) + request[:64])
+        yield from polite(request)
+
+    with OpenFlow.connect(switch(answering)) as of:
+        config = wire.message(of.version, wire.GET_CONFIG_REQUEST, of.xid())
+        wrong, quiet = wire.meter_mod(of.version, of.xid(), 0, 1), wire.delete_flows(of.version, of.xid())
+        first, second, third = of.exchange([wrong, config, quiet])
+    assert isinstance(first, wire.SwitchError)
+    assert (first.name, first.data) == ("OFPMMFC_METER_EXISTS", wrong)
+    assert isinstance(second, list)
+    assert second[0][1] == wire.GET_CONFIG_REPLY
+    assert third == []
+
+
+def test_a_refused_request_names_the_error(switch: t.Callable[[Answer], str]) -> None:
+    def refusing(request: bytes) -> t.Iterator[bytes]:
+        if request[1] == 18:
+            yield wire.message(wire.OF15, wire.ERROR, wire.header(request).xid, struct.pack("!HH", 1, 2))
+        yield from polite(request)
+
+    with OpenFlow.connect(switch(refusing)) as of:
+        with pytest.raises(ProtocolError, match="OFPBRC_BAD_STAT"):
+            of.ask(wire.ports_request(of.version, of.xid()))
+        with pytest.raises(ProtocolError, match="OFPBRC_BAD_STAT"):
+            list(of.stream(wire.flows_request(of.version, of.xid())))
+
+
+def test_a_long_series_goes_through_while_errors_come_back(tmp_path: Path) -> None:
+    # More in both directions than the sockets hold: whoever waits for the other would wait for ever.
+    def refusing(request: bytes) -> t.Iterator[bytes]:
+        if request[1] == wire.FLOW_MOD:
+            yield wire.message(
+                wire.OF15, wire.ERROR, wire.header(request).xid, struct.pack("!HH", 5, 1) + request[:64]
+            )
+        yield from polite(request)
+
+    flows = [wire.message(wire.OF15, wire.FLOW_MOD, number, bytes(3000)) for number in range(1, 8001)]
+    fake = FakeSwitch(tmp_path / "br.mgmt", refusing)
+    with OpenFlow.connect(fake.path) as of:
+        errors = of.send(iter(flows))
+    assert [error.xid for error in errors] == list(range(1, 8001))
+    assert {error.name for error in errors} == {"OFPFMFC_TABLE_FULL"}
