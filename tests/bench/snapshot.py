@@ -225,6 +225,8 @@ def plot(results: Results, sizes: list[str], path: Path) -> None:
     from matplotlib import pyplot
 
     numbers = [size for size in sizes if size.isdigit()]
+    if not numbers:
+        return
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5))
     wanted = {
         "Time (s)": [
