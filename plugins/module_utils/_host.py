@@ -366,7 +366,7 @@ class Host:
         if not self.states:
             self._read_states()
         for name in self.bridges:
-            self.staged[name] = _flowstate.Staged(self.switches[name], self.states[name])
+            self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
         for name in self.bridges:
             if name not in self.controlled:
                 self.staged.pop(name).commit()
@@ -375,7 +375,7 @@ class Host:
         """Have the state of the bridges with controllers wait in a bundle."""
         self._read_states()
         for name in self.controlled:
-            self.staged[name] = _flowstate.Staged(self.switches[name], self.states[name])
+            self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
 
     def verify(self) -> None:
         """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and holds what the snapshot holds.
@@ -412,7 +412,7 @@ class Host:
         for name in self.bridges:
             with _flowstate.Switch(self.management(name)) as switch:
                 if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
-                    _flowstate.Staged(switch, snapshot.state(name)).commit()
+                    _flowstate.stage(switch, snapshot.state(name)).commit()
 
     def make_whole(self, anew: bool = False) -> None:
         """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program ``anew``."""
