@@ -161,7 +161,7 @@ def _copy_bridge(host: Host, name: str) -> None:
     new = host.switches[name]
     with _flowstate.Switch(host.management(name)) as old:
         for _round in range(ROUNDS):
-            _flowstate.Staged(new, old.state()).commit()
+            _flowstate.stage(new, old.state()).commit()
             difference = _flowstate.compare(old.state(), new.state(), TOLERATED)
             if difference.same:
                 return
