@@ -246,6 +246,8 @@ def ssh_options(lab: Lab) -> list[str]:
         "UserKnownHostsFile": "/dev/null",
         "LogLevel": "ERROR",
         "ConnectTimeout": "10",
+        # nc does not pass on that the other end has closed.
+        "ServerAliveInterval": "10",
     }
     return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
