@@ -86,8 +86,8 @@ class Restoration:
         try:
             _side_by_side(lambda item: self._stage(connection, *item), list(states.items()))
         except BaseException:
-            self.discard()
-            self._stack.close()
+            with self._stack, contextlib.suppress(HotUpgradeError):
+                self.discard()
             raise
 
     def __enter__(self) -> Restoration:

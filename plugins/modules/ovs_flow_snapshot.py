@@ -45,7 +45,7 @@ options:
         at O(path) complete or not at all.
       - V(restored) makes the bridges hold exactly what the snapshot holds, unless they do already, and compares
         afterwards. Every bridge is staged in its switch before the first is changed. If a switch refuses
-        something, the error names it in OpenFlow text and the bridges are as they were.
+        something, the error names it in OpenFlow text, and that bridge is as it was.
       - V(verified) compares, and fails if there is a difference.
       - V(absent) deletes the snapshot.
     type: str
