@@ -199,7 +199,12 @@ def report(transaction: Transaction) -> Json:
 
 def describe(decision: Plan, prove: int) -> Json:
     """The plan as JSON; ``steps`` are the names that the timeline will show."""
-    asked = {"convert": decision.convert, "restart_server": decision.restart_server, "prove": prove}
+    asked = {
+        "convert": decision.convert,
+        "downgrade": decision.downgrade,
+        "restart_server": decision.restart_server,
+        "prove": prove,
+    }
     steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
     return {
         "strategy": decision.strategy,
@@ -246,6 +251,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "confirm_timeout": wish.confirm_timeout,
         "prove": wish.prove,
         "convert": decision.convert,
+        "downgrade": decision.downgrade,
         "restart_server": decision.restart_server,
         "schema": next(
             os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))

@@ -81,6 +81,11 @@ class Plan:
         """Whether the schema of the database changes."""
         return self.before["schema"] != self.after["schema"]
 
+    @property
+    def downgrade(self) -> bool:
+        """Whether the schema becomes an older one."""
+        return version(self.after["schema"]) < version(self.before["schema"])
+
 
 def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     """The plan for ``wanted`` (a strategy or ``auto``); ``force`` replaces daemons that are up to date, too."""

@@ -180,6 +180,7 @@ def hand_back(transaction: Transaction) -> None:
         {
             **request,
             "convert": False,
+            "downgrade": False,
             "restart_server": False,
             "prove": 0,
             "snapshot": None,

@@ -41,7 +41,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
-    database,
+    database_after,
+    database_before,
     prepare,
     verify,
 )
@@ -85,7 +86,7 @@ def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``make_before_break`` for a transaction's request."""
     found = [
         *prepare(),
-        *database(request),
+        *database_before(request),
         Step("make the private run directory", _second.make_directory, _second.remove),
         Step("copy the database", _second.copy_database),
         Step("start the new ovs-vswitchd beside the old one", _start),
@@ -101,6 +102,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
         Step("reconnect to the database", attended(_reconnect), window=True),
+        *database_after(request),
         verify(),
     ]
 

@@ -11,6 +11,7 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     ARMED,
     PREPARED,
@@ -26,15 +27,16 @@ def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
     return [
         *prepare(),
-        *database(request),
+        *database_before(request),
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
         Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
-        Step("load the OpenFlow state", Host.load, window=True),
-        Step("clear the flag", Host.release, window=True),
+        Step("load the OpenFlow state", attended(Host.load), window=True),
+        Step("clear the flag", attended(Host.release), window=True),
         Step("wait for the service", Host.settle, window=True),
         learned(),
+        *database_after(request),
         verify(),
     ]
 
@@ -47,7 +49,21 @@ def prepare() -> list[Step[Host]]:
     ]
 
 
-def database(request: Json) -> list[Step[Host]]:
+def database_before(request: Json) -> list[Step[Host]]:
+    """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade."""
+    return [] if request["downgrade"] else _database(request)
+
+
+def database_after(request: Json) -> list[Step[Host]]:
+    """The steps for ovsdb-server that come after those for ovs-vswitchd: all of a downgrade.
+
+    A running ovs-vswitchd bears a schema that is newer than itself, not one that lacks columns it has asked for:
+    3.5 on the schema of 3.1 asks in vain for ever (seen).
+    """
+    return _database(request) if request["downgrade"] else []
+
+
+def _database(request: Json) -> list[Step[Host]]:
     """Live conversion, and ovsdb-server restarted alone, as far as the plan says that they are needed."""
     found = []
     if request["convert"]:
@@ -69,12 +85,14 @@ def arm() -> Step[Host]:
 
 def learned() -> Step[Host]:
     """Carry over what the old process had learned and OpenFlow does not show."""
-    return Step("carry over what was learned", lambda host: host.carry_learned(host.connection), window=True)
+    return Step(
+        "carry over what was learned", attended(lambda host: host.carry_learned(host.connection)), window=True
+    )
 
 
 def verify() -> Step[Host]:
     """Compare what forwards now with the snapshot."""
-    return Step("verify", Host.verify, window=True)
+    return Step("verify", attended(Host.verify), window=True)
 
 
 def _convert(host: Host) -> None:

@@ -17,7 +17,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import ST
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
-    database,
+    database_after,
+    database_before,
     learned,
     prepare,
     ready,
@@ -32,7 +33,7 @@ def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``standby`` for a transaction's request."""
     return [
         *prepare(),
-        *database(request),
+        *database_before(request),
         Step("make the private run directory", _second.make_directory, _second.remove),
         Step("start the waiting ovs-vswitchd", _start),
         Step("move the new process to the service", _own),
@@ -44,6 +45,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("clear the flag", attended(Host.release), window=True),
         Step("adopt", _adopt, window=True),
         learned(),
+        *database_after(request),
         verify(),
     ]
 

@@ -45,7 +45,7 @@ SENT, ARRIVED = 1, 2
 
 # The promise: the host forwards again this many seconds after the fault.
 RECOVERY = 5.0
-PATIENCE = 150.0
+PATIENCE = 400.0
 SPOOL = "/var/lib/ovsops"
 
 Case = dict[str, t.Any]
