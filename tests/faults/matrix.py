@@ -99,7 +99,10 @@ def detached(lab: hosts.Lab) -> str:
 def endpoints(lab: hosts.Lab) -> None:
     """Make the namespaces again that the traffic runs between: they do not survive a boot; the flows must."""
     source = (REPOSITORY / "tests/lab/populate.py").read_text()
-    code = "import sys; names = {'__name__': 'populate'}; exec(sys.stdin.read(), names); [names['endpoint']('br0', n) for n in (1, 2)]"
+    code = (
+        "import sys; names = {'__name__': 'populate'}; exec(sys.stdin.read(), names); "
+        "[names['endpoint']('br0', n) for n in (1, 2)]"
+    )
     hosts.ssh(lab, lab.hosts[0], f'python3 -c "{code}"', feed=source)
 
 
