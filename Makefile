@@ -102,8 +102,8 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: faults bench-interruption bench-snapshot
-faults: lab-tools ## A fault before and after every step of every strategy (options="--fault …")
+.PHONY: test-faults bench-interruption bench-snapshot
+test-faults: lab-tools ## A fault before and after every step of every strategy (options="--fault …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
