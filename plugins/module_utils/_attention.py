@@ -44,7 +44,7 @@ def attention(daemons: t.Mapping[str, Process]) -> t.Iterator[None]:
             raise _ended(dead[0])
 
     def watch() -> None:
-        ready, _, _ = select.select([reader, *descriptors], [], [])
+        ready, __, __ = select.select([reader, *descriptors], [], [])
         if reader not in ready:
             dead.append(descriptors[ready[0]])
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
