@@ -63,4 +63,4 @@ def test_a_daemon_that_has_ended_before_is_noticed(daemon: subprocess.Popen[byte
 
 def test_an_error_of_the_block_is_the_error(daemon: subprocess.Popen[bytes]) -> None:
     with pytest.raises(ZeroDivisionError), attention({"ovs-vswitchd": identity(daemon)}):
-        _ = 1 / 0
+        __ = 1 / 0
