@@ -237,13 +237,17 @@ def settings_messages(state: State) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What ``take`` wrote, ``settings_bytes`` of them settings; and what it could not: one sentence each."""
+    """What ``take`` wrote, ``settings_bytes`` of them settings; and what it could not: one sentence each.
+
+    ``pushes_vlan``: some flow pushes a VLAN tag and sets it, or means ``mod_vlan_vid`` of OpenFlow 1.0.
+    """
 
     version: int
     ports_version: int
     settings_bytes: int
     counts: Counts
     not_carried: tuple[str, ...]
+    pushes_vlan: bool
 
 
 def take(switch: Switch, write: t.Callable[[bytes], None]) -> Taken:
@@ -255,8 +259,10 @@ def take(switch: Switch, write: t.Callable[[bytes], None]) -> Taken:
     settings = read_settings(replies)
     write(b"".join(replies))
     groups = flows = selects = 0
+    pushes_vlan = False
     for reply in switch.replies():
         write(reply)
+        pushes_vlan = pushes_vlan or wire.PUSH_AND_SET in reply
         count = wire.count_entries(reply)
         if wire.is_group_reply(reply):
             groups += count
@@ -269,7 +275,8 @@ def take(switch: Switch, write: t.Callable[[bytes], None]) -> Taken:
     counts = Counts(
         len(settings.tlvs), len(settings.meters), len(settings.tables), len(settings.ports), groups, flows
     )
-    return Taken(switch.version, switch.ports.version, sum(map(len, replies)), counts, tuple(lost))
+    versions = switch.version, switch.ports.version
+    return Taken(*versions, sum(map(len, replies)), counts, tuple(lost), pushes_vlan)
 
 
 def _unlisted(switch: Switch, flows: int) -> list[str]:

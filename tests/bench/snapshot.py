@@ -37,7 +37,7 @@ MANY_BRIDGES = "100x100"
 FLOWS_A_FILE = 100_000
 MAC = "02:00:00:00:00:01"
 
-# metric -> (unit, what must be reached and what is aimed at, as words for the table)
+# metric -> unit
 METRICS = {
     "snapshot": "s",
     "snapshot_engine": "s",
@@ -47,6 +47,30 @@ METRICS = {
     "stage": "s",
     "commit": "s",
     "verify_engine": "s",
+}
+
+# What the table shows: words, tool, metric, and what it is compared with (tool, metric). ovs-save has no engine apart
+# from its process.
+FIGURES = (
+    ("snapshot", OURS, "snapshot", (UPSTREAM, "snapshot")),
+    ("  without the start of Python", OURS, "snapshot_engine", (UPSTREAM, "snapshot")),
+    ("  floor: ovs-vswitchd alone", FLOOR, "snapshot_engine", (UPSTREAM, "snapshot")),
+    ("peak memory of the snapshot", OURS, "snapshot_memory", (UPSTREAM, "snapshot_memory")),
+    ("restore into an empty bridge", OURS, "restore", (UPSTREAM, "restore")),
+    ("  without the start of Python", OURS, "restore_engine", (UPSTREAM, "restore")),
+    ("  floor: ovs-vswitchd alone", FLOOR, "restore_engine", (UPSTREAM, "restore")),
+    ("staging", OURS, "stage", None),
+    ("commit of what was staged", OURS, "commit", None),
+    ("verify", OURS, "verify_engine", None),
+)
+# (size, metric) -> what must be reached, and what is aimed at.
+TARGETS = {
+    ("100000", "snapshot"): ("4x", "8x"),
+    ("100000", "restore"): ("2.5x", ""),
+    ("100000", "restore_engine"): ("", "1.2 floor"),
+    ("100000", "commit"): ("0.25 s", "0.16 s"),
+    ("1000000", "snapshot_memory"): ("250 MB", "120 MB"),
+    (MANY_BRIDGES, "restore"): ("5x", "10x"),
 }
 
 
@@ -159,60 +183,21 @@ def measure(host: NativeHost, size: str, names: list[str], repetitions: int, res
 
 
 def table(results: Results, sizes: list[str]) -> str:
-    """The measured figures for people, beside what issue 3 asks for."""
-    lines = [f"{'flows':>9}  {'what':34}{'ovs-save':>10}{'ovsops':>10}{'ratio':>8}  {'must':>9} {'aim':>9}"]
-
-    def ratio(size: str, what: str, metric: str, must: str = "", aim: str = "") -> None:
-        # ovs-save has no engine apart from its process.
-        whole = metric.replace("_engine", "")
-        theirs, ours = results.median(size, UPSTREAM, whole), results.median(size, OURS, metric)
-        if theirs is not None and ours:
-            unit = METRICS[metric]
-            lines.append(
-                f"{size:>9}  {what:34}{theirs:>8.2f} {unit:1}{ours:>8.2f} {unit:1}{theirs / ours:>7.1f}x  {must:>9} {aim:>9}"
-            )
-
-    def single(size: str, what: str, value: float | None, unit: str, must: str = "", aim: str = "") -> None:
-        if value is not None:
-            lines.append(f"{size:>9}  {what:34}{'':>10}{value:>8.2f} {unit:1}{'':>8}  {must:>9} {aim:>9}")
-
+    """The measured figures for people, beside what must be reached and what is aimed at."""
+    lines = [f"{'flows':>9}  {'what':32}{'ovs-save':>12}{'ovsops':>12}{'ratio':>8}  {'must':>9} {'aim':>9}"]
     for size in sizes:
-        large, many = size == "100000", size == MANY_BRIDGES
-        ratio(size, "snapshot", "snapshot", *(("4x", "8x") if large else ()))
-        ratio(size, "  without the start of Python", "snapshot_engine")
-        single(size, "  ovs-vswitchd alone (floor)", results.median(size, FLOOR, "snapshot_engine"), "s")
-        ratio(
-            size,
-            "memory of the snapshot",
-            "snapshot_memory",
-            *(("<= 250 MB", "<= 120 MB") if size == "1000000" else ()),
-        )
-        ratio(
-            size,
-            "restore into an empty bridge",
-            "restore",
-            *(("2.5x",) if large else ("5x", "10x") if many else ()),
-        )
-        floor, ours = (
-            results.median(size, FLOOR, "restore_engine"),
-            results.median(size, OURS, "restore_engine"),
-        )
-        if floor and ours:
-            single(
-                size,
-                f"restore against floor ({floor:.2f} s)",
-                ours / floor,
-                "x",
-                *(("", "1.2x") if large else ()),
+        for what, tool, metric, compared in FIGURES:
+            value = results.median(size, tool, metric)
+            other = results.median(size, compared[0], compared[1]) if compared else None
+            if value is None:
+                continue
+            unit = METRICS[metric]
+            theirs = f"{other:.2f} {unit}" if other is not None else ""
+            ratio = f"{other / value:.1f}x" if other is not None and value else ""
+            must, aim = TARGETS.get((size, metric), ("", ""))
+            lines.append(
+                f"{size:>9}  {what:32}{theirs:>12}{f'{value:.2f} {unit}':>12}{ratio:>8}  {must:>9} {aim:>9}"
             )
-        single(
-            size,
-            "staged commit",
-            results.median(size, OURS, "commit"),
-            "s",
-            *(("0.25 s", "0.16 s") if large else ()),
-        )
-        single(size, "verify", results.median(size, OURS, "verify_engine"), "s")
     return "\n".join(lines)
 
 

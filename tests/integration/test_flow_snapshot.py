@@ -459,6 +459,18 @@ def test_flows_get_the_lifetime_that_was_left(ovs: t.Any) -> None:
     assert 900 < int(flows.split("hard_timeout=")[1].split(",")[0]) < 999
 
 
+def test_vlan_actions_of_openflow_10_are_listed_as_not_carried(ovs: t.Any, tmp_path: Path) -> None:
+    add_bridge(ovs)
+    ovs.ofctl(
+        "add-flow", "br0", "priority=1,in_port=1,actions=push_vlan:0x8100,set_field:4101->vlan_vid,output:2"
+    )
+    ovs.ofctl("add-flow", "br0", "priority=2,dl_vlan=7,actions=mod_vlan_vid:5,output:2", version="OpenFlow10")
+    assert engine.take(connection(ovs), str(tmp_path / "snapshot")).bridges[0].not_carried == []
+    ovs.ofctl("add-flow", "br0", "priority=3,in_port=1,actions=mod_vlan_vid:5,output:2", version="OpenFlow10")
+    (sentence,) = engine.take(connection(ovs), str(tmp_path / "snapshot")).bridges[0].not_carried
+    assert sentence.startswith("1 flows set a VLAN with mod_vlan_vid")
+
+
 def test_errors_are_sentences(ovs: t.Any) -> None:
     add_bridge(ovs)
     missing = ovs.module("ovs_flow_snapshot", path="/srv/snapshot", bridges=["nowhere"])
