@@ -266,8 +266,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        say(str(error))
-        sys.exit(1)
+    images.program(main)

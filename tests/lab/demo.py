@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import hosts
 import images
 import lab as laboratory
-from images import LabError, say
+from images import say
 
 PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 COUNTED = ("flows", "groups", "meters")
@@ -183,11 +183,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        say(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; the lab is gone")
-        sys.exit(130)
+    images.program(main)

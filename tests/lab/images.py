@@ -59,6 +59,18 @@ class LabError(Exception):
     """Something about the lab that its user has to know, as a sentence."""
 
 
+def program(main: t.Callable[[], int]) -> None:
+    """Run a program of the lab to its end: its errors as a sentence, its exit status for the shell."""
+    try:
+        sys.exit(main())
+    except LabError as error:
+        say(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("interrupted; 'tests/lab/lab.py clean' removes what is left")
+        sys.exit(130)
+
+
 def say(text: str) -> None:
     """One line of progress for whoever waits."""
     print(f"lab: {text}", file=sys.stderr, flush=True)

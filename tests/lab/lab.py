@@ -165,11 +165,4 @@ def main(argv: t.Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except LabError as error:
-        say(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; 'tests/lab/lab.py clean' removes what is left")
-        sys.exit(130)
+    images.program(lambda: main(sys.argv[1:]))
