@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import socket
@@ -27,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _oftext,
     _snapshot,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -78,7 +78,7 @@ class Encoded(_flowstate.State):
 
 
 class Host:
-    """One host, for the length of one transaction.  Connections are made when first used and kept."""
+    """One host, for the length of one transaction; ``switches`` are kept connections, until ``close``."""
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
@@ -103,9 +103,6 @@ class Host:
             switch.close()
         self.switches.clear()
         self.staged.clear()
-        if "database" in self.__dict__:
-            self.database.__exit__(None, None, None)
-            del self.database
 
     # Places
 
@@ -176,12 +173,17 @@ class Host:
         for name, difference in _flow_snapshot.compare(self.connection, states, TOLERATED).items():
             raise HotUpgradeError(f"bridge {name} {fault}", describe(difference))
 
-    # The database
+    def hold(self) -> None:
+        """Have the service manager restart neither daemon by itself: that is ours for the time being."""
+        for name in (VSWITCHD, OVSDB_SERVER):
+            self.supervisor(name).hold()
 
-    @functools.cached_property
-    def database(self) -> Ovsdb:
-        """A session that is kept until ``close``."""
-        return Ovsdb(self.remote, self.timeout)
+    def let_go(self) -> None:
+        """Undo ``hold``."""
+        for name in (VSWITCHD, OVSDB_SERVER):
+            self.supervisor(name).let_go()
+
+    # The database
 
     def wait_for_database(self, timeout: float = START_TIMEOUT) -> None:
         """Return when the database answers; raises ``TimedOut``."""
@@ -217,7 +219,8 @@ class Host:
         remotes = control.call("ovsdb-server/list-remotes").split()
         before = self._schema_version()
         owner = self.supervisor(OVSDB_SERVER)
-        with modest(look(self.rundir, VSWITCHD).process):
+        vswitchd = look(self.rundir, VSWITCHD).process
+        with modest(vswitchd), attention({VSWITCHD: vswitchd}):
             owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
             self.wait_for_database()
         control = self.control(OVSDB_SERVER)
@@ -291,12 +294,15 @@ class Host:
 
     def raise_flag(self) -> None:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
-        self.database.set_flow_restore_wait(True)
+        with Ovsdb(self.remote, self.timeout) as database:
+            database.set_flow_restore_wait(True)
 
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
-        self.database.set_flow_restore_wait(False)
-        self.commit_behind_flush(self.database)
+        # Not the session of before: ovsdb-server drops one that was silent during a long load.
+        with Ovsdb(self.remote, self.timeout) as database:
+            database.set_flow_restore_wait(False)
+            self.commit_behind_flush(database)
         self.mark("forwarding")
 
     def commit_behind_flush(self, database: Ovsdb) -> None:
@@ -340,7 +346,7 @@ class Host:
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 if self.job is not None and self.job.failed():
-                    self.job.wait(0)
+                    self.job.wait(OWNED_TIMEOUT)
                 time.sleep(0.001)
             self.switches[name] = _flowstate.Switch(path)
 
@@ -414,11 +420,22 @@ class Host:
                 if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
                     _flowstate.stage(switch, snapshot.state(name)).commit()
 
+    def old_program_forwards(self) -> bool:
+        """Whether ``make_whole`` has done its work before: the kept program runs and holds what the snapshot has."""
+        try:
+            process = look(self.rundir, VSWITCHD).process
+            if os.path.dirname(os.readlink(f"/proc/{process.pid}/exe")) != self.kept:
+                return False
+            self.compare_with_snapshot("is not whole")
+        except (HotUpgradeError, OSError):
+            return False
+        return True
+
     def make_whole(self, anew: bool = False) -> None:
         """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program ``anew``."""
         self.ensure_server()
         try:
-            if anew or not self.old_runs():
+            if not self.old_program_forwards() and (anew or not self.old_runs()):
                 self.close()
                 self.raise_flag()
                 self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)
@@ -439,7 +456,8 @@ def request_reconfiguration(database: Ovsdb) -> int:
 
 def reconfigured(database: Ovsdb, number: int) -> bool:
     """Whether ovs-vswitchd has applied what was there at ``request_reconfiguration`` (cur_cfg)."""
-    return bool(database.select(DATABASE, ("cur_cfg",))[0]["cur_cfg"] >= number)
+    query = {"op": "select", "table": DATABASE, "where": [], "columns": ["cur_cfg"]}
+    return bool(database.transact(query)[0]["rows"][0]["cur_cfg"] >= number)
 
 
 def describe(difference: _flowstate.Difference) -> str:

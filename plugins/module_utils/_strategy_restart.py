@@ -46,6 +46,7 @@ def prepare() -> list[Step[Host]]:
     return [
         Step("take the snapshot", Host.take_snapshot, Host.make_whole),
         Step("keep the old programs and the database", Host.keep),
+        Step("hold the restart policies", Host.hold, Host.let_go),
     ]
 
 
@@ -92,7 +93,12 @@ def learned() -> Step[Host]:
 
 def verify() -> Step[Host]:
     """Compare what forwards now with the snapshot."""
-    return Step("verify", attended(Host.verify), window=True)
+    return Step("verify", _verify, window=True)
+
+
+def _verify(host: Host) -> None:
+    attended(Host.verify)(host)
+    host.let_go()
 
 
 def _convert(host: Host) -> None:

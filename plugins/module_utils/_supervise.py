@@ -34,6 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DROP_IN = "90-ovsops.conf"
+HOLD = "91-ovsops-hold.conf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,12 @@ class Supervisor(t.Protocol):
     def adopt(self, new: Process) -> None:
         """Own ``new`` from the end of the present daemon on; the pidfile must name it by then."""
 
+    def hold(self) -> None:
+        """Restart nothing by itself until ``let_go``, whatever ends."""
+
+    def let_go(self) -> None:
+        """Undo ``hold``; nothing to undo is fine."""
+
     def healthy(self, process: Process) -> str | None:
         """What is wrong with the ownership of ``process``, or None."""
 
@@ -207,6 +214,20 @@ class Systemd:
             with open(f"{base}{group}/cgroup.procs", "w", encoding="ascii") as file:
                 file.write(str(new.pid))
 
+    def hold(self) -> None:
+        """See ``Supervisor``: Restart=on-failure would restart the other daemon as well, and lose the flows."""
+        if not os.path.exists(self._held):
+            os.makedirs(os.path.dirname(self._held), exist_ok=True)
+            with open(self._held, "w", encoding="ascii") as file:
+                file.write("[Service]\nRestart=no\n")
+            check(run, ["systemctl", "daemon-reload"])
+
+    def let_go(self) -> None:
+        """See ``Supervisor``."""
+        if os.path.exists(self._held):
+            os.unlink(self._held)
+            check(run, ["systemctl", "daemon-reload"])
+
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
         shown = self._shown(self.unit, "ActiveState", "MainPID")
@@ -217,6 +238,10 @@ class Systemd:
     @property
     def _drop_in(self) -> str:
         return f"/run/systemd/system/{self.unit}.d/{DROP_IN}"
+
+    @property
+    def _held(self) -> str:
+        return f"/run/systemd/system/{self.unit}.d/{HOLD}"
 
     def _read_drop_in(self) -> str:
         try:
@@ -261,6 +286,12 @@ class Plain:
         )
 
     def adopt(self, new: Process) -> None:
+        """See ``Supervisor``."""
+
+    def hold(self) -> None:
+        """See ``Supervisor``."""
+
+    def let_go(self) -> None:
         """See ``Supervisor``."""
 
     def healthy(self, process: Process) -> str | None:
