@@ -69,8 +69,9 @@ PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
 FRAGMENT_BITS = 0x3
 
 _EVICTION, _VACANCY = 2, 3
-# push_vlan:0x8100 and then a set-field, which may be an OpenFlow 1.0 action that sets a VLAN (encode_SET_VLAN_VID).
-PUSH_AND_SET = bytes.fromhex("00110008810000000019")
+# The end of push_vlan:0x8100 and the start of a set-field behind it: perhaps an OpenFlow 1.0 action that sets a VLAN
+# (encode_SET_VLAN_VID).  It begins with a rare byte, because it is looked for in every reply.
+PUSH_AND_SET = bytes.fromhex("810000000019")
 # The config of a table that nobody configured: no eviction, no vacancy events.
 DEFAULT_TABLE = bytes(4)
 
