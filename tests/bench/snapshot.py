@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -248,6 +249,8 @@ def main() -> None:
     )
     parser.add_argument("--version", default="3.5.0", help="Open vSwitch: 2.15.0, 3.1.0, 3.5.0 or 4.0.0")
     arguments = parser.parse_args()
+    # Ended by a signal, it still ends its host.
+    signal.signal(signal.SIGTERM, lambda *__: sys.exit("ended"))
     sizes, results = arguments.sizes.split(","), Results()
     load = os.getloadavg()[0]
     for size in sizes:
