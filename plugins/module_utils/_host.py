@@ -53,6 +53,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 # How long a daemon may take to start, in seconds: 50,000 ports need about 60.
 START_TIMEOUT = 120.0
 
+# Pause between two looks in the window, in seconds: shorter takes the CPU from what is waited for.
+POLL = 0.005
+
 # How long the service manager may take to notice a new process, and controllers to settle, in seconds.
 OWNED_TIMEOUT = 3.0
 SETTLED_TIMEOUT = 10.0
@@ -320,7 +323,7 @@ class Host:
                     self.staged.pop(name).commit()
             if time.monotonic() > end:
                 raise HotUpgradeError(f"{VSWITCHD} does not apply its database", hint="Look into its log")
-            time.sleep(0.002)
+            time.sleep(POLL)
         for name in list(self.staged):
             self.staged.pop(name).commit()
 
@@ -347,7 +350,7 @@ class Host:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 if self.job is not None and self.job.failed():
                     self.job.wait(OWNED_TIMEOUT)
-                time.sleep(0.001)
+                time.sleep(POLL)
             self.switches[name] = _flowstate.Switch(path)
 
     def management(self, bridge: str, directory: str | None = None) -> str:

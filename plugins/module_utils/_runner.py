@@ -63,7 +63,6 @@ GUARD_INTERVAL = 0.2
 ENGINE = "handover-engine"
 GUARD = "handover-guard"
 BOOT = "handover"
-URGENT = -10
 
 # Steps whose undo is still due when the old program forwards again.
 BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
@@ -80,8 +79,6 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
         host = Host(transaction)
         try:
             protect(transaction)
-            # The daemons run with this priority, too: in the window nothing less urgent may come between.
-            os.setpriority(os.PRIO_PROCESS, 0, URGENT)
             timeline = run(transaction, steps_of(host), host, observe)
             _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
             transaction.move(ARMED, APPLIED)

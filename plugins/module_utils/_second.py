@@ -25,7 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import POLL, START_TIMEOUT, Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
@@ -180,7 +180,7 @@ def connect(host: Host) -> None:
                     raise HotUpgradeError(
                         f"the new {VSWITCHD} did not start", why, "The old one forwards"
                     ) from error
-                time.sleep(0.01)
+                time.sleep(POLL)
 
 
 def end_first(host: Host) -> None:
