@@ -533,11 +533,15 @@ class Staged:
             raise _refused(self._switch.name, step.do, error)
 
     def _revert(self) -> None:
-        for step in reversed(self._done):
-            # What cannot be taken back does no harm; the error that led here matters more.
-            with contextlib.suppress(TimedOut):
-                _until_accepted(step.connection, step.undo)
+        undone = list(reversed(self._done))
         self._done.clear()
+        for of in {id(step.connection): step.connection for step in undone}.values():
+            messages = [step.undo for step in undone if step.connection is of]
+            for message, answer in zip(messages, of.exchange(messages)):
+                # What cannot be taken back does no harm; the error that led here matters more.
+                if isinstance(answer, wire.SwitchError):
+                    with contextlib.suppress(TimedOut):
+                        _until_accepted(of, message)
 
     def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
         for message in self._find({error.xid}):
@@ -639,7 +643,7 @@ def remaining(state: State, elapsed: float) -> State:
 def _until_accepted(of: OpenFlow, message: bytes) -> None:
     """Send a deletion until the switch accepts it: it destroys flows, and frees what they used, a moment later."""
     hint = "Look for a controller that adds flows to this bridge"
-    what = f"{of.name} has accepted: {_oftext.line(message)}"
+    what = f"{of.name} deletes a meter or TLV mapping that no flow uses any more"
     Waiter(_DELETE_TIMEOUT, 0.01).wait(what, lambda: of.send([message]), lambda errors: not errors, str, hint)
 
 

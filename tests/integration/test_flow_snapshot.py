@@ -210,6 +210,18 @@ def test_a_refusal_names_the_flow_and_leaves_the_bridge_as_it_was(start_ovs: t.A
     assert content(old) == before
 
 
+def test_what_the_snapshot_does_not_have_is_gone_after_a_restore(ovs: t.Any, tmp_path: Path) -> None:
+    add_bridge(ovs)
+    state = engine.take(connection(ovs), str(tmp_path / "snapshot")).state("br0")
+    empty = content(ovs)
+    fill(ovs)
+    assert content(ovs) != empty
+    with open_switch(ovs, "br0") as switch:
+        flowstate.restore(switch, state)
+        assert flowstate.compare(state, switch.state()).same
+    assert content(ovs) == empty
+
+
 def test_the_bridge_stays_as_it_was_when_the_commit_is_refused(ovs: t.Any, tmp_path: Path) -> None:
     add_bridge(ovs)
     fill(ovs)
