@@ -41,6 +41,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     keep_binary,
     look,
     modest,
+    reload,
     wait_end,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
@@ -178,13 +179,15 @@ class Host:
 
     def hold(self) -> None:
         """Have the service manager restart neither daemon by itself: that is ours for the time being."""
-        for name in (VSWITCHD, OVSDB_SERVER):
-            self.supervisor(name).hold()
+        changed = [self.supervisor(name).hold() for name in (VSWITCHD, OVSDB_SERVER)]
+        if any(changed):
+            reload()
 
     def let_go(self) -> None:
         """Undo ``hold``."""
-        for name in (VSWITCHD, OVSDB_SERVER):
-            self.supervisor(name).let_go()
+        changed = [self.supervisor(name).let_go() for name in (VSWITCHD, OVSDB_SERVER)]
+        if any(changed):
+            reload()
 
     # The database
 
@@ -273,14 +276,19 @@ class Host:
             return look(self.rundir, VSWITCHD).process == self.old.process
         return False
 
-    def require_old(self) -> None:
-        """Raise ``HotUpgradeError`` unless the process of the beginning still forwards."""
-        if not self.old_runs():
-            raise HotUpgradeError(
-                f"{VSWITCHD} was replaced by somebody else meanwhile",
-                f"process {self.old.process.pid} of the beginning is gone",
-                "Look into the journal for who restarted it, then start again",
-            )
+    def require_no_other(self) -> None:
+        """Raise ``HotUpgradeError`` when somebody else has replaced the ovs-vswitchd of the beginning.
+
+        If that has only died, the one that is ready is the quickest help.
+        """
+        with contextlib.suppress(Unreachable):
+            running = look(self.rundir, VSWITCHD).process
+            if running != self.old.process:
+                raise HotUpgradeError(
+                    f"{VSWITCHD} was replaced by somebody else meanwhile",
+                    f"process {running.pid} runs instead of {self.old.process.pid}",
+                    "Look into the journal for who restarted it, then start again",
+                )
 
     def swap(self, binaries: str | None) -> None:
         """End the running ovs-vswitchd, have another started, and connect to its bridges."""

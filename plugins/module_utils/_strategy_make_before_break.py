@@ -213,7 +213,7 @@ def _own(host: Host) -> None:
 
 
 def _cut_over(host: Host) -> None:
-    host.require_old()
+    host.require_no_other()
     control = _second.control(host)
     sockets = netlink_sockets(host.old.process.pid)
     with Ovsdb(_second.database(host), host.timeout) as copy:
@@ -314,9 +314,13 @@ def _rows(database: Ovsdb, table: str, columns: list[str]) -> dict[str, dict[str
 
 
 def netlink_sockets(pid: int) -> frozenset[str]:
-    """The inodes of all sockets of the process."""
+    """The inodes of all sockets of the process; none if it has ended."""
     found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except FileNotFoundError:
+        return frozenset()
+    for name in names:
         try:
             target = os.readlink(f"/proc/{pid}/fd/{name}")
         except FileNotFoundError:

@@ -64,7 +64,7 @@ def _own(host: Host) -> None:
 
 
 def _end_old(host: Host) -> None:
-    host.require_old()
+    host.require_no_other()
     _second.take_pidfile(host)
     _second.end_first(host)
     host.mark("stopped")

@@ -138,11 +138,11 @@ class Supervisor(t.Protocol):
     def adopt(self, new: Process) -> None:
         """Own ``new`` from the end of the present daemon on; the pidfile must name it by then."""
 
-    def hold(self) -> None:
-        """Restart nothing by itself until ``let_go``, whatever ends."""
+    def hold(self) -> bool:
+        """Restart nothing by itself until ``let_go``, whatever ends; whether ``reload`` has to follow."""
 
-    def let_go(self) -> None:
-        """Undo ``hold``; nothing to undo is fine."""
+    def let_go(self) -> bool:
+        """Undo ``hold``; nothing to undo is fine.  Whether ``reload`` has to follow."""
 
     def healthy(self, process: Process) -> str | None:
         """What is wrong with the ownership of ``process``, or None."""
@@ -202,7 +202,7 @@ class Systemd:
                 file.write(content)
         else:
             os.unlink(self._drop_in)
-        check(run, ["systemctl", "daemon-reload"])
+        reload()
 
     def adopt(self, new: Process) -> None:
         """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted."""
@@ -214,19 +214,21 @@ class Systemd:
             with open(f"{base}{group}/cgroup.procs", "w", encoding="ascii") as file:
                 file.write(str(new.pid))
 
-    def hold(self) -> None:
+    def hold(self) -> bool:
         """See ``Supervisor``: Restart=on-failure would restart the other daemon as well, and lose the flows."""
-        if not os.path.exists(self._held):
-            os.makedirs(os.path.dirname(self._held), exist_ok=True)
-            with open(self._held, "w", encoding="ascii") as file:
-                file.write("[Service]\nRestart=no\n")
-            check(run, ["systemctl", "daemon-reload"])
-
-    def let_go(self) -> None:
-        """See ``Supervisor``."""
         if os.path.exists(self._held):
-            os.unlink(self._held)
-            check(run, ["systemctl", "daemon-reload"])
+            return False
+        os.makedirs(os.path.dirname(self._held), exist_ok=True)
+        with open(self._held, "w", encoding="ascii") as file:
+            file.write("[Service]\nRestart=no\n")
+        return True
+
+    def let_go(self) -> bool:
+        """See ``Supervisor``."""
+        if not os.path.exists(self._held):
+            return False
+        os.unlink(self._held)
+        return True
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
@@ -288,11 +290,13 @@ class Plain:
     def adopt(self, new: Process) -> None:
         """See ``Supervisor``."""
 
-    def hold(self) -> None:
+    def hold(self) -> bool:
         """See ``Supervisor``."""
+        return False
 
-    def let_go(self) -> None:
+    def let_go(self) -> bool:
         """See ``Supervisor``."""
+        return False
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
@@ -318,6 +322,11 @@ class _Command:
         if self.process.returncode != 0:
             why = said.decode(errors="replace").strip() or f"status {self.process.returncode}"
             raise HotUpgradeError(f"{self.what} did not start", why, "Look at its log and at the journal")
+
+
+def reload() -> None:
+    """Have systemd read what ``hold`` and ``let_go`` have written."""
+    check(run, ["systemctl", "daemon-reload"], timeout=120)
 
 
 def supervisor(daemon: Daemon) -> Supervisor:
