@@ -80,11 +80,9 @@ def attended(do: t.Callable[[Host], None]) -> t.Callable[[Host], None]:
     """Make a step fail at once when a daemon ends that it needs: the database, either ovs-vswitchd."""
 
     def step(host: Host) -> None:
-        needed = {OVSDB_SERVER: look(host.rundir, OVSDB_SERVER).process}
+        needed = {name: look(host.rundir, name).process for name in (OVSDB_SERVER, VSWITCHD)}
         for number, found in enumerate(processes_of(directory(host))):
             needed[f"daemon {number} of {directory(host)}"] = found
-        if host.old_runs():
-            needed[VSWITCHD] = host.old.process
         with attention(needed):
             do(host)
 

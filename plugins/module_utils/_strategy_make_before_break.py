@@ -257,6 +257,7 @@ def finish(host: Host) -> bool:
         _second.take_pidfile(host)
     _second.end_first(host)
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
+    host.ensure_server()
     host.wait_for_vswitchd()
     return True
 
