@@ -83,6 +83,7 @@ def row(result: dict[str, t.Any]) -> dict[str, t.Any]:
         if traffic
         else None,
         "verified": result.get("verified", False),
+        "not_carried": result.get("not_carried", []),
         "failure": result.get("failure", ""),
     }
     return line
