@@ -58,7 +58,10 @@ START_TIMEOUT = 120.0
 POLL = 0.005
 
 # How long the service manager may take to notice a new process, and controllers to settle, in seconds.
-OWNED_TIMEOUT = 3.0
+OWNED_TIMEOUT = 30.0
+
+# How long a database that is gone may take to come back by itself, in seconds.
+DATABASE_TIMEOUT = 3.0
 SETTLED_TIMEOUT = 10.0
 
 # Flows that come and go by themselves are no difference between before and after.
@@ -245,7 +248,7 @@ class Host:
     def ensure_server(self) -> None:
         """Have the database answer: its service manager may be starting it, else it is started."""
         try:
-            self.wait_for_database(OWNED_TIMEOUT)
+            self.wait_for_database(DATABASE_TIMEOUT)
         except HotUpgradeError:
             old = _instance(self.request["server"])
             self.supervisor(OVSDB_SERVER).restart(old, None).wait(START_TIMEOUT)
@@ -357,7 +360,7 @@ class Host:
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 if self.job is not None and self.job.failed():
-                    self.job.wait(OWNED_TIMEOUT)
+                    self.job.wait(DATABASE_TIMEOUT)
                 time.sleep(POLL)
             self.switches[name] = _flowstate.Switch(path)
 
