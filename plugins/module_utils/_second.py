@@ -41,6 +41,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
+# How long a process may need to become the program that it is to run, in seconds.
+EXEC_TIMEOUT = 2.0
+
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
 
 
@@ -138,7 +141,7 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
     return operations
 
 
-def start(host: Host, remote: str, program: str) -> Process:
+def start(host: Host, remote: str, program: str) -> None:
     """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
     place = directory(host)
     arguments = [remote if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached]
@@ -158,7 +161,7 @@ def start(host: Host, remote: str, program: str) -> Process:
     argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
     if "--monitor" in host.old.argv:
         argv.append("--monitor")
-    return spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
+    spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
 
 
 def connect(host: Host) -> None:
@@ -166,12 +169,13 @@ def connect(host: Host) -> None:
     log = host.transaction.file("second.log")
     for bridge in host.bridges:
         path = os.path.join(directory(host), f"{bridge}.mgmt")
-        end = time.monotonic() + START_TIMEOUT
+        begin = time.monotonic()
         while bridge not in host.switches:
             try:
                 host.switches[bridge] = _flowstate.Switch(path)
             except Unreachable as error:
-                if time.monotonic() > end or not _is_there(host):
+                elapsed = time.monotonic() - begin
+                if elapsed > START_TIMEOUT or (elapsed > EXEC_TIMEOUT and not _is_there(host)):
                     with open(log, encoding="utf-8", errors="replace") as file:
                         words = file.read()[-500:].strip()
                     why = words or f"{error.why}; it said nothing"

@@ -344,30 +344,30 @@ def spawn(
     environment: t.Mapping[str, str],
     log: str,
     prepare: t.Callable[[], None] | None = None,
-) -> Process:
-    """Start a daemon in the foreground of a session of its own; its first words go to the file ``log``.
+) -> None:
+    """Start a daemon as a child of init, so that a service manager learns of its end; its words go to ``log``.
 
     ``prepare`` runs in the new process before the program.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        child = subprocess.Popen(
-            list(argv),
+        done = subprocess.run(
+            ["setsid", "--fork", *argv],
             env=dict(environment),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            start_new_session=True,
             umask=0o022,
             preexec_fn=prepare,
+            check=False,
         )
+    except OSError as error:
+        raise HotUpgradeError("cannot run setsid", error.strerror or str(error)) from error
     finally:
         os.close(descriptor)
-    process = identify(child.pid)
-    if process is None:
-        raise HotUpgradeError(f"{argv[0]} ended at once", _last_words(log), f"Its words are in {log}")
-    return process
+    if done.returncode != 0:
+        raise HotUpgradeError(f"{argv[0]} could not be started", f"setsid ended with {done.returncode}")
 
 
 def wait_end(process: Process, seconds: float) -> bool:
@@ -400,8 +400,3 @@ def _start(argv: t.Sequence[str], environment: t.Mapping[str, str] | None = None
 def _words(path: str) -> list[str]:
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read().split("\0")[:-1]
-
-
-def _last_words(log: str) -> str:
-    with open(log, encoding="utf-8", errors="replace") as file:
-        return file.read()[-300:].strip()
