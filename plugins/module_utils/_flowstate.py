@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import tempfile
 import typing as t
@@ -511,12 +512,7 @@ class Staged:
         tlvs = [tlv for tlv in live.tlvs if tlv not in wanted.tlvs]
         if tlvs:
             messages.append(wire.tlv_mod(of.version, of.xid(), wire.TLV_DELETE, tlvs))
-        errors = of.send(messages) if messages else []
-        if errors:
-            what = f"{self._switch.name}: groups and flows are restored, but a meter or TLV mapping could not be deleted"
-            raise HotUpgradeError(
-                what, errors[0].name, "Look for a controller that adds flows to this bridge"
-            )
+        _insist(of, messages)
 
     def _apply(self, steps: t.Sequence[Step]) -> None:
         """Do ``steps``, and remember how to take them back. Raises ``Refused`` with the first that the switch refused."""
@@ -536,12 +532,9 @@ class Staged:
         undone = list(reversed(self._done))
         self._done.clear()
         for of in {id(step.connection): step.connection for step in undone}.values():
-            messages = [step.undo for step in undone if step.connection is of]
-            for message, answer in zip(messages, of.exchange(messages)):
-                # What cannot be taken back does no harm; the error that led here matters more.
-                if isinstance(answer, wire.SwitchError):
-                    with contextlib.suppress(TimedOut):
-                        _until_accepted(of, message)
+            # What cannot be taken back does no harm; the error that led here matters more.
+            with contextlib.suppress(TimedOut):
+                _insist(of, [step.undo for step in undone if step.connection is of])
 
     def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
         for message in self._find({error.xid}):
@@ -640,11 +633,18 @@ def remaining(state: State, elapsed: float) -> State:
     return dataclasses.replace(state, replies=replies)
 
 
-def _until_accepted(of: OpenFlow, message: bytes) -> None:
-    """Send a deletion until the switch accepts it: it destroys flows, and frees what they used, a moment later."""
+def _insist(of: OpenFlow, deletions: t.Sequence[bytes]) -> None:
+    """Send deletions until the switch accepts them: it destroys flows, and frees what they used, a moment later.
+
+    Raises ``TimedOut`` when one is still refused after some seconds.
+    """
     hint = "Look for a controller that adds flows to this bridge"
     what = f"{of.name} deletes a meter or TLV mapping that no flow uses any more"
-    Waiter(_DELETE_TIMEOUT, 0.01).wait(what, lambda: of.send([message]), lambda errors: not errors, str, hint)
+    answers = of.exchange(deletions) if deletions else []
+    for message, answer in zip(deletions, answers):
+        if isinstance(answer, wire.SwitchError):
+            again = functools.partial(of.send, [message])
+            Waiter(_DELETE_TIMEOUT, 0.01).wait(what, again, lambda errors: not errors, str, hint)
 
 
 def _with_table_ids(of: OpenFlow) -> bytes:
