@@ -276,4 +276,4 @@ def _is_there(host: Host) -> bool:
 
 
 def _patient(remote: str) -> Ovsdb:
-    return Waiter(START_TIMEOUT).wait(f"{remote} answers", lambda: Ovsdb(remote, 60.0), lambda _: True)
+    return Waiter(START_TIMEOUT).wait(f"{remote} answers", lambda: Ovsdb(remote, 60.0), lambda __: True)
