@@ -25,6 +25,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory, write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
     Process,
     alive,
@@ -227,8 +228,8 @@ class BootGuard:
         os.makedirs(os.path.dirname(wants), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.symlink(f"../{os.path.basename(self.unit_file)}", wants)
-        _sync(os.path.dirname(wants))
-        _sync(os.path.dirname(os.path.dirname(wants)))
+        sync_directory(os.path.dirname(wants))
+        sync_directory(os.path.dirname(os.path.dirname(wants)))
 
     def remove(self) -> None:
         """Take it away; nothing there is fine."""
@@ -269,36 +270,10 @@ def unit(name: str) -> str:
     return f"ovsops-{name}"
 
 
-def write_durable(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Write a file so that it is there whole after a power cut: temporary name, fsync, rename, fsync."""
-    directory = os.path.dirname(path)
-    new = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        os.replace(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-    _sync(directory)
-
-
 def write_private(path: str, content: bytes) -> None:
     """``write_durable`` with mode 0600, into a directory that is made with 0700."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     write_durable(path, content)
-
-
-def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _literal(argv: t.Sequence[str]) -> list[str]:

@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
@@ -46,7 +47,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     Transaction,
-    write_atomically,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
@@ -207,11 +207,9 @@ class Host:
         keep_binary(look(self.rundir, VSWITCHD).process, VSWITCHD, self.kept)
         keep_binary(look(self.rundir, OVSDB_SERVER).process, OVSDB_SERVER, self.kept)
         with Ovsdb(self.remote, self.timeout) as database:
-            write_atomically(
-                os.path.join(self.kept, "vswitch.ovsschema"), json.dumps(database.schema).encode()
-            )
+            write_durable(os.path.join(self.kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
         backup = check(run, ["ovsdb-client", "backup", self.remote, DATABASE], timeout=120)
-        write_atomically(os.path.join(self.kept, "conf.db"), backup.encode())
+        write_durable(os.path.join(self.kept, "conf.db"), backup.encode())
 
     def convert(self, schema_file: str) -> None:
         """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""

@@ -29,6 +29,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -275,7 +276,7 @@ class Writer:
             old = tempfile.mkdtemp(dir=self._parent, **self._pattern)
             os.rename(self.path, old)
         os.rename(self._directory, self.path)
-        _fsync_directory(self._parent)
+        sync_directory(self._parent)
         if old:
             shutil.rmtree(old)
         return Snapshot(self.path, full)
@@ -366,11 +367,3 @@ def _check_space(directory: str, flows: int) -> None:
         raise Refused(
             f"not enough room for a snapshot in {directory}", why, "Make room, or choose another path"
         )
-
-
-def _fsync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,11 +28,11 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory, write_durable
 
 ROOT = "/var/lib/ovsops/transactions"
 
@@ -140,7 +140,7 @@ class Transaction:
             raise Lost(
                 f"transaction {self.id} cannot become {new}", f"it is {self.state}, not {old}"
             ) from error
-        _sync(self.path)
+        sync_directory(self.path)
 
     def read(self, name: str) -> t.Any:
         """The JSON document ``name``, or None when there is none."""
@@ -152,7 +152,7 @@ class Transaction:
 
     def write(self, name: str, document: t.Any) -> None:
         """Put the JSON document ``name`` on the disk, whole or not at all."""
-        write_atomically(self.file(name), json.dumps(document, sort_keys=True, indent=1).encode())
+        write_durable(self.file(name), json.dumps(document, sort_keys=True, indent=1).encode())
 
     def note(self, **values: t.Any) -> None:
         """Add to ``result.json``."""
@@ -237,11 +237,11 @@ def create(request: Json, root: str = ROOT) -> Transaction:
             shutil.rmtree(other.path)
         draft = os.path.join(root, f".draft-{secrets.token_hex(8)}")
         nested(draft, request)
-        _sync(draft)
+        sync_directory(draft)
         name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(3)
         path = os.path.join(root, name)
         os.rename(draft, path)
-        _sync(root)
+        sync_directory(root)
         return Transaction(path)
 
 
@@ -337,23 +337,6 @@ def timeline(transaction: Transaction) -> list[Json]:
     return [{key: event[key] for key in keys} for event in transaction.journal() if event["event"] == "done"]
 
 
-def write_atomically(path: str, content: bytes) -> None:
-    """Replace ``path`` (0600) so that a reader, or a power loss, finds the old or the new content."""
-    directory = os.path.dirname(path)
-    descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(draft, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
-        raise
-    _sync(directory)
-
-
 def _windows(steps: t.Sequence[Step[C]]) -> t.Iterator[list[Step[C]]]:
     group: list[Step[C]] = []
     for step in steps:
@@ -363,14 +346,6 @@ def _windows(steps: t.Sequence[Step[C]]) -> t.Iterator[list[Step[C]]]:
         group.append(step)
     if group:
         yield group
-
-
-def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_old(path: str) -> bool:

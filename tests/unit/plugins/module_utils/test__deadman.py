@@ -264,17 +264,3 @@ def test_wants_of_others_stay(guard: deadman.BootGuard, tmp_path: Path) -> None:
     guard.install("x", ["/bin/true"])
     guard.remove()
     assert other.exists()
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "state"
-    deadman.write_durable(str(file), b"old")
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(deadman.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        deadman.write_durable(str(file), b"new")
-    assert everything(tmp_path) == ["state"]
-    assert file.read_bytes() == b"old"
