@@ -102,7 +102,10 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-faults bench-interruption bench-snapshot
+.PHONY: test-scenarios test-faults bench-interruption bench-snapshot
+test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
+	@$(in_tools) python tests/scenarios/run.py $(options)
+
 test-faults: lab-tools ## A fault before and after every step of every strategy (options="--fault …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
 

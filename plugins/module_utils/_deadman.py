@@ -72,6 +72,9 @@ class Launcher(t.Protocol):
     def disarm(self, name: str) -> None:
         """End what waits or runs under this name; nothing there is fine."""
 
+    def forget(self, name: str) -> None:
+        """Remove the record of a program that has ended; of one that is about to, by itself."""
+
 
 def launcher(root: str = "/", runner: Runner = run) -> Launcher:
     """The launcher for this host: systemd when it is the running init (sd_booted(3)), else a watcher."""
@@ -117,6 +120,10 @@ class SystemdLauncher:
         for suffix in ("timer", "service"):
             if self._active(f"{unit(name)}.{suffix}"):
                 check(self.runner, ["systemctl", "stop", f"{unit(name)}.{suffix}"])
+        _forget(self.root, name)
+
+    def forget(self, name: str) -> None:
+        """See ``Launcher``."""
         _forget(self.root, name)
 
     def _systemd_run(self, name: str) -> list[str]:
@@ -167,6 +174,10 @@ class WatcherLauncher:
             raise HotUpgradeError(
                 f"process {process.pid} of {name} does not end", "it survived SIGKILL for 5 s"
             )
+        _forget(self.root, name)
+
+    def forget(self, name: str) -> None:
+        """See ``Launcher``."""
         _forget(self.root, name)
 
     def _sleeps(self, process: Process | None) -> bool:

@@ -375,6 +375,19 @@ class Staged:
         self._add_legacy()
         self._remove_extra(live)
 
+    def refill(self) -> None:
+        """``commit`` for a bridge that was flushed this moment, without asking first what it has: no meters, but its settings."""
+        of, meters = self._switch.main, self._state.settings.meters
+        errors = of.send(
+            [
+                *(wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in meters.items()),
+                wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_COMMIT),
+            ]
+        )
+        if errors:
+            raise self._refusal(errors[0])
+        self._add_legacy()
+
     def discard(self) -> None:
         """Forget the staged state; the bridge is as it was."""
         of = self._switch.main
@@ -558,6 +571,10 @@ class Unbundled(Staged):
 
     def keep_alive(self) -> None:
         """Nothing waits in the switch."""
+
+    def refill(self) -> None:
+        """The same as ``commit``: nothing waits in the switch."""
+        self.commit()
 
     def discard(self) -> None:
         """Forget the state; the bridge is as it was."""

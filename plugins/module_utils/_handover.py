@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import time
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner, _supervise
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
@@ -27,9 +29,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
     disk_schema_version,
     read_database,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import boot_id, record
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
+    Bridge,
     Connection,
     is_true,
 )
@@ -42,13 +46,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Json,
     Transaction,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
 PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
 
 # How long an engine may need to start, and a guard to notice that it has died, in seconds.
 PATIENCE = 15.0
 
-_PROGRAM = """import sys
+_PROGRAM = b"""import sys
 sys.path.insert(0, __file__.rpartition("/")[0])
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._runner import main
 main(sys.argv[1:])
@@ -132,6 +137,7 @@ def look(connection: Connection) -> Facts:
         memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
         foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
         confined=_confinement(process.pid) if process else None,
+        tracked=_tracked(connection, database.bridges) if process else 0,
     )
 
 
@@ -181,20 +187,24 @@ def report(transaction: Transaction) -> Json:
     """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
     result = transaction.read("result.json") or {}
     marks = result.get("marks", {})
-    window = None
-    if "stopped" in marks and "forwarding" in marks:
-        window = max(0, marks["forwarding"] - marks["stopped"]) / 1000
     return {
         "plan": transaction.request["plan"],
         "transaction": transaction.id,
         "state": transaction.state,
         "timeline": result.get("timeline", transactions.timeline(transaction)),
-        "window_ms": window,
+        "window_ms": _milliseconds(marks, "stopped", "forwarding"),
+        "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
         "not_carried": result.get("not_carried", []),
         "reason": result.get("reason", ""),
         "not_undone": result.get("not_undone", []),
     }
+
+
+def _milliseconds(marks: t.Mapping[str, int], begin: str, end: str) -> float | None:
+    if begin not in marks or end not in marks:
+        return None
+    return max(0, marks[end] - marks[begin]) / 1000
 
 
 def describe(decision: Plan, prove: int) -> Json:
@@ -238,14 +248,15 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         name: inspect(name, connection.rundir, connection.timeout) for name in (VSWITCHD, OVSDB_SERVER)
     }
     with connection.open() as database:
-        bridges = {bridge.name: list(bridge.controllers) for bridge in database.bridges()}
+        found = database.bridges()
     return {
         "strategy": decision.strategy,
         "plan": describe(decision, wish.prove),
         "rundir": connection.rundir,
         "remote": connection.remote,
         "timeout": connection.timeout,
-        "bridges": bridges,
+        "bridges": {bridge.name: list(bridge.controllers) for bridge in found},
+        "ports": sum(len(bridge.interfaces) for bridge in found),
         "snapshot": wish.snapshot,
         "confirm": wish.confirm,
         "confirm_timeout": wish.confirm_timeout,
@@ -272,28 +283,51 @@ def _owner(owner: _supervise.Supervisor, program: str | None) -> Json:
 
 
 def _copy_program(transaction: Transaction) -> None:
-    """Copy the code that this process runs, wherever it was loaded from (AnsiballZ imports from a zip file)."""
+    """Copy the code that this process runs, wherever it was loaded from (AnsiballZ imports from a zip file).
+
+    On the disk when this returns: the guard of the next boot runs it after a power loss.
+    """
     lib = transaction.file("lib")
     parts = PACKAGE.split(".")
-    for depth in range(1, len(parts) + 1):
-        directory = os.path.join(lib, *parts[:depth])
-        os.makedirs(directory, mode=0o700)
-        _write(os.path.join(directory, "__init__.py"), "")
+    packages = [os.path.join(lib, *parts[:depth]) for depth in range(1, len(parts) + 1)]
+    os.mkdir(lib, 0o700)
+    for directory in packages:
+        os.mkdir(directory, 0o700)
+        _write(os.path.join(directory, "__init__.py"), b"")
     for name, module in sorted(sys.modules.items()):
         package, __, short = name.rpartition(".")
         loader = getattr(module, "__loader__", None)
         if package == PACKAGE and short != "_adapter" and loader is not None:
-            _write(os.path.join(lib, *parts, f"{short}.py"), loader.get_source(name))
+            source = loader.get_source(name)
+            # Ansible's own loader of collections, which ansible-test has, returns bytes.
+            text = source if isinstance(source, bytes) else source.encode()
+            _write(os.path.join(lib, *parts, f"{short}.py"), text)
     _write(os.path.join(lib, "run.py"), _PROGRAM)
+    for directory in (*packages, lib, transaction.path):
+        sync_directory(directory)
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _flows(connection: Connection, bridge: str) -> int:
     return count(os.path.join(connection.rundir, f"{bridge}.mgmt"), connection.timeout).flows
+
+
+def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
+    """How many connections the userspace datapath tracks: the kernel keeps its own (dpctl/ct-stats-show, 2.6)."""
+    if all(bridge.datapath_type != "netdev" for bridge in bridges):
+        return 0
+    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout)
+    try:
+        found = re.search(r"Total: (\d+)", control.call("dpctl/ct-stats-show", "netdev@ovs-netdev"))
+    except HotUpgradeError:  # no datapath: nothing is tracked
+        return 0
+    return int(found.group(1)) if found else 0
 
 
 def _kilobytes(path: str, key: str) -> int:

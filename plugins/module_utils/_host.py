@@ -39,10 +39,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     Plain,
     Supervisor,
     Systemd,
+    forwards_in_main_loop,
     keep_binary,
     look,
     modest,
     reload,
+    resume,
+    stopped,
     wait_end,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
@@ -51,8 +54,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
-# How long a daemon may take to start, in seconds: 50,000 ports need about 60.
+# How long a daemon may take to start, in seconds.
 START_TIMEOUT = 120.0
+
+# The same for the ovs-vswitchd that takes over, and what each port adds: 50,000 ports need about 60 s.  Shorter,
+# since one that hangs is found out by it, and without another nobody takes new flows until then.
+TAKE_OVER_TIMEOUT = 30.0
+TAKE_OVER_PER_PORT = 0.005
 
 # Pause between two looks in the window, in seconds: shorter takes the CPU from what is waited for.
 POLL = 0.005
@@ -133,6 +141,11 @@ class Host:
     def controlled(self) -> set[str]:
         """Bridges with a controller in the database: they lose their flows when the flag is cleared (F1)."""
         return {name for name, controllers in self.request["bridges"].items() if controllers}
+
+    @property
+    def take_over_timeout(self) -> float:
+        """How long the ovs-vswitchd that takes over may need to open all ports, in seconds."""
+        return TAKE_OVER_TIMEOUT + TAKE_OVER_PER_PORT * int(self.request["ports"])
 
     def supervisor(self, name: str) -> Supervisor:
         """Who owns the daemon ``name``."""
@@ -220,15 +233,21 @@ class Host:
                 database.call("convert", DATABASE, schema, timeout=60.0)
         self.wait_for_vswitchd()
 
-    def restart_server(self, binaries: str | None) -> None:
-        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it."""
+    def restart_server(self, free_try: bool = False) -> None:
+        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
+
+        Without its database the main loop of ovs-vswitchd does nothing, for a second at least.  One with a
+        ``free_try`` (see ``_second.start``) that moves packets in this loop is stopped instead for as long as the
+        database takes to come back.
+        """
         control = self.control(OVSDB_SERVER)
         remotes = control.call("ovsdb-server/list-remotes").split()
         before = self._schema_version()
         owner = self.supervisor(OVSDB_SERVER)
         vswitchd = look(self.rundir, VSWITCHD).process
-        with modest(vswitchd), attention({VSWITCHD: vswitchd}):
-            owner.restart(look(self.rundir, OVSDB_SERVER), binaries).wait(START_TIMEOUT)
+        quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
+        with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
+            owner.restart(look(self.rundir, OVSDB_SERVER), None).wait(START_TIMEOUT)
             self.wait_for_database()
         control = self.control(OVSDB_SERVER)
         for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
@@ -244,13 +263,36 @@ class Host:
         self.wait_for_vswitchd()
 
     def ensure_server(self) -> None:
-        """Have the database answer: its service manager may be starting it, else it is started."""
+        """Have the database answer for good: as it is, else started anew, else by the program of before."""
+        with contextlib.suppress(Unreachable):
+            resume(look(self.rundir, VSWITCHD).process)
+        if self._server_serves(DATABASE_TIMEOUT):
+            return
         try:
-            self.wait_for_database(DATABASE_TIMEOUT)
+            running = look(self.rundir, OVSDB_SERVER)
+        except Unreachable:
+            running = _instance(self.request["server"])
+        owner = self.supervisor(OVSDB_SERVER)
+        try:
+            owner.restart(running, None).wait(START_TIMEOUT)
+            self.wait_for_database(OWNED_TIMEOUT)
         except HotUpgradeError:
-            old = _instance(self.request["server"])
-            self.supervisor(OVSDB_SERVER).restart(old, None).wait(START_TIMEOUT)
+            owner.restart(running, self.kept).wait(START_TIMEOUT)
             self.wait_for_database()
+
+    def _server_serves(self, timeout: float) -> bool:
+        """Whether the database answers, and not for a moment only: a service may fail again and again."""
+        owner = self.supervisor(OVSDB_SERVER)
+        try:
+            self.wait_for_database(timeout)
+            Waiter(timeout).wait(
+                f"the service owns {OVSDB_SERVER}",
+                lambda: owner.healthy(look(self.rundir, OVSDB_SERVER).process),
+                lambda wrong: wrong is None,
+            )
+        except HotUpgradeError:
+            return False
+        return True
 
     def wait_for_vswitchd(self) -> None:
         """Return when ovs-vswitchd has seen all that is in the database up to now (next_cfg and cur_cfg)."""
@@ -313,23 +355,29 @@ class Host:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         # Not the session of before: ovsdb-server drops one that was silent during a long load.
         with Ovsdb(self.remote, self.timeout) as database:
-            database.set_flow_restore_wait(False)
-            self.commit_behind_flush(database)
+            self.commit_behind_flush(database, lambda: database.set_flow_restore_wait(False))
         self.mark("forwarding")
 
-    def commit_behind_flush(self, database: Ovsdb) -> None:
-        """Wait until ovs-vswitchd has applied ``database`` and commit what is staged as soon as it is due.
+    def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
+        """Do ``change``, wait until ovs-vswitchd has applied ``database``, and commit what is staged as soon as it is due.
 
         The flush that comes with a bridge's first controller (F1) is seen by its empty tables, before ovs-vswitchd
         says that it is done; a bridge that is empty already is filled then.
         """
+        hidden = {}
+        for name in self.staged:
+            shown = self.switches[name].count_flows()[0]
+            if shown:
+                hidden[name] = self.switches[name].about_flows() - shown
+        change()
         number = request_reconfiguration(database)
-        watched = [name for name in self.staged if self.switches[name].count_flows()[0] > 0]
-        end = time.monotonic() + START_TIMEOUT
+        end = time.monotonic() + self.take_over_timeout
         while not reconfigured(database, number):
-            for name in watched:
-                if name in self.staged and self.switches[name].count_flows()[0] == 0:
-                    self.staged.pop(name).commit()
+            for name in hidden.keys() & self.staged.keys():
+                if self.switches[name].about_flows() <= hidden[name]:
+                    self.mark("flushed")
+                    self.staged.pop(name).refill()
+                    self.mark("refilled")
             if time.monotonic() > end:
                 raise HotUpgradeError(f"{VSWITCHD} does not apply its database", hint="Look into its log")
             time.sleep(POLL)
@@ -351,7 +399,7 @@ class Host:
 
     def connect(self, not_pid: int, directory: str | None = None) -> None:
         """Connect to every bridge's management socket as soon as another process than ``not_pid`` serves it."""
-        end = time.monotonic() + START_TIMEOUT
+        end = time.monotonic() + self.take_over_timeout
         for name in self.bridges:
             path = self.management(name, directory)
             while _server_of(path) in (None, not_pid):
@@ -391,9 +439,20 @@ class Host:
 
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle."""
-        self._read_states()
+        if self.controlled:
+            self._read_states()
         for name in self.controlled:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
+
+    def restore_what_differs(self) -> None:
+        """Give the bridges that do not hold what the snapshot holds its state; the others are left alone."""
+        snapshot = _snapshot.read(self.snapshot)
+        states = {name: snapshot.state(name) for name in self.bridges}
+        different = _flow_snapshot.compare(self.connection, states, TOLERATED)
+        with _flow_snapshot.Restoration(
+            self.connection, {name: states[name] for name in different}
+        ) as restoration:
+            restoration.commit()
 
     def verify(self) -> None:
         """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and holds what the snapshot holds.

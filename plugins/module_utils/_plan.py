@@ -38,7 +38,8 @@ class Facts:
     """What the decision rests on; ``flows`` counts all bridges, memory is in bytes.
 
     ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
-    flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd.
+    flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
+    ``tracked`` counts the connections that the userspace datapath tracks.
     """
 
     vswitchd: Daemon
@@ -52,6 +53,7 @@ class Facts:
     memory_vswitchd: int
     foreign_flag: bool
     confined: str | None
+    tracked: int
 
     @property
     def old(self) -> str:
@@ -238,6 +240,11 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             yield f"{what.partition(':')[0]}, whose state starts anew: its peers may take the port down for a while"
         if bridge.mcast_snooping:
             yield f"bridge {bridge.name} snoops multicast: its table is learned anew, groups are flooded until then"
+    if facts.tracked:
+        yield (
+            f"the {facts.tracked} connections that the userspace datapath tracks (ct) are known to the old process only: "
+            "they are tracked anew, as if they began in the middle"
+        )
     policed = [i.name for b in facts.bridges for i in b.interfaces if i.policing_rate > 0]
     if policed:
         yield f"the policers of {_names(policed)} are set up again and start with a full bucket"

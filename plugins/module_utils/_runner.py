@@ -27,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -59,6 +60,10 @@ STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
 HEAVY = ("lib", "old", "snapshot")
 GUARD_INTERVAL = 0.2
 
+# The file by which the guard says that it is there, and how long it may take, in seconds.
+WATCHED = "guarded"
+GUARD_PATIENCE = 30.0
+
 # Names for the launcher: one transaction at a time means one of each.
 ENGINE = "handover-engine"
 GUARD = "handover-guard"
@@ -75,11 +80,19 @@ def steps_of(host: Host) -> list[Step[Host]]:
 
 def engine(transaction: Transaction, observe: Observer = lambda when, step: None) -> None:
     """Do the hand-over, up to ``applied``; on any failure undo it."""
+    try:
+        _work(transaction, observe)
+    finally:
+        launcher().forget(ENGINE)
+
+
+def _work(transaction: Transaction, observe: Observer) -> None:
     with transaction.engine():
         host = Host(transaction)
         try:
             protect(transaction)
             timeline = run(transaction, steps_of(host), host, observe)
+            _flush(host)
             _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
             transaction.move(ARMED, APPLIED)
         except Exception as error:  # whatever it is: the way back must be taken
@@ -93,6 +106,7 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
 
 def guard(transaction: Transaction) -> None:
     """Roll back when the engine dies, or when nobody confirms in time; ends with the transaction."""
+    os.close(os.open(transaction.file(WATCHED), os.O_CREAT | os.O_WRONLY, 0o600))
     while transaction.state not in (*FINISHED, FAILED):
         time.sleep(GUARD_INTERVAL)
         if transaction.state == APPLIED and not _overdue(transaction):
@@ -107,6 +121,10 @@ def guard(transaction: Transaction) -> None:
                     roll_back(transaction, "the engine was ended from outside before its work was done")
         except Busy:
             continue
+    launch = launcher()
+    if not launch.running(ENGINE):  # it was killed
+        launch.forget(ENGINE)
+    launch.forget(GUARD)
 
 
 def boot(transaction: Transaction) -> None:
@@ -138,9 +156,13 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
         if host.rebooted:
             failures = _attempt(host.restore_after_boot if restore else host.never_stuck)
         else:
-            if state == APPLIED or finish(host):
+            half_done = state != APPLIED and finish(host)
+            if state == APPLIED or half_done:
                 hand_back(transaction)
             failures = undo(transaction, steps_of(host), host)
+            if half_done:  # what went wrong with the new process may have been its flows, and the old one got them from it
+                failures += _attempt(host.restore_what_differs)
+        failures += _attempt(lambda: _flush(host))
     finally:
         host.close()
     _attempt(lambda: transaction.note(reason=reason, not_undone=failures))
@@ -148,6 +170,12 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
     if not failures:
         BootGuard(BOOT).remove()
         transaction.prune("lib", "snapshot")
+
+
+def _flush(host: Host) -> None:
+    """Without the guard of the next boot nobody would clear a flag that a power loss brings back."""
+    with Ovsdb(host.remote, host.timeout) as database:
+        database.flush()
 
 
 def finish(host: Host) -> bool:
@@ -223,11 +251,13 @@ def _launch(name: str, argv: t.Sequence[str]) -> None:
 
 
 def protect(transaction: Transaction) -> None:
-    """Start the guard and install that of the next boot."""
+    """Start the guard and install that of the next boot; both are ready when this returns."""
     _launch(GUARD, _argv(transaction, "guard"))
     if launcher().kind == "systemd":
         what = f"Open vSwitch hand-over {transaction.id} after a power loss"
         BootGuard(BOOT).install(what, _argv(transaction, "boot"))
+    watched = transaction.file(WATCHED)
+    Waiter(GUARD_PATIENCE).wait("the guard watches", lambda: os.path.exists(watched), bool)
 
 
 ROLES: t.Mapping[str, t.Callable[[Transaction], None]] = {

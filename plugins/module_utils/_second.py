@@ -12,6 +12,7 @@ name to the real one stays for as long as the process lives, which makes later s
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import resource
@@ -44,6 +45,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0
 
+T = t.TypeVar("T")
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
 
 
@@ -79,12 +81,14 @@ def newcomer(host: Host) -> Appctl:
     )
 
 
-def attended(do: t.Callable[[Host], None]) -> t.Callable[[Host], None]:
-    """Make a step fail at once when a daemon ends that it needs: the database, either ovs-vswitchd."""
+def attended(
+    do: t.Callable[[Host], None], private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)
+) -> t.Callable[[Host], None]:
+    """Make a step fail at once when a daemon ends that it needs: those in the real directory, and the ``private`` ones."""
 
     def step(host: Host) -> None:
         needed = {name: look(host.rundir, name).process for name in (OVSDB_SERVER, VSWITCHD)}
-        for number, found in enumerate(processes_of(directory(host))):
+        for number, found in enumerate(processes_of(directory(host), private)):
             needed[f"daemon {number} of {directory(host)}"] = found
         with attention(needed):
             do(host)
@@ -142,11 +146,18 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
 
 
 def start(host: Host, remote: str, program: str) -> None:
-    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
+    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else.
+
+    It gets the address twice, and with that one free try: where it loses its database for the first time, it connects
+    again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
+    """
     place = directory(host)
-    arguments = [remote if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached]
-    if remote not in arguments:
-        arguments.insert(0, remote)
+    address = f"{remote},{remote}"
+    arguments = [
+        address if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached
+    ]
+    if address not in arguments:
+        arguments.insert(0, address)
     environment = {**os.environ, **host.old.environment, "OVS_RUNDIR": place}
     libraries = os.path.join(os.path.dirname(program), "lib")
     if program.startswith(transactions.ROOT) and os.listdir(libraries):
@@ -166,23 +177,41 @@ def start(host: Host, remote: str, program: str) -> None:
 
 def connect(host: Host) -> None:
     """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
-    log = host.transaction.file("second.log")
     for bridge in host.bridges:
         path = os.path.join(directory(host), f"{bridge}.mgmt")
-        begin = time.monotonic()
-        while bridge not in host.switches:
-            try:
-                host.switches[bridge] = _flowstate.Switch(path)
-            except Unreachable as error:
-                elapsed = time.monotonic() - begin
-                if elapsed > START_TIMEOUT or (elapsed > EXEC_TIMEOUT and not _is_there(host)):
-                    with open(log, encoding="utf-8", errors="replace") as file:
-                        words = file.read()[-500:].strip()
-                    why = words or f"{error.why}; it said nothing"
-                    raise HotUpgradeError(
-                        f"the new {VSWITCHD} did not start", why, "The old one forwards"
-                    ) from error
-                time.sleep(POLL)
+        if bridge not in host.switches:
+            host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
+
+
+def patient(host: Host, ask: t.Callable[[], T]) -> T:
+    """What ``ask`` returns as soon as it can be reached; raises ``HotUpgradeError`` when the second process dies."""
+    begin = time.monotonic()
+    timeout = host.take_over_timeout
+    while True:
+        try:
+            return ask()
+        except Unreachable as error:
+            elapsed = time.monotonic() - begin
+            if elapsed > timeout or (elapsed > EXEC_TIMEOUT and not _is_there(host)):
+                raise _did_not_start(host, error) from error
+        time.sleep(POLL)
+
+
+def _did_not_start(host: Host, error: Unreachable) -> HotUpgradeError:
+    with open(host.transaction.file("second.log"), encoding="utf-8", errors="replace") as file:
+        words = file.read()[-500:].strip()
+    state = "it hangs" if _is_there(host) else "it has ended"
+    return HotUpgradeError(
+        f"the new {VSWITCHD} did not start", f"{state}; {words or error.why}", "Look into its log"
+    )
+
+
+def require_answer(host: Host) -> None:
+    """Raise ``HotUpgradeError`` unless the second process answers now: nothing may be taken from the first before."""
+    try:
+        newcomer(host).call("version")
+    except Unreachable as error:
+        raise HotUpgradeError(f"the new {VSWITCHD} does not answer any more", str(error)) from error
 
 
 def end_first(host: Host) -> None:
@@ -194,6 +223,8 @@ def end_first(host: Host) -> None:
     if monitor is not None:
         kill(monitor)
     kill(host.old.process)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
 
 
 def monitor_of(found: Process) -> Process | None:
@@ -222,14 +253,21 @@ def move_in(host: Host, second: Process) -> None:
         name = os.path.basename(path)
         if name.endswith((".mgmt", ".snoop")) or name == f"{VSWITCHD}.{second.pid}.ctl":
             os.rename(path, os.path.join(real, name))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(real, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
-    aside = f"{place}.done"
-    os.rename(place, aside)
+    os.rename(place, f"{place}.done")
     os.symlink(real, place)
-    with contextlib.suppress(Unreachable):  # ``standby`` has no private database
-        kill(inspect(read_pid(os.path.join(aside, f"{OVSDB_SERVER}.pid")), OVSDB_SERVER).process)
-    shutil.rmtree(aside)
+
+
+def end_database(host: Host) -> None:
+    """End the private database: after ``move_in`` the second process finds the real one in its place."""
+    with contextlib.suppress(Unreachable):
+        pidfile = os.path.join(f"{directory(host)}.done", f"{OVSDB_SERVER}.pid")
+        kill(inspect(read_pid(pidfile), OVSDB_SERVER).process)
+
+
+def tidy(host: Host) -> None:
+    """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
+    shutil.rmtree(f"{directory(host)}.done", ignore_errors=True)
+    remove_dead_links(host)
 
 
 def remove(host: Host) -> None:

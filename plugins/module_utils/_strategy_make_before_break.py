@@ -101,7 +101,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("catch up with late changes", attended(_catch_up)),
         Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
-        Step("reconnect to the database", attended(_reconnect), window=True),
+        Step("reconnect to the database", attended(_reconnect, (VSWITCHD,)), window=True),
         *database_after(request),
         verify(),
     ]
@@ -175,6 +175,9 @@ def _copy_bridge(host: Host, name: str) -> None:
 
 
 def _prove(host: Host) -> None:
+    # A connection below OpenFlow 1.3 makes Open vSwitch send table misses to it (connmgr_wants_packet_in_on_miss):
+    # ours to the new process alone would be a difference.
+    host.close()
     old, new = host.control(VSWITCHD, 60.0), _second.control(host)
     proof = _proof.prove(old.call, new.call, DATAPATH, host.request["prove"])
     host.transaction.note(proof=dataclasses.asdict(proof))
@@ -182,12 +185,16 @@ def _prove(host: Host) -> None:
         raise HotUpgradeError(
             f"the new {VSWITCHD} would forward {proof.different} of {proof.traced} live megaflows otherwise",
             "; ".join(proof.differences[:3]),
-            "Nothing was touched. See the verification in the result for more of them",
+            "The old one forwards on. See the verification in the result for more of them",
         )
+    _second.connect(host)
 
 
 def _catch_up(host: Host) -> None:
-    """Carry over what has changed in OpenFlow since the load; a changed database means a stale copy."""
+    """Carry over what has changed in OpenFlow since the load; a changed database means a stale copy.
+
+    Bridges with controllers lose their flows soon after the cut-over: theirs wait in the switch from here on.
+    """
     late = [name for name in host.bridges if not _alike(host, name)]
     for name in late:
         _copy_bridge(host, name)
@@ -199,8 +206,9 @@ def _catch_up(host: Host) -> None:
         raise HotUpgradeError(
             "the database was changed while the hand-over was prepared",
             f"it differs from the copy in {', '.join(changed)}",
-            "Nothing was touched. Start again when nobody changes the configuration",
+            "The old version forwards on. Start again when nobody changes the configuration",
         )
+    host.stage_controlled()
 
 
 def _alike(host: Host, name: str) -> bool:
@@ -242,11 +250,9 @@ def _adopt(host: Host) -> None:
 
 def _reconnect(host: Host) -> None:
     """Wait until the new process has the real database; controllers come back now, and their flush with them."""
-    if host.controlled:
-        host.stage_controlled()
     with Ovsdb(host.remote, host.timeout) as real:
-        host.commit_behind_flush(real)
-    _second.remove_dead_links(host)
+        host.commit_behind_flush(real, lambda: _second.end_database(host))
+    _second.tidy(host)
 
 
 def finish(host: Host) -> bool:
@@ -257,6 +263,8 @@ def finish(host: Host) -> bool:
         _second.take_pidfile(host)
     _second.end_first(host)
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
+    _second.end_database(host)
+    _second.tidy(host)
     host.ensure_server()
     host.wait_for_vswitchd()
     return True

@@ -52,7 +52,7 @@ def prepare() -> list[Step[Host]]:
 
 def database_before(request: Json) -> list[Step[Host]]:
     """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade."""
-    return [] if request["downgrade"] else _database(request)
+    return [] if request["downgrade"] else [*converted(request), *server_restarted(request)]
 
 
 def database_after(request: Json) -> list[Step[Host]]:
@@ -61,17 +61,19 @@ def database_after(request: Json) -> list[Step[Host]]:
     A running ovs-vswitchd bears a schema that is newer than itself, not one that lacks columns it has asked for:
     3.5 on the schema of 3.1 asks in vain for ever (seen).
     """
-    return _database(request) if request["downgrade"] else []
+    return [*converted(request), *server_restarted(request)] if request["downgrade"] else []
 
 
-def _database(request: Json) -> list[Step[Host]]:
-    """Live conversion, and ovsdb-server restarted alone, as far as the plan says that they are needed."""
-    found = []
-    if request["convert"]:
-        found.append(Step(CONVERT, _convert, _convert_back))
-    if request["restart_server"]:
-        found.append(Step(RESTART_SERVER, lambda host: host.restart_server(None), Host.ensure_server))
-    return found
+def converted(request: Json) -> list[Step[Host]]:
+    """Live conversion of the database, where the plan says that it is needed."""
+    return [Step(CONVERT, _convert, _convert_back)] if request["convert"] else []
+
+
+def server_restarted(request: Json, free_try: bool = False) -> list[Step[Host]]:
+    """ovsdb-server restarted alone, where the plan says that it is needed; ``free_try``: see ``Host.restart_server``."""
+    if not request["restart_server"]:
+        return []
+    return [Step(RESTART_SERVER, lambda host: host.restart_server(free_try), Host.ensure_server)]
 
 
 def ready() -> Step[Host]:

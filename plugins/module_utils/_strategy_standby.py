@@ -6,34 +6,34 @@
 """The new ovs-vswitchd waits for the OVSDB lock of the old one and takes over the moment that ends.
 
 Works on every datapath.  What remains in the window is the creation of ports and the transfer of flows that are
-encoded already.  ovsdb-server is restarted before, never while one waits: both would race for the lock.
+encoded already.  ovsdb-server is not restarted while one waits, both would race for the lock, but after it: only the
+new process has a free try to find the database again at once.
 """
 
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _second
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
-    database_after,
-    database_before,
+    converted,
     learned,
     prepare,
     ready,
+    server_restarted,
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``standby`` for a transaction's request."""
     return [
         *prepare(),
-        *database_before(request),
+        *([] if request["downgrade"] else converted(request)),
         Step("make the private run directory", _second.make_directory, _second.remove),
         Step("start the waiting ovs-vswitchd", _start),
         Step("move the new process to the service", _own),
@@ -45,18 +45,15 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("clear the flag", attended(Host.release), window=True),
         Step("adopt", _adopt, window=True),
         learned(),
-        *database_after(request),
+        *(converted(request) if request["downgrade"] else []),
+        *server_restarted(request, free_try=True),
         verify(),
     ]
 
 
 def _start(host: Host) -> None:
     _second.start(host, host.remote, host.request["supervisors"][VSWITCHD]["program"])
-    Waiter(START_TIMEOUT).wait(
-        f"the waiting {VSWITCHD} answers",
-        lambda: _second.control(host).call("version"),
-        lambda _version: True,
-    )
+    _second.patient(host, lambda: _second.newcomer(host).call("version"))
 
 
 def _own(host: Host) -> None:
@@ -65,6 +62,7 @@ def _own(host: Host) -> None:
 
 def _end_old(host: Host) -> None:
     host.require_no_other()
+    _second.require_answer(host)
     _second.take_pidfile(host)
     _second.end_first(host)
     host.mark("stopped")
@@ -74,7 +72,7 @@ def _end_old(host: Host) -> None:
 
 def _adopt(host: Host) -> None:
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
-    _second.remove_dead_links(host)
+    _second.tidy(host)
 
 
 def _back(host: Host) -> None:

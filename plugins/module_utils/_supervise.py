@@ -129,6 +129,40 @@ def modest(process: Process) -> t.Iterator[None]:
             os.setpriority(os.PRIO_PROCESS, process.pid, before)
 
 
+@contextlib.contextmanager
+def stopped(process: Process) -> t.Iterator[None]:
+    """Have a daemon do nothing at all for a while (SIGSTOP)."""
+    _signal(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        resume(process)
+
+
+def resume(process: Process) -> None:
+    """Have a daemon go on that was stopped; one that was not stays as it is."""
+    _signal(process, signal.SIGCONT)
+
+
+def forwards_in_main_loop(process: Process) -> bool:
+    """Whether this ovs-vswitchd polls ports in its main loop: the userspace datapath without PMD threads (dpif-netdev.c)."""
+    names = set()
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        with open(f"/proc/{process.pid}/task/{thread}/comm", encoding="ascii", errors="replace") as file:
+            names.add(file.read())
+    return not any(name.startswith(("handler", "pmd")) for name in names)
+
+
+def _signal(process: Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            if alive(process):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
 class Supervisor(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
 
@@ -177,9 +211,13 @@ class Systemd:
         # The programs of before may not know sockets that are passed to them.
         wanted = binaries is None and self._shown(socket, "LoadState") == ["loaded"]
         verb = "restart"
-        if wanted != (self._shown(socket, "ActiveState") == ["active"]):
+        active = self._shown(socket, "ActiveState") == ["active"]
+        if wanted != active:
+            if active:  # first: whoever connects to it starts the service again
+                self._job("stop", socket)
             self._job("stop", self.unit)
-            self._job("start" if wanted else "stop", socket)
+            if wanted:
+                self._job("start", socket)
             verb = "start"
         run(["systemctl", "reset-failed", self.unit])
         return _Command(_start(self._argv(verb, self.unit)), self.unit)

@@ -170,6 +170,14 @@ timeline:
   type: list
   elements: dict
   sample: [{"step": "cut over", "start_us": 81231231, "end_us": 81233510}]
+refill_ms:
+  description:
+    - For how long the tables of a bridge with a controller in the database were empty, in milliseconds. Open vSwitch flushes
+      them when the bridge gets its controller; they are refilled from a bundle that waits in the switch.
+    - V(null) where no flush was seen.
+  returned: when there is a transaction
+  type: float
+  sample: 21.7
 window_ms:
   description:
     - From the end of the old ovs-vswitchd until the new one forwarded everything, in milliseconds.

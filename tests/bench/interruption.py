@@ -120,6 +120,9 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     return run
 
 
+# A method's name may end so: then the bridge under traffic has a controller in the database.
+CONTROLLER = " with controller"
+
 METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "package upgrade": package_upgrade,
     "ovs-ctl restart": ovs_ctl_restart,
@@ -136,9 +139,13 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
         try:
             lab = laboratory.up(name, case.backend, 1, options.ovs)
             datapath = "system" if case.backend == "uml" else "netdev"
-            laboratory.populate(lab, ["--flows", str(case.flows), "--datapath-type", datapath, "--no-meter"])
+            method = case.method.removesuffix(CONTROLLER)
+            laboratory.populate(lab, [
+                "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter",
+                *(["--controller"] if method != case.method else []),
+            ])  # fmt: skip
             ansible(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
-            METHODS[case.method](lab, images.package_version(options.to))
+            METHODS[method](lab, images.package_version(options.to))
             time.sleep(AFTERWARDS)
             result = ansible(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
             kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")

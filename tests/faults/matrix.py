@@ -3,16 +3,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For every step of every strategy: one fault before or after it, and the host must forward again within 5 s.
 
-Prints a line for each case and, last, "N of N survived"; writes build/faults.json. The exit status tells whether
-all survived. Hosts with the kernel datapath and systemd (User Mode Linux) run make_before_break and restart, hosts
-with the userspace datapath and no systemd (namespaces) run standby and restart.
+Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
+Hosts with the kernel datapath and systemd (User Mode Linux) run make_before_break and restart, hosts with the
+userspace datapath and no systemd (namespaces) run standby and restart.
+
+build/faults/<backend>.json has every result as soon as it is there; --resume takes those of the same code from it
+that survived. A host that a case has harmed is replaced by a new one; what it had to tell is in build/faults.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -33,10 +39,29 @@ STRATEGIES = {"uml": ("make_before_break", "restart"), "native": ("standby", "re
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
-FLOWS = 2504
+OUTPUT = REPOSITORY / "build/faults"
+
+# The first and the last step before which the second daemon is there.
+SECONDS = {
+    "make_before_break": {
+        "second ovs-vswitchd": ("load the OpenFlow state", "cut over"),
+        "second ovsdb-server": ("start the new ovs-vswitchd beside the old one", "adopt"),
+    },
+    "standby": {"second ovs-vswitchd": ("move the new process to the service", "end the old ovs-vswitchd")},
+    "restart": {},
+}
+
+EVIDENCE = (
+    "cat /run/driver.log; cd /var/lib/ovsops/transactions && for name in $(ls | tail -n 2); do "
+    'echo "== $name"; ls -l $name; cat $name/result.json $name/journal.jsonl $name/second.log; done 2>&1; '
+    "echo == processes; ps -eo pid,ppid,lstart,args | grep -e ovs -e driver; ls -la /run/openvswitch*; "
+    "echo == logs; tail -n 60 /var/log/openvswitch/*.log; journalctl --no-pager -n 150 -o short-precise 2>&1"
+)
+
+Json = dict[str, t.Any]
 
 
-def cases(backend: str, strategy: str) -> list[dict[str, t.Any]]:
+def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
     steps = _runner.STEPS[strategy](
         {"convert": False, "downgrade": False, "restart_server": True, "prove": 50}
@@ -44,134 +69,216 @@ def cases(backend: str, strategy: str) -> list[dict[str, t.Any]]:
     names = [step.name for step in steps]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
     faults = ["ovs-vswitchd", "ovsdb-server", "disk"]
-    if strategy != "restart":
-        faults.append("second ovs-vswitchd")
-    if strategy == "make_before_break":
-        faults.append("second ovsdb-server")
     if backend == "uml":
         faults += ["ssh", "power"]
     found += [(name, "before", fault) for fault in faults for name in names]
+    for fault, (first, last) in SECONDS[strategy].items():
+        there = names[names.index(first) : names.index(last) + 1]
+        found += [(name, "before", fault) for name in there]
     return [{"strategy": strategy, "step": name, "when": when, "fault": fault} for name, when, fault in found]
 
 
-def bring(lab: hosts.Lab, host: hosts.Host) -> None:
-    """Copy the engine and the driver to a host."""
+def code() -> str:
+    """The commit, and a hash of all that a host runs of it."""
+    whole = hashlib.sha256()
+    for path in sources():
+        whole.update(path.read_bytes())
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{commit or 'no commit'} {whole.hexdigest()[:12]}"
+
+
+def sources() -> list[Path]:
+    return [
+        *sorted((REPOSITORY / "plugins/module_utils").glob("*.py")),
+        REPOSITORY / "tests/faults/driver.py",
+    ]
+
+
+class Bench:
+    """One lab host that cases are tried on, one after the other."""
+
+    def __init__(self, name: str, backend: str, ovs: str, archive: bytes) -> None:
+        self.name, self.backend, self.ovs, self.archive = name, backend, ovs, archive
+        self.lab = self.fresh()
+
+    @property
+    def host(self) -> hosts.Host:
+        return self.lab.hosts[0]
+
+    def fresh(self) -> hosts.Lab:
+        """A new host with flows and endpoints, the engine and the driver."""
+        self.lab = laboratory.up(self.name, self.backend, 1, self.ovs)
+        laboratory.populate(self.lab, [])
+        command = hosts.ssh_argv(self.lab, self.host, f"mkdir -p {PLACE}; tar -x -C {PLACE}")
+        subprocess.run(command, input=self.archive, check=True)
+        # What was there long before the hand-over would be on the disk.
+        hosts.ssh(self.lab, self.host, "sync")
+        return self.lab
+
+    def examine(self, case: Json) -> Json:
+        """Run one case to its end."""
+        result = self.drive("case", case, 600)
+        if result.get("powered_off"):
+            self.lab = laboratory.power_on(self.lab, self.host)
+            self.endpoints()
+            result = self.drive("after", case, 200)
+        if result["problems"]:
+            self.testify(case, result)
+            self.fresh()
+        return result
+
+    def drive(self, role: str, case: Json, seconds: float) -> Json:
+        """Run the driver detached and return its result."""
+        words = f"{role} '{json.dumps(case)}' {RESULT}"
+        python = f"python3 {PLACE}/driver.py"
+        hosts.ssh(
+            self.lab,
+            self.host,
+            f"rm -f {RESULT}; PYTHONPATH={PLACE} {self.detached} {python} {words} </dev/null >/run/driver.log 2>&1 &",
+        )
+        connected = None
+        if role == "case" and case["fault"] == "ssh":
+            command = f"PYTHONPATH={PLACE} {python} connected '{json.dumps(case)}' -"
+            connected = subprocess.Popen(hosts.ssh_argv(self.lab, self.host, command))
+        try:
+            return self.result(case, seconds)
+        finally:
+            if connected:
+                connected.kill()
+                connected.wait()
+
+    def result(self, case: Json, seconds: float) -> Json:
+        """What the driver has to say, by one SSH session that waits for it."""
+        command = f"until cat {RESULT} 2>/dev/null; do sleep 0.2; done"
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            argv = hosts.ssh_argv(self.lab, self.host, command)
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as waiting:
+                while time.monotonic() < end and hosts.alive(self.host):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        waiting.wait(0.2)
+                        break
+                waiting.kill()
+                text = waiting.communicate()[0]
+            if text and waiting.returncode == 0:
+                return t.cast("Json", json.loads(text))
+            if not hosts.alive(self.host):
+                return {"powered_off": True}
+        return {"case": case, "problems": [f"no result after {seconds:g} s"]}
+
+    @property
+    def detached(self) -> str:
+        """What starts a command that outlives its SSH session."""
+        if self.backend == "uml":
+            return f"systemd-run --quiet --collect --setenv=PYTHONPATH={PLACE}"
+        return "setsid"
+
+    def endpoints(self) -> None:
+        """Make the namespaces again that the traffic runs between: they do not survive a boot; the flows must."""
+        source = (REPOSITORY / "tests/lab/populate.py").read_text()
+        code = (
+            "import sys; names = {'__name__': 'populate'}; exec(sys.stdin.read(), names); "
+            "[names['endpoint']('br0', n) for n in (1, 2)]"
+        )
+        hosts.ssh(self.lab, self.host, f'python3 -c "{code}"', feed=source)
+
+    def testify(self, case: Json, result: Json) -> None:
+        """Keep what the host can tell about a case that it did not survive."""
+        name = "-".join([self.backend, case["strategy"], case["fault"], case["when"], case["step"]])
+        done = subprocess.run(
+            hosts.ssh_argv(self.lab, self.host, EVIDENCE), capture_output=True, text=True, check=False
+        )
+        text = json.dumps(result, indent=1) + "\n" + done.stdout + done.stderr
+        (OUTPUT / (re.sub(r"\W+", "-", name) + ".txt")).write_text(text)
+
+
+def pack() -> bytes:
+    """The engine and the driver, as a host needs them."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for depth in range(1, len(PACKAGE.split("/")) + 1):
             name = "/".join(PACKAGE.split("/")[:depth]) + "/__init__.py"
             tar.addfile(tarfile.TarInfo(name))
-        for path in sorted((REPOSITORY / "plugins/module_utils").glob("*.py")):
-            tar.add(path, f"{PACKAGE}/{path.name}")
-        tar.add(REPOSITORY / "tests/faults/driver.py", "driver.py")
-    command = hosts.ssh_argv(lab, host, f"rm -rf {PLACE}; mkdir -p {PLACE}; tar -x -C {PLACE}")
-    subprocess.run(command, input=archive.getvalue(), check=True)
+        for path in sources():
+            tar.add(path, path.name if path.name == "driver.py" else f"{PACKAGE}/{path.name}")
+    return archive.getvalue()
 
 
-def drive(
-    lab: hosts.Lab, host: hosts.Host, role: str, case: dict[str, t.Any], seconds: float
-) -> dict[str, t.Any]:
-    """Run the driver detached and return its result; None-like problems if it never came."""
-    words = f"{role} '{json.dumps(case)}' {RESULT}"
-    program = f"python3 {PLACE}/driver.py {words} </dev/null >/run/driver.log 2>&1"
-    hosts.ssh(lab, host, f"rm -f {RESULT}; PYTHONPATH={PLACE} {detached(lab)} {program} &")
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.5)
-        try:
-            text = hosts.ssh(lab, host, f"cat {RESULT} 2>/dev/null || true")
-        except hosts.LabError:
-            if not hosts.alive(hosts.require(lab.name).host(host.name)):
-                return {"powered_off": True}
-            continue
-        if text:
-            return t.cast("dict[str, t.Any]", json.loads(text))
-    return {"case": case, "problems": [f"no result after {seconds:g} s"]}
+def key(case: Json) -> str:
+    return " ".join(case[part] for part in ("strategy", "fault", "when", "step"))
 
 
-def detached(lab: hosts.Lab) -> str:
-    """What starts a command that outlives its SSH session."""
-    if lab.backend == "uml":
-        return f"systemd-run --quiet --collect --setenv=PYTHONPATH={PLACE}"
-    return "setsid"
-
-
-def endpoints(lab: hosts.Lab) -> None:
-    """Make the namespaces again that the traffic runs between: they do not survive a boot; the flows must."""
-    source = (REPOSITORY / "tests/lab/populate.py").read_text()
-    code = (
-        "import sys; names = {'__name__': 'populate'}; exec(sys.stdin.read(), names); "
-        "[names['endpoint']('br0', n) for n in (1, 2)]"
-    )
-    hosts.ssh(lab, lab.hosts[0], f'python3 -c "{code}"', feed=source)
-
-
-def examine(lab: hosts.Lab, case: dict[str, t.Any]) -> tuple[hosts.Lab, dict[str, t.Any]]:
-    """Run one case to its end."""
-    host = lab.hosts[0]
-    result = drive(lab, host, "case", case, 900)
-    if not result.get("powered_off"):
-        return lab, result
-    lab = laboratory.power_on(lab, host)
-    endpoints(lab)
-    early = case["step"] in ("take the snapshot",)
-    return lab, drive(lab, lab.hosts[0], "after", {**case, "flows": FLOWS, "early": early}, 200)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="faults", help="name of the lab")
-    parser.add_argument("--backend", action="append", choices=sorted(STRATEGIES))
-    parser.add_argument("--strategy", action="append")
-    parser.add_argument("--fault", action="append")
-    parser.add_argument("--step", action="append")
-    parser.add_argument("--from", dest="ovs", default="3.5.0")
-    parser.add_argument("--keep", action="store_true", help="use the lab that runs, and leave it")
-    options = parser.parse_args()
-    results = []
-    for backend in options.backend or STRATEGIES:
-        wanted = [
-            case
-            for strategy in STRATEGIES[backend]
-            if not options.strategy or strategy in options.strategy
-            for case in cases(backend, strategy)
-            if (not options.fault or case["fault"] in options.fault)
-            and (not options.step or case["step"] in options.step)
-        ]
-        if wanted:
-            results += run(f"{options.name}-{backend}", backend, options, wanted)
-    survived = sum(not result["problems"] for result in results)
-    output = REPOSITORY / "build/faults.json"
-    output.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"{survived} of {len(results)} survived")
-    return 0 if survived == len(results) else 1
-
-
-def run(
-    name: str, backend: str, options: argparse.Namespace, wanted: list[dict[str, t.Any]]
-) -> list[dict[str, t.Any]]:
-    """All wanted cases on one lab host."""
-    lab = hosts.require(name) if options.keep and hosts.load(name) else None
-    if lab is None:
-        lab = laboratory.up(name, backend, 1, options.ovs)
-        laboratory.populate(lab, [])
-    bring(lab, lab.hosts[0])
-    results = []
+def run(backend: str, options: argparse.Namespace, version: str, archive: bytes) -> dict[str, Json]:
+    """All wanted cases of a backend on one lab host; their results by ``key``."""
+    wanted = [
+        case
+        for strategy in STRATEGIES[backend]
+        if not options.strategy or strategy in options.strategy
+        for case in cases(backend, strategy)
+        if (not options.fault or case["fault"] in options.fault)
+        and (not options.step or case["step"] in options.step)
+    ]
+    if options.fault:
+        wanted.sort(key=lambda case: options.fault.index(case["fault"]))
+    path = OUTPUT / f"{backend}.json"
+    known: dict[str, Json] = json.loads(path.read_text()) if path.exists() else {}
+    good = {name for name, found in known.items() if found["code"] == version and not found["problems"]}
+    due = [case for case in wanted if not (options.resume and key(case) in good)]
+    bench = Bench(f"{options.name}-{backend}", backend, options.ovs, archive) if due else None
     try:
-        for number, case in enumerate(wanted, 1):
-            lab, result = examine(lab, case)
-            results.append(result)
+        for number, case in enumerate(due, 1):
+            assert bench
+            result = {**bench.examine(case), "backend": backend, "code": version}
+            known[key(case)] = result
+            path.with_suffix(".new").write_text(json.dumps(known, indent=1) + "\n")
+            path.with_suffix(".new").rename(path)
             verdict = "survived" if not result["problems"] else "FAILED: " + "; ".join(result["problems"])
             seconds = f", {result['recovery_s']:.1f} s" if "recovery_s" in result else ""
             print(
-                f"[{number}/{len(wanted)}] {backend} {case['strategy']}: {case['fault']} {case['when']} "
+                f"[{number}/{len(due)}] {backend} {case['strategy']}: {case['fault']} {case['when']} "
                 f"'{case['step']}': {result.get('state')}{seconds}: {verdict}",
                 flush=True,
             )
     finally:
-        if not options.keep:
-            hosts.down(name)
-    return results
+        if bench:
+            hosts.down(bench.name)
+    return {key(case): known[key(case)] for case in wanted}
+
+
+def table(results: t.Sequence[Json]) -> t.Iterator[str]:
+    """For each strategy and fault: how many survived, and how long the host did not forward at most."""
+    groups: dict[tuple[str, str, str], list[Json]] = {}
+    for result in results:
+        case = result["case"]
+        groups.setdefault((result["backend"], case["strategy"], case["fault"]), []).append(result)
+    for names, found in groups.items():
+        survived = [result for result in found if not result["problems"]]
+        worst = max((result["recovery_s"] for result in survived), default=0.0)
+        cells = "".join(f"{name:<20}" for name in names)
+        yield f"{cells} {len(survived):>3} of {len(found):>3} survived, worst recovery {worst:.1f} s"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", default="faults", help="name of the lab, before its backend")
+    parser.add_argument("--backend", action="append", choices=sorted(STRATEGIES))
+    parser.add_argument("--strategy", action="append")
+    parser.add_argument("--fault", action="append", help="these faults only, in this order")
+    parser.add_argument("--step", action="append")
+    parser.add_argument("--from", dest="ovs", default="3.5.0")
+    parser.add_argument("--resume", action="store_true", help="leave out what survived with the same code")
+    options = parser.parse_args()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    version, archive = code(), pack()
+    results: list[Json] = []
+    for backend in options.backend or STRATEGIES:
+        results += run(backend, options, version, archive).values()
+    survived = sum(not result["problems"] for result in results)
+    print(f"code: {version}", *table(results), f"{survived} of {len(results)} survived", sep="\n")
+    return 0 if survived == len(results) else 1
 
 
 if __name__ == "__main__":

@@ -130,6 +130,9 @@ def main() -> None:
     options.add_argument(
         "--management-bridge", action="store_true", help="SSH reaches the host through a bridge, too"
     )
+    options.add_argument(
+        "--controller", action="store_true", help="br0 has a controller in the database; nobody answers there"
+    )
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
     for bridge in ("br0", "br1"):
@@ -137,6 +140,8 @@ def main() -> None:
             "fail_mode=secure", f"datapath_type={chosen.datapath_type}")  # fmt: skip
     endpoint("br0", 1)
     endpoint("br0", 2)
+    if chosen.controller:
+        run("ovs-vsctl", "set-controller", "br0", "tcp:127.0.0.1:6653")
     meters("br0", {1: "kbps,burst,stats,bands=type=drop,rate=1000000,burst_size=100000"})
     meters(
         "br1",

@@ -91,6 +91,7 @@ def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
         "memory_vswitchd": 100 << 20,
         "foreign_flag": False,
         "confined": None,
+        "tracked": 0,
     }
     return Facts(**{**values, **changes})
 
@@ -213,6 +214,7 @@ def test_every_bridge_is_looked_at() -> None:
         ({"bridges": (bridge(mcast_snooping=True),)}, "snoops multicast"),
         ({"bridges": (bridge(interfaces=(interface(policing_rate=1000),)),)}, "policers of p1"),
         ({"confined": "openvswitch_t"}, "confined as openvswitch_t"),
+        ({"tracked": 3}, "the 3 connections that the userspace datapath tracks"),
         ({"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, "bond0.*starts anew"),
     ],
 )

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new version that is no good: the old one must go on, or be back soon, and the text must say why."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from scene import Broken, Json, Losses, Scene, measured, require_same, require_sound
+
+VSWITCHD = "/usr/lib/openvswitch-switch/ovs-vswitchd"
+OVSDB_SERVER = "/usr/sbin/ovsdb-server"
+
+# What is put in the place of the new ovs-vswitchd; $real is the real one.
+FAULTS = {
+    "crashes at start": 'echo "cannot do anything" >&2; exit 134',
+    "hangs at start": "kill -STOP $$",
+    "crashes 1 s after its start": '''sh -c 'sleep 1; kill -SEGV $0' $$ & exec -a "$0" $real "$@"''',
+    "hangs 1 s after its start": '''sh -c 'sleep 1; kill -STOP $0' $$ & exec -a "$0" $real "$@"''',
+}
+# Where the old process has to end first: what the way back may take, after 30 s for one that hangs (take_over_timeout).
+BOUND = 60.0
+
+
+def spoil(scene: Scene, script: str, program: str) -> None:
+    """Put a script in the place of a new daemon; it tells its version like the real one."""
+    body = f"""#!/bin/bash
+real={program}.real
+if [ "$1" = --version ]; then exec $real --version; fi
+{script}
+"""
+    scene.sh(f"mv {program} {program}.real\ncat > {program} <<'END'\n{body}END\nchmod 755 {program}")
+
+
+def attempt(scene: Scene, strategy: str, words: str = "") -> tuple[Losses, str]:
+    """A hand-over that must be undone and say why; the losses meanwhile and what it said."""
+    with scene.traffic() as traffic:
+        reason = scene.hand_over(expect="rolled_back", strategy=strategy)["reason"]
+    if not re.search(words, reason):
+        raise Broken(f"the reason does not say {words!r}: {reason}")
+    return measured(traffic), reason
+
+
+def judge(scene: Scene, before: Json, losses: Losses, interruption: float) -> None:
+    """The old version forwards what it did, interrupted for at most so many seconds (0: not a packet was lost)."""
+    # ovsdb-server stays the new one: a database that works is no reason to interrupt it again.
+    require_sound(scene, "3.5.0", server=False)
+    require_same(before, scene.look())
+    if interruption:
+        losses.shorter_than(interruption)
+    else:
+        losses.none()
+
+
+def useless(script: str, program: str, strategy: str, interruption: float, scene: Scene) -> str:
+    """The new version of a daemon does not come up."""
+    scene.populate()
+    scene.install("4.0.0")
+    spoil(scene, script, program)
+    before = scene.look()
+    losses, reason = attempt(scene, strategy)
+    judge(scene, before, losses, interruption)
+    scene.sh("ovs-vsctl --timeout=10 add-br br9 -- del-br br9")
+    return f"{losses}; {reason}"
+
+
+# An action that 3.1 does not know: sample() with a field as the observation domain (3.4).
+UNKNOWN = """
+ovs-ofctl -O OpenFlow15 add-flow br1 \
+    'tcp,tp_dst=7,actions=sample(probability=1,collector_set_id=1,obs_domain_id=NXM_NX_REG0[],obs_point_id=1)'
+"""
+
+
+def refuses_a_flow(strategy: str, interruption: float, scene: Scene) -> str:
+    """One of 2505 flows has an action that the older version does not know."""
+    scene.populate()
+    scene.sh(UNKNOWN)
+    before = scene.look()
+    scene.install("3.1.0")
+    losses, reason = attempt(scene, strategy, "sample|BAD_VENDOR_TYPE")
+    # The tools of 3.1 cannot print that flow.
+    scene.install("3.5.0")
+    judge(scene, before, losses, interruption)
+    return f"{losses}; {reason}"
+
+
+# The private database is served when the new version starts.
+OTHERWISE = """ovs-vsctl --no-wait --db=unix:$OVS_RUNDIR/db.sock set port p2 tag=7
+exec -a "$0" $real "$@\""""
+
+
+def translates_otherwise(scene: Scene) -> str:
+    """The new version takes p2 for a port of another VLAN: the proof on live megaflows must see it."""
+    scene.populate()
+    scene.sh(
+        "ovs-ofctl del-flows br0; ovs-ofctl add-flow br0 actions=normal; ip netns exec h2 ping -c 2 10.0.0.1"
+    )
+    scene.install("4.0.0")
+    spoil(scene, OTHERWISE, VSWITCHD)
+    before = scene.look()
+    losses, reason = attempt(scene, "make_before_break", "would forward .* otherwise")
+    judge(scene, before, losses, 0)
+    return f"{losses}; {reason}"
+
+
+SCENARIOS = [
+    *(
+        (
+            f"{strategy}: new version {fault}",
+            "3.5.0",
+            functools.partial(useless, script, VSWITCHD, strategy, interruption),
+        )
+        for fault, script in FAULTS.items()
+        for strategy, interruption in (("make_before_break", 0), ("standby", 0), ("restart", BOUND))
+        if not (strategy == "restart" and "after" in fault)
+    ),
+    *(
+        (
+            f"new ovsdb-server {fault}",
+            "3.5.0",
+            functools.partial(useless, FAULTS[fault], OVSDB_SERVER, "auto", 0),
+        )
+        for fault in ("crashes at start", "hangs at start")
+    ),
+    *(
+        (
+            f"{strategy}: new version refuses a flow",
+            "3.5.0",
+            functools.partial(refuses_a_flow, strategy, interruption),
+        )
+        for strategy, interruption in (("make_before_break", 0), ("standby", BOUND), ("restart", BOUND))
+    ),
+    ("new version translates a flow otherwise", "3.5.0", translates_otherwise),
+]

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has beside flows: meters at their limit, mirrors, queues, policers, patch ports, managers."""
+
+from __future__ import annotations
+
+import collections
+import functools
+
+from scene import Broken, Scene, upgrade
+
+RATE, BURST = 100, 20
+# The meters are made and deleted so that their order is not that of the kernel's numbers.
+METERED = f"""
+m() {{ ovs-ofctl -O OpenFlow15 "$@"; }}
+m del-meters br1
+m del-meters br0
+for n in 1 2 3; do m add-meter br1 meter=$n,pktps,bands=type=drop,rate=$((n * 7)); done
+m del-meter br1 meter=2
+m add-meter br0 meter=9,pktps,burst,stats,bands=type=drop,rate={RATE},burst_size={BURST}
+m add-meter br0 meter=4,kbps,burst,bands=type=drop,rate=1000000,burst_size=100000
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+in_port=1,udp,actions=meter:9,output:2
+END
+"""
+
+
+def metered(strategy: str, scene: Scene) -> str:
+    """More traffic than a meter lets through: what arrives in each second must be its rate, before and after."""
+    scene.populate()
+    scene.sh(METERED)
+    result, __ = upgrade(scene, "4.0.0", no_loss=False, rate=400, strategy=strategy)
+    seconds = collections.Counter(int(when) for when in scene.arrivals())
+    # Without the first and the last one, which are not whole.
+    counts = [seconds[second] for second in range(min(seconds) + 1, max(seconds))]
+    allowed = RATE + BURST + (BURST if strategy == "make_before_break" else RATE)
+    if max(counts) > allowed or (strategy == "make_before_break" and min(counts) < 0.8 * RATE):
+        raise Broken(f"the meter allows {RATE} packets/s, each second there came {counts}")
+    return f"{result['plan']['strategy']}, {min(counts)} to {max(counts)} packets in each of {len(counts)} s"
+
+
+DRESSED = """
+for n in 10 11; do
+    ovs-vsctl add-port br0 a$n -- set interface a$n type=patch options:peer=b$n ofport_request=$n \\
+        -- add-port br1 b$n -- set interface b$n type=patch options:peer=a$n ofport_request=$n
+done
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+in_port=1,udp,actions=multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[]),output:10
+in_port=11,actions=set_queue:1,output:2
+END
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br1 - <<'END'
+in_port=10,actions=output:11
+END
+ip link add mirror type dummy
+ip link set mirror up
+ovs-vsctl add-port br0 mirror -- --id=@out get port mirror -- --id=@in get port p1 \\
+    -- --id=@m create mirror name=m0 select_src_port=@in select_dst_port=@in output_port=@out -- set bridge br0 mirrors=@m
+ovs-vsctl set port p2 qos=@q -- --id=@q create qos type=linux-htb other-config:max-rate=1000000000 queues:0=@q0 queues:1=@q1 \\
+    -- --id=@q0 create queue other-config:max-rate=500000000 -- --id=@q1 create queue other-config:min-rate=1000000
+ovs-vsctl set interface p1 ingress_policing_rate=900000 ingress_policing_burst=90000
+cd /etc/openvswitch
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout key.pem -out cert.pem 2>/dev/null
+ovs-vsctl set-ssl /etc/openvswitch/key.pem /etc/openvswitch/cert.pem /etc/openvswitch/cert.pem
+ovs-vsctl set-manager ptcp:6640:127.0.0.1 pssl:6641:127.0.0.1
+"""
+# Both managers answer, and the mirror gets what h1 sends.
+ANSWERS = """
+cd /etc/openvswitch
+ovs-vsctl --timeout=10 --db=tcp:127.0.0.1:6640 list-br
+ovs-vsctl --timeout=10 --db=ssl:127.0.0.1:6641 -p key.pem -c cert.pem -C cert.pem list-br
+before=$(cat /sys/class/net/mirror/statistics/tx_packets)
+ip netns exec h1 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(20): s.sendto(b"x", ("10.0.0.2", 9))'
+sleep 0.5
+test $(($(cat /sys/class/net/mirror/statistics/tx_packets) - before)) -ge 20
+"""
+
+
+def dressed(strategy: str, scene: Scene) -> str:
+    """Mirror, queues, policer, patch ports, managers on TCP and TLS: they work and are what they were."""
+    scene.populate()
+    scene.sh(DRESSED)
+    scene.sh(ANSWERS)
+    result, losses = upgrade(scene, "4.0.0", no_loss=strategy == "make_before_break", strategy=strategy)
+    scene.sh(ANSWERS)
+    losses.shorter_than(10)
+    return f"{losses}; warned of: {'; '.join(result['plan']['warnings']) or 'nothing'}"
+
+
+STRATEGIES = ("make_before_break", "standby", "restart")
+SCENARIOS = [
+    *((f"{name}: meter at its limit", "3.5.0", functools.partial(metered, name)) for name in STRATEGIES),
+    *(
+        (f"{name}: mirror, QoS, policer, patch, managers", "3.5.0", functools.partial(dressed, name))
+        for name in STRATEGIES
+    ),
+]

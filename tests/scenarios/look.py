@@ -1,0 +1,158 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a lab host: prints as JSON what a hand-over must keep, and what is wrong with the host.
+
+It asks the tools of Open vSwitch and of the kernel, never the engine that is being judged.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+
+RUNDIR = "/run/openvswitch"
+DAEMONS = ("ovs-vswitchd", "ovsdb-server")
+LINK = ("ifname", "ifindex", "address", "mtu", "master", "link_netnsid")
+
+
+def run(*argv: str) -> str:
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def lines(*argv: str) -> list[str]:
+    return sorted(line.strip() for line in run(*argv).splitlines())
+
+
+def openflow(bridge: str) -> dict[str, list[str]]:
+    """Flows, groups and meters without what counts or depends on the transaction id."""
+    found = {}
+    for what in ("flows", "groups", "meters", "tlv-map"):
+        options = ["--no-stats"] if what == "flows" else []
+        text = lines("ovs-ofctl", "-O", "OpenFlow15", *options, f"dump-{what}", bridge)
+        found[what] = [line for line in text if not re.search(r"(reply|REPLY).*xid=", line)]
+    return found
+
+
+def links(namespace: str | None) -> dict[str, object]:
+    inside = ["-n", namespace] if namespace else []
+    found: dict[str, object] = {}
+    for link in json.loads(run("ip", *inside, "-json", "address", "show")):
+        entry = {key: link.get(key) for key in LINK}
+        entry["up"] = "UP" in link["flags"]
+        entry["addresses"] = sorted(
+            f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"] if each["scope"] == "global"
+        )
+        found[link["ifname"]] = entry
+    found["routes"] = sorted(run("ip", *inside, "route", "show", "table", "all").splitlines())
+    return found
+
+
+def traffic_control() -> dict[str, list[str]]:
+    """Queueing disciplines, classes and filters of the ports; what a policer or a queue has counted is left out."""
+    found = {}
+    for name in run("ovs-vsctl", "--bare", "--no-headings", "--columns=name", "find", "interface").split():
+        if os.path.exists(f"/sys/class/net/{name}"):
+            text = [line for kind in ("qdisc", "class") for line in lines("tc", kind, "show", "dev", name)]
+            text += lines("tc", "filter", "show", "dev", name, "parent", "ffff:")
+            found[name] = [re.sub(r"(police|index) 0x\w+|index \d+ ", "", line) for line in text]
+    return found
+
+
+def state() -> dict[str, object]:
+    bridges = run("ovs-vsctl", "list-br").split()
+    namespaces = [None, *(line.split()[0] for line in run("ip", "netns", "list").splitlines())]
+    return {
+        "configuration": [
+            line
+            for line in lines("ovs-vsctl", "show")
+            if not re.search(r"ovs_version|is_connected|^[0-9a-f-]{36}$", line)
+        ],
+        "ofports": lines(
+            "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
+        ),
+        "bridges": {bridge: openflow(bridge) for bridge in bridges},
+        "links": {name or "host": links(name) for name in namespaces},
+        "traffic control": traffic_control(),
+        "datapath ports": [line for line in lines("ovs-appctl", "dpctl/show") if line.startswith("port ")],
+    }
+
+
+def pid_of(daemon: str) -> int:
+    with open(f"{RUNDIR}/{daemon}.pid", encoding="ascii") as file:
+        return int(file.read())
+
+
+def named(daemon: str) -> list[int]:
+    """Processes of this name that are no monitors of one of them."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/comm", encoding="ascii", errors="replace") as file:
+                if file.read().strip() != daemon:
+                    continue
+            with open(f"/proc/{number}/cmdline", "rb") as file:
+                if b": monitoring pid" not in file.read():
+                    found.append(int(number))
+        except OSError:
+            continue
+    return found
+
+
+def problems() -> list[str]:
+    """What a host has after no hand-over, whatever became of it."""
+    found = []
+    for daemon in DAEMONS:
+        pid, processes = pid_of(daemon), named(daemon)
+        if processes != [pid]:
+            found.append(f"{daemon}: the pidfile says {pid}, there are {processes}")
+        if os.path.isdir("/run/systemd/system"):
+            shown = run(
+                "systemctl",
+                "show",
+                "--property=ActiveState,MainPID,ControlGroup,Restart",
+                f"{daemon}.service",
+            )
+            unit = dict(line.split("=", 1) for line in shown.splitlines())
+            if (unit["ActiveState"], unit["MainPID"]) != ("active", str(pid)):
+                found.append(
+                    f"{daemon}.service is {unit['ActiveState']} with main pid {unit['MainPID']}, not {pid}"
+                )
+            if unit["Restart"] != "on-failure":
+                found.append(f"{daemon}.service has Restart={unit['Restart']}")
+            with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+                if unit["ControlGroup"] not in file.read():
+                    found.append(f"{daemon} is not in the cgroup of its unit")
+    if "flow-restore-wait" in run("ovs-vsctl", "get", "open_vswitch", ".", "other_config"):
+        found.append("flow-restore-wait is set")
+    found += [f"{path} is left over" for path in glob.glob(f"{RUNDIR}-*") if not os.path.islink(path)]
+    found += [f"{path} is left over" for path in glob.glob("/etc/systemd/system/ovsops-*")]
+    sockets = {os.path.basename(path) for path in glob.glob(f"{RUNDIR}/*.ctl")}
+    extra = sockets - {f"{daemon}.{pid_of(daemon)}.ctl" for daemon in DAEMONS}
+    if extra:
+        found.append(f"control sockets are left over: {sorted(extra)}")
+    return found
+
+
+def version(daemon: str) -> str:
+    text = run("ovs-appctl", "-t", f"{RUNDIR}/{daemon}.{pid_of(daemon)}.ctl", "version")
+    return text.split()[-1] if len(text.splitlines()) == 1 else text.splitlines()[0].split()[-1]
+
+
+def main() -> None:
+    json.dump(
+        {
+            "state": state(),
+            "problems": problems(),
+            "versions": {daemon: version(daemon) for daemon in DAEMONS},
+        },
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main()

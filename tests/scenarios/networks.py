@@ -1,0 +1,151 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tunnels and bonds between two hosts, and many internal ports."""
+
+from __future__ import annotations
+
+import functools
+
+from scene import Broken, Scene, measured, require_same, require_sound, upgrade
+
+# h1 -> vxlan (the flow says where to) -> host 2 -> geneve (static) -> h2, so that both hosts' tunnels carry all traffic.
+# multipath() keeps the megaflows exact: each new connection costs an upcall on both hosts.
+SPREAD = "multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[])"
+NEAR = f"""
+ovs-vsctl add-port br0 vx0 -- set interface vx0 type=vxlan options:remote_ip=flow options:key=flow ofport_request=10
+ovs-vsctl add-port br0 gn0 -- set interface gn0 type=geneve options:remote_ip=10.112.0.12 options:key=77 ofport_request=11
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+in_port=1,udp,actions={SPREAD},set_field:10.112.0.12->tun_dst,set_field:42->tun_id,output:10
+in_port=11,actions=output:2
+END
+"""
+FAR = f"""
+ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure
+ovs-vsctl add-port br0 vx0 -- set interface vx0 type=vxlan options:remote_ip=flow options:key=flow ofport_request=10
+ovs-vsctl add-port br0 gn0 -- set interface gn0 type=geneve options:remote_ip=10.112.0.11 options:key=77 ofport_request=11
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+in_port=10,tun_id=42,udp,actions={SPREAD},output:11
+END
+"""
+
+
+def tunnels(scene: Scene) -> str:
+    """Both ends are upgraded one after the other while both tunnels carry the traffic."""
+    scene.populate()
+    scene.sh(
+        "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns delete h1; ip netns delete h2",
+        2,
+    )
+    scene.sh(NEAR)
+    scene.sh(FAR, 2)
+    before = {}
+    for number in (1, 2):
+        scene.install("4.0.0", number)
+        before[number] = scene.look(number)
+    with scene.traffic() as traffic:
+        results = [scene.hand_over(number) for number in (2, 1)]
+    for number in (1, 2):
+        require_sound(scene, "4.0.0", number)
+        require_same(before[number], scene.look(number))
+    for result in results:
+        if result["plan"]["strategy"] != "make_before_break":
+            raise Broken(f"the plan chose {result['plan']['strategy']}: {result['plan']['reasons']}")
+    measured(traffic).none()
+    return f"{measured(traffic)}, both ends"
+
+
+def internal_ports(count: int, scene: Scene) -> str:
+    """Many internal ports with addresses, every fourth in a network namespace of its own."""
+    scene.populate()
+    ports = []
+    for number in range(count):
+        ports.append(f"-- add-port br1 in{number} -- set interface in{number} type=internal")
+    moved = range(0, min(count, 100), 4)
+    for start in range(0, count, 100):
+        scene.sh(f"ovs-vsctl {' '.join(ports[start : start + 100])}")
+    scene.sh("\n".join(f"ip netns add n{n}; ip link set in{n} netns n{n}" for n in moved))
+    lines = []
+    for number in range(min(count, 100)):
+        inside = f"-n n{number}" if number in moved else ""
+        lines += [
+            f"ip {inside} address add 172.16.{number}.1/24 dev in{number}",
+            f"ip {inside} link set in{number} mtu {1400 + number % 50} up",
+            f"ip {inside} route add 172.17.{number}.0/24 via 172.16.{number}.2",
+        ]
+    scene.sh("\n".join(lines))
+    result, losses = upgrade(scene, "4.0.0")
+    return f"{result['plan']['strategy']}, {losses}"
+
+
+def links(own: int, peer: int) -> str:
+    """Two links from host ``own`` to ``peer`` (last octets) that pass LACPDUs on, which the lab's bridges do not."""
+    lines = []
+    for name, vni in (("la", 11), ("lb", 12)):
+        lines += [
+            f"ip link add {name} type vxlan id {vni} local 10.112.0.{own} remote 10.112.0.{peer} "
+            "dstport 5555 dev vec1",
+            f"ip link set {name} mtu 1400 up",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+BOND = "ovs-vsctl add-bond br0 bond0 la lb bond_mode=balance-slb lacp=active other_config:lacp-time=fast"
+LACP_NEAR = f"""
+{BOND}
+ovs-vsctl set port p1 tag=10 -- set port p2 tag=20
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+udp,actions={SPREAD},normal
+actions=normal
+END
+"""
+LACP_FAR = f"""
+ovs-vsctl add-br br0 -- set bridge br0 fail_mode=standalone
+{BOND}
+ip link add x1 type veth peer name x2
+ip link set x1 up
+ip link set x2 up
+ovs-vsctl add-port br0 x1 tag=10 -- add-port br0 x2 tag=20
+"""
+NEGOTIATED = """
+for try in $(seq 100); do
+    [ "$(ovs-appctl bond/show bond0 | grep -c ': enabled$')" = 2 ] && exit 0
+    sleep 0.2
+done
+ovs-appctl bond/show bond0; ovs-appctl lacp/show bond0; exit 1
+"""
+
+
+def lacp(scene: Scene) -> str:
+    """Traffic from h1 (VLAN 10) over the bond to host 2, which returns it in VLAN 20 over the bond to h2."""
+    scene.populate()
+    scene.sh(
+        "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns delete h1; ip netns delete h2",
+        2,
+    )
+    scene.sh(links(11, 12) + LACP_NEAR)
+    scene.sh(links(12, 11) + LACP_FAR, 2)
+    for number in (1, 2):
+        scene.sh(NEGOTIATED, number)
+    # The answers of h2 teach the bridges where it is.
+    scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
+    scene.install("4.0.0")
+    before = scene.look()
+    with scene.traffic() as traffic:
+        result = scene.hand_over()
+        scene.sh(NEGOTIATED)
+    require_sound(scene, "4.0.0")
+    require_same(before, scene.look())
+    reasons = result["plan"]["reasons"]["make_before_break"]
+    if not any("LACP" in reason for reason in reasons):
+        raise Broken(f"make_before_break is not refused for LACP: {reasons}")
+    measured(traffic).shorter_than(30)
+    return f"{result['plan']['strategy']}, {measured(traffic)}; {reasons[0]}"
+
+
+SCENARIOS = [
+    ("tunnels between two hosts", "3.5.0", tunnels, "uml", 2),
+    ("100 internal ports", "3.5.0", functools.partial(internal_ports, 100)),
+    ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
+    ("LACP bond between two hosts", "3.5.0", lacp, "uml", 2),
+]

@@ -1,0 +1,237 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a scenario works with: lab hosts, traffic through them, a hand-over, and the judgement of what became of both.
+
+A scenario is a function that is given a ``Scene`` of its own, raises ``Broken`` when a promise was not kept, and
+returns what it measured in a few words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+sys.path.insert(0, str(REPOSITORY / "build/collections"))
+
+import hosts
+import images
+import lab as laboratory
+import remote
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT
+
+PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
+# How long the traffic goes on after the hand-over: what breaks late is seen, too.
+AFTERWARDS = 3.0
+LOOK = (Path(__file__).parent / "look.py").read_text()
+
+Json = dict[str, t.Any]
+
+
+class Broken(Exception):
+    """A promise was not kept, as a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Packets of the probe that were lost or came twice; the longest silence at the receiver, in ms."""
+
+    established: int
+    new: int
+    duplicates: int
+    sent: int
+    gap_ms: float
+
+    @classmethod
+    def of(cls, result: Json) -> Losses:
+        """From a result of ovs_traffic_probe."""
+        streams = result["established"], result["new_flows"]
+        return cls(
+            streams[0]["lost"],
+            streams[1]["lost"],
+            sum(stream["duplicated"] for stream in streams),
+            sum(stream["sent"] for stream in streams),
+            max(stream["longest_gap_ms"] for stream in streams),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"lost {self.established} established, {self.new} new, {self.duplicates} duplicates of {self.sent}, "
+            f"longest gap {self.gap_ms:.0f} ms"
+        )
+
+    def none(self) -> None:
+        """Raise ``Broken`` unless every packet came once."""
+        if (self.established, self.new, self.duplicates) != (0, 0, 0):
+            raise Broken(f"traffic was hit: {self}")
+
+    def shorter_than(self, seconds: float) -> None:
+        """Raise ``Broken`` when the receiver heard nothing for longer, or a packet came twice."""
+        if self.gap_ms > seconds * 1000 or self.duplicates:
+            raise Broken(f"traffic was hit for longer than {seconds:g} s: {self}")
+
+
+@dataclasses.dataclass
+class Traffic:
+    """A probe while it runs; ``losses`` when it has ended."""
+
+    losses: Losses | None = None
+
+
+class Scene:
+    """Lab hosts for one scenario; ``host`` is a number from 1 on wherever it is a parameter."""
+
+    def __init__(self, lab: hosts.Lab) -> None:
+        self.lab = lab
+
+    def host(self, number: int = 1) -> hosts.Host:
+        """The lab host of that number."""
+        return self.lab.host(f"host{number}")
+
+    def sh(self, script: str, host: int = 1) -> str:
+        """Run a shell script on a host and return what it printed; it ends at the first failure."""
+        return hosts.ssh(self.lab, self.host(host), "bash", "-euo", "pipefail", feed=script)
+
+    def populate(self, *options: str) -> None:
+        """See tests/lab/populate.py."""
+        laboratory.populate(self.lab, options)
+
+    def module(self, name: str, arguments: Json, host: int = 1, check: bool = False) -> Json:
+        """The result of a module, also when it failed."""
+        return remote.module(self.lab, self.host(host), name, arguments, check)
+
+    def install(self, version: str, host: int = 1) -> None:
+        """Put another version on the disk; what runs goes on."""
+        self.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install(version))}\nrm /usr/sbin/policy-rc.d", host)
+
+    def look(self, host: int = 1) -> Json:
+        """See look.py."""
+        output = hosts.ssh(self.lab, self.host(host), "python3", "-", feed=LOOK)
+        return t.cast("Json", json.loads(output))
+
+    def hand_over(self, host: int = 1, expect: str = "confirmed", **options: t.Any) -> Json:
+        """Run ovs_handover; raises ``Broken`` when its transaction ends otherwise than ``expect``."""
+        result = self.module("ovs_handover", options, host)
+        if result.get("state") != expect:
+            said = result.get("msg") or result.get("reason") or result
+            raise Broken(f"the hand-over is {result.get('state')}, not {expect}: {said}")
+        return result
+
+    @contextlib.contextmanager
+    def traffic(self, **settings: t.Any) -> t.Iterator[Traffic]:
+        """Send an established flow and new flows from h1 to h2 of host 1 meanwhile."""
+        begun = self.module("ovs_traffic_probe", {"state": "started", **PROBE, **settings})
+        if begun.get("failed"):
+            raise Broken(f"the probe did not start: {begun['msg']}")
+        traffic = Traffic()
+        try:
+            yield traffic
+            time.sleep(AFTERWARDS)
+        finally:
+            ended = self.module("ovs_traffic_probe", {"name": PROBE["name"], "state": "stopped"})
+        traffic.losses = Losses.of(ended["result"])
+
+    def arrivals(self) -> list[float]:
+        """When the packets of the last probe arrived, in seconds of the host's monotonic clock."""
+        argv = hosts.ssh_argv(self.lab, self.host(), "cat", f"/run/ovsops/probe-{PROBE['name']}/events.bin")
+        data = subprocess.run(argv, check=True, capture_output=True).stdout
+        whole = data[: len(data) // EVENT.size * EVENT.size]
+        return sorted(when / 1e9 for kind, __, __, when in EVENT.iter_unpack(whole) if kind == ARRIVED)
+
+    def reboot(self, host: int = 1) -> None:
+        """Shut a host down in an orderly way and start it again."""
+        self.sh("systemd-run --quiet --on-active=1 systemctl poweroff", host)
+        end = time.monotonic() + 120
+        while hosts.alive(self.host(host)) and time.monotonic() < end:
+            time.sleep(0.2)
+        self.lab = laboratory.power_on(self.lab, self.host(host))
+
+
+def measured(traffic: Traffic) -> Losses:
+    """The losses of a probe that has ended."""
+    assert traffic.losses is not None
+    return traffic.losses
+
+
+def require_sound(scene: Scene, version: str, host: int = 1, server: bool = True) -> None:
+    """Raise ``Broken`` unless ovs-vswitchd (and ovsdb-server) runs this version and nothing is left of the hand-over."""
+    seen = scene.look(host)
+    wrong = list(seen["problems"])
+    for name, runs in seen["versions"].items():
+        if runs != version and (server or name != "ovsdb-server"):
+            wrong.append(f"{name} runs {runs}, not {version}")
+    if wrong:
+        raise Broken("; ".join(wrong))
+
+
+def require_same(before: Json, after: Json, but: t.Container[str] = ()) -> None:
+    """Raise ``Broken`` when the state of a host (see look.py) has changed; ``but`` are parts that may."""
+    for part in before["state"]:
+        if part not in but and before["state"][part] != after["state"][part]:
+            raise Broken(f"{part} changed: {difference(before['state'][part], after['state'][part])}")
+
+
+def difference(before: t.Any, after: t.Any) -> str:
+    """Where two nested values differ, the first place."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                return f"{key}: {difference(before.get(key), after.get(key))}"
+    if isinstance(before, list) and isinstance(after, list):
+        gone = [entry for entry in before if entry not in after]
+        come = [entry for entry in after if entry not in before]
+        return f"gone {gone[:3]}, new {come[:3]}"
+    return f"{before!r} became {after!r}"
+
+
+def upgrade(
+    scene: Scene,
+    to: str,
+    no_loss: bool = True,
+    but: t.Container[str] = (),
+    rate: int = 200,
+    **options: t.Any,
+) -> tuple[Json, Losses]:
+    """Install ``to`` on host 1 and hand over under traffic: everything must be kept; returns the result and the losses."""
+    scene.install(to)
+    before = scene.look()
+    with scene.traffic(rate=rate) as traffic:
+        result = scene.hand_over(**options)
+    losses = measured(traffic)
+    require_sound(scene, to)
+    require_same(before, scene.look(), but)
+    if no_loss:
+        losses.none()
+    return result, losses
+
+
+def journals(scene: Scene) -> dict[str, str]:
+    """What the hosts have written down, for whoever looks into a failure."""
+    script = """
+    for file in /var/lib/ovsops/transactions/*/{journal.jsonl,result.json,second.log}; do
+        [ ! -e "$file" ] || { echo "== $file"; tail -c 4000 "$file"; }
+    done
+    tail -n 60 /var/log/openvswitch/*.log
+    ! command -v journalctl >/dev/null || journalctl --no-pager -n 120 -u 'ov*'
+    """
+    found = {}
+    for host in scene.lab.hosts:
+        try:
+            found[host.name] = hosts.ssh(scene.lab, host, "bash", feed=script)
+        except images.LabError as error:
+            found[host.name] = str(error)
+    return found
+
+
+def open_lab(name: str, backend: str, count: int, version: str) -> Scene:
+    """A fresh lab for a scenario."""
+    return Scene(laboratory.up(name, backend, count, version))

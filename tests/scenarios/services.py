@@ -1,0 +1,129 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who owns the daemons: the host's service manager afterwards, a monitor, another user, a second engine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+from scene import Broken, Scene, measured, require_same, require_sound, upgrade
+
+COUNT = "ovs-ofctl -O OpenFlow15 dump-aggregate br0"
+
+
+def units(scene: Scene) -> str:
+    """systemctl does afterwards what it always did, and so does a reboot."""
+    scene.populate()
+    __, losses = upgrade(scene, "4.0.0")
+    flows = scene.look()["state"]["bridges"]
+    for verb in ("reload", "restart"):
+        scene.sh(f"systemctl {verb} openvswitch-switch")
+        require_sound(scene, "4.0.0")
+        if verb == "reload" and scene.look()["state"]["bridges"] != flows:
+            raise Broken("reload did not keep the flows")
+    for unit in ("ovs-vswitchd", "ovsdb-server"):
+        scene.sh(f"systemctl restart {unit}")
+        require_sound(scene, "4.0.0")
+    scene.sh("systemctl stop openvswitch-switch")
+    left = scene.sh("pgrep -x 'ovs-vswitchd|ovsdb-server' || true").split()
+    if left:
+        raise Broken(f"processes {left} are there after systemctl stop")
+    scene.sh("systemctl start openvswitch-switch")
+    require_sound(scene, "4.0.0")
+    # The restart policy is at work again.
+    scene.sh("kill -SEGV $(cat /run/openvswitch/ovs-vswitchd.pid); sleep 5; ovs-vsctl --timeout=20 show")
+    require_sound(scene, "4.0.0")
+    scene.reboot()
+    scene.sh("ovs-vsctl --timeout=20 show")
+    require_sound(scene, "4.0.0")
+    failed = scene.sh("systemctl --failed --no-legend --plain 'ov*'")
+    if failed:
+        raise Broken(f"units have failed after the reboot: {failed}")
+    return f"{losses}; reload, restart, stop, start, a crash and a reboot after it"
+
+
+def monitor(scene: Scene) -> str:
+    """Daemons that a ``--monitor`` parent restarts when they crash: the new one has such a parent, too."""
+    scene.populate()
+    look = "tr '\\0' ' ' < /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cmdline"
+    if "--monitor" not in scene.sh(look):
+        raise Broken("ovs-vswitchd of this lab host has no monitor")
+    result, losses = upgrade(scene, "4.0.0", no_loss=False)
+    for daemon in ("ovs-vswitchd", "ovsdb-server"):
+        pid = f"/run/openvswitch/{daemon}.pid"
+        old = scene.sh(f"cat {pid}")
+        new = scene.sh(f"kill -SEGV {old.strip()}; sleep 3; ovs-vsctl --timeout=20 show >&2; cat {pid}")
+        if old == new:
+            raise Broken(f"{daemon} did not get a new process from its monitor")
+    require_sound(scene, "4.0.0")
+    for verb in ("restart", "stop", "start"):
+        scene.sh(f"service openvswitch-switch {verb}")
+    require_sound(scene, "4.0.0")
+    losses.shorter_than(5)
+    return f"{result['plan']['strategy']}, {losses}"
+
+
+OTHER_USER = """
+useradd --system --no-create-home --shell /usr/sbin/nologin ovs
+echo 'OVS_CTL_OPTS="--ovs-user=ovs:ovs"' > /etc/default/openvswitch-switch
+mkdir -p /run/openvswitch
+chown -R ovs:ovs /etc/openvswitch /var/log/openvswitch /run/openvswitch
+systemctl restart openvswitch-switch
+test $(stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)) = ovs
+"""
+
+
+def other_user(scene: Scene) -> str:
+    """Open vSwitch that does not run as root."""
+    scene.sh(OTHER_USER)
+    scene.populate()
+    result, losses = upgrade(scene, "4.0.0", no_loss=False)
+    owner = scene.sh("stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)").strip()
+    if owner != "ovs":
+        raise Broken(f"ovs-vswitchd runs as {owner}")
+    losses.shorter_than(10)
+    reasons = result["plan"]["reasons"].get("make_before_break", [])
+    return f"{result['plan']['strategy']}, {losses}; {'; '.join(reasons)}"
+
+
+def dpdk(scene: Scene) -> str:
+    """A host that is set up for DPDK: the plan says what is possible and why not more."""
+    scene.populate()
+    scene.sh("ovs-vsctl --no-wait set open_vswitch . other_config:dpdk-init=true")
+    scene.install("4.0.0")
+    plan = scene.module("ovs_handover", {}, check=True)["plan"]
+    if plan["strategy"] != "restart" or not all(
+        any("dpdk-init" in reason for reason in plan["reasons"][name])
+        for name in ("make_before_break", "standby")
+    ):
+        raise Broken(f"the plan is {plan}")
+    return f"{plan['strategy']}: {plan['reasons']['standby'][0]}"
+
+
+def two_engines(scene: Scene) -> str:
+    """Two hand-overs that begin at the same moment: one does it, the other is told which one."""
+    scene.populate()
+    scene.install("4.0.0")
+    before = scene.look()
+    with scene.traffic() as traffic, concurrent.futures.ThreadPoolExecutor() as pool:
+        both = [pool.submit(scene.module, "ovs_handover", {}) for __ in range(2)]
+        results = sorted((each.result() for each in both), key=lambda result: bool(result.get("failed")))
+    require_sound(scene, "4.0.0")
+    require_same(before, scene.look())
+    done, refused = results
+    if done.get("state") != "confirmed" or done["transaction"] not in refused.get("msg", ""):
+        raise Broken(
+            f"one is {done.get('state')}, the other says {refused.get('msg') or refused.get('state')}"
+        )
+    measured(traffic).none()
+    return f"{measured(traffic)}; the other: {refused['msg']}"
+
+
+SCENARIOS = [
+    ("units and reboot afterwards", "3.5.0", units),
+    ("two engines at once", "3.5.0", two_engines),
+    ("daemons with a monitor", "3.5.0", monitor, "native"),
+    ("Open vSwitch as another user", "3.5.0", other_user),
+    ("DPDK", "3.5.0", dpdk),
+]

@@ -1,0 +1,41 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+
+
+def test_the_copy_of_the_engine_runs_alone(tmp_path: Path) -> None:
+    transaction = transactions.create({}, str(tmp_path))
+    _handover._copy_program(transaction)
+    argv = [sys.executable, transaction.file("lib", "run.py"), "no role", "nowhere"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyError: 'no role'"
+
+
+def test_the_copy_of_the_engine_survives_a_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transaction = transactions.create({}, str(tmp_path))
+    synced = set()
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    _handover._copy_program(transaction)
+    lib = Path(transaction.file("lib"))
+    assert {transaction.path, str(lib), *map(str, lib.rglob("*"))} <= synced
