@@ -11,7 +11,6 @@ before it commits the first: if one switch refuses, no bridge has changed.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -182,18 +181,29 @@ def pin_ports(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> No
 
 
 def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[str]:
-    """Set static MAC entries and tunnel neighbours again. Returns one sentence for each that could not be set."""
+    """Set MAC entries and tunnel neighbours again. Returns one sentence for each kind that could not be set."""
     vswitchd, lost = _vswitchd(connection), []
+    tags = _access_tags(connection)
     for bridge in saved:
         ports = {str(ofport): name for name, ofport in bridge.ofports.items()} | {"LOCAL": bridge.name}
         entries = [learned.MacEntry(**entry) for entry in bridge.fdb]
         lost += learned.restore_mac_table(
             vswitchd, bridge.name, ports, [entry for entry in entries if entry.static]
         )
+        mine = {ofport: tags[name] for ofport, name in ports.items() if name in tags}
+        lost += learned.teach(vswitchd, bridge.name, mine, entries)
         lost += learned.restore_neighbours(
             vswitchd, [learned.Neighbour(**entry) for entry in bridge.neighbours]
         )
     return lost
+
+
+def _access_tags(connection: Connection) -> dict[str, int]:
+    """The VLAN of each interface of an access port."""
+    with connection.open() as database:
+        tags = {row["name"]: row["tag"] for row in database.select("Port", ("name", "tag"))}
+        interfaces = [interface for bridge in database.bridges() for interface in bridge.interfaces]
+    return {each.name: tags[each.port] for each in interfaces if tags.get(each.port) is not None}
 
 
 def _take_bridge(
@@ -204,12 +214,9 @@ def _take_bridge(
     with flowstate.Switch(path, timeout=_timeout(connection)) as switch, writer.file(name) as file:
         taken = flowstate.take(switch, file.write)
     macs = learned.mac_table(vswitchd, bridge.name)
-    dynamic = sum(not entry.static for entry in macs)
     lost = list(taken.not_carried)
     if taken.pushes_vlan:
         lost += _vlan_actions(vswitchd.call("bridge/dump-flows", bridge.name))
-    if dynamic:
-        lost.append(f"{dynamic} learned MAC addresses: the next packet from each teaches it again")
     return snapshots.Bridge(
         name=bridge.name,
         datapath_id=bridge.datapath_id,
@@ -301,5 +308,7 @@ def _side_by_side(work: t.Callable[[T], R], things: t.Sequence[T]) -> list[R]:
     """``work`` on each of ``things``, some at a time; the first error is raised when all have ended."""
     if len(things) < 2:
         return [work(thing) for thing in things]
+    import concurrent.futures  # takes longer than a small snapshot
+
     with concurrent.futures.ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         return list(pool.map(work, things))

@@ -168,9 +168,15 @@ class Switch:
 
     def about_flows(self) -> int:
         """How many flows the tables hold; hidden ones count too, but the switch need not look at every flow."""
+        return sum(self._tables_in_use().values())
+
+    def _tables_in_use(self) -> dict[int, int]:
+        """Each table that holds flows, hidden ones included, and how many."""
         of = self.main
-        replies = of.ask(wire.tables_in_use_request(of.version, of.xid()))
-        return sum(map(wire.flows_in_tables, replies))
+        found: dict[int, int] = {}
+        for reply in of.ask(wire.tables_in_use_request(of.version, of.xid())):
+            found |= wire.flows_in_tables(reply)
+        return found
 
     def _asked(self, requests: list[bytes]) -> list[list[bytes]]:
         found: list[list[bytes]] = []
@@ -186,10 +192,13 @@ class Switch:
         return State(self.version, self.ports.version, self.settings(), self.replies)
 
     def replies(self) -> t.Iterator[bytes]:
-        """What the switch answers when asked for its groups, and then for its flows."""
+        """What the switch answers when asked for its groups, and then for the flows of one table after the other.
+
+        The switch does nothing else while it prepares an answer, so a table is what it has to stop for at most.
+        """
         of = self.main
-        yield from of.stream(wire.group_desc_request(of.version, of.xid()))
-        yield from of.stream(wire.flows_request(of.version, of.xid()))
+        flows = (wire.flows_request(of.version, of.xid(), table) for table in self._tables_in_use())
+        return of.stream(wire.group_desc_request(of.version, of.xid()), *flows)
 
 
 def read_settings(replies: t.Iterable[bytes]) -> Settings:
@@ -263,7 +272,7 @@ def take(switch: Switch, write: t.Callable[[bytes], None]) -> Taken:
     pushes_vlan = False
     for reply in switch.replies():
         write(reply)
-        pushes_vlan = pushes_vlan or wire.PUSH_AND_SET in reply
+        pushes_vlan = pushes_vlan or wire.pushes_and_sets_vlan(reply)
         count = wire.count_entries(reply)
         if wire.is_group_reply(reply):
             groups += count

@@ -171,20 +171,13 @@ class Host:
         _flow_snapshot.take(self.connection, self.transaction.file("snapshot"))
 
     def carry_learned(self, target: Connection) -> None:
-        """Set static MAC addresses and tunnel neighbours again, and note what could not be carried over."""
+        """Set MAC addresses and tunnel neighbours again, and note what could not be carried over."""
         snapshot = _snapshot.read(self.snapshot)
         lost = _flow_snapshot.restore_learned(target, snapshot.bridges)
         lost += [
             f"bridge {bridge.name}: {text}" for bridge in snapshot.bridges for text in bridge.not_carried
         ]
         self.transaction.note(not_carried=lost)
-
-    def access_tags(self, bridge: str) -> dict[str, int]:
-        """The VLAN of each access port of the bridge, by its ofport as text."""
-        with Ovsdb(self.remote, self.timeout) as database:
-            tags = {row["name"]: row["tag"] for row in database.select("Port", ("name", "tag"))}
-            found = next(entry for entry in database.bridges() if entry.name == bridge)
-        return {str(i.ofport): tags[i.port] for i in found.interfaces if tags.get(i.port) is not None}
 
     def compare_with_snapshot(self, fault: str) -> None:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
@@ -58,6 +59,30 @@ def restore_mac_table(
         except (KeyError, HotUpgradeError) as error:
             lost.append(f"MAC {entry.mac} in VLAN {entry.vlan} on port {entry.port} of {bridge}: {error}")
     return lost
+
+
+def teach(
+    vswitchd: Appctl, bridge: str, tags: t.Mapping[str, int], entries: t.Iterable[MacEntry]
+) -> list[str]:
+    """Have ``bridge`` learn the dynamic ``entries`` again; ``tags``: ofport of an access port -> its VLAN.
+
+    ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.  Returns a
+    sentence if some are not known afterwards.
+    """
+    wanted = [entry for entry in entries if not entry.static]
+    for entry in wanted:
+        vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
+        packet = f"in_port={entry.port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
+        with contextlib.suppress(HotUpgradeError):
+            vswitchd.call("ofproto/trace", bridge, packet, "-generate")
+    known = {entry[:3] for entry in mac_table(vswitchd, bridge)} if wanted else set()
+    missing = [entry for entry in wanted if entry[:3] not in known]
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} learned MAC addresses of {bridge}, as {missing[0].mac} on port {missing[0].port}: the next "
+        "packet from each teaches it again"
+    ]
 
 
 def restore_neighbours(vswitchd: Appctl, entries: t.Iterable[Neighbour]) -> list[str]:

@@ -14,8 +14,10 @@ Every function that reads raises ``ProtocolError`` on malformed input and reads 
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import struct
+import sys
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oferrors
@@ -69,9 +71,8 @@ PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
 FRAGMENT_BITS = 0x3
 
 _EVICTION, _VACANCY = 2, 3
-# The end of push_vlan:0x8100 and the start of a set-field behind it: perhaps an OpenFlow 1.0 action that sets a VLAN
-# (encode_SET_VLAN_VID).  It begins with a rare byte, because it is looked for in every reply.
-PUSH_AND_SET = bytes.fromhex("810000000019")
+# The end of push_vlan:0x8100 and the start of a set-field behind it.
+_PUSH_AND_SET = bytes.fromhex("810000000019")
 # The config of a table that nobody configured: no eviction, no vacancy events.
 DEFAULT_TABLE = bytes(4)
 
@@ -168,12 +169,13 @@ def split(buffer: bytearray) -> t.Iterator[bytes]:
     """Take each complete message off the front of ``buffer``; what is left there is the start of the next."""
     offset = 0
     try:
-        while len(buffer) - offset >= HEADER.size:
-            length = header(buffer, offset).length
-            if len(buffer) - offset < length:
-                return
-            yield bytes(buffer[offset : offset + length])
-            offset += length
+        with memoryview(buffer) as view:
+            while len(buffer) - offset >= HEADER.size:
+                length = header(buffer, offset).length
+                if len(buffer) - offset < length:
+                    return
+                yield bytes(view[offset : offset + length])
+                offset += length
     finally:
         del buffer[:offset]
 
@@ -346,8 +348,8 @@ def tables_in_use_request(version: int, xid: int) -> bytes:
     return multipart_request(version, TABLE_STATS, xid)
 
 
-def flows_in_tables(data: bytes) -> int:
-    """The number of flows in a table-statistics reply, hidden ones included."""
+def flows_in_tables(data: bytes) -> dict[int, int]:
+    """Each table with flows of a table-statistics reply, and how many it has, hidden ones included."""
     version = header(data).version
     __, __, body = multipart_reply(data)
     size, at = (64, 40) if version == OF10 else (24, 4)
@@ -355,7 +357,8 @@ def flows_in_tables(data: bytes) -> int:
         raise ProtocolError(
             "table statistics are cut off", f"{len(data) - body} bytes are no multiple of {size}"
         )
-    return sum(_U32.unpack_from(data, offset + at)[0] for offset in range(body, len(data), size))
+    counts = {data[offset]: _U32.unpack_from(data, offset + at)[0] for offset in range(body, len(data), size)}
+    return {table: count for table, count in counts.items() if count}
 
 
 def aggregate_count(data: bytes) -> int:
@@ -447,18 +450,31 @@ def _malformed_flow(data: bytes, offset: int) -> ProtocolError:
     return ProtocolError("a flow of a statistics reply is malformed", data[offset : offset + 64].hex())
 
 
+def pushes_and_sets_vlan(data: bytes) -> bool:
+    """Whether some flow of a reply may push a VLAN tag and set it: perhaps as OpenFlow 1.0 does (encode_SET_VLAN_VID)."""
+    # Looking for its first byte, which is rare, is many times faster than looking for all of it (memchr).
+    first = _PUSH_AND_SET[:1]
+    at = data.find(first)
+    while at >= 0:
+        if data.startswith(_PUSH_AND_SET, at):
+            return True
+        at = data.find(first, at + 1)
+    return False
+
+
 def count_entries(data: bytes) -> int:
     """How many entries (flows, groups) a multipart reply of such entries has."""
-    __, __, offset = multipart_reply(data)
-    count, whole, length_at = 0, len(data), _U16.unpack_from
-    while offset + 2 <= whole:
-        length = length_at(data, offset)[0]
-        if length < 8:
-            break
-        offset += length
+    __, __, body = multipart_reply(data)
+    # Entries are padded to eight bytes, so their lengths stand at even places: all are read at once, not one by one.
+    numbers = array.array("H", data[body:-1] if len(data) % 2 else data[body:])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    count, at, end = 0, 0, len(numbers)
+    while at < end and (length := numbers[at]) >= 8:
+        at += length >> 1
         count += 1
-    if offset != whole:
-        raise ProtocolError("a statistics reply is malformed", f"at byte {offset} of {whole}")
+    if body + 2 * at != len(data):
+        raise ProtocolError("a statistics reply is malformed", f"at byte {body + 2 * at} of {len(data)}")
     return count
 
 

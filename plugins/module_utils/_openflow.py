@@ -33,6 +33,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 _FIRST_REQUEST = 0x40000000
 _CHUNK = 1 << 18
 _SOCKET_BUFFER = 1 << 22
+# Messages that are read before they are needed; one has at most 64 KB.
+_MOST_AHEAD = 256
 # Of a long series, only so many refusals are kept; the rest is noise.
 MOST_ERRORS = 10_000
 _SUN_PATH = 107
@@ -113,15 +115,26 @@ class OpenFlow:
             raise ProtocolError(f"{self.name}: the switch refused a request", answer.name)
         return answer
 
-    def stream(self, request: bytes) -> t.Iterator[bytes]:
-        """The parts of a multipart reply, one at a time, however many they are.
+    def stream(self, *requests: bytes) -> t.Iterator[bytes]:
+        """The parts of the replies to multipart ``requests``, one at a time, however many they are.
 
-        The connection is not usable for anything else before the last part has been taken.
+        Each request goes out as soon as the answer to the one before it begins, so that the switch prepares the next
+        answer while this one is worked on.  The connection is not usable for anything else before the last part has
+        been taken.
         """
-        xid = wire.header(request).xid
-        for __ in self._write([request]):
-            pass
-        while True:
+        self._write_all(requests[0])
+        for request, following in zip(requests, (*requests[1:], None)):
+            parts = self._parts(wire.header(request).xid)
+            first = next(parts)
+            if following is not None:
+                self._write_all(following)
+            yield first
+            yield from parts
+
+    def _parts(self, xid: int) -> t.Iterator[bytes]:
+        """The parts of the multipart reply ``xid``."""
+        more = True
+        while more:
             message = self._next(lambda found: found.xid == xid)
             if message[1] == wire.ERROR:
                 raise ProtocolError(
@@ -132,9 +145,8 @@ class OpenFlow:
                     f"{self.name}: the switch answered with another message", message[:16].hex()
                 )
             __, more, __ = wire.multipart_reply(message)
+            self._read_ahead()
             yield message
-            if not more:
-                return
 
     def send(self, messages: t.Iterable[bytes]) -> list[wire.SwitchError]:
         """Send ``messages`` (each item: one or more whole ones), however many, and wait until all are handled.
@@ -175,6 +187,10 @@ class OpenFlow:
                 elif time.monotonic() > deadline:
                     raise self._silent("took no more data")
 
+    def _write_all(self, message: bytes) -> None:
+        for __ in self._write([message]):
+            pass
+
     def _try_send(self, data: memoryview) -> int:
         try:
             return self._socket.send(data)
@@ -204,6 +220,11 @@ class OpenFlow:
             else:
                 yield message
 
+    def _read_ahead(self) -> None:
+        """Take what the switch has to say, up to a bound, before the caller works on what it said: it can go on then."""
+        if len(self._inbox) < _MOST_AHEAD:
+            self._read()
+
     def _read(self) -> None:
         try:
             data = self._socket.recv(_CHUNK)
@@ -217,9 +238,7 @@ class OpenFlow:
         self._inbox.extend(wire.split(self._buffer))
 
     def _negotiate(self, versions: tuple[int, ...]) -> int:
-        hello = wire.hello(versions)
-        for __ in self._write([hello]):
-            pass
+        self._write_all(wire.hello(versions))
         answer = self._next(lambda found: found.type in (wire.HELLO, wire.ERROR))
         offered = wire.hello_versions(answer) if answer[1] == wire.HELLO else frozenset[int]()
         self.offered = offered

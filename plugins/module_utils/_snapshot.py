@@ -36,8 +36,8 @@ MANIFEST = "manifest.json"
 CONFIGURATION = "conf.db"
 _MOST_MANIFEST = 64 << 20
 _BLOCK = 1 << 20
-# Writes that may wait for the disk, of at most 64 KB each.
-_MOST_WAITING = 64
+# Writes of a block each that may wait for the disk.
+_MOST_WAITING = 4
 # What a flow takes in a snapshot, generously, for the check of free space.
 _BYTES_PER_FLOW = 256
 _BYTES_AT_LEAST = 1 << 20
@@ -312,6 +312,9 @@ class File:
         descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._queue: queue.Queue[bytes] = queue.Queue(_MOST_WAITING)
+        # Large writes: each costs the threads a change of turns.
+        self._block: list[bytes] = []
+        self._block_size = 0
         self._size = 0
         self._digest = hashlib.sha256()
         self._error: OSError | None = None
@@ -324,6 +327,7 @@ class File:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
+        self._pass_on()
         self._queue.put(b"")
         self._thread.join()
         with self._file as file:
@@ -335,8 +339,15 @@ class File:
     def write(self, data: bytes) -> None:
         """Append ``data``. Raises ``OSError`` if the disk failed, perhaps only in a later call or at the end."""
         self._check()
-        if data:
-            self._queue.put(data)
+        self._block.append(data)
+        self._block_size += len(data)
+        if self._block_size >= _BLOCK:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._block_size:
+            self._queue.put(b"".join(self._block))
+        self._block, self._block_size = [], 0
 
     def _check(self) -> None:
         if self._error:

@@ -20,7 +20,6 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _flowstate,
-    _learned,
     _meters,
     _proof,
     _second,
@@ -116,8 +115,6 @@ def _load(host: Host) -> None:
     _number_meters(host)
     for name in host.bridges:
         _copy_bridge(host, name)
-    for name in host.bridges:
-        _teach(host, name)
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
 
 
@@ -140,22 +137,6 @@ def _number_meters(host: Host) -> None:
         message = wire.meter_mod(of.version, of.xid(), wire.METER_ADD, number, configs[bridge, number])
         for error in of.send([message]):
             raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
-
-
-def _teach(host: Host, name: str) -> None:
-    """Have the new process learn the MAC addresses that the old one knows: NORMAL would flood without them.
-
-    ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.
-    """
-    old, new = host.control(VSWITCHD, 60.0), _second.control(host)
-    tags = host.access_tags(name)
-    for entry in _learned.mac_table(old, name):
-        if entry.static or entry.port == "LOCAL":
-            continue
-        vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
-        packet = f"in_port={entry.port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
-        with contextlib.suppress(HotUpgradeError):
-            new.call("ofproto/trace", name, packet, "-generate")
 
 
 def _copy_bridge(host: Host, name: str) -> None:

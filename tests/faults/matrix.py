@@ -7,8 +7,9 @@ Prints a line for each case, a table, and, last, "N of N survived"; the exit sta
 Hosts with the kernel datapath and systemd (User Mode Linux) run make_before_break and restart, hosts with the
 userspace datapath and no systemd (namespaces) run standby and restart.
 
-build/faults/<backend>.json has every result as soon as it is there; --resume takes those of the same code from it
-that survived. A host that a case has harmed is replaced by a new one; what it had to tell is in build/faults.
+build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
+from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
+last. A host that a case has harmed is replaced by a new one; what it had to tell is in build/faults.
 """
 
 from __future__ import annotations
@@ -209,19 +210,19 @@ def key(case: Json) -> str:
     return " ".join(case[part] for part in ("strategy", "fault", "when", "step"))
 
 
-def run(backend: str, options: argparse.Namespace, version: str, archive: bytes) -> dict[str, Json]:
-    """All wanted cases of a backend on one lab host; their results by ``key``."""
+def run(
+    backend: str, strategy: str, options: argparse.Namespace, version: str, archive: bytes
+) -> dict[str, Json]:
+    """All wanted cases of a strategy on one lab host; their results by ``key``."""
     wanted = [
         case
-        for strategy in STRATEGIES[backend]
-        if not options.strategy or strategy in options.strategy
         for case in cases(backend, strategy)
         if (not options.fault or case["fault"] in options.fault)
         and (not options.step or case["step"] in options.step)
     ]
     if options.fault:
         wanted.sort(key=lambda case: options.fault.index(case["fault"]))
-    path = OUTPUT / f"{backend}.json"
+    path = OUTPUT / f"{backend}-{strategy}.json"
     known: dict[str, Json] = json.loads(path.read_text()) if path.exists() else {}
     good = {name for name, found in known.items() if found["code"] == version and not found["problems"]}
     due = [case for case in wanted if not (options.resume and key(case) in good)]
@@ -236,7 +237,7 @@ def run(backend: str, options: argparse.Namespace, version: str, archive: bytes)
             verdict = "survived" if not result["problems"] else "FAILED: " + "; ".join(result["problems"])
             seconds = f", {result['recovery_s']:.1f} s" if "recovery_s" in result else ""
             print(
-                f"[{number}/{len(due)}] {backend} {case['strategy']}: {case['fault']} {case['when']} "
+                f"[{number}/{len(due)}] {backend} {strategy}: {case['fault']} {case['when']} "
                 f"'{case['step']}': {result.get('state')}{seconds}: {verdict}",
                 flush=True,
             )
@@ -275,7 +276,9 @@ def main() -> int:
     version, archive = code(), pack()
     results: list[Json] = []
     for backend in options.backend or STRATEGIES:
-        results += run(backend, options, version, archive).values()
+        for strategy in STRATEGIES[backend]:
+            if not options.strategy or strategy in options.strategy:
+                results += run(backend, strategy, options, version, archive).values()
     survived = sum(not result["problems"] for result in results)
     print(f"code: {version}", *table(results), f"{survived} of {len(results)} survived", sep="\n")
     return 0 if survived == len(results) else 1

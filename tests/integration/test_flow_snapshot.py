@@ -456,6 +456,31 @@ def test_static_macs_and_tunnel_neighbours_are_put_back(ovs: t.Any) -> None:
     assert "10.9.9.9" in ovs.appctl("tnl/neigh/show")
 
 
+def test_learned_macs_are_learned_again(ovs: t.Any) -> None:
+    add_bridge(ovs)
+    access, trunk = ovs.vsctl("list-ports", "br0").split()[:2]
+    ovs.vsctl("set", "port", access, "tag=7")
+    ovs.ofctl("add-flow", "br0", "actions=NORMAL")
+    for port, number, vlan in ((access, 1, ""), (trunk, 2, "dl_vlan=9,"), (trunk, 3, "")):
+        packet = (
+            f"in_port={port},dl_src=02:00:00:00:00:0{number},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
+        )
+        ovs.appctl("ofproto/trace", "br0", packet, "-generate")
+
+    def known() -> list[list[str]]:
+        return sorted(line.split()[:3] for line in ovs.appctl("fdb/show", "br0").splitlines()[1:])
+
+    before = known()
+    assert [row[1] for row in before] == ["7", "0", "9"]
+    taken = ovs.module("ovs_flow_snapshot", path="/srv/snapshot")
+    assert taken["bridges"][0]["not_carried"] == []
+    ovs.appctl("fdb/flush", "br0")
+    ovs.ofctl("add-flow", "br0", "priority=7,in_port=1,actions=drop")
+    restored = ovs.module("ovs_flow_snapshot", path="/srv/snapshot", state="restored")
+    assert restored["not_restored"] == []
+    assert known() == before
+
+
 def test_flows_get_the_lifetime_that_was_left(ovs: t.Any) -> None:
     add_bridge(ovs)
     ovs.ofctl("add-flow", "br0", "priority=1,hard_timeout=1000,actions=output:1")

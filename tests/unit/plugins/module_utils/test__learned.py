@@ -70,3 +70,23 @@ def test_what_an_old_version_cannot_set_is_a_sentence_each() -> None:
     assert len(lost) == 4
     assert lost[0].startswith("MAC 02:00:00:00:00:01 in VLAN 0 on port 1 of br0: refused")
     assert lost[3].startswith("tunnel neighbour fd00::9 of br1")
+
+
+def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:
+    daemon = vswitchd()
+    entries = [
+        learned.MacEntry("1", 0, "02:00:00:00:00:01", static=False),
+        learned.MacEntry("2", 5, "02:00:00:00:00:05", static=False),
+        learned.MacEntry("3", 6, "02:00:00:00:00:06", static=False),
+        learned.MacEntry("LOCAL", 12, "02:00:00:00:00:02", static=True),
+    ]
+    (sentence,) = learned.teach(daemon, "br0", {"2": 5}, entries)
+    assert sentence.startswith("2 learned MAC addresses of br0, as 02:00:00:00:00:05 on port 2")
+    packets = [call[2] for call in daemon.calls if call[0] == "ofproto/trace"]
+    assert packets == [
+        "in_port=1,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
+        "in_port=2,dl_src=02:00:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
+        "in_port=3,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806",
+    ]
+    assert learned.teach(daemon, "br0", {}, entries[:1]) == []
+    assert learned.teach(vswitchd("fdb/show"), "br0", {}, entries[3:]) == []
