@@ -71,8 +71,8 @@ PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
 FRAGMENT_BITS = 0x3
 
 _EVICTION, _VACANCY = 2, 3
-# The end of push_vlan:0x8100 and the start of a set-field behind it.
-_PUSH_AND_SET = bytes.fromhex("810000000019")
+# The action push_vlan:0x8100 in two parts, and the start of a set-field behind it.
+_PUSH, _TAG_AND_SET = bytes.fromhex("00110008"), bytes.fromhex("810000000019")
 # The config of a table that nobody configured: no eviction, no vacancy events.
 DEFAULT_TABLE = bytes(4)
 
@@ -452,13 +452,13 @@ def _malformed_flow(data: bytes, offset: int) -> ProtocolError:
 
 def pushes_and_sets_vlan(data: bytes) -> bool:
     """Whether some flow of a reply may push a VLAN tag and set it: perhaps as OpenFlow 1.0 does (encode_SET_VLAN_VID)."""
-    # Looking for its first byte, which is rare, is many times faster than looking for all of it (memchr).
-    first = _PUSH_AND_SET[:1]
-    at = data.find(first)
+    # Looking for one rare byte is many times faster than looking for all of them (memchr).
+    rare = _TAG_AND_SET[:1]
+    at = data.find(rare)
     while at >= 0:
-        if data.startswith(_PUSH_AND_SET, at):
+        if data.startswith(_TAG_AND_SET, at) and data.endswith(_PUSH, 0, at):
             return True
-        at = data.find(first, at + 1)
+        at = data.find(rare, at + 1)
     return False
 
 
