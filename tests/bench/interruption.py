@@ -6,11 +6,15 @@
 For each size, method and repetition a fresh host is started on the old version and loaded with flows; the probe
 sends one established flow and a stream of new flows while the method upgrades the host to the new version; the probe
 goes on for a while afterwards. Writes build/bench/interruption.json and, with matplotlib, a picture per method.
+
+Without --methods it measures all of CASES: about two hours. Cases of earlier runs with the same versions on the same
+machine stay in the file, so that it can be done in parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,6 +32,7 @@ sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 import hosts
 import images
 import lab as laboratory
+import remote
 from images import LabError, say
 
 OUTPUT = REPOSITORY / "build/bench"
@@ -45,6 +50,8 @@ METRICS = {
     "longest_gap_ms": ("ms", lambda r: max(r[stream]["longest_gap_ms"] for stream in STREAMS)),
     "outage_established_ms": ("ms", lambda r: r["established"]["longest_outage_ms"]),
     "outage_new_ms": ("ms", lambda r: r["new_flows"]["longest_outage_ms"]),
+    # For how long the tables of a bridge with a controller were empty (ovs_handover's own measurement).
+    "refill_ms": ("ms", lambda r: r["refill_ms"] or 0.0),
 }
 
 
@@ -57,37 +64,17 @@ class Case(t.NamedTuple):
     repetition: int
 
 
-def ansible(lab: hosts.Lab, module: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Run one of our modules on the lab's host and return its result."""
-    tree = lab.folder / "tree"
-    done = subprocess.run(
-        ["ansible", "host1", "-i", str(lab.inventory), "-m", f"ovsops.hot_upgrade.{module}",
-         "-a", json.dumps(arguments), "--tree", str(tree)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise LabError(f"{module} failed:\n{done.stdout}{done.stderr}")
-    return t.cast("dict[str, t.Any]", json.loads((tree / "host1").read_text()))
-
-
-def install(version: str) -> list[str]:
-    """apt-get with exact versions, as a person would type it."""
-    names = [f"{name}={version}" for name in images.OVS_PACKAGES]
-    return [
-        "env",
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-        "-qq",
-        "-y",
-        "--allow-downgrades",
-        "install",
-        *names,
-    ]
+def module(lab: hosts.Lab, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The result of one of our modules on the lab's host. Raises ``LabError`` if it failed."""
+    result = remote.module(lab, lab.hosts[0], name, arguments)
+    if result.get("failed"):
+        raise LabError(f"{name} failed: {result['msg']}")
+    return result
 
 
 def package_upgrade(lab: hosts.Lab, version: str) -> None:
     """What apt does on its own: the package's script restarts the daemons."""
-    hosts.ssh(lab, lab.hosts[0], *install(version))
+    hosts.ssh(lab, lab.hosts[0], *remote.install(version))
 
 
 def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
@@ -97,10 +84,8 @@ def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
     ovs-lib, with the units kept in step. Plain ``ovs-ctl restart`` fights with the units, and ends with 1 on 4.0.
     """
     host = lab.hosts[0]
-    hosts.ssh(
-        lab, host, "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
-    )
-    hosts.ssh(lab, host, *install(version))
+    hosts.ssh(lab, host, remote.NO_RESTART)
+    hosts.ssh(lab, host, *remote.install(version))
     script = "ovs-systemd-reload" if lab.backend == "uml" else "ovs-ctl --system-id=random restart"
     hosts.ssh(lab, host, f"/usr/share/openvswitch/scripts/{script}")
 
@@ -130,6 +115,16 @@ METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "standby": ours("standby"),
     "make_before_break": ours("make_before_break"),
 }
+# What is measured by default: method, kind of host, flows.
+CASES = [
+    *(
+        (method, "uml", flows)
+        for flows in (1_000, 10_000, 100_000)
+        for method in ("package upgrade", "ovs-ctl restart", "restart", "make_before_break")
+    ),
+    *((f"{method}{CONTROLLER}", "uml", 10_000) for method in ("ovs-ctl restart", "make_before_break")),
+    *((method, "native", 10_000) for method in ("ovs-ctl restart", "standby")),
+]
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
@@ -144,17 +139,25 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
                 "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter",
                 *(["--controller"] if method != case.method else []),
             ])  # fmt: skip
-            ansible(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
+            module(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
             METHODS[method](lab, images.package_version(options.to))
             time.sleep(AFTERWARDS)
-            result = ansible(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
+            result = module(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
             kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")
             result["flows_kept"] = f"flow_count={case.flows + 4}" in kept
+            result["refill_ms"] = refill(lab)
             if case.repetition == 0:
                 picture(case, fetch_events(lab, result["events"]))
             return t.cast("dict[str, t.Any]", result)
         finally:
             hosts.down(name)
+
+
+def refill(lab: hosts.Lab) -> float | None:
+    """How long a bridge was empty in the host's last hand-over, in milliseconds; None if no flush was seen."""
+    script = "cat $(ls -d /var/lib/ovsops/transactions/*/ | tail -n 1)result.json || echo {}"
+    marks = json.loads(hosts.ssh(lab, lab.hosts[0], script)).get("marks", {})
+    return (marks["refilled"] - marks["flushed"]) / 1000 if "refilled" in marks else None
 
 
 def fetch_events(lab: hosts.Lab, path: str) -> bytes:
@@ -204,7 +207,7 @@ def picture(case: Case, events: bytes) -> None:
 
 
 def rows(results: dict[tuple[str, str, int], list[dict[str, t.Any]]]) -> list[dict[str, t.Any]]:
-    """One row per size, method and metric."""
+    """One row per size, method and metric; ``values`` has each repetition."""
     found = []
     for (method, backend, flows), repeated in results.items():
         for metric, (unit, pick) in METRICS.items():
@@ -218,13 +221,28 @@ def rows(results: dict[tuple[str, str, int], list[dict[str, t.Any]]]) -> list[di
     return found
 
 
+def merged(path: Path, document: dict[str, t.Any]) -> dict[str, t.Any]:
+    """``document`` with the rows of other cases that ``path`` has from earlier runs on the same machine and versions."""
+    with contextlib.suppress(FileNotFoundError):
+        earlier = json.loads(path.read_text())
+        if all(earlier.get(name) == value for name, value in document.items() if name != "rows"):
+            mine = {(row["tool"], row["backend"], row["size"]) for row in document["rows"]}
+            kept = [row for row in earlier["rows"] if (row["tool"], row["backend"], row["size"]) not in mine]
+            return {**document, "rows": sorted(kept + document["rows"], key=_order)}
+    return document
+
+
+def _order(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
+    return row["backend"] != "uml", row["size"], list(METHODS).index(row["tool"].removesuffix(CONTROLLER))
+
+
 def table(found: list[dict[str, t.Any]]) -> str:
     """The rows as a person reads them: median (min–max) of the repetitions."""
     cases: dict[tuple[str, str, int], dict[str, dict[str, t.Any]]] = {}
     for row in found:
         cases.setdefault((row["backend"], row["tool"], row["size"]), {})[row["metric"]] = row
     lines = [
-        f"{'host':7}{'method':20}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"
+        f"{'host':7}{'method':34}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"
     ]
     for (backend, method, size), metric in cases.items():
 
@@ -233,42 +251,48 @@ def table(found: list[dict[str, t.Any]]) -> str:
 
         gap = metric["longest_gap_ms"]
         lines.append(
-            f"{backend:7}{method:20}{size:>8}{'yes' if gap['flows_kept'] else 'NO':>6}{lost('established'):>20}{lost('new'):>20}"
+            f"{backend:7}{method:34}{size:>8}{'yes' if gap['flows_kept'] else 'NO':>6}{lost('established'):>20}{lost('new'):>20}"
             f"{metric['duplicates']['max']:>5g}{gap['median']:>11.1f} ({gap['min']:.1f}–{gap['max']:.1f})"
         )
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--from", dest="ovs", default="3.5.0", choices=images.OVS_SUITES)
     parser.add_argument("--to", default="4.0.0", choices=images.OVS_SUITES)
-    parser.add_argument("--backend", default="uml", choices=laboratory.BACKENDS)
-    parser.add_argument("--sizes", default="1000,10000,100000")
-    parser.add_argument("--methods", default="package upgrade,ovs-ctl restart,restart,make_before_break")
+    parser.add_argument("--backend", default="uml", choices=laboratory.BACKENDS, help="with --methods")
+    parser.add_argument("--sizes", default="1000,10000,100000", help="with --methods")
+    parser.add_argument("--methods", help=f"{', '.join(METHODS)}; each may end in '{CONTROLLER}'")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    results: dict[tuple[str, str, int], list[dict[str, t.Any]]] = {}
-    for flows in map(int, options.sizes.split(",")):
-        for method in options.methods.split(","):
-            for repetition in range(options.repetitions):
-                say(
-                    f"bench: {method}, {flows} flows, {options.backend}, repetition {repetition + 1} of {options.repetitions}"
-                )
-                result = measure(Case(method, options.backend, flows, repetition), options)
-                results.setdefault((method, options.backend, flows), []).append(result)
-    found = rows(results)
-    document = {
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores", "kernel": images.kernel().name,
-        "from": options.ovs, "to": options.to, "rows": found,
-    }  # fmt: skip
-    (OUTPUT / "interruption.json").write_text(json.dumps(document, indent=1))
+    cases = [
+        (method, options.backend, int(flows))
+        for flows in options.sizes.split(",")
+        for method in (options.methods or "").split(",")
+        if method
+    ] or CASES
+    path = OUTPUT / "interruption.json"
+    document: dict[str, t.Any] = {}
+    for method, backend, flows in cases:
+        repeated = []
+        for repetition in range(options.repetitions):
+            say(
+                f"bench: {method}, {flows} flows, {backend}, repetition {repetition + 1} of {options.repetitions}"
+            )
+            repeated.append(measure(Case(method, backend, flows, repetition), options))
+        document = merged(path, {
+            "machine": f"{platform.platform()}, {os.cpu_count()} cores", "kernel": images.kernel().name,
+            "from": options.ovs, "to": options.to, "rows": rows({(method, backend, flows): repeated}),
+        })  # fmt: skip
+        path.write_text(json.dumps(document, indent=1) + "\n")
     print(
-        f"{options.ovs} -> {options.to} on {document['machine']}, {options.repetitions} repetitions; "
-        "lost: worst, gap: median (min–max)"
+        f"{options.ovs} -> {options.to} on {document['machine']}; lost: worst repetition, gap: median (min–max)"
     )
-    print(table(found))
+    print(table(document["rows"]))
     return 0
 
 
