@@ -329,14 +329,16 @@ class Host:
     def swap(self, binaries: str | None) -> None:
         """End the running ovs-vswitchd, have another started, and connect to its bridges."""
         try:
-            running = look(self.rundir, VSWITCHD).process
+            running, gone = look(self.rundir, VSWITCHD).process, False
         except Unreachable:
-            running = self.old.process
+            running, gone = self.old.process, True
         like_the_old = dataclasses.replace(self.old, process=running)
         self.job = self.supervisor(VSWITCHD).restart(like_the_old, binaries)
         if not wait_end(running, START_TIMEOUT):
             raise HotUpgradeError(f"{VSWITCHD} did not stop", f"process {running.pid} is still there")
         self.mark("stopped")
+        if gone:  # the service manager may have begun to start one by itself, which our restart ends
+            self.settle()
         self.connect(running.pid)
 
     def raise_flag(self) -> None:

@@ -79,27 +79,27 @@ def steps_of(host: Host) -> list[Step[Host]]:
 
 
 def engine(transaction: Transaction, observe: Observer = lambda when, step: None) -> None:
-    """Do the hand-over, up to ``applied``; on any failure undo it."""
-    try:
-        _work(transaction, observe)
-    finally:
-        launcher().forget(ENGINE)
+    """Do the hand-over, up to ``applied``, or to ``confirmed`` if nobody is to be asked; on any failure undo it."""
+    with transaction.engine():
+        try:
+            _work(transaction, observe)
+        finally:
+            launcher().forget(ENGINE)
 
 
 def _work(transaction: Transaction, observe: Observer) -> None:
-    with transaction.engine():
-        host = Host(transaction)
-        try:
-            protect(transaction)
-            timeline = run(transaction, steps_of(host), host, observe)
-            _flush(host)
-            _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
-            transaction.move(ARMED, APPLIED)
-        except Exception as error:  # whatever it is: the way back must be taken
-            host.close()
-            roll_back(transaction, f"{type(error).__name__}: {error}" if _unexpected(error) else str(error))
-            return
+    host = Host(transaction)
+    try:
+        protect(transaction)
+        timeline = run(transaction, steps_of(host), host, observe)
+        _flush(host)
+        _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
+        transaction.move(ARMED, APPLIED)
+    except Exception as error:  # whatever it is: the way back must be taken
         host.close()
+        roll_back(transaction, f"{type(error).__name__}: {error}" if _unexpected(error) else str(error))
+        return
+    host.close()
     if transaction.request["confirm"] == "none":
         confirm(transaction)
 

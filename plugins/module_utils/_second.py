@@ -12,6 +12,7 @@ name to the real one stays for as long as the process lives, which makes later s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import glob
 import os
@@ -39,6 +40,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     look,
     spawn,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Step
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
@@ -94,6 +96,11 @@ def attended(
             do(host)
 
     return step
+
+
+def all_attended(steps: t.Sequence[Step[Host]]) -> list[Step[Host]]:
+    """``steps`` that need both daemons from the first to the last: without one of them they would wait for long."""
+    return [dataclasses.replace(step, do=attended(step.do)) for step in steps]
 
 
 def make_directory(host: Host) -> None:

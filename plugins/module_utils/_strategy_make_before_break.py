@@ -37,7 +37,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     Ovsdb,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database_after,
@@ -84,20 +84,24 @@ UNCOMPARED_COLUMNS = frozenset(
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``make_before_break`` for a transaction's request."""
     found = [
-        *prepare(),
-        *database_before(request),
         Step("make the private run directory", _second.make_directory, _second.remove),
         Step("copy the database", _second.copy_database),
         Step("start the new ovs-vswitchd beside the old one", _start),
-        Step("load the OpenFlow state", attended(_load)),
+        Step("load the OpenFlow state", _load),
     ]
     if request["prove"]:
-        found.append(Step("prove that it forwards alike", attended(_prove)))
+        found.append(Step("prove that it forwards alike", _prove))
     return [
-        *found,
+        *prepare(),
+        *database_before(request),
+        *all_attended(found),
         arm(),
-        Step("move the new process to the service", _own),
-        Step("catch up with late changes", attended(_catch_up)),
+        *all_attended(
+            [
+                Step("move the new process to the service", _own),
+                Step("catch up with late changes", _catch_up),
+            ]
+        ),
         Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
         Step("reconnect to the database", attended(_reconnect, (VSWITCHD,)), window=True),

@@ -11,7 +11,7 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     ARMED,
     PREPARED,
@@ -43,11 +43,13 @@ def steps(request: Json) -> list[Step[Host]]:
 
 def prepare() -> list[Step[Host]]:
     """What is done while nothing is at risk."""
-    return [
-        Step("take the snapshot", Host.take_snapshot, Host.make_whole),
-        Step("keep the old programs and the database", Host.keep),
-        Step("hold the restart policies", Host.hold, Host.let_go),
-    ]
+    return all_attended(
+        [
+            Step("take the snapshot", Host.take_snapshot, Host.make_whole),
+            Step("keep the old programs and the database", Host.keep),
+            Step("hold the restart policies", Host.hold, Host.let_go),
+        ]
+    )
 
 
 def database_before(request: Json) -> list[Step[Host]]:
@@ -78,7 +80,7 @@ def server_restarted(request: Json, free_try: bool = False) -> list[Step[Host]]:
 
 def ready() -> Step[Host]:
     """Have the state in memory, as it is now: nothing is read from the disk in the window."""
-    return Step("have the OpenFlow state ready", Host.make_ready)
+    return Step("have the OpenFlow state ready", attended(Host.make_ready))
 
 
 def arm() -> Step[Host]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _second
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import attended
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     converted,
@@ -34,9 +34,13 @@ def steps(request: Json) -> list[Step[Host]]:
     return [
         *prepare(),
         *([] if request["downgrade"] else converted(request)),
-        Step("make the private run directory", _second.make_directory, _second.remove),
-        Step("start the waiting ovs-vswitchd", _start),
-        Step("move the new process to the service", _own),
+        *all_attended(
+            [
+                Step("make the private run directory", _second.make_directory, _second.remove),
+                Step("start the waiting ovs-vswitchd", _start),
+                Step("move the new process to the service", _own),
+            ]
+        ),
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),

@@ -94,7 +94,7 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     """The collection's playbook with one strategy."""
 
     def run(lab: hosts.Lab, version: str) -> None:
-        variables = {"hot_upgrade_version": version, "hot_upgrade_strategy": strategy}
+        variables = {"hot_upgrade_version": images.package_version(version), "hot_upgrade_strategy": strategy}
         done = subprocess.run(
             ["ansible-playbook", "-i", str(lab.inventory), "-e", json.dumps(variables), "ovsops.hot_upgrade.hot_upgrade"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
@@ -140,7 +140,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
                 *(["--controller"] if method != case.method else []),
             ])  # fmt: skip
             module(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
-            METHODS[method](lab, images.package_version(options.to))
+            METHODS[method](lab, options.to)
             time.sleep(AFTERWARDS)
             result = module(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
             kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")

@@ -129,6 +129,7 @@ def whole(case: Json) -> Json:
         "problems": problems,
         "state": state,
         "reason": result.get("reason", ""),
+        "not_undone": result.get("not_undone", []),
         **traffic,
         "took_s": [round(middle - started, 1), round(time.monotonic() - middle, 1)],
     }
