@@ -213,6 +213,7 @@ def describe(decision: Plan, prove: int) -> Json:
         "convert": decision.convert,
         "downgrade": decision.downgrade,
         "restart_server": decision.restart_server,
+        "userspace": decision.userspace,
         "prove": prove,
     }
     steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
@@ -257,6 +258,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "timeout": connection.timeout,
         "bridges": {bridge.name: list(bridge.controllers) for bridge in found},
         "ports": sum(len(bridge.interfaces) for bridge in found),
+        "userspace": decision.userspace,
         "snapshot": wish.snapshot,
         "confirm": wish.confirm,
         "confirm_timeout": wish.confirm_timeout,

@@ -143,6 +143,11 @@ class Host:
         return {name for name, controllers in self.request["bridges"].items() if controllers}
 
     @property
+    def userspace(self) -> bool:
+        """Whether the datapath is a part of ovs-vswitchd: then two processes do not share it."""
+        return bool(self.request["userspace"])
+
+    @property
     def take_over_timeout(self) -> float:
         """How long the ovs-vswitchd that takes over may need to open all ports, in seconds."""
         return TAKE_OVER_TIMEOUT + TAKE_OVER_PER_PORT * int(self.request["ports"])

@@ -30,6 +30,9 @@ TUNNEL_TYPES = frozenset(
     {"vxlan", "geneve", "gre", "ip6gre", "erspan", "ip6erspan", "stt", "lisp", "gtpu", "srv6", "bareudp"}
 )
 
+# Interfaces of a userspace datapath that a second process can open, or has when the first has ended (tap devices).
+OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
+
 Version = tuple[int, ...]
 
 
@@ -56,6 +59,11 @@ class Facts:
     tracked: int
 
     @property
+    def userspace(self) -> bool:
+        """Whether every bridge has the userspace datapath."""
+        return bool(self.bridges) and all(bridge.datapath_type == "netdev" for bridge in self.bridges)
+
+    @property
     def old(self) -> str:
         """The version of the running ovs-vswitchd, ``0`` when it does not tell."""
         return self.vswitchd.running_version or "0"
@@ -72,6 +80,7 @@ class Plan:
 
     strategy: str | None
     needed: bool
+    userspace: bool
     restart_server: bool
     refused: t.Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
@@ -105,6 +114,7 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     return Plan(
         strategy=strategy,
         needed=needed,
+        userspace=facts.userspace,
         restart_server=facts.server.upgrade_pending or force,
         refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
         warnings=tuple(_warnings(facts, strategy)) if strategy else (),
@@ -171,12 +181,27 @@ def _make_before_break(facts: Facts) -> t.Iterator[str]:
     if not facts.bridges:
         yield "there is no bridge, so there is nothing to keep forwarding"
     for bridge in facts.bridges:
-        if bridge.datapath_type != "system":
-            yield (
-                f"bridge {bridge.name} uses the datapath type {bridge.datapath_type}: "
-                "only the kernel datapath can be shared by two processes"
-            )
+        if bridge.datapath_type not in ("system", "netdev"):
+            yield f"bridge {bridge.name} uses the datapath type {bridge.datapath_type}, of which nothing is known"
         yield from _speakers(bridge)
+    if len({bridge.datapath_type for bridge in facts.bridges}) > 1:
+        yield "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
+    if facts.other_config.get("hw-offload", "false").lower() == "true":
+        yield "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc chains of its ports"
+    yield from _two_in_userspace(facts) if facts.userspace else _two_on_one_kernel(facts)
+
+
+def _two_in_userspace(facts: Facts) -> t.Iterator[str]:
+    for bridge in facts.bridges:
+        for interface in bridge.interfaces:
+            if interface.type not in OPENED_TWICE and interface.type not in TUNNEL_TYPES:
+                yield (
+                    f"interface {interface.name} of bridge {bridge.name} has the type {interface.type}: "
+                    "two processes cannot both open it"
+                )
+
+
+def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
     old, new = version(facts.old), version(facts.new)
     if old < (2, 16) <= new:
         yield (
@@ -194,8 +219,6 @@ def _make_before_break(facts: Facts) -> t.Iterator[str]:
             f"{facts.new} re-creates the tunnel devices when it starts and this host has tunnels "
             f"({_names(tunnels)}); 2.17.6, 3.0.4, 3.1.1, 3.2 and newer do not"
         )
-    if facts.other_config.get("hw-offload", "false").lower() == "true":
-        yield "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc chains of its ports"
 
 
 def _speakers(bridge: Bridge) -> t.Iterator[str]:

@@ -5,7 +5,7 @@
 # Private to this collection: no stable interface, no deprecation period.
 """The proof before the switch-over: both processes translate the live megaflows to the same datapath actions.
 
-``ofproto/trace`` (ovs-vswitchd(8)) is asked on both control sockets for each megaflow of the kernel; it has no side
+``ofproto/trace`` (ovs-vswitchd(8)) is asked on both control sockets for each megaflow of the old one; it has no side
 effect when it is given a flow and no packet.
 """
 
@@ -26,6 +26,26 @@ _OWN_NUMBERS = (
     (re.compile(r"recirc_id=[0-9a-fx]+"), "recirc_id=*"),
     (re.compile(r"userspace\(pid=\d+"), "userspace(pid=*"),
 )
+
+
+_IN_PORT = re.compile(r"in_port\((\d+)\)")
+_PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
+_METER = re.compile(r"meter\(\d+\)")
+# A number by itself among datapath actions: a port, or the same on both sides.
+_NUMBER = re.compile(r"(?<![^,(])\d+(?![^,)])")
+
+
+@dataclasses.dataclass(frozen=True)
+class Datapath:
+    """``dump`` and ``name`` are what ``dpctl/dump-flows`` and ``ofproto/trace`` call it; ``shared`` by both processes."""
+
+    dump: str
+    name: str
+    shared: bool
+
+
+KERNEL = Datapath("ovs-system", "ovs-system", shared=True)
+USERSPACE = Datapath("netdev@ovs-netdev", "ovs-netdev", shared=False)
 
 
 class Trace(t.Protocol):
@@ -50,23 +70,64 @@ class Proof:
     differences: tuple[str, ...]
 
 
-def prove(old: Trace, new: Trace, datapath: str, most: int) -> Proof:
-    """Compare at most ``most`` megaflows of ``datapath`` (as ``ovs-system``), sampled evenly."""
-    flows = megaflows(old("dpctl/dump-flows", "--no-names", datapath))
+def prove(old: Trace, new: Trace, datapath: Datapath, most: int) -> Proof:
+    """Compare at most ``most`` megaflows of the old process's ``datapath``, sampled evenly."""
+    flows = megaflows(old("dpctl/dump-flows", "--no-names", datapath.dump))
+    before, after = (_Side(trace, datapath, _ports(trace, datapath)) for trace in (old, new))
     traced = skipped = different = 0
     differences: list[str] = []
     for flow in sample(flows, most):
-        before = None if recirculated(flow) else _actions(old, datapath, flow)
-        if before is None:
+        was = None if recirculated(flow) else before.actions(flow)
+        same = None if was is None else after.translated(flow, was, before)
+        if was is None or same is None:
             skipped += 1
             continue
         traced += 1
-        after = _actions(new, datapath, flow)
-        if before != after:
+        now = after.actions(same)
+        if was != now:
             different += 1
             if len(differences) < MOST_DIFFERENCES:
-                differences.append(f"{flow}: the old version does {before}, the new one {after}")
+                differences.append(f"{flow}: the old version does {was}, the new one {now}")
     return Proof(len(flows), traced, skipped, different, tuple(differences))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """One of the two processes; ``ports``: number -> name, of a datapath that is its own."""
+
+    trace: Trace
+    datapath: Datapath
+    ports: t.Mapping[str, str]
+
+    def actions(self, flow: str) -> str | None:
+        """The datapath actions for ``flow``, with the names of ports that only this process numbers so."""
+        try:
+            found = actions(self.trace("ofproto/trace", self.datapath.name, flow))
+        except Unreachable:
+            raise
+        except HotUpgradeError:
+            return None
+        if found is None or self.datapath.shared:
+            return found
+        return _NUMBER.sub(lambda number: self.ports.get(number[0], number[0]), _METER.sub("meter(*)", found))
+
+    def translated(self, flow: str, does: str, other: _Side) -> str | None:
+        """The flow of the ``other`` process in this one's numbers; None if it has a port that this one does not have."""
+        if self.datapath.shared:
+            return flow
+        numbers = {name: number for number, name in self.ports.items()}
+        absent = set(other.ports.values()) - numbers.keys()
+        source = _IN_PORT.search(flow)
+        port = numbers.get(other.ports.get(source[1], "")) if source else None
+        if port is None or absent & set(re.split(r"[,() ]", does)):
+            return None
+        return _IN_PORT.sub(f"in_port({port})", flow)
+
+
+def _ports(trace: Trace, datapath: Datapath) -> dict[str, str]:
+    if datapath.shared:
+        return {}
+    return dict(_PORT.findall(trace("dpctl/show", datapath.dump)))
 
 
 def megaflows(dump: str) -> list[str]:
@@ -103,15 +164,6 @@ def actions(trace: str) -> str | None:
     for pattern, replacement in _OWN_NUMBERS:
         text = pattern.sub(replacement, text)
     return text
-
-
-def _actions(trace: Trace, datapath: str, flow: str) -> str | None:
-    try:
-        return actions(trace("ofproto/trace", datapath, flow))
-    except Unreachable:
-        raise
-    except HotUpgradeError:
-        return None
 
 
 def _without_id(line: str) -> str:

@@ -47,6 +47,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0
 
+# Ofports from here on are reserved (OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to).
+MOST_PORTS = 0xFF00
+
 T = t.TypeVar("T")
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
 
@@ -139,11 +142,24 @@ def copy_database(host: Host) -> None:
 def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
     """The operations that set the flag and take out whatever would speak to somebody beside the first process."""
     empty = ["set", []]
+    # Ports that cannot be opened beside the first process get their numbers when it has ended.
+    numbers = [
+        {
+            "op": "update",
+            "table": "Interface",
+            "where": [["name", "==", interface.name]],
+            "row": {"ofport_request": interface.ofport},
+        }
+        for bridge in copy.bridges()
+        for interface in bridge.interfaces
+        if interface.ofport is not None and 0 < interface.ofport < MOST_PORTS
+    ]
     flag = [["other_config", "insert", ["map", [[FLOW_RESTORE_WAIT, "true"]]]]]
     operations: list[dict[str, t.Any]] = [
         {"op": "mutate", "table": DATABASE, "where": [], "mutations": flag},
         {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": empty}},
         {"op": "delete", "table": "Flow_Sample_Collector_Set", "where": []},
+        *numbers,
     ]
     speakers = ("controller", "sflow", "netflow", "ipfix")
     operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
@@ -155,11 +171,11 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
 def start(host: Host, remote: str, program: str) -> None:
     """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else.
 
-    It gets the address twice, and with that one free try: where it loses its database for the first time, it connects
-    again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
+    It gets the address three times, and with that two free tries: where it loses its database for the first and for the
+    second time, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
     """
     place = directory(host)
-    address = f"{remote},{remote}"
+    address = ",".join([remote] * 3)
     arguments = [
         address if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached
     ]

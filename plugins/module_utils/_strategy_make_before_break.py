@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""The new ovs-vswitchd beside the old one on the same kernel datapath, then the switch-over without a loss.
+"""The new ovs-vswitchd beside the old one, filled and proved, then the switch-over.
 
-With ``flow-restore-wait`` in its private database the new one neither flushes nor expires datapath flows nor takes
-upcalls, so the old one forwards while the new one is filled and proved, however long that takes.
+With ``flow-restore-wait`` in its private database the new one takes no upcalls, however long the old one forwards
+beside it.  On the kernel datapath, which both share, it neither flushes nor expires datapath flows either, and the
+switch-over costs no packet.  In userspace each has a datapath of its own: the new one drops the copies of packets that
+it gets until the old one is stopped and the flag is cleared.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _flowstate,
+    _links,
     _meters,
     _proof,
     _second,
@@ -31,6 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
     TOLERATED,
     Host,
     describe,
+    request_reconfiguration,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
@@ -45,11 +49,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_resta
     prepare,
     verify,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look, resume, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 
-DATAPATH = "ovs-system"
 CUT_OVER = "cut over"
+# The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
+OWN_DEVICE = "ovs-netdev"
 REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
@@ -77,6 +83,8 @@ UNCOMPARED_COLUMNS = frozenset(
             "datapaths",
         ),
         *("statistics", "status", "rstp_status", "bond_active_slave"),
+        # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
+        *("ofport", "ofport_request", "error"),
     }
 )
 
@@ -84,16 +92,17 @@ UNCOMPARED_COLUMNS = frozenset(
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``make_before_break`` for a transaction's request."""
     found = [
-        Step("make the private run directory", _second.make_directory, _second.remove),
+        Step("make the private run directory", _make_place, _remove_place),
         Step("copy the database", _second.copy_database),
         Step("start the new ovs-vswitchd beside the old one", _start),
         Step("load the OpenFlow state", _load),
     ]
     if request["prove"]:
         found.append(Step("prove that it forwards alike", _prove))
+    alone = request["userspace"]
     return [
         *prepare(),
-        *database_before(request),
+        *database_before(request, free_try=alone),
         *all_attended(found),
         arm(),
         *all_attended(
@@ -105,9 +114,31 @@ def steps(request: Json) -> list[Step[Host]]:
         Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
         Step("reconnect to the database", attended(_reconnect, (VSWITCHD,)), window=True),
-        *database_after(request),
+        *database_after(request, free_try=alone),
         verify(),
     ]
+
+
+def _make_place(host: Host) -> None:
+    _second.make_directory(host)
+    if host.userspace:
+        _links.rename(OWN_DEVICE, _aside(host))
+
+
+def _remove_place(host: Host) -> None:
+    """The second process is killed here, and its device would stay: Open vSwitch makes tap devices persistent."""
+    _second.remove(host)
+    if host.userspace and _links.exists(_aside(host)):
+        if host.old_runs():
+            _links.delete(OWN_DEVICE)
+            _links.rename(_aside(host), OWN_DEVICE)
+        else:
+            _links.delete(_aside(host))
+
+
+def _aside(host: Host) -> str:
+    """The name of the old process's own device meanwhile: the second process makes one of the usual name."""
+    return f"ovs-old-{host.transaction.id[-6:]}"
 
 
 def _start(host: Host) -> None:
@@ -116,7 +147,8 @@ def _start(host: Host) -> None:
 
 
 def _load(host: Host) -> None:
-    _number_meters(host)
+    if not host.userspace:
+        _number_meters(host)
     for name in host.bridges:
         _copy_bridge(host, name)
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
@@ -130,9 +162,9 @@ def _number_meters(host: Host) -> None:
             configs.update({(name, number): config for number, config in switch.settings().meters.items()})
     old = host.control(VSWITCHD, 60.0)
     live: dict[_meters.Meter, int] = {}
-    flows = _proof.metered(old.call("dpctl/dump-flows", "--no-names", DATAPATH)) if configs else []
+    flows = _proof.metered(old.call("dpctl/dump-flows", "--no-names", _proof.KERNEL.dump)) if configs else []
     for flow in _proof.sample(flows, MOST_METERED):
-        known = _meters.used(old.call("ofproto/trace", DATAPATH, flow))
+        known = _meters.used(old.call("ofproto/trace", _proof.KERNEL.name, flow))
         live.update({meter: number for meter, number in known.items() if meter in configs})
         if live.keys() == configs.keys():
             break
@@ -149,7 +181,7 @@ def _copy_bridge(host: Host, name: str) -> None:
     with _flowstate.Switch(host.management(name)) as old:
         for _round in range(ROUNDS):
             _flowstate.stage(new, old.state()).commit()
-            difference = _flowstate.compare(old.state(), new.state(), TOLERATED)
+            difference = _compare(host, old, new)
             if difference.same:
                 return
     raise HotUpgradeError(
@@ -164,7 +196,8 @@ def _prove(host: Host) -> None:
     # ours to the new process alone would be a difference.
     host.close()
     old, new = host.control(VSWITCHD, 60.0), _second.control(host)
-    proof = _proof.prove(old.call, new.call, DATAPATH, host.request["prove"])
+    datapath = _proof.USERSPACE if host.userspace else _proof.KERNEL
+    proof = _proof.prove(old.call, new.call, datapath, host.request["prove"])
     host.transaction.note(proof=dataclasses.asdict(proof))
     if proof.different:
         raise HotUpgradeError(
@@ -198,7 +231,17 @@ def _catch_up(host: Host) -> None:
 
 def _alike(host: Host, name: str) -> bool:
     with _flowstate.Switch(host.management(name)) as old:
-        return _flowstate.compare(old.state(), host.switches[name].state(), TOLERATED).same
+        return _compare(host, old, host.switches[name]).same
+
+
+def _compare(host: Host, old: _flowstate.Switch, new: _flowstate.Switch) -> _flowstate.Difference:
+    saved, live = old.state(), new.state()
+    if host.userspace:  # internal ports come when the old process has ended, see ``_switch_over_alone``
+        known = {
+            number: bits for number, bits in saved.settings.ports.items() if number in live.settings.ports
+        }
+        saved = dataclasses.replace(saved, settings=dataclasses.replace(saved.settings, ports=known))
+    return _flowstate.compare(saved, live, TOLERATED)
 
 
 def _own(host: Host) -> None:
@@ -208,24 +251,52 @@ def _own(host: Host) -> None:
 def _cut_over(host: Host) -> None:
     host.require_no_other()
     control = _second.control(host)
-    sockets = netlink_sockets(host.old.process.pid)
     with Ovsdb(_second.database(host), host.timeout) as copy:
-        host.mark("released")
+        if host.userspace:
+            _switch_over_alone(host, control, copy)
+        else:
+            _switch_over_shared(host, control, copy)
+
+
+def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
+    sockets = netlink_sockets(host.old.process.pid)
+    host.mark("released")
+    copy.set_flow_restore_wait(False)
+    _wait_for_handlers(control)
+    host.mark("forwarding")
+    end = time.monotonic() + DRAIN_TIMEOUT
+    while queued(sockets) and time.monotonic() < end:
+        pass
+    host.mark("drained")
+    _second.take_pidfile(host)
+    _second.end_first(host)
+    host.mark("stopped")
+
+
+def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """Only one of the two may forward, or packets come twice; the old one is merely stopped until the new one does.
+
+    Internal ports come last: their tap devices cannot be opened twice.
+    """
+    with stopped(host.old.process):
+        host.mark("stopped")
         copy.set_flow_restore_wait(False)
-        end = time.monotonic() + HANDLERS_TIMEOUT
-        while not REVALIDATOR.search(control.call("upcall/show")):
-            if time.monotonic() > end:
-                raise HotUpgradeError(
-                    f"the new {VSWITCHD} does not take upcalls", f"after {HANDLERS_TIMEOUT:g} s"
-                )
+        _wait_for_handlers(control)
         host.mark("forwarding")
-        end = time.monotonic() + DRAIN_TIMEOUT
-        while queued(sockets) and time.monotonic() < end:
-            pass
-        host.mark("drained")
         _second.take_pidfile(host)
         _second.end_first(host)
-        host.mark("stopped")
+    request_reconfiguration(copy)
+    host.mark("ended")
+
+
+def _wait_for_handlers(control: Appctl) -> None:
+    end = time.monotonic() + HANDLERS_TIMEOUT
+    while not REVALIDATOR.search(control.call("upcall/show")):
+        if time.monotonic() > end:
+            raise HotUpgradeError(
+                f"the new {VSWITCHD} does not take upcalls", f"after {HANDLERS_TIMEOUT:g} s"
+            )
 
 
 def _adopt(host: Host) -> None:
@@ -237,7 +308,15 @@ def _reconnect(host: Host) -> None:
     """Wait until the new process has the real database; controllers come back now, and their flush with them."""
     with Ovsdb(host.remote, host.timeout) as real:
         host.commit_behind_flush(real, lambda: _second.end_database(host))
+    _tidy(host)
+    if host.userspace:
+        host.restore_what_differs()  # the config of internal ports, which were not there before
+
+
+def _tidy(host: Host) -> None:
     _second.tidy(host)
+    if host.userspace:
+        _links.delete(_aside(host))
 
 
 def finish(host: Host) -> bool:
@@ -249,7 +328,7 @@ def finish(host: Host) -> bool:
     _second.end_first(host)
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
     _second.end_database(host)
-    _second.tidy(host)
+    _tidy(host)
     host.ensure_server()
     host.wait_for_vswitchd()
     return True
@@ -263,10 +342,12 @@ def _back(host: Host) -> None:
     """Undo the switch-over, wherever it was left.
 
     Once the new process has taken the kernel's upcalls, the old one cannot have them back: its program starts anew.
+    In userspace it goes on.
     """
+    resume(host.old.process)
     if not _untouched(host):
         _second.remove(host)
-        host.make_whole(anew=True)
+        host.make_whole(anew=not (host.userspace and host.old_runs()))
 
 
 def _untouched(host: Host) -> bool:

@@ -52,27 +52,32 @@ def prepare() -> list[Step[Host]]:
     )
 
 
-def database_before(request: Json) -> list[Step[Host]]:
-    """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade."""
-    return [] if request["downgrade"] else [*converted(request), *server_restarted(request)]
+def database_before(request: Json, free_try: bool = False) -> list[Step[Host]]:
+    """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade.
+
+    Where the new ovs-vswitchd has a ``free_try`` (see ``_second.start``), the restart waits for it.
+    """
+    if request["downgrade"]:
+        return []
+    return [*_converted(request), *([] if free_try else _server_restarted(request, False))]
 
 
-def database_after(request: Json) -> list[Step[Host]]:
+def database_after(request: Json, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come after those for ovs-vswitchd: all of a downgrade.
 
     A running ovs-vswitchd bears a schema that is newer than itself, not one that lacks columns it has asked for:
     3.5 on the schema of 3.1 asks in vain for ever (seen).
     """
-    return [*converted(request), *server_restarted(request)] if request["downgrade"] else []
+    if request["downgrade"]:
+        return [*_converted(request), *_server_restarted(request, free_try)]
+    return _server_restarted(request, free_try) if free_try else []
 
 
-def converted(request: Json) -> list[Step[Host]]:
-    """Live conversion of the database, where the plan says that it is needed."""
+def _converted(request: Json) -> list[Step[Host]]:
     return [Step(CONVERT, _convert, _convert_back)] if request["convert"] else []
 
 
-def server_restarted(request: Json, free_try: bool = False) -> list[Step[Host]]:
-    """ovsdb-server restarted alone, where the plan says that it is needed; ``free_try``: see ``Host.restart_server``."""
+def _server_restarted(request: Json, free_try: bool) -> list[Step[Host]]:
     if not request["restart_server"]:
         return []
     return [Step(RESTART_SERVER, lambda host: host.restart_server(free_try), Host.ensure_server)]

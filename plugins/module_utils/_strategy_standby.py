@@ -18,11 +18,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Ho
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
-    converted,
+    database_after,
+    database_before,
     learned,
     prepare,
     ready,
-    server_restarted,
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
@@ -33,7 +33,7 @@ def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``standby`` for a transaction's request."""
     return [
         *prepare(),
-        *([] if request["downgrade"] else converted(request)),
+        *database_before(request, free_try=True),
         *all_attended(
             [
                 Step("make the private run directory", _second.make_directory, _second.remove),
@@ -49,8 +49,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("clear the flag", attended(Host.release), window=True),
         Step("adopt", _adopt, window=True),
         learned(),
-        *(converted(request) if request["downgrade"] else []),
-        *server_restarted(request, free_try=True),
+        *database_after(request, free_try=True),
         verify(),
     ]
 

@@ -5,7 +5,7 @@
 
 Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
 Hosts with the kernel datapath and systemd (User Mode Linux) run make_before_break and restart, hosts with the
-userspace datapath and no systemd (namespaces) run standby and restart.
+userspace datapath and no systemd (namespaces) run all three.
 
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
@@ -36,7 +36,7 @@ import lab as laboratory
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner
 
-STRATEGIES = {"uml": ("make_before_break", "restart"), "native": ("standby", "restart")}
+STRATEGIES = {"uml": ("make_before_break", "restart"), "native": ("make_before_break", "standby", "restart")}
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
@@ -64,9 +64,8 @@ Json = dict[str, t.Any]
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    steps = _runner.STEPS[strategy](
-        {"convert": False, "downgrade": False, "restart_server": True, "prove": 50}
-    )
+    request = {"convert": False, "downgrade": False, "restart_server": True, "prove": 50}
+    steps = _runner.STEPS[strategy]({**request, "userspace": backend == "native"})
     names = [step.name for step in steps]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
     faults = ["ovs-vswitchd", "ovsdb-server", "disk"]
