@@ -389,6 +389,11 @@ class Host:
         if self.job is not None:
             self.job.wait(START_TIMEOUT)
 
+    def lower_flag(self) -> None:
+        """Undo ``raise_flag``, also where the database was lost meanwhile."""
+        self.ensure_server()
+        self.never_stuck()
+
     def never_stuck(self) -> None:
         """Have the flag cleared, whatever happened before."""
         with Ovsdb(self.remote, self.timeout) as database:

@@ -276,6 +276,9 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
     if strategy != MAKE_BEFORE_BREAK and tunnels and recreates_tunnels(facts.new):
         yield f"{facts.new} re-creates the tunnel devices of {_names(tunnels)} when it starts"
+    internal = [i.name for b in facts.bridges for i in b.interfaces if i.type == "internal"]
+    if strategy == RESTART and facts.userspace and internal:
+        yield f"the internal ports {_names(internal)} of the userspace datapath are made anew: addresses and routes are lost"
     if facts.confined:
         yield (
             f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "

@@ -30,7 +30,7 @@ def steps(request: Json) -> list[Step[Host]]:
         *database_before(request),
         ready(),
         arm(),
-        Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
+        Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
         Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
         Step("load the OpenFlow state", attended(Host.load), window=True),
         Step("clear the flag", attended(Host.release), window=True),

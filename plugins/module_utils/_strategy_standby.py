@@ -43,7 +43,7 @@ def steps(request: Json) -> list[Step[Host]]:
         ),
         ready(),
         arm(),
-        Step("set the flag", Host.raise_flag, Host.never_stuck, window=True),
+        Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
         Step("end the old ovs-vswitchd", _end_old, _back, window=True),
         Step("load the OpenFlow state", attended(Host.load), window=True),
         Step("clear the flag", attended(Host.release), window=True),
@@ -79,7 +79,10 @@ def _adopt(host: Host) -> None:
 
 
 def _back(host: Host) -> None:
-    """The old process may have ended: then its program starts anew, after the one that waits or took over."""
+    """End the one that waits or took over; if the old process has ended its program starts anew.
+
+    First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
+    """
+    _second.remove(host)
     if not host.old_runs():
-        _second.remove(host)
         host.make_whole(anew=True)

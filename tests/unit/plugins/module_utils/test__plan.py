@@ -122,10 +122,16 @@ def test_a_rebuilt_package_of_the_same_version_is_an_upgrade() -> None:
 # For each hazard of handover.md: the facts, the strategy that is taken instead, words of the reason.
 HAZARDS = [
     (
-        "userspace",
-        {"bridges": (bridge(datapath_type="netdev"),)},
+        "other datapath",
+        {"bridges": (bridge(datapath_type="dummy"),)},
         STANDBY,
-        "br0 uses the datapath type netdev",
+        "br0 uses the datapath type dummy",
+    ),
+    (
+        "a port that one process can open",
+        {"bridges": (bridge(datapath_type="netdev", interfaces=(interface("x1", type="afxdp"),)),)},
+        STANDBY,
+        "x1 of bridge br0 has the type afxdp",
     ),
     ("lacp", {"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, STANDBY, "bond0.*LACP"),
     ("bfd", {"bridges": (bridge(interfaces=(interface(bfd={"enable": "true"}),)),)}, STANDBY, "p1.*BFD"),
@@ -195,16 +201,31 @@ def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
 
 
 def test_a_strategy_that_was_asked_for_is_not_replaced_by_another() -> None:
-    hazard = facts(bridges=(bridge(datapath_type="netdev"),))
+    hazard = facts(bridges=(bridge(datapath_type="dummy"),))
     assert decide(hazard, MAKE_BEFORE_BREAK).strategy is None
     assert decide(hazard, RESTART).strategy == RESTART
     assert decide(facts(), STANDBY).strategy == STANDBY
 
 
 def test_every_bridge_is_looked_at() -> None:
-    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", datapath_type="netdev"))))
+    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", stp=True))))
     assert_reason(plan, MAKE_BEFORE_BREAK, "bridge br1")
     assert len(plan.refused[MAKE_BEFORE_BREAK]) == 1
+
+
+def test_two_datapaths_do_not_switch_over_at_once() -> None:
+    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", datapath_type="netdev"))))
+    assert_reason(plan, MAKE_BEFORE_BREAK, "some bridges use the kernel datapath")
+
+
+def test_in_userspace_the_kernel_does_not_matter() -> None:
+    ports = (interface("p1", type="system"), interface("i1", type="internal"), interface("vx0", type="vxlan"))
+    alone = (bridge(datapath_type="netdev", interfaces=ports),)
+    plan = decide(facts("2.15.0", "3.1.0", bridges=alone))
+    assert (plan.strategy, plan.userspace) == (MAKE_BEFORE_BREAK, True)
+    assert any(
+        "addresses and routes are lost" in text for text in decide(facts(bridges=alone), RESTART).warnings
+    )
 
 
 @pytest.mark.parametrize(

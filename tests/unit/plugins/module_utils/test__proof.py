@@ -9,6 +9,8 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import (
+    KERNEL,
+    USERSPACE,
     Trace,
     actions,
     megaflows,
@@ -36,7 +38,7 @@ def process(answers: dict[str, str]) -> Trace:
 
 def test_alike() -> None:
     both = process({UDP: "meter(0),4", ARP: "drop"})
-    proof = prove(both, both, "ovs-system", 100)
+    proof = prove(both, both, KERNEL, 100)
     assert (proof.megaflows, proof.traced, proof.skipped, proof.different, proof.differences) == (
         3,
         2,
@@ -47,18 +49,18 @@ def test_alike() -> None:
 
 
 def test_a_difference_is_told_as_text() -> None:
-    proof = prove(process({UDP: "4", ARP: "3"}), process({UDP: "drop", ARP: "3"}), "ovs-system", 100)
+    proof = prove(process({UDP: "4", ARP: "3"}), process({UDP: "drop", ARP: "3"}), KERNEL, 100)
     assert proof.different == 1
     assert proof.differences == (f"{UDP}: the old version does 4, the new one drop",)
 
 
 def test_a_flow_that_only_the_new_version_cannot_translate_is_a_difference() -> None:
-    proof = prove(process({UDP: "4", ARP: "3"}), process({ARP: "3"}), "ovs-system", 100)
+    proof = prove(process({UDP: "4", ARP: "3"}), process({ARP: "3"}), KERNEL, 100)
     assert proof.different == 1
 
 
 def test_a_flow_that_the_old_version_cannot_read_back_proves_nothing() -> None:
-    proof = prove(process({ARP: "3"}), process({UDP: "4", ARP: "3"}), "ovs-system", 100)
+    proof = prove(process({ARP: "3"}), process({UDP: "4", ARP: "3"}), KERNEL, 100)
     assert (proof.traced, proof.skipped, proof.different) == (1, 2, 0)
 
 
@@ -67,7 +69,7 @@ def test_a_dead_process_is_no_difference() -> None:
         raise Unreachable("gone")
 
     with pytest.raises(Unreachable):
-        prove(process({UDP: "4", ARP: "3"}), dead, "ovs-system", 100)
+        prove(process({UDP: "4", ARP: "3"}), dead, KERNEL, 100)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,31 @@ def test_numbers_of_the_process_do_not_count(one: str, other: str) -> None:
 
 def test_meters_count() -> None:
     assert actions("Datapath actions: meter(0),4") != actions("Datapath actions: meter(1),4")
+
+
+def test_ports_of_two_datapaths_are_compared_by_name() -> None:
+    def side(ports: dict[int, str], answers: dict[str, str]) -> Trace:
+        def call(command: str, *args: str) -> str:
+            if command == "dpctl/show":
+                lines = "".join(f"  port {number}: {name} (tap)\n" for number, name in ports.items())
+                return f"netdev@ovs-netdev:\n  flows: 2\n{lines}"
+            if command == "dpctl/dump-flows":
+                return DUMP
+            assert args[0] == "ovs-netdev"
+            return f"Datapath actions: {answers[args[1]]}\n"
+
+        return call
+
+    old = side({3: "p1", 4: "p2", 5: "br0"}, {UDP: "meter(0),set(ipv4(ttl=4)),4,clone(3)", ARP: "5,3"})
+    numbered = UDP.replace("in_port(3)", "in_port(1)")
+    good = side({1: "p1", 2: "p2"}, {numbered: "meter(7),set(ipv4(ttl=4)),2,clone(1)"})
+    proof = prove(old, good, USERSPACE, 100)
+    # The internal port br0 cannot be there beside the old process; what goes to it is not compared.
+    assert (proof.traced, proof.skipped, proof.different) == (1, 2, 0)
+    bad = side({1: "p1", 2: "p2"}, {numbered: "meter(7),set(ipv4(ttl=4)),1,clone(1)"})
+    assert prove(old, bad, USERSPACE, 100).different == 1
+    elsewhere = side({1: "other", 2: "p2"}, {})
+    assert prove(old, elsewhere, USERSPACE, 100).traced == 0
 
 
 def test_the_unique_id_of_a_flow_is_not_traced() -> None:
