@@ -42,6 +42,8 @@ def links(namespace: str | None) -> dict[str, object]:
     inside = ["-n", namespace] if namespace else []
     found: dict[str, object] = {}
     for link in json.loads(run("ip", *inside, "-json", "address", "show")):
+        if link["ifname"] == "ovs-netdev":  # a device of the userspace datapath for its own purposes
+            continue
         entry = {key: link.get(key) for key in LINK}
         entry["up"] = "UP" in link["flags"]
         entry["addresses"] = sorted(

@@ -78,6 +78,36 @@ def internal_ports(count: int, scene: Scene) -> str:
     return f"{result['plan']['strategy']}, {losses}"
 
 
+INTERNAL = """
+ovs-vsctl add-port br0 in0 -- set interface in0 type=internal ofport_request=30
+ovs-vsctl add-port br0 in1 -- set interface in1 type=internal
+ip link set br0 up
+ip address add 10.20.0.1/24 dev br0
+ip link set in0 up mtu 1400
+ip address add 10.21.0.1/24 dev in0
+ip route add 10.22.0.0/16 via 10.21.0.2
+ovs-ofctl -O OpenFlow15 add-flow br0 priority=6,in_port=LOCAL,actions=output:2
+ovs-ofctl -O OpenFlow15 add-flow br0 priority=6,in_port=2,icmp,actions=LOCAL
+ovs-ofctl -O OpenFlow15 add-flow br0 priority=6,in_port=2,arp,actions=LOCAL
+ovs-ofctl mod-port br0 br0 no-flood
+ovs-ofctl mod-port br0 in0 no-receive
+ip -n h2 address add 10.20.0.2/24 dev e0
+"""
+REACHED = "ip netns exec h2 ping -c 2 -W 2 10.20.0.1"
+
+
+def alone(strategy: str, scene: Scene) -> str:
+    """The userspace datapath: internal ports keep numbers, addresses, routes and OpenFlow settings."""
+    scene.populate("--datapath-type", "netdev")
+    scene.sh(INTERNAL)
+    scene.sh(REACHED)
+    # The datapath is a part of the process, which numbers its ports anew.
+    result, losses = upgrade(scene, "4.0.0", no_loss=False, but=("datapath ports",), strategy=strategy)
+    scene.sh(REACHED)
+    losses.shorter_than(5)
+    return f"{result['plan']['strategy']}, window {result['window_ms']} ms, {losses}"
+
+
 def links(own: int, peer: int) -> str:
     """Two links from host ``own`` to ``peer`` (last octets) that pass LACPDUs on, which the lab's bridges do not."""
     lines = []
@@ -147,5 +177,9 @@ SCENARIOS = [
     ("tunnels between two hosts", "3.5.0", tunnels, "uml", 2),
     ("100 internal ports", "3.5.0", functools.partial(internal_ports, 100)),
     ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
+    *(
+        (f"{name}: userspace, internal ports", "3.5.0", functools.partial(alone, name), "native")
+        for name in ("make_before_break", "standby")
+    ),
     ("LACP bond between two hosts", "3.5.0", lacp, "uml", 2),
 ]
