@@ -43,6 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     CONFIRMED,
     FAILED,
     FINISHED,
+    ROLLED_BACK,
     Json,
     Transaction,
 )
@@ -52,6 +53,9 @@ PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
 
 # How long an engine may need to start, and a guard to notice that it has died, in seconds.
 PATIENCE = 15.0
+
+# How often a hand-over is begun whose preparation somebody's changes of the database overtake.
+MOST_TRIES = 3
 
 _PROGRAM = b"""import sys
 sys.path.insert(0, __file__.rpartition("/")[0])
@@ -82,14 +86,29 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
         return Outcome(False, values, decision.before, decision.before, _refusal(decision, wish.strategy))
     if check_mode:
         return Outcome(True, values, decision.before, decision.after)
-    transaction = begin(connection, decision, wish)
-    state = wait(transaction)
+    transaction = _carry_out(connection, decision, wish)
+    state = transaction.state
     if state == APPLIED and wish.confirm == "automatic":
         _runner.confirm(transaction)
     values.update(report(transaction))
     if state in (APPLIED, CONFIRMED):
         return Outcome(True, values, decision.before, decision.after)
     return Outcome(True, values, decision.before, decision.before, _failure(values))
+
+
+def _carry_out(connection: Connection, decision: Plan, wish: Wish) -> Transaction:
+    """Hand over, and once more with a plan of now when somebody's change of the database has overtaken the preparation."""
+    for __ in range(MOST_TRIES):
+        transaction = begin(connection, decision, wish)
+        state = wait(transaction)
+        overtaken = (transaction.read("result.json") or {}).get(transactions.AGAIN)
+        if state != ROLLED_BACK or not overtaken:
+            break
+        # Not the plan of before: ovsdb-server may be the new one already.
+        decision = decide(look(connection), wish.strategy, wish.force)
+        if decision.strategy is None:
+            break
+    return transaction
 
 
 def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:

@@ -68,8 +68,9 @@ POLL = 0.005
 # How long the service manager may take to notice a new process, and controllers to settle, in seconds.
 OWNED_TIMEOUT = 30.0
 
-# How long a database that is gone may take to come back by itself, in seconds.
+# How long a database that is gone may take to come back by itself, in seconds: by systemd, and by a --monitor.
 DATABASE_TIMEOUT = 3.0
+MONITOR_TIMEOUT = 0.3
 SETTLED_TIMEOUT = 10.0
 
 # Flows that come and go by themselves are no difference between before and after.
@@ -264,13 +265,13 @@ class Host:
         """Have the database answer for good: as it is, else started anew, else by the program of before."""
         with contextlib.suppress(Unreachable):
             resume(look(self.rundir, VSWITCHD).process)
-        if self._server_serves(DATABASE_TIMEOUT):
+        owner = self.supervisor(OVSDB_SERVER)
+        if self._server_serves(DATABASE_TIMEOUT if isinstance(owner, Systemd) else MONITOR_TIMEOUT):
             return
         try:
             running = look(self.rundir, OVSDB_SERVER)
         except Unreachable:
             running = _instance(self.request["server"])
-        owner = self.supervisor(OVSDB_SERVER)
         try:
             owner.restart(running, None).wait(START_TIMEOUT)
             self.wait_for_database(OWNED_TIMEOUT)

@@ -50,7 +50,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_resta
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look, resume, stopped
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import AGAIN, Json, Step
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 
 CUT_OVER = "cut over"
@@ -221,6 +221,7 @@ def _catch_up(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real, Ovsdb(_second.database(host), host.timeout) as copy:
         changed = drift(real, copy)
     if changed:
+        host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
             "the database was changed while the hand-over was prepared",
             f"it differs from the copy in {', '.join(changed)}",
@@ -326,10 +327,10 @@ def finish(host: Host) -> bool:
     with contextlib.suppress(FileNotFoundError):
         _second.take_pidfile(host)
     _second.end_first(host)
+    host.ensure_server()  # before it is sent there: in userspace it forwards nothing without a database
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
     _second.end_database(host)
     _tidy(host)
-    host.ensure_server()
     host.wait_for_vswitchd()
     return True
 

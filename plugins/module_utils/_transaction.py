@@ -47,6 +47,9 @@ FINISHED = (CONFIRMED, ROLLED_BACK)
 
 KEPT_RECORDS = 10
 
+# The note of a transaction that was taken back for a reason that may be gone at the next try.
+AGAIN = "again"
+
 Json = dict[str, t.Any]
 C = t.TypeVar("C")
 Observer = collections.abc.Callable[[str, str], None]

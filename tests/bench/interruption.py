@@ -94,11 +94,7 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     """The collection's playbook with one strategy."""
 
     def run(lab: hosts.Lab, version: str) -> None:
-        variables = {"hot_upgrade_version": images.package_version(version), "hot_upgrade_strategy": strategy}
-        done = subprocess.run(
-            ["ansible-playbook", "-i", str(lab.inventory), "-e", json.dumps(variables), "ovsops.hot_upgrade.hot_upgrade"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = remote.playbook(lab, version, strategy=strategy)
         if done.returncode:
             raise LabError(f"the playbook failed:\n{done.stdout[-3000:]}")
 

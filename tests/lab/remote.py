@@ -40,6 +40,26 @@ def module(
             raise LabError(f"{name} has no result:\n{done.stdout}{done.stderr}") from error
 
 
+def playbook(lab: hosts.Lab, version: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run the collection's playbook on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
+    named = {f"hot_upgrade_{name}": value for name, value in variables.items()}
+    named["hot_upgrade_version"] = images.package_version(version)
+    return subprocess.run(
+        [
+            "ansible-playbook",
+            "-i",
+            str(lab.inventory),
+            "-e",
+            json.dumps(named),
+            "ovsops.hot_upgrade.hot_upgrade",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def install(version: str) -> list[str]:
     """apt-get with the exact packages of an upstream version, as a person would type it."""
     names = [f"{name}={images.package_version(version)}" for name in images.OVS_PACKAGES]

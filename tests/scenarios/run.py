@@ -18,7 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import again
 import broken
+import connection
 import kept
 import networks
 import scene
@@ -26,7 +28,7 @@ import services
 import versions
 from images import LabError, program
 
-GROUPS = (broken, networks, kept, services, versions)
+GROUPS = (broken, connection, again, networks, kept, services, versions)
 
 
 class Scenario(t.NamedTuple):

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back to the version before while the new one forwards well; a database that changes under the preparation."""
+
+from __future__ import annotations
+
+import functools
+
+from scene import Broken, Scene, measured, require_same, require_sound
+
+
+def back(strategy: str, datapath: str, scene: Scene) -> str:
+    """The hand-over waits for its confirmation, and is rolled back: the old program takes over as the new one did."""
+    scene.populate("--datapath-type", datapath)
+    scene.install("4.0.0")
+    before = scene.look()
+    with scene.traffic() as traffic:
+        scene.hand_over(expect="applied", strategy=strategy, confirm="manual", confirm_timeout=300)
+        require_running(scene, "4.0.0")
+        result = scene.hand_over(expect="rolled_back", state="rolled_back")
+    # The datapath in userspace is a part of the process, which numbers its ports anew.
+    require_same(before, scene.look(), ("datapath ports",) if datapath == "netdev" else ())
+    require_sound(scene, "3.5.0")
+    losses = measured(traffic)
+    if (strategy, datapath) == ("make_before_break", "system"):
+        losses.none()
+    losses.shorter_than(5)
+    return f"{losses}; not undone: {result['not_undone'] or 'nothing'}"
+
+
+def require_running(scene: Scene, version: str) -> None:
+    runs = scene.look()["versions"]["ovs-vswitchd"]
+    if runs != version:
+        raise Broken(f"ovs-vswitchd runs {runs}, not {version}")
+
+
+CHANGE = """
+cat > /run/change.sh <<'END'
+until ls -d /run/openvswitch-*; do sleep 0.05; done
+sleep 0.3
+ovs-vsctl --no-wait set open_vswitch . external_ids:changed=meanwhile
+END
+setsid bash /run/change.sh >/run/change.log 2>&1 </dev/null &
+"""
+
+
+def changed(scene: Scene) -> str:
+    """Somebody changes the database while the hand-over is prepared: it is prepared anew, and takes the change along."""
+    scene.populate()
+    scene.install("4.0.0")
+    with scene.traffic() as traffic:
+        scene.sh(CHANGE)
+        scene.hand_over()
+    require_sound(scene, "4.0.0")
+    if "meanwhile" not in scene.sh("ovs-vsctl get open_vswitch . external_ids:changed"):
+        raise Broken("the change is lost")
+    tries = len(scene.sh("ls /var/lib/ovsops/transactions").split())
+    if tries != 2:
+        raise Broken(f"there were {tries} transactions, not 2")
+    measured(traffic).none()
+    return f"{measured(traffic)}, {tries} transactions"
+
+
+SCENARIOS = [
+    ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", "system")),
+    ("standby: hot rollback", "3.5.0", functools.partial(back, "standby", "system")),
+    (
+        "make_before_break: hot rollback in userspace",
+        "3.5.0",
+        functools.partial(back, "make_before_break", "netdev"),
+        "native",
+    ),
+    ("database changes meanwhile", "3.5.0", changed),
+]
