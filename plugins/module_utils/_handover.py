@@ -233,6 +233,7 @@ def describe(decision: Plan, prove: int) -> Json:
         "downgrade": decision.downgrade,
         "restart_server": decision.restart_server,
         "userspace": decision.userspace,
+        "dpdk": decision.dpdk,
         "prove": prove,
     }
     steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
@@ -278,6 +279,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "bridges": {bridge.name: list(bridge.controllers) for bridge in found},
         "ports": sum(len(bridge.interfaces) for bridge in found),
         "userspace": decision.userspace,
+        "dpdk": decision.dpdk,
         "snapshot": wish.snapshot,
         "confirm": wish.confirm,
         "confirm_timeout": wish.confirm_timeout,

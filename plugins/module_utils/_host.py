@@ -32,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
     Job,
@@ -236,7 +236,7 @@ class Host:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
 
         Without its database the main loop of ovs-vswitchd does nothing, for a second at least.  One with a
-        ``free_try`` (see ``_second.start``) that moves packets in this loop is stopped instead for as long as the
+        ``free_try`` (see ``_second.command_line``) that moves packets in this loop is stopped instead for as long as the
         database takes to come back.
         """
         control = self.control(OVSDB_SERVER)
@@ -403,22 +403,34 @@ class Host:
 
     # OpenFlow state
 
-    def connect(self, not_pid: int, directory: str | None = None) -> None:
-        """Connect to every bridge's management socket as soon as another process than ``not_pid`` serves it."""
+    def connect(self, not_pid: int, new: Process | None = None) -> None:
+        """Connect to every bridge's management socket as soon as another process than ``not_pid`` serves it.
+
+        Raises ``HotUpgradeError`` when that takes too long, or when ``new``, which is to serve it, has ended.
+        """
         end = time.monotonic() + self.take_over_timeout
         for name in self.bridges:
-            path = self.management(name, directory)
+            path = self.management(name)
             while _server_of(path) in (None, not_pid):
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 if self.job is not None and self.job.failed():
                     self.job.wait(DATABASE_TIMEOUT)
+                if new is not None and not alive(new):
+                    raise HotUpgradeError(
+                        f"the new {VSWITCHD} has ended", self.words_of_new(), "Look into its log"
+                    )
                 time.sleep(POLL)
             self.switches[name] = _flowstate.Switch(path)
 
-    def management(self, bridge: str, directory: str | None = None) -> str:
+    def words_of_new(self) -> str:
+        """The last words of an ovs-vswitchd that the transaction has started itself."""
+        with open(self.transaction.file("second.log"), encoding="utf-8", errors="replace") as file:
+            return file.read()[-500:].strip()
+
+    def management(self, bridge: str) -> str:
         """The bridge's OpenFlow socket."""
-        return os.path.join(directory or self.rundir, f"{bridge}.mgmt")
+        return os.path.join(self.rundir, f"{bridge}.mgmt")
 
     def make_ready(self) -> None:
         """Bring the snapshot up to date and hold it in memory, encoded as it will be sent."""

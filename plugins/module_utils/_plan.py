@@ -64,6 +64,11 @@ class Facts:
         return bool(self.bridges) and all(bridge.datapath_type == "netdev" for bridge in self.bridges)
 
     @property
+    def dpdk(self) -> bool:
+        """Whether ovs-vswitchd has hugepages and devices to itself."""
+        return self.other_config.get("dpdk-init", "false").lower() in ("true", "try")
+
+    @property
     def old(self) -> str:
         """The version of the running ovs-vswitchd, ``0`` when it does not tell."""
         return self.vswitchd.running_version or "0"
@@ -81,6 +86,7 @@ class Plan:
     strategy: str | None
     needed: bool
     userspace: bool
+    dpdk: bool
     restart_server: bool
     refused: t.Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
@@ -115,6 +121,7 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
         strategy=strategy,
         needed=needed,
         userspace=facts.userspace,
+        dpdk=facts.dpdk,
         restart_server=facts.server.upgrade_pending or force,
         refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
         warnings=tuple(_warnings(facts, strategy)) if strategy else (),
@@ -168,7 +175,7 @@ def _two_processes(facts: Facts) -> t.Iterator[str]:
             f"ovs-vswitchd runs as the user {facts.vswitchd.user}: it could not write into the private "
             "run directory of a second process"
         )
-    if facts.other_config.get("dpdk-init", "false").lower() in ("true", "try"):
+    if facts.dpdk:
         yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
     need = BYTES_PER_DAEMON + max(facts.memory_vswitchd, facts.flows * BYTES_PER_FLOW)
     if need > facts.memory_available:
@@ -277,7 +284,7 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     if strategy != MAKE_BEFORE_BREAK and tunnels and recreates_tunnels(facts.new):
         yield f"{facts.new} re-creates the tunnel devices of {_names(tunnels)} when it starts"
     internal = [i.name for b in facts.bridges for i in b.interfaces if i.type == "internal"]
-    if strategy == RESTART and facts.userspace and internal:
+    if facts.dpdk and internal:
         yield f"the internal ports {_names(internal)} of the userspace datapath are made anew: addresses and routes are lost"
     if facts.confined:
         yield (

@@ -169,18 +169,29 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
 
 
 def start(host: Host, remote: str, program: str) -> None:
-    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else.
+    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
+    argv = command_line(host, remote, program, directory(host))
+    launch(host, argv, program, directory(host))
 
-    It gets the address three times, and with that two free tries: where it loses its database for the first and for the
+
+def command_line(host: Host, remote: str, program: str, place: str) -> list[str]:
+    """The command line of the first ovs-vswitchd for another ``program``, database and run directory.
+
+    It has the address three times, and with that two free tries: where it loses its database for the first and for the
     second time, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
     """
-    place = directory(host)
     address = ",".join([remote] * 3)
     arguments = [
         address if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached
     ]
     if address not in arguments:
         arguments.insert(0, address)
+    argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
+    return [*argv, "--monitor"] if "--monitor" in host.old.argv else argv
+
+
+def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
+    """Start ``argv``, which is or becomes ``program``, with the environment, limits and priority of the first ovs-vswitchd."""
     environment = {**os.environ, **host.old.environment, "OVS_RUNDIR": place}
     libraries = os.path.join(os.path.dirname(program), "lib")
     if program.startswith(transactions.ROOT) and os.listdir(libraries):
@@ -192,9 +203,6 @@ def start(host: Host, remote: str, program: str) -> None:
             resource.setrlimit(limit, values)
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, host.old.process.pid))
 
-    argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
-    if "--monitor" in host.old.argv:
-        argv.append("--monitor")
     spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
 
 
@@ -221,12 +229,9 @@ def patient(host: Host, ask: t.Callable[[], T]) -> T:
 
 
 def _did_not_start(host: Host, error: Unreachable) -> HotUpgradeError:
-    with open(host.transaction.file("second.log"), encoding="utf-8", errors="replace") as file:
-        words = file.read()[-500:].strip()
     state = "it hangs" if _is_there(host) else "it has ended"
-    return HotUpgradeError(
-        f"the new {VSWITCHD} did not start", f"{state}; {words or error.why}", "Look into its log"
-    )
+    why = f"{state}; {host.words_of_new() or error.why}"
+    return HotUpgradeError(f"the new {VSWITCHD} did not start", why, "Look into its log")
 
 
 def require_answer(host: Host) -> None:

@@ -10,8 +10,14 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 
 from __future__ import annotations
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _held
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import (
+    all_attended,
+    attended,
+    end_first,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     ARMED,
     PREPARED,
@@ -25,20 +31,43 @@ RESTART_SERVER = "restart ovsdb-server"
 
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
+    held = [
+        Step("start the process that waits", _held.start, _held.end),
+        Step(
+            "move the new process to the service",
+            lambda host: host.supervisor(VSWITCHD).adopt(_held.process(host)),
+        ),
+    ]
+    late = request["userspace"] and not request["dpdk"]
     return [
         *prepare(),
-        *database_before(request),
+        *database_before(request, free_try=late),
+        *([] if request["dpdk"] else all_attended(held)),
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("restart ovs-vswitchd", lambda host: host.swap(None), Host.make_whole, window=True),
+        Step("restart ovs-vswitchd", _restart, Host.make_whole, window=True),
         Step("load the OpenFlow state", attended(Host.load), window=True),
         Step("clear the flag", attended(Host.release), window=True),
         Step("wait for the service", Host.settle, window=True),
         learned(),
-        *database_after(request),
+        *database_after(request, free_try=late),
         verify(),
     ]
+
+
+def _restart(host: Host) -> None:
+    """Replace the process; DPDK wants to give back what it has before, which the service manager knows to wait for."""
+    host.require_no_other()
+    if host.request["dpdk"]:
+        host.swap(None)
+        return
+    _held.take_pidfile(host)
+    end_first(host)
+    host.mark("stopped")
+    _held.release(host)
+    host.connect(host.old.process.pid, _held.process(host))
+    host.mark("connected")
 
 
 def prepare() -> list[Step[Host]]:
@@ -55,7 +84,7 @@ def prepare() -> list[Step[Host]]:
 def database_before(request: Json, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade.
 
-    Where the new ovs-vswitchd has a ``free_try`` (see ``_second.start``), the restart waits for it.
+    Where the new ovs-vswitchd has a ``free_try`` (see ``_second.command_line``) and needs it, the restart waits for it.
     """
     if request["downgrade"]:
         return []

@@ -64,7 +64,7 @@ Json = dict[str, t.Any]
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    request = {"convert": False, "downgrade": False, "restart_server": True, "prove": 50}
+    request = {"convert": False, "downgrade": False, "restart_server": True, "prove": 50, "dpdk": False}
     steps = _runner.STEPS[strategy]({**request, "userspace": backend == "native"})
     names = [step.name for step in steps]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]

@@ -21,7 +21,8 @@ def back(strategy: str, datapath: str, scene: Scene) -> str:
         result = scene.hand_over(expect="rolled_back", state="rolled_back")
     # The datapath in userspace is a part of the process, which numbers its ports anew.
     require_same(before, scene.look(), ("datapath ports",) if datapath == "netdev" else ())
-    require_sound(scene, "3.5.0")
+    # A new ovsdb-server that works is no reason to interrupt the database again; its schema is the old one.
+    require_sound(scene, "3.5.0", server=False)
     losses = measured(traffic)
     if (strategy, datapath) == ("make_before_break", "system"):
         losses.none()

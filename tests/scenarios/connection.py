@@ -44,12 +44,12 @@ def broken_through_the_bridge(strategy: str, scene: Scene) -> str:
     before = scene.look()
     with scene.traffic() as traffic:
         done = remote.playbook(scene.lab, "4.0.0", strategy=strategy, manage_packages=False)
-    if not done.returncode or "the hand-over is rolled_back" not in done.stdout:
+    if not done.returncode or "the hand-over was taken back" not in done.stdout:
         raise Broken(f"the playbook ended with {done.returncode}: {done.stdout[-1500:]}")
     require_sound(scene, "3.5.0", server=False)
     require_same(before, scene.look())
     measured(traffic).shorter_than(20)
-    said = next(line for line in done.stdout.splitlines() if "the hand-over is rolled_back" in line)
+    said = next(line for line in done.stdout.splitlines() if "the hand-over was taken back" in line)
     return f"{measured(traffic)}; {json.dumps(said.strip())[:200]}"
 
 

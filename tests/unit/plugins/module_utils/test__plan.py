@@ -223,9 +223,9 @@ def test_in_userspace_the_kernel_does_not_matter() -> None:
     alone = (bridge(datapath_type="netdev", interfaces=ports),)
     plan = decide(facts("2.15.0", "3.1.0", bridges=alone))
     assert (plan.strategy, plan.userspace) == (MAKE_BEFORE_BREAK, True)
-    assert any(
-        "addresses and routes are lost" in text for text in decide(facts(bridges=alone), RESTART).warnings
-    )
+    dpdk = decide(facts(bridges=alone, other_config={"dpdk-init": "true"}))
+    assert (dpdk.strategy, dpdk.dpdk) == (RESTART, True)
+    assert any("addresses and routes are lost" in text for text in dpdk.warnings)
 
 
 @pytest.mark.parametrize(
