@@ -211,7 +211,7 @@ Cases = dict[t.Callable[[Target], None], Case]
 def test_traffic_is_measured_and_every_object_kept(cases: Cases) -> None:
     case = cases[prepare_traffic]
     case.assert_upgraded()
-    assert case.result["strategy"] == "standby"
+    assert case.result["strategy"] == "make_before_break"
     traffic = case.result["traffic"]
     assert traffic["ended"] == "stopped"
     for stream in (traffic["established"], traffic["new_flows"]):
