@@ -1,0 +1,24 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+
+
+def test_what_is_there_is_seen() -> None:
+    assert _links.exists("lo")
+    assert not _links.exists("no-such-device")
+
+
+def test_a_device_that_is_not_there_need_not_be_deleted() -> None:
+    _links.delete("no-such-device")
+
+
+def test_a_device_that_is_not_there_cannot_be_renamed() -> None:
+    with pytest.raises(HotUpgradeError, match="no-such-device"):
+        _links.rename("no-such-device", "other")
