@@ -23,9 +23,12 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _flow_snapshot,
     _flowstate,
+    _meters,
     _oftext,
+    _proof,
     _snapshot,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
@@ -73,6 +76,9 @@ DATABASE_TIMEOUT = 3.0
 MONITOR_TIMEOUT = 0.3
 SETTLED_TIMEOUT = 10.0
 
+# How many megaflows are traced to see which kernel meter an OpenFlow meter is.
+MOST_METERED = 500
+
 # Flows that come and go by themselves are no difference between before and after.
 TOLERATED = _flowstate.Ignore(expiring=True, learned=True)
 
@@ -108,6 +114,7 @@ class Host:
         self.staged: dict[str, _flowstate.Staged] = {}
         self.switches: dict[str, _flowstate.Switch] = {}
         self.states: dict[str, _flowstate.State] = {}
+        self.meters: list[tuple[_meters.Meter, bytes]] = []
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""
@@ -439,16 +446,55 @@ class Host:
         if _flow_snapshot.compare(self.connection, states, TOLERATED):
             self.take_own_snapshot()
         self._read_states()
+        with contextlib.suppress(
+            HotUpgradeError
+        ):  # no order does it: they are right when the flag is cleared
+            self.order_meters()
 
     def _read_states(self) -> None:
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
             self.states[name] = Encoded.of(snapshot.state(name))
 
+    def order_meters(self) -> None:
+        """Put the meters in the order that gives those under traffic the kernel's numbers that they have.
+
+        The kernel's flows name a meter by its number until they are flushed; the new process numbers from 0.  Raises
+        ``HotUpgradeError`` when no order does it.
+        """
+        if self.userspace:
+            return
+        configs: dict[_meters.Meter, bytes] = {}
+        for name in self.bridges:
+            with _flowstate.Switch(self.management(name)) as switch:
+                configs.update(
+                    {(name, number): config for number, config in switch.settings().meters.items()}
+                )
+        old = self.control(VSWITCHD, 60.0)
+        live: dict[_meters.Meter, int] = {}
+        flows = (
+            _proof.metered(old.call("dpctl/dump-flows", "--no-names", _proof.KERNEL.dump)) if configs else []
+        )
+        for flow in _proof.sample(flows, MOST_METERED):
+            known = _meters.used(old.call("ofproto/trace", _proof.KERNEL.name, flow))
+            live.update({meter: number for meter, number in known.items() if meter in configs})
+            if live.keys() == configs.keys():
+                break
+        self.meters = [(meter, configs[meter]) for meter in _meters.order(sorted(configs), live)]
+
+    def add_meters(self) -> None:
+        """Give the new process its meters in that order; it has none yet."""
+        for (bridge, number), config in self.meters:
+            of = self.switches[bridge].main
+            message = wire.meter_mod(of.version, of.xid(), wire.METER_ADD, number, config)
+            for error in of.send([message]):
+                raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
+
     def load(self) -> None:
         """Fill the bridges from the snapshot; those with controllers are staged, see ``release``."""
         if not self.states:
             self._read_states()
+        self.add_meters()
         for name in self.bridges:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
         for name in self.bridges:

@@ -23,11 +23,9 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _flowstate,
     _links,
-    _meters,
     _proof,
     _second,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
@@ -62,9 +60,6 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
 ROUNDS = 5
-
-# How many megaflows are traced to see which kernel meter an OpenFlow meter is.
-MOST_METERED = 500
 
 # What the copy does not have on purpose, and what daemons write.
 UNCOMPARED_TABLES = frozenset(
@@ -147,32 +142,11 @@ def _start(host: Host) -> None:
 
 
 def _load(host: Host) -> None:
-    if not host.userspace:
-        _number_meters(host)
+    host.order_meters()
+    host.add_meters()
     for name in host.bridges:
         _copy_bridge(host, name)
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
-
-
-def _number_meters(host: Host) -> None:
-    """Add the meters in the order that gives those under traffic the kernel's numbers that they have."""
-    configs: dict[_meters.Meter, bytes] = {}
-    for name in host.bridges:
-        with _flowstate.Switch(host.management(name)) as switch:
-            configs.update({(name, number): config for number, config in switch.settings().meters.items()})
-    old = host.control(VSWITCHD, 60.0)
-    live: dict[_meters.Meter, int] = {}
-    flows = _proof.metered(old.call("dpctl/dump-flows", "--no-names", _proof.KERNEL.dump)) if configs else []
-    for flow in _proof.sample(flows, MOST_METERED):
-        known = _meters.used(old.call("ofproto/trace", _proof.KERNEL.name, flow))
-        live.update({meter: number for meter, number in known.items() if meter in configs})
-        if live.keys() == configs.keys():
-            break
-    for bridge, number in _meters.order(sorted(configs), live):
-        of = host.switches[bridge].main
-        message = wire.meter_mod(of.version, of.xid(), wire.METER_ADD, number, configs[bridge, number])
-        for error in of.send([message]):
-            raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
 
 
 def _copy_bridge(host: Host, name: str) -> None:
