@@ -119,7 +119,10 @@ CASES = [
         for method in ("package upgrade", "ovs-ctl restart", "restart", "make_before_break")
     ),
     *((f"{method}{CONTROLLER}", "uml", 10_000) for method in ("ovs-ctl restart", "make_before_break")),
-    *((method, "native", 10_000) for method in ("ovs-ctl restart", "standby")),
+    *(
+        (method, "native", 10_000)
+        for method in ("ovs-ctl restart", "restart", "standby", "make_before_break")
+    ),
 ]
 
 
