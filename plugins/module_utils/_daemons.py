@@ -199,11 +199,17 @@ def _supervisor(name: str, process: Process, root: str, runner: Runner) -> Super
         kind = "container"
     elif monitor is not None:
         kind = "monitor"
-    elif unit and _main_pid(unit, root, runner) == process.pid:
+    elif unit and _owns(unit, name, process, root, runner):
         kind = "systemd"
     else:
         kind = "plain"
     return Supervisor(kind, unit, monitor, cgroup)
+
+
+def _owns(unit: str, name: str, process: Process, root: str, runner: Runner) -> bool:
+    main = _main_pid(unit, root, runner)
+    # 0: of several processes systemd could not guess the main one (GuessMainPID=, systemd.service(5)).
+    return main == process.pid or (main == 0 and unit == f"{name}.service")
 
 
 def _cgroup(text: str) -> str | None:

@@ -97,11 +97,23 @@ def keep_binary(process: Process, name: str, directory: str) -> None:
             fields = line.rstrip("\n").split(None, 5)
             if len(fields) < 6 or not fields[5].endswith(" (deleted)"):
                 continue
-            path = fields[5][: -len(" (deleted)")]
-            copy = os.path.join(directory, "lib", os.path.basename(path))
-            if ".so" in os.path.basename(path) and not os.path.exists(copy):
+            name = os.path.basename(fields[5][: -len(" (deleted)")])
+            copy = os.path.join(directory, "lib", name)
+            if ".so" in name and not os.path.exists(copy):
                 first, last = (int(address, 16) for address in fields[0].split("-"))
                 shutil.copyfile(f"/proc/{process.pid}/map_files/{first:x}-{last:x}", copy)
+                _link_short_names(copy)
+
+
+def _link_short_names(library: str) -> None:
+    """Programs ask for ``libx.so.0`` and not for ``libx.so.0.0.4`` (the soname, ld.so(8))."""
+    directory, name = os.path.split(library)
+    stem, __, version = name.partition(".so.")
+    parts = version.split(".")
+    for count in range(1, len(parts)):
+        link = os.path.join(directory, f"{stem}.so.{'.'.join(parts[:count])}")
+        if not os.path.lexists(link):
+            os.symlink(name, link)
 
 
 def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
@@ -270,10 +282,18 @@ class Systemd:
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
-        shown = self._shown(self.unit, "ActiveState", "MainPID")
-        if shown != ["active", str(process.pid)]:
-            return f"{self.unit} is {shown[0]} with main pid {shown[1]}, not active with {process.pid}"
-        return None
+        state, main = self._shown(self.unit, "ActiveState", "MainPID")
+        # 0: systemd could not guess which process of several is the main one, and goes by their cgroup.
+        if state == "active" and (main == str(process.pid) or (main == "0" and self._contains(process))):
+            return None
+        return f"{self.unit} is {state} with main pid {main}, not active with {process.pid}"
+
+    def _contains(self, process: Process) -> bool:
+        try:
+            with open(f"/proc/{process.pid}/cgroup", encoding="utf-8", errors="replace") as file:
+                return any(line.rstrip("\n").endswith(f"/{self.unit}") for line in file)
+        except OSError:
+            return False
 
     @property
     def _drop_in(self) -> str:

@@ -111,7 +111,13 @@ class Scene:
 
     def install(self, version: str, host: int = 1) -> None:
         """Put another version on the disk; what runs goes on."""
-        self.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install(version))}\nrm /usr/sbin/policy-rc.d", host)
+        # From 3.1 to 2.15 Debian's ovs-vsctl moves to another package, which dpkg loses on the way back.
+        again = "[ -e /usr/bin/ovs-vsctl ] || apt-get -qq -y install --reinstall openvswitch-common"
+        words = " ".join(remote.install(version))
+        self.sh(
+            f"{remote.NO_RESTART}\n{words}\n{again}={images.package_version(version)}\nrm /usr/sbin/policy-rc.d",
+            host,
+        )
 
     def look(self, host: int = 1) -> Json:
         """See look.py."""

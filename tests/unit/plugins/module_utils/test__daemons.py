@@ -205,7 +205,7 @@ def test_one_under_another_loader_is_known_by_its_answer(host: Host) -> None:
         ("0::/\n", "plain", None),
         (
             "9:name=systemd:/system.slice/ovs-vswitchd.service\n4:memory:/\n0::/x\n",
-            "plain",
+            "systemd",  # although its main process is not known
             "ovs-vswitchd.service",
         ),
         ("0::/system.slice/docker-0123abcd.scope\n", "container", None),
