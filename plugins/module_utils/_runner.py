@@ -184,7 +184,9 @@ def finish(host: Host) -> bool:
         return False
     try:
         return make_before_break.finish(host)
-    except (HotUpgradeError, OSError):
+    except (HotUpgradeError, OSError) as error:
+        said = str(error)
+        _attempt(lambda: host.transaction.note(not_completed=said))
         return False
 
 

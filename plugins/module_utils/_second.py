@@ -115,19 +115,23 @@ def make_directory(host: Host) -> None:
 def copy_database(host: Host) -> None:
     """Serve a copy of the database in the private directory: with the flag, without anything that speaks.
 
-    The flag is never in the real database, so no crash and no power loss can leave it there.
+    The flag is never in the real database, so no crash and no power loss can leave it there.  The files of this server
+    are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
+    become a link to the real one.
     """
-    place = directory(host)
+    place, own = directory(host), host.transaction.file("database")
+    os.mkdir(own, 0o700)
     backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
-    with open(os.path.join(place, "conf.db"), "w", encoding="utf-8") as file:
+    with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
         file.write(backup)
+    os.symlink(os.path.join(own, "db.sock"), os.path.join(place, "db.sock"))
     spawn(
         [
             host.request["supervisors"][OVSDB_SERVER]["program"],
-            os.path.join(place, "conf.db"),
-            f"--remote=punix:{place}/db.sock",
-            f"--unixctl={place}/{OVSDB_SERVER}.ctl",
-            f"--pidfile={place}/{OVSDB_SERVER}.pid",
+            os.path.join(own, "conf.db"),
+            f"--remote=punix:{own}/db.sock",
+            f"--unixctl={own}/{OVSDB_SERVER}.ctl",
+            f"--pidfile={own}/{OVSDB_SERVER}.pid",
             "--no-chdir",
             "-vconsole:warn",
             "-vsyslog:off",
@@ -288,13 +292,14 @@ def move_in(host: Host, second: Process) -> None:
 def end_database(host: Host) -> None:
     """End the private database: after ``move_in`` the second process finds the real one in its place."""
     with contextlib.suppress(Unreachable):
-        pidfile = os.path.join(f"{directory(host)}.done", f"{OVSDB_SERVER}.pid")
+        pidfile = host.transaction.file("database", f"{OVSDB_SERVER}.pid")
         kill(inspect(read_pid(pidfile), OVSDB_SERVER).process)
 
 
 def tidy(host: Host) -> None:
     """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
     shutil.rmtree(f"{directory(host)}.done", ignore_errors=True)
+    host.transaction.prune("database")
     remove_dead_links(host)
 
 
@@ -313,6 +318,7 @@ def remove(host: Host) -> None:
             os.unlink(path)
         elif os.path.isdir(path):
             shutil.rmtree(path)
+    host.transaction.prune("database")
 
 
 def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:

@@ -11,13 +11,15 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _held
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import (
     all_attended,
     attended,
     end_first,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     ARMED,
     PREPARED,
@@ -62,11 +64,13 @@ def _restart(host: Host) -> None:
     if host.request["dpdk"]:
         host.swap(None)
         return
+    server = look(host.rundir, OVSDB_SERVER).process
     _held.take_pidfile(host)
     end_first(host)
     host.mark("stopped")
     _held.release(host)
-    host.connect(host.old.process.pid, _held.process(host))
+    with attention({OVSDB_SERVER: server}):
+        host.connect(host.old.process.pid, _held.process(host))
     host.mark("connected")
 
 

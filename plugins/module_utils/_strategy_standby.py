@@ -65,6 +65,7 @@ def _own(host: Host) -> None:
 
 def _end_old(host: Host) -> None:
     host.require_no_other()
+    host.wait_for_database(0.0)
     _second.require_answer(host)
     _second.take_pidfile(host)
     _second.end_first(host)

@@ -186,8 +186,10 @@ def strike(fault: str, transaction: transactions.Transaction) -> bool:
         os.kill(os.getpid(), signal.SIGKILL)
     if fault in ("ovs-vswitchd", "ovsdb-server"):
         return kill_pidfile(RUNDIR, fault)
-    if fault.startswith("second "):
-        return kill_pidfile(private, fault[len("second ") :])
+    if fault == "second ovs-vswitchd":
+        return kill_pidfile(private, "ovs-vswitchd")
+    if fault == "second ovsdb-server":
+        return kill_pidfile(transaction.file("database"), "ovsdb-server")
     if fault == "disk":
         return fill()
     if fault == "ssh":

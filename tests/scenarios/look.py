@@ -120,7 +120,8 @@ def problems() -> list[str]:
                 f"{daemon}.service",
             )
             unit = dict(line.split("=", 1) for line in shown.splitlines())
-            if (unit["ActiveState"], unit["MainPID"]) != ("active", str(pid)):
+            # 0: systemd could not guess it when the package's script started several processes (units without PIDFile=).
+            if unit["ActiveState"] != "active" or unit["MainPID"] not in (str(pid), "0"):
                 found.append(
                     f"{daemon}.service is {unit['ActiveState']} with main pid {unit['MainPID']}, not {pid}"
                 )

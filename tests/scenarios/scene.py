@@ -32,6 +32,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent im
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.
 AFTERWARDS = 3.0
+# Addresses that the kernel gives by itself are not yet there when a device has just been made.
+SETTLED = "for try in $(seq 100); do ip -6 address show tentative | grep -q inet6 || exit 0; sleep 0.1; done; exit 1"
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 Json = dict[str, t.Any]
@@ -104,6 +106,7 @@ class Scene:
     def populate(self, *options: str) -> None:
         """See tests/lab/populate.py."""
         laboratory.populate(self.lab, options)
+        self.sh(SETTLED)
 
     def module(self, name: str, arguments: Json, host: int = 1, check: bool = False) -> Json:
         """The result of a module, also when it failed."""
@@ -144,6 +147,8 @@ class Scene:
             time.sleep(AFTERWARDS)
         finally:
             ended = self.module("ovs_traffic_probe", {"name": PROBE["name"], "state": "stopped"})
+        if ended.get("failed"):
+            raise Broken(f"the probe has no result: {ended['msg']}")
         traffic.losses = Losses.of(ended["result"])
 
     def arrivals(self) -> list[float]:

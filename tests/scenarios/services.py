@@ -75,7 +75,7 @@ OTHER_USER = """
 useradd --system --no-create-home --shell /usr/sbin/nologin ovs
 echo 'OVS_CTL_OPTS="--ovs-user=ovs:ovs"' > /etc/default/openvswitch-switch
 mkdir -p /run/openvswitch
-chown -R ovs:ovs /etc/openvswitch /var/log/openvswitch /run/openvswitch
+chown -R ovs:ovs /etc/openvswitch /var/lib/openvswitch /var/log/openvswitch /run/openvswitch
 systemctl restart openvswitch-switch
 test $(stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)) = ovs
 """
