@@ -383,3 +383,20 @@ def test_os_ken_writes_the_same_meter_group_and_bundle_messages(version: int) ->
         theirs.set_xid(1)
         theirs.serialize()
         assert bytes(theirs.buf).hex() == ours.hex()
+
+
+def test_a_push_of_a_vlan_tag_is_told_from_a_number_that_looks_like_it() -> None:
+    push = bytes.fromhex("0011000881000000") + bytes.fromhex("00190010")
+    assert wire.pushes_and_sets_vlan(bytes(7) + b"\x81" + push + bytes(4))
+    assert not wire.pushes_and_sets_vlan(push.replace(b"\x00\x11", b"\x00\x12"))
+    assert not wire.pushes_and_sets_vlan(bytes.fromhex("0000810000000019") * 3)
+    assert not wire.pushes_and_sets_vlan(b"")
+
+
+@pytest.mark.parametrize("damage", [b"\0", b"\0\0", bytes(8), b"\0\x10" + bytes(4)])
+def test_entries_that_do_not_fill_their_reply_are_malformed(damage: bytes) -> None:
+    head = wire.message(wire.OF15, 19, 1, bytes.fromhex("0001000000000000"))
+    entries = struct.pack("!H6x", 8) + struct.pack("!H14x", 16)
+    assert wire.count_entries(head + entries) == 2
+    with pytest.raises(ProtocolError):
+        wire.count_entries(head + entries + damage)

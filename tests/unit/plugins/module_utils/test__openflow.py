@@ -132,6 +132,28 @@ def test_a_switch_that_sends_other_things_for_ever_is_given_up(switch: t.Callabl
         list(of.stream(wire.flows_request(of.version, of.xid())))
 
 
+def test_the_next_request_goes_out_when_the_answer_to_the_one_before_begins(
+    switch: t.Callable[[Answer], str],
+) -> None:
+    asked = []
+
+    def one_after_the_other(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        if request[1] == 18:
+            found = wire.header(request)
+            asked.append(found.xid)
+            for more in (1, 0):
+                yield wire.message(wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, more, 0))
+
+    with OpenFlow.connect(switch(one_after_the_other)) as of:
+        numbers = [of.xid() for __ in range(3)]
+        parts = of.stream(*(wire.flows_request(of.version, number) for number in numbers))
+        assert wire.header(next(parts)).xid == numbers[0]
+        assert numbers[2] not in asked
+        assert [wire.header(part).xid for part in parts] == [numbers[n] for n in (0, 1, 1, 2, 2)]
+        assert asked == numbers
+
+
 def test_echo_requests_are_answered(tmp_path: Path) -> None:
     def curious(request: bytes) -> t.Iterator[bytes]:
         if request[1] == 20:
