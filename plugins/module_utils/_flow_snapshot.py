@@ -205,6 +205,20 @@ def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge])
     return lost
 
 
+def with_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[snapshots.Bridge]:
+    """``saved`` with the MAC tables and tunnel neighbours of now."""
+    vswitchd = _vswitchd(connection)
+    return [dataclasses.replace(bridge, **_learned_by(vswitchd, bridge.name)) for bridge in saved]
+
+
+def _learned_by(vswitchd: Appctl, bridge: str) -> Values:
+    macs, neighbours = learned.mac_table(vswitchd, bridge), learned.neighbours(vswitchd)
+    return {
+        "fdb": [entry._asdict() for entry in macs],
+        "neighbours": [entry._asdict() for entry in neighbours if entry.bridge == bridge],
+    }
+
+
 def _access_tags(connection: Connection) -> dict[str, int]:
     """The VLAN of each interface of an access port."""
     with connection.open() as database:
@@ -220,7 +234,6 @@ def _take_bridge(
     vswitchd = _vswitchd(connection)
     with flowstate.Switch(path, timeout=_timeout(connection)) as switch, writer.file(name) as file:
         taken = flowstate.take(switch, file.write)
-    macs = learned.mac_table(vswitchd, bridge.name)
     lost = list(taken.not_carried)
     if taken.pushes_vlan and taken.counts.flows <= _MOST_AS_TEXT:
         lost += _vlan_actions(vswitchd.call("bridge/dump-flows", bridge.name))
@@ -241,8 +254,7 @@ def _take_bridge(
         not_carried=lost,
         file=name,
         settings_bytes=taken.settings_bytes,
-        fdb=[entry._asdict() for entry in macs],
-        neighbours=[entry._asdict() for entry in learned.neighbours(vswitchd) if entry.bridge == bridge.name],
+        **_learned_by(vswitchd, bridge.name),
     )
 
 

@@ -115,6 +115,7 @@ class Host:
         self.switches: dict[str, _flowstate.Switch] = {}
         self.states: dict[str, _flowstate.State] = {}
         self.meters: list[tuple[_meters.Meter, bytes]] = []
+        self.known: list[_snapshot.Bridge] = []
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""
@@ -185,12 +186,14 @@ class Host:
 
     def carry_learned(self, target: Connection) -> None:
         """Set MAC addresses and tunnel neighbours again, and note what could not be carried over."""
-        snapshot = _snapshot.read(self.snapshot)
-        lost = _flow_snapshot.restore_learned(target, snapshot.bridges)
-        lost += [
-            f"bridge {bridge.name}: {text}" for bridge in snapshot.bridges for text in bridge.not_carried
-        ]
+        lost = _flow_snapshot.restore_learned(target, self.known)
+        lost += [f"bridge {bridge.name}: {text}" for bridge in self.known for text in bridge.not_carried]
         self.transaction.note(not_carried=lost)
+
+    def remember_learned(self) -> None:
+        """What the old process knows now: a MAC address may have moved since the snapshot was taken."""
+        bridges = _snapshot.read(self.snapshot).bridges
+        self.known = _flow_snapshot.with_learned(self.connection, bridges)
 
     def compare_with_snapshot(self, fault: str) -> None:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
@@ -446,9 +449,9 @@ class Host:
         if _flow_snapshot.compare(self.connection, states, TOLERATED):
             self.take_own_snapshot()
         self._read_states()
-        with contextlib.suppress(
-            HotUpgradeError
-        ):  # no order does it: they are right when the flag is cleared
+        self.remember_learned()
+        # If no order does it, they are right when the flag is cleared.
+        with contextlib.suppress(HotUpgradeError):
             self.order_meters()
 
     def _read_states(self) -> None:

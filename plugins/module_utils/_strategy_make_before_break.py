@@ -146,6 +146,7 @@ def _load(host: Host) -> None:
     host.add_meters()
     for name in host.bridges:
         _copy_bridge(host, name)
+    host.remember_learned()
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
 
 
