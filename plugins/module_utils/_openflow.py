@@ -123,13 +123,13 @@ class OpenFlow:
         been taken.
         """
         self._write_all(requests[0])
-        for request, following in zip(requests, (*requests[1:], None)):
-            parts = self._parts(wire.header(request).xid)
-            first = next(parts)
-            if following is not None:
-                self._write_all(following)
-            yield first
-            yield from parts
+        for number, request in enumerate(requests):
+            due = requests[number + 1 : number + 2]
+            for part in self._parts(wire.header(request).xid):
+                for following in due:
+                    self._write_all(following)
+                due = ()
+                yield part
 
     def _parts(self, xid: int) -> t.Iterator[bytes]:
         """The parts of the multipart reply ``xid``."""
