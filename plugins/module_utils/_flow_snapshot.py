@@ -328,5 +328,14 @@ def _side_by_side(work: t.Callable[[T], R], things: t.Sequence[T]) -> list[R]:
         return [work(thing) for thing in things]
     import concurrent.futures  # takes longer than a small snapshot
 
-    with concurrent.futures.ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        return list(pool.map(work, things))
+    pool = concurrent.futures.ThreadPoolExecutor(_SIDE_BY_SIDE)
+    futures = [pool.submit(work, thing) for thing in things]
+    try:
+        concurrent.futures.wait(futures)
+    except (
+        BaseException
+    ):  # from outside (see _attention): a switch that does not answer must not be waited for
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return [future.result() for future in futures]

@@ -35,7 +35,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
+    Process,
+    alive,
+    identify,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
     Job,
@@ -54,7 +58,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     Transaction,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import (
+    Appctl,
+    daemon_socket,
+    read_pid,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 # How long a daemon may take to start, in seconds.
@@ -276,7 +284,7 @@ class Host:
         with contextlib.suppress(Unreachable):
             resume(look(self.rundir, VSWITCHD).process)
         owner = self.supervisor(OVSDB_SERVER)
-        if self._server_serves(DATABASE_TIMEOUT if isinstance(owner, Systemd) else MONITOR_TIMEOUT):
+        if self._server_serves(DATABASE_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
             return
         try:
             running = look(self.rundir, OVSDB_SERVER)
@@ -348,6 +356,7 @@ class Host:
             running, gone = look(self.rundir, VSWITCHD).process, False
         except Unreachable:
             running, gone = self.old.process, True
+            self._wait_for_the_dying()
         like_the_old = dataclasses.replace(self.old, process=running)
         self.job = self.supervisor(VSWITCHD).restart(like_the_old, binaries)
         if not wait_end(running, START_TIMEOUT):
@@ -356,6 +365,13 @@ class Host:
         if gone:  # the service manager may have begun to start one by itself, which our restart ends
             self.settle()
         self.connect(running.pid)
+
+    def _wait_for_the_dying(self) -> None:
+        """A process that was killed has its pidfile locked until it has given back its memory."""
+        with contextlib.suppress(Unreachable):
+            dying = identify(read_pid(os.path.join(self.rundir, f"{VSWITCHD}.pid")))
+            if dying is not None:
+                wait_end(dying, DATABASE_TIMEOUT)
 
     def raise_flag(self) -> None:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""

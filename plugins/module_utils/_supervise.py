@@ -190,6 +190,10 @@ class Supervisor(t.Protocol):
     def let_go(self) -> bool:
         """Undo ``hold``; nothing to undo is fine.  Whether ``reload`` has to follow."""
 
+    @property
+    def revives(self) -> bool:
+        """Whether it starts the daemon again by itself when that ends."""
+
     def healthy(self, process: Process) -> str | None:
         """What is wrong with the ownership of ``process``, or None."""
 
@@ -273,6 +277,11 @@ class Systemd:
             file.write("[Service]\nRestart=no\n")
         return True
 
+    @property
+    def revives(self) -> bool:
+        """See ``Supervisor``."""
+        return not os.path.exists(self._held)
+
     def let_go(self) -> bool:
         """See ``Supervisor``."""
         if not os.path.exists(self._held):
@@ -353,6 +362,11 @@ class Plain:
         return False
 
     def let_go(self) -> bool:
+        """See ``Supervisor``."""
+        return False
+
+    @property
+    def revives(self) -> bool:
         """See ``Supervisor``."""
         return False
 
