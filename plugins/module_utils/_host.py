@@ -79,9 +79,12 @@ POLL = 0.005
 # How long the service manager may take to notice a new process, and controllers to settle, in seconds.
 OWNED_TIMEOUT = 30.0
 
-# How long a database that is gone may take to come back by itself, in seconds: by systemd, and by a --monitor.
-DATABASE_TIMEOUT = 3.0
+# How long a daemon that is gone may take to come back by itself, in seconds: by a service manager, by a --monitor.
+REVIVED_TIMEOUT = 10.0
 MONITOR_TIMEOUT = 0.3
+
+# How long a process may take to end, or a job that has failed to say so, in seconds.
+ENDED_TIMEOUT = 3.0
 SETTLED_TIMEOUT = 10.0
 
 # How many megaflows are traced to see which kernel meter an OpenFlow meter is.
@@ -284,7 +287,7 @@ class Host:
         with contextlib.suppress(Unreachable):
             resume(look(self.rundir, VSWITCHD).process)
         owner = self.supervisor(OVSDB_SERVER)
-        if self._server_serves(DATABASE_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
+        if self._server_serves(REVIVED_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
             return
         try:
             running = look(self.rundir, OVSDB_SERVER)
@@ -371,7 +374,7 @@ class Host:
         with contextlib.suppress(Unreachable):
             dying = identify(read_pid(os.path.join(self.rundir, f"{VSWITCHD}.pid")))
             if dying is not None:
-                wait_end(dying, DATABASE_TIMEOUT)
+                wait_end(dying, ENDED_TIMEOUT)
 
     def raise_flag(self) -> None:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""
@@ -441,7 +444,7 @@ class Host:
                 if time.monotonic() > end:
                     raise HotUpgradeError(f"bridge {name} has no management socket", f"nobody serves {path}")
                 if self.job is not None and self.job.failed():
-                    self.job.wait(DATABASE_TIMEOUT)
+                    self.job.wait(ENDED_TIMEOUT)
                 if new is not None and not alive(new):
                     raise HotUpgradeError(
                         f"the new {VSWITCHD} has ended", self.words_of_new(), "Look into its log"
@@ -584,6 +587,20 @@ class Host:
         except (HotUpgradeError, OSError):
             return False
         return True
+
+    def fill_revived(self) -> None:
+        """``make_whole`` where nothing of ours runs any more: one that the service manager has started lacks flows only."""
+        self.ensure_server()
+        if not self.old_runs() and self.supervisor(VSWITCHD).revives:
+            with contextlib.suppress(HotUpgradeError):
+                Waiter(REVIVED_TIMEOUT).wait(
+                    f"{VSWITCHD} is back", lambda: self.control(VSWITCHD).call("version"), bool
+                )
+                self.never_stuck()
+                self.wait_for_vswitchd()
+                self.restore_what_differs()
+                return
+        self.make_whole()
 
     def make_whole(self, anew: bool = False) -> None:
         """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program ``anew``."""

@@ -78,7 +78,7 @@ def prepare() -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
-            Step("take the snapshot", Host.take_snapshot, Host.make_whole),
+            Step("take the snapshot", Host.take_snapshot, Host.fill_revived),
             Step("keep the old programs and the database", Host.keep),
             Step("hold the restart policies", Host.hold, Host.let_go),
         ]

@@ -280,7 +280,7 @@ class Systemd:
     @property
     def revives(self) -> bool:
         """See ``Supervisor``."""
-        return not os.path.exists(self._held)
+        return not os.path.exists(self._held) and self._show("Restart") not in ("", "no")
 
     def let_go(self) -> bool:
         """See ``Supervisor``."""
