@@ -38,7 +38,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import D
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
     Process,
     alive,
-    identify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
@@ -54,6 +53,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     resume,
     stopped,
     wait_end,
+    wait_gone,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     Transaction,
@@ -370,11 +370,9 @@ class Host:
         self.connect(running.pid)
 
     def _wait_for_the_dying(self) -> None:
-        """A process that was killed has its pidfile locked until it has given back its memory."""
+        """A process that was killed has its pidfile locked until the last of its threads has gone."""
         with contextlib.suppress(Unreachable):
-            dying = identify(read_pid(os.path.join(self.rundir, f"{VSWITCHD}.pid")))
-            if dying is not None:
-                wait_end(dying, ENDED_TIMEOUT)
+            wait_gone(read_pid(os.path.join(self.rundir, f"{VSWITCHD}.pid")), VSWITCHD, ENDED_TIMEOUT)
 
     def raise_flag(self) -> None:
         """Have the next ovs-vswitchd wait for its flows; the running one does not look at the flag (F6)."""

@@ -457,6 +457,22 @@ def wait_end(process: Process, seconds: float) -> bool:
         os.close(descriptor)
 
 
+def wait_gone(pid: int, name: str, seconds: float) -> None:
+    """Return when no thread of the process ``pid`` is left, at most ``seconds`` later, if it is a ``name`` at all.
+
+    Its first thread may be a zombie, which counts as ended elsewhere, while others still end.
+    """
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            if file.read().strip() != name:
+                return
+        descriptor = os.pidfd_open(pid)
+        try:
+            select.select([descriptor], [], [], seconds)
+        finally:
+            os.close(descriptor)
+
+
 def _start(argv: t.Sequence[str], environment: t.Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         list(argv),
