@@ -24,7 +24,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _learned
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
+    Bridge,
+    Connection,
+    ofport_requests,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
@@ -157,17 +161,7 @@ def pin_ports(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> No
 
     Raises ``HotUpgradeError`` naming those that did not get theirs.
     """
-    requests = [
-        {
-            "op": "update",
-            "table": "Interface",
-            "where": [["name", "==", name]],
-            "row": {"ofport_request": ofport},
-        }
-        for bridge in saved
-        for name, ofport in bridge.ofports.items()
-        if 0 < ofport < 0xFF00
-    ]
+    requests = ofport_requests(item for bridge in saved for item in bridge.ofports.items())
     names = [bridge.name for bridge in saved]
 
     def wrong() -> list[str]:
@@ -332,9 +326,8 @@ def _side_by_side(work: t.Callable[[T], R], things: t.Sequence[T]) -> list[R]:
     futures = [pool.submit(work, thing) for thing in things]
     try:
         concurrent.futures.wait(futures)
-    except (
-        BaseException
-    ):  # from outside (see _attention): a switch that does not answer must not be waited for
+    except BaseException:
+        # From outside (see _attention): a switch that does not answer must not be waited for.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()

@@ -231,6 +231,20 @@ class Ovsdb:
         return self.schema["tables"][table]["columns"][column]["type"]
 
 
+def ofport_requests(ofports: t.Iterable[tuple[str, int | None]]) -> list[dict[str, t.Any]]:
+    """The operations that ask for these (interface, ofport); reserved ofports (OFPP_MAX and up) cannot be asked for."""
+    return [
+        {
+            "op": "update",
+            "table": "Interface",
+            "where": [["name", "==", name]],
+            "row": {"ofport_request": number},
+        }
+        for name, number in ofports
+        if number is not None and 0 < number < 0xFF00
+    ]
+
+
 def is_true(value: str | None) -> bool:
     """How the daemons read a boolean that is false by default out of a map (lib/smap.c, smap_get_bool)."""
     return value is not None and value.lower() == "true"

@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
     Ovsdb,
+    ofport_requests,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
@@ -46,9 +47,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0
-
-# Ofports from here on are reserved (OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to).
-MOST_PORTS = 0xFF00
 
 T = t.TypeVar("T")
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
@@ -147,17 +145,8 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
     """The operations that set the flag and take out whatever would speak to somebody beside the first process."""
     empty = ["set", []]
     # Ports that cannot be opened beside the first process get their numbers when it has ended.
-    numbers = [
-        {
-            "op": "update",
-            "table": "Interface",
-            "where": [["name", "==", interface.name]],
-            "row": {"ofport_request": interface.ofport},
-        }
-        for bridge in copy.bridges()
-        for interface in bridge.interfaces
-        if interface.ofport is not None and 0 < interface.ofport < MOST_PORTS
-    ]
+    interfaces = [interface for bridge in copy.bridges() for interface in bridge.interfaces]
+    numbers = ofport_requests((interface.name, interface.ofport) for interface in interfaces)
     flag = [["other_config", "insert", ["map", [[FLOW_RESTORE_WAIT, "true"]]]]]
     operations: list[dict[str, t.Any]] = [
         {"op": "mutate", "table": DATABASE, "where": [], "mutations": flag},
