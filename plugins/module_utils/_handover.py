@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Ou
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
     OVSDB_SERVER,
     VSWITCHD,
+    Daemon,
     inspect,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
@@ -157,6 +158,7 @@ def look(connection: Connection) -> Facts:
         foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
         confined=_confinement(process.pid) if process else None,
         tracked=_tracked(connection, database.bridges) if process else 0,
+        socket_user=_socket_user(server),
     )
 
 
@@ -249,9 +251,15 @@ def describe(decision: Plan, prove: int) -> Json:
 
 
 def _refusal(decision: Plan, wanted: str) -> Refused:
+    """What stands in the way of every strategy is said once, then what else stands in the way of each."""
     reasons = decision.refused if wanted == "auto" else {wanted: decision.refused[wanted]}
-    why = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in reasons.items())
-    return Refused("this host cannot be handed over", why, "Mend what is named, or choose another strategy")
+    first, *others = reasons.values()
+    shared = [text for text in first if all(text in texts for texts in others)]
+    own = {name: [text for text in texts if text not in shared] for name, texts in reasons.items()}
+    why = [*shared, *(f"{name}: {', '.join(texts)}" for name, texts in own.items() if texts)]
+    return Refused(
+        "this host cannot be handed over", "; ".join(why), "Mend what is named, or choose another strategy"
+    )
 
 
 def _failure(values: Json) -> HotUpgradeError:
@@ -351,6 +359,11 @@ def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
     except HotUpgradeError:  # no datapath: nothing is tracked
         return 0
     return int(found.group(1)) if found else 0
+
+
+def _socket_user(server: Daemon) -> str | None:
+    owner = _supervise.supervisor(server) if server.running else None
+    return owner.socket_user if isinstance(owner, _supervise.Systemd) else None
 
 
 def _kilobytes(path: str, key: str) -> int:

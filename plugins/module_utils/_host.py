@@ -43,6 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     Instance,
     Job,
     Plain,
+    Quiet,
     Supervisor,
     Systemd,
     forwards_in_main_loop,
@@ -282,10 +283,19 @@ class Host:
             )
         self.wait_for_vswitchd()
 
-    def ensure_server(self) -> None:
-        """Have the database answer for good: as it is, else started anew, else by the program of before."""
-        with contextlib.suppress(Unreachable):
-            resume(look(self.rundir, VSWITCHD).process)
+    def ensure_server(self, quiet: Quiet = modest) -> None:
+        """Have the database answer for good: as it is, else started anew, else by the program of before.
+
+        Meanwhile ovs-vswitchd is ``quiet`` (see ``restart_server``).
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(Unreachable, ProcessLookupError):
+                vswitchd = look(self.rundir, VSWITCHD).process
+                resume(vswitchd)
+                stack.enter_context(quiet(vswitchd))
+            self._ensure_server()
+
+    def _ensure_server(self) -> None:
         owner = self.supervisor(OVSDB_SERVER)
         if self._server_serves(REVIVED_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
             return
@@ -503,12 +513,13 @@ class Host:
         self.meters = [(meter, configs[meter]) for meter in _meters.order(sorted(configs), live)]
 
     def add_meters(self) -> None:
-        """Give the new process its meters in that order; it has none yet."""
+        """Give the new process its meters in that order; it has none yet, or the first of them from an earlier try."""
         for (bridge, number), config in self.meters:
             of = self.switches[bridge].main
             message = wire.meter_mod(of.version, of.xid(), wire.METER_ADD, number, config)
             for error in of.send([message]):
-                raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
+                if error.name != "OFPMMFC_METER_EXISTS":
+                    raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name)
 
     def load(self) -> None:
         """Fill the bridges from the snapshot; those with controllers are staged, see ``release``."""

@@ -42,7 +42,8 @@ class Facts:
 
     ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
     flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
-    ``tracked`` counts the connections that the userspace datapath tracks.
+    ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
+    once a socket unit makes it, None where none does.
     """
 
     vswitchd: Daemon
@@ -57,6 +58,7 @@ class Facts:
     foreign_flag: bool
     confined: str | None
     tracked: int
+    socket_user: str | None
 
     @property
     def userspace(self) -> bool:
@@ -166,6 +168,14 @@ def _common(facts: Facts) -> t.Iterator[str]:
             yield f"{daemon.name} runs in a container: this module replaces daemons of the host itself"
         if daemon.disk_version is None:
             yield f"no usable {daemon.name} is on the disk: install the new packages first"
+
+    user = facts.vswitchd.user
+    if facts.socket_user is not None and user not in (None, "root", facts.socket_user):
+        yield (
+            f"ovs-vswitchd runs as the user {user}, and the package's ovsdb-server.socket makes the database's socket for "
+            f"{facts.socket_user} alone: neither the old nor the new one could connect to it, as after any restart; let "
+            f"'systemctl edit ovsdb-server.socket' add SocketUser={user} to its section [Socket]"
+        )
 
 
 def _two_processes(facts: Facts) -> t.Iterator[str]:

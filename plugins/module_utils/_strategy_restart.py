@@ -10,22 +10,27 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _held
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import (
     all_attended,
     attended,
     end_first,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look, modest, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     ARMED,
     PREPARED,
     Json,
     Step,
 )
+
+Act = t.Callable[[Host], None]
 
 CONVERT = "convert the database"
 RESTART_SERVER = "restart ovsdb-server"
@@ -49,13 +54,30 @@ def steps(request: Json) -> list[Step[Host]]:
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
         Step("restart ovs-vswitchd", _restart, Host.make_whole, window=True),
-        Step("load the OpenFlow state", attended(Host.load), window=True),
-        Step("clear the flag", attended(Host.release), window=True),
+        Step("load the OpenFlow state", persistent(Host.load), window=True),
+        Step("clear the flag", persistent(Host.release), window=True),
         Step("wait for the service", Host.settle, window=True),
-        learned(),
+        learned(persistent),
         *database_after(request, free_try=late),
-        verify(),
+        verify(persistent),
     ]
+
+
+def persistent(do: Act) -> Act:
+    """Make a step go on when the database ended in it: the new ovs-vswitchd runs, and the way back would take longer."""
+
+    def step(host: Host) -> None:
+        try:
+            attended(do)(host)
+        except Unreachable:
+            host.close()
+            new = look(host.rundir, VSWITCHD).process
+            # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
+            host.ensure_server(modest if "forwarding" in host.marks else stopped)
+            host.connect(host.old.process.pid, new)
+            attended(do)(host)
+
+    return step
 
 
 def _restart(host: Host) -> None:
@@ -78,11 +100,19 @@ def prepare() -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
-            Step("take the snapshot", Host.take_snapshot, Host.fill_revived),
+            Step("hold the restart policies", Host.hold, _let_go),
+            Step("take the snapshot", Host.take_snapshot),
             Step("keep the old programs and the database", Host.keep),
-            Step("hold the restart policies", Host.hold, Host.let_go),
         ]
     )
+
+
+def _let_go(host: Host) -> None:
+    """Under the hold, a daemon that has ended is ours to start; after it, nobody would."""
+    try:
+        host.fill_revived()
+    finally:
+        host.let_go()
 
 
 def database_before(request: Json, free_try: bool = False) -> list[Step[Host]]:
@@ -126,21 +156,20 @@ def arm() -> Step[Host]:
     return Step("arm", lambda host: host.transaction.move(PREPARED, ARMED))
 
 
-def learned() -> Step[Host]:
+def learned(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     """Carry over what the old process had learned and OpenFlow does not show."""
-    return Step(
-        "carry over what was learned", attended(lambda host: host.carry_learned(host.connection)), window=True
-    )
+    carry = careful(lambda host: host.carry_learned(host.connection))
+    return Step("carry over what was learned", carry, window=True)
 
 
-def verify() -> Step[Host]:
+def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     """Compare what forwards now with the snapshot."""
-    return Step("verify", _verify, window=True)
 
+    def check(host: Host) -> None:
+        careful(Host.verify)(host)
+        host.let_go()
 
-def _verify(host: Host) -> None:
-    attended(Host.verify)(host)
-    host.let_go()
+    return Step("verify", check, window=True)
 
 
 def _convert(host: Host) -> None:

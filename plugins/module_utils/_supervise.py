@@ -175,6 +175,9 @@ def _signal(process: Process, number: int) -> None:
             os.close(descriptor)
 
 
+Quiet = t.Callable[[Process], t.ContextManager[None]]
+
+
 class Supervisor(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
 
@@ -296,6 +299,12 @@ class Systemd:
         if state == "active" and (main == str(process.pid) or (main == "0" and self._contains(process))):
             return None
         return f"{self.unit} is {state} with main pid {main}, not active with {process.pid}"
+
+    @property
+    def socket_user(self) -> str | None:
+        """Who owns the socket that a socket unit makes for the daemon; None without such a unit."""
+        loaded, user = self._shown(f"{self.name}.socket", "LoadState", "SocketUser")
+        return (user or "root") if loaded == "loaded" else None
 
     def _contains(self, process: Process) -> bool:
         try:

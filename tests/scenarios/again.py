@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import Broken, Scene, measured, require_same, require_sound
+from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
 
 
 def back(strategy: str, datapath: str, scene: Scene) -> str:
@@ -19,8 +19,7 @@ def back(strategy: str, datapath: str, scene: Scene) -> str:
         scene.hand_over(expect="applied", strategy=strategy, confirm="manual", confirm_timeout=300)
         require_running(scene, "4.0.0")
         result = scene.hand_over(expect="rolled_back", state="rolled_back")
-    # The datapath in userspace is a part of the process, which numbers its ports anew.
-    require_same(before, scene.look(), ("datapath ports",) if datapath == "netdev" else ())
+    require_same(before, scene.look(), RENUMBERED if datapath == "netdev" else ())
     # A new ovsdb-server that works is no reason to interrupt the database again; its schema is the old one.
     require_sound(scene, "3.5.0", server=False)
     losses = measured(traffic)

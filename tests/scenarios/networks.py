@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import Broken, Scene, measured, require_same, require_sound, upgrade
+from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
 
 # h1 -> vxlan (the flow says where to) -> host 2 -> geneve (static) -> h2, so that both hosts' tunnels carry all traffic.
 # multipath() keeps the megaflows exact: each new connection costs an upcall on both hosts.
@@ -101,8 +101,7 @@ def alone(strategy: str, scene: Scene) -> str:
     scene.populate("--datapath-type", "netdev")
     scene.sh(INTERNAL)
     scene.sh(REACHED)
-    # The datapath is a part of the process, which numbers its ports anew.
-    result, losses = upgrade(scene, "4.0.0", no_loss=False, but=("datapath ports",), strategy=strategy)
+    result, losses = upgrade(scene, "4.0.0", no_loss=False, but=RENUMBERED, strategy=strategy)
     scene.sh(REACHED)
     losses.shorter_than(5)
     return f"{result['plan']['strategy']}, window {result['window_ms']} ms, {losses}"

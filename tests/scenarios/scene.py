@@ -36,6 +36,9 @@ AFTERWARDS = 3.0
 SETTLED = "for try in $(seq 100); do ip -6 address show tentative | grep -q inet6 || exit 0; sleep 0.1; done; exit 1"
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
+# What may differ afterwards in userspace: the datapath is a part of the process, which numbers its ports anew.
+RENUMBERED = ("datapath ports",)
+
 Json = dict[str, t.Any]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 
-from scene import Broken, Scene, measured, require_same, require_sound, upgrade
+from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
 
 COUNT = "ovs-ofctl -O OpenFlow15 dump-aggregate br0"
 
@@ -56,11 +56,15 @@ def monitor(scene: Scene) -> str:
     look = "tr '\\0' ' ' < /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cmdline"
     if "--monitor" not in scene.sh(look):
         raise Broken("ovs-vswitchd of this lab host has no monitor")
-    result, losses = upgrade(scene, "4.0.0", no_loss=False)
+    result, losses = upgrade(scene, "4.0.0", no_loss=False, but=RENUMBERED)
     for daemon in ("ovs-vswitchd", "ovsdb-server"):
         pid = f"/run/openvswitch/{daemon}.pid"
         old = scene.sh(f"cat {pid}")
-        new = scene.sh(f"kill -SEGV {old.strip()}; sleep 3; ovs-vsctl --timeout=20 show >&2; cat {pid}")
+        # A process that crashes leaves its control socket behind.
+        new = scene.sh(
+            f"kill -SEGV {old.strip()}; sleep 3; ovs-vsctl --timeout=20 show >&2; "
+            f"rm /run/openvswitch/{daemon}.{old.strip()}.ctl; cat {pid}"
+        )
         if old == new:
             raise Broken(f"{daemon} did not get a new process from its monitor")
     require_sound(scene, "4.0.0")
@@ -81,10 +85,23 @@ test $(stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)) = ovs
 """
 
 
+# As the plan asks for: the socket unit of 4.0 makes the database's socket for root alone.
+LET_IN = """
+mkdir -p /etc/systemd/system/ovsdb-server.socket.d
+printf '[Socket]\nSocketUser=ovs\nSocketGroup=ovs\n' > /etc/systemd/system/ovsdb-server.socket.d/user.conf
+systemctl daemon-reload
+"""
+
+
 def other_user(scene: Scene) -> str:
-    """Open vSwitch that does not run as root."""
+    """Open vSwitch that does not run as root: refused as long as the new package would lock it out."""
     scene.sh(OTHER_USER)
     scene.populate()
+    scene.install("4.0.0")
+    refused = scene.module("ovs_handover", {})
+    if "plan" not in refused or "SocketUser=ovs" not in refused.get("msg", ""):
+        raise Broken(f"it is not refused as long as ovs-vswitchd is locked out: {refused}")
+    scene.sh(LET_IN)
     result, losses = upgrade(scene, "4.0.0", no_loss=False)
     owner = scene.sh("stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)").strip()
     if owner != "ovs":

@@ -92,6 +92,7 @@ def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
         "foreign_flag": False,
         "confined": None,
         "tracked": 0,
+        "socket_user": None,
     }
     return Facts(**{**values, **changes})
 
@@ -190,6 +191,10 @@ def test_tunnels_are_refused_where_the_new_version_recreates_them(version: str, 
         ),
         ({"vswitchd": daemon("ovs-vswitchd", running=None, supervisor=None, process=None)}, "does not run"),
         ({"vswitchd": daemon("ovs-vswitchd", disk=None)}, "no usable ovs-vswitchd"),
+        (
+            {"vswitchd": daemon("ovs-vswitchd", user="ovs"), "socket_user": "root"},
+            "runs as the user ovs.*SocketUser=ovs",
+        ),
     ],
 )
 def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
@@ -198,6 +203,12 @@ def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
     assert plan.needed
     for strategy in STRATEGIES:
         assert_reason(plan, strategy, words)
+
+
+def test_a_socket_unit_that_lets_the_user_in_is_no_hazard() -> None:
+    other = daemon("ovs-vswitchd", user="ovs")
+    assert decide(facts(vswitchd=other, socket_user="ovs")).strategy == RESTART
+    assert decide(facts(socket_user="root")).strategy == MAKE_BEFORE_BREAK
 
 
 def test_a_strategy_that_was_asked_for_is_not_replaced_by_another() -> None:
