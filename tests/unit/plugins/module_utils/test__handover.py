@@ -45,5 +45,5 @@ def test_the_copy_of_the_engine_survives_a_power_loss(
 def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
     refused = {"standby": ("no disk", "no user"), "restart": ("no disk",)}
     plan = types.SimpleNamespace(refused=refused)
-    assert _handover._refusal(plan, "auto").why == "no disk; standby: no user"  # type: ignore[arg-type]
-    assert _handover._refusal(plan, "standby").why == "no disk; no user"  # type: ignore[arg-type]
+    assert _handover._refusal(plan, "auto").why == "no disk; standby: no user"
+    assert _handover._refusal(plan, "standby").why == "no disk; no user"
