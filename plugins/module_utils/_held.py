@@ -54,9 +54,14 @@ def process(host: Host) -> Process:
 
 
 def take_pidfile(host: Host) -> None:
-    """Make the real pidfile name the process, so that its service accepts it when the old one ends."""
-    content = f"{process(host).pid}\n".encode()
-    write_durable(os.path.join(host.rundir, f"{VSWITCHD}.pid"), content, 0o644)
+    """Make the real pidfile name the process, so that its service accepts it when the old one ends.
+
+    It has the owner of the directory: an ovs-vswitchd with ``--user`` opens it as that user.
+    """
+    path = os.path.join(host.rundir, f"{VSWITCHD}.pid")
+    write_durable(path, f"{process(host).pid}\n".encode(), 0o644)
+    owner = os.stat(host.rundir)
+    os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def release(host: Host) -> None:
