@@ -77,6 +77,9 @@ class State:
             xid += count
             yield data
 
+    def check(self) -> None:
+        """Raise ``Refused`` if ``replies`` does not stream what a switch told: its file is damaged."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
@@ -399,18 +402,25 @@ class Staged:
 
     def discard(self) -> None:
         """Forget the staged state; the bridge is as it was."""
-        of = self._switch.main
-        of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
+        self._drop_bundle()
         self._revert()
 
     def _fill(self) -> None:
-        of = self._switch.main
-        errors = of.send(self._bundle_messages())
+        try:
+            errors = self._switch.main.send(self._bundle_messages())
+        except (ProtocolError, Refused):
+            # The state's source is damaged, which may show in its last byte only.
+            self._drop_bundle()
+            raise
         try:
             self._legacy = self._reworded(errors)
         except BaseException:
-            of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
+            self._drop_bundle()
             raise
+
+    def _drop_bundle(self) -> None:
+        of = self._switch.main
+        of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
 
     def _reworded(self, errors: t.Sequence[wire.SwitchError]) -> list[tuple[OpenFlow, bytes]]:
         """The refused flows in an older version, each with the connection to send it on.
@@ -590,7 +600,8 @@ class Unbundled(Staged):
         self._revert()
 
     def _fill(self) -> None:
-        """Nothing can be sent before ``commit``."""
+        """Nothing can be sent before ``commit``, which must not find out halfway that the state is damaged."""
+        self._state.check()
 
     def _replace(self) -> None:
         of = self._switch.main
@@ -611,7 +622,14 @@ class Unbundled(Staged):
         yield from chunks
 
 
-def read_chunks(file: t.IO[bytes]) -> t.Iterator[bytes]:
+class Readable(t.Protocol):
+    """The part of a binary file that reading it in order takes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+
+def read_chunks(file: Readable) -> t.Iterator[bytes]:
     """Whole messages, some 256 KB at a time, from a file that holds them back to back."""
     rest = b""
     while True:
@@ -641,7 +659,12 @@ def stage(switch: Switch, state: State) -> Staged:
             f"it uses {wire.VERSION_NAMES[switch.version]}",
             f"Add {wire.VERSION_NAMES[state.version]} to the bridge's protocols column",
         )
-    return Unbundled(switch, state) if state.version == wire.OF10 else Staged(switch, state)
+    try:
+        return Unbundled(switch, state) if state.version == wire.OF10 else Staged(switch, state)
+    except HotUpgradeError:
+        # Whatever was wrong with it, damage is the better explanation.
+        state.check()
+        raise
 
 
 def restore(switch: Switch, state: State) -> None:

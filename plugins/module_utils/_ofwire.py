@@ -148,7 +148,7 @@ def nicira(version: int, subtype: int, xid: int, body: bytes = b"") -> bytes:
     return message(version, EXPERIMENTER, xid, _EXPERIMENTER.pack(NICIRA, subtype) + body)
 
 
-def header(data: bytes | bytearray, offset: int = 0) -> Header:
+def header(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
     """The header at ``offset``; its length is checked to be possible, not to be present."""
     if len(data) - offset < HEADER.size:
         raise ProtocolError(
@@ -165,19 +165,15 @@ def with_xid(data: bytes, xid: int) -> bytes:
     return data[:4] + _U32.pack(xid) + data[8:]
 
 
-def split(buffer: bytearray) -> t.Iterator[bytes]:
-    """Take each complete message off the front of ``buffer``; what is left there is the start of the next."""
+def split(stream: bytes | bytearray | memoryview) -> t.Iterator[bytes]:
+    """Each complete message at the front of ``stream``; what is left behind them is the start of the next."""
     offset = 0
-    try:
-        with memoryview(buffer) as view:
-            while len(buffer) - offset >= HEADER.size:
-                length = header(buffer, offset).length
-                if len(buffer) - offset < length:
-                    return
-                yield bytes(view[offset : offset + length])
-                offset += length
-    finally:
-        del buffer[:offset]
+    while len(stream) - offset >= HEADER.size:
+        end = offset + header(stream, offset).length
+        if end > len(stream):
+            return
+        yield bytes(stream[offset:end])
+        offset = end
 
 
 def bounds(messages: bytes) -> t.Iterator[tuple[int, int]]:

@@ -15,20 +15,23 @@ import dataclasses
 import datetime
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
-import queue
 import shutil
 import stat
 import tempfile
-import threading
 import types
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
+    HotUpgradeError,
+    ProtocolError,
+    Refused,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
 
 FORMAT = 1
@@ -36,8 +39,6 @@ MANIFEST = "manifest.json"
 CONFIGURATION = "conf.db"
 _MOST_MANIFEST = 64 << 20
 _BLOCK = 1 << 20
-# Writes of a block each that may wait for the disk.
-_MOST_WAITING = 4
 # What a flow takes in a snapshot, generously, for the check of free space.
 _BYTES_PER_FLOW = 256
 _BYTES_AT_LEAST = 1 << 20
@@ -67,13 +68,25 @@ class Bridge:
     neighbours: list[dict[str, str]]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Saved(flowstate.State):
+    """A state in a file; whoever streams it to its end has had every byte of that file checked."""
+
+    check_file: t.Callable[[], None]
+
+    def check(self) -> None:
+        """Raise ``Refused`` if the file is not as it was written."""
+        self.check_file()
+
+
 class Snapshot:
-    """A snapshot directory that has been read and checked."""
+    """A snapshot directory that has been read."""
 
     def __init__(self, path: str, manifest: dict[str, t.Any]) -> None:
         self.path = path
         self.manifest = manifest
         self.bridges = tuple(Bridge(**bridge) for bridge in manifest["bridges"])
+        self._files = {bridge.file: manifest["files"][bridge.file] for bridge in self.bridges}
 
     @property
     def taken_at(self) -> datetime.datetime:
@@ -91,12 +104,17 @@ class Snapshot:
         )
 
     def state(self, name: str) -> flowstate.State:
-        """The OpenFlow state of the bridge ``name``; its replies are read from the file each time."""
+        """The OpenFlow state of the bridge ``name``; its replies are read from the file, and checked, each time."""
         bridge = self.bridge(name)
+        check = functools.partial(_check_file, self.path, bridge.file, self._files[bridge.file])
         with _open(self.path, bridge.file) as file:
-            settings = flowstate.read_settings(wire.each(file.read(bridge.settings_bytes)))
+            try:
+                settings = flowstate.read_settings(wire.each(file.read(bridge.settings_bytes)))
+            except ProtocolError:
+                check()
+                raise
         versions = _VERSIONS[bridge.openflow_version], _VERSIONS[bridge.ports_version]
-        return flowstate.State(*versions, settings, lambda: self._replies(bridge))
+        return _Saved(*versions, settings, lambda: self._replies(bridge), check)
 
     @property
     def states(self) -> dict[str, flowstate.State]:
@@ -104,19 +122,41 @@ class Snapshot:
         return {bridge.name: self.state(bridge.name) for bridge in self.bridges}
 
     def _replies(self, bridge: Bridge) -> t.Iterator[bytes]:
-        with _open(self.path, bridge.file) as file:
-            file.seek(bridge.settings_bytes)
+        with _open(self.path, bridge.file) as opened:
+            file = _Hashing(opened)
+            file.read(bridge.settings_bytes)
             for chunk in flowstate.read_chunks(file):
                 yield from wire.each(chunk)
+        file.check(self.path, bridge.file, self._files[bridge.file])
+
+
+class _Hashing:
+    """Reads a file of a snapshot to its end and hashes it on the way."""
+
+    def __init__(self, file: t.BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def check(self, path: str, name: str, wanted: dict[str, t.Any]) -> None:
+        """Raise ``Refused`` if what was read is not what the manifest says."""
+        if self._digest.hexdigest() != wanted["sha256"]:
+            raise _damaged(path, name, "its SHA-256 is not the one in the manifest")
 
 
 # Reading
 
 
-def read(path: str) -> Snapshot:
+def read(path: str, at_once: bool = True) -> Snapshot:
     """Open the snapshot ``path`` and check every file against its SHA-256.
 
-    Raises ``Refused``, naming the file, if it is no snapshot, of an unknown format, or damaged.
+    Raises ``Refused``, naming the file, if it is no snapshot, of an unknown format, or damaged.  Not ``at_once``: only
+    their sizes; a bridge's file is checked while its state is streamed, which is early enough for ``flowstate.stage``.
     """
     _check_owner(path)
     manifest = _read_manifest(path)
@@ -128,7 +168,7 @@ def read(path: str) -> Snapshot:
     if manifest.get("sha256") != _manifest_sum(manifest):
         raise Refused(f"{os.path.join(path, MANIFEST)} is damaged", "its checksum is another", _RETAKE)
     for name, wanted in manifest["files"].items():
-        _check_file(path, name, wanted)
+        (_check_file if at_once else _check_size)(path, name, wanted)
     try:
         return Snapshot(path, manifest)
     except (KeyError, TypeError, ValueError) as error:
@@ -189,18 +229,34 @@ def _read_manifest(path: str) -> dict[str, t.Any]:
 
 
 def _check_file(path: str, name: str, wanted: dict[str, t.Any]) -> None:
-    full = os.path.join(path, name)
+    """Raise ``Refused`` if a file of the snapshot is not as the manifest says."""
+    _check_size(path, name, wanted)
+    try:
+        with _open(path, name) as opened:
+            file = _Hashing(opened)
+            while file.read(_BLOCK):
+                pass
+    except OSError as error:
+        raise _unreadable(path, name, error) from error
+    file.check(path, name, wanted)
+
+
+def _check_size(path: str, name: str, wanted: dict[str, t.Any]) -> None:
     try:
         with _open(path, name) as file:
-            size, digest = os.fstat(file.fileno()).st_size, hashlib.sha256()
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise Refused(f"{full} cannot be read", error.strerror or str(error), _RETAKE) from error
+        raise _unreadable(path, name, error) from error
     if size != wanted["size"]:
-        raise Refused(f"{full} is damaged", f"it has {size} bytes instead of {wanted['size']}", _RETAKE)
-    if digest.hexdigest() != wanted["sha256"]:
-        raise Refused(f"{full} is damaged", "its SHA-256 is not the one in the manifest", _RETAKE)
+        raise _damaged(path, name, f"it has {size} bytes instead of {wanted['size']}")
+
+
+def _unreadable(path: str, name: str, error: OSError) -> Refused:
+    return Refused(f"{os.path.join(path, name)} cannot be read", error.strerror or str(error), _RETAKE)
+
+
+def _damaged(path: str, name: str, why: str) -> Refused:
+    return Refused(f"{os.path.join(path, name)} is damaged", why, _RETAKE)
 
 
 def _open(path: str, name: str) -> t.BinaryIO:
@@ -303,23 +359,16 @@ class Writer:
 class File:
     """A file of a snapshot in the making: size and SHA-256 are recorded when it is closed.
 
-    A thread of its own hashes and writes, while the switch is being listened to.
+    Without a thread of its own: hashing and writing fit into the time that the switch takes for its next answer, and on
+    two processors a thread would run where the switch does.
     """
 
     def __init__(self, directory: str, name: str, record: dict[str, dict[str, t.Any]]) -> None:
         self.name = name
         self._record = record
-        descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._queue: queue.Queue[bytes] = queue.Queue(_MOST_WAITING)
-        # Large writes: each costs the threads a change of turns.
-        self._block: list[bytes] = []
-        self._block_size = 0
-        self._size = 0
+        self._descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._size = self._started = 0
         self._digest = hashlib.sha256()
-        self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> File:
         return self
@@ -327,47 +376,28 @@ class File:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        self._pass_on()
-        self._queue.put(b"")
-        self._thread.join()
-        with self._file as file:
+        try:
             if kind is None:
-                self._check()
-                os.fsync(file.fileno())
+                os.fsync(self._descriptor)
                 self._record[self.name] = {"size": self._size, "sha256": self._digest.hexdigest()}
+        finally:
+            os.close(self._descriptor)
 
     def write(self, data: bytes) -> None:
-        """Append ``data``. Raises ``OSError`` if the disk failed, perhaps only in a later call or at the end."""
-        self._check()
-        self._block.append(data)
-        self._block_size += len(data)
-        if self._block_size >= _BLOCK:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        if self._block_size:
-            self._queue.put(b"".join(self._block))
-        self._block, self._block_size = [], 0
-
-    def _check(self) -> None:
-        if self._error:
-            raise self._error
-
-    def _write(self) -> None:
-        while data := self._queue.get():
-            # After an error the queue is emptied on, so that nobody waits for room in it.
-            if self._error is None:
-                try:
-                    self._append(data)
-                except OSError as error:
-                    self._error = error
-
-    def _append(self, data: bytes) -> None:
+        """Append ``data``. Raises ``OSError`` if the disk failed."""
         self._digest.update(data)
-        self._size += len(data)
         left = memoryview(data)
         while left:
-            left = left[self._file.write(left) :]
+            left = left[os.write(self._descriptor, left) :]
+        self._size += len(data)
+        if self._size - self._started >= _BLOCK:
+            self._start_writing()
+
+    def _start_writing(self) -> None:
+        """Let the disk begin, so that little is left for the end: Linux starts to write dirty pages that nobody needs."""
+        length = self._size - self._started
+        os.posix_fadvise(self._descriptor, self._started, length, os.POSIX_FADV_DONTNEED)
+        self._started = self._size
 
 
 def _check_space(directory: str, flows: int) -> None:

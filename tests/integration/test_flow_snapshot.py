@@ -239,6 +239,39 @@ def test_the_bridge_stays_as_it_was_when_the_commit_is_refused(ovs: t.Any, tmp_p
     assert content(ovs, "br1") == before
 
 
+@pytest.mark.parametrize("protocols", ["OpenFlow15,OpenFlow10", "OpenFlow10"])
+def test_a_damaged_snapshot_is_found_out_before_it_has_an_effect(
+    ovs: t.Any, tmp_path: Path, protocols: str
+) -> None:
+    add_bridge(ovs)
+    fill(ovs)
+    # A switch shows them in OpenFlow 1.0, but does not take them back.
+    for table in ("4", "5"):
+        ovs.ofctl("del-flows", "br0", f"table={table}")
+    ovs.vsctl("set", "bridge", "br0", f"protocols={protocols}")
+    path = str(tmp_path / "snapshot")
+    file = Path(path) / engine.take(connection(ovs), path).bridge("br0").file
+    whole = file.read_bytes()
+    ovs.vsctl("clear", "bridge", "br0", "protocols")
+    for command in ("del-flows", "del-groups", "del-meters", "del-tlv-map"):
+        ovs.ofctl(command, "br0")
+    ovs.ofctl("add-flow", "br0", "priority=3,ip,actions=output:1")
+    before = content(ovs)
+    for at in [*range(0, len(whole), len(whole) // 40), len(whole) - 1]:
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        with pytest.raises(Refused, match=r"bridge-0001.of is damaged: its SHA-256"):
+            engine.Restoration(connection(ovs), snapshots.read(path, at_once=False).states)
+        assert content(ovs) == before
+    # What was staged of it is gone: the same connection can stage again.
+    state = snapshots.read(path, at_once=False).state("br0")
+    with open_switch(ovs, "br0", state.version) as switch:
+        with pytest.raises(Refused, match="damaged"):
+            flowstate.stage(switch, state)
+        file.write_bytes(whole)
+        flowstate.restore(switch, snapshots.read(path, at_once=False).state("br0"))
+        assert flowstate.compare(state, switch.state()).same
+
+
 def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_path: Path) -> None:
     add_bridge(ovs)
     fill(ovs)

@@ -58,7 +58,9 @@ class FakeSwitch:
             while data := connection.recv(65536):
                 self.received += data
                 buffer += data
-                for request in wire.split(buffer):
+                requests = list(wire.split(buffer))
+                del buffer[: sum(map(len, requests))]
+                for request in requests:
                     for answer in self._answer(request):
                         if not answer:
                             return
@@ -135,13 +137,17 @@ def test_a_switch_that_sends_other_things_for_ever_is_given_up(switch: t.Callabl
 def test_the_next_request_goes_out_when_the_answer_to_the_one_before_begins(
     switch: t.Callable[[Answer], str],
 ) -> None:
-    asked = []
+    asked: list[int] = []
+    second_asked, go_on = threading.Event(), threading.Event()
 
     def one_after_the_other(request: bytes) -> t.Iterator[bytes]:
         yield from polite(request)
         if request[1] == 18:
             found = wire.header(request)
             asked.append(found.xid)
+            if len(asked) == 2:
+                second_asked.set()
+                go_on.wait(10)
             for more in (1, 0):
                 yield wire.message(wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, more, 0))
 
@@ -149,9 +155,38 @@ def test_the_next_request_goes_out_when_the_answer_to_the_one_before_begins(
         numbers = [of.xid() for __ in range(3)]
         parts = of.stream(*(wire.flows_request(of.version, number) for number in numbers))
         assert wire.header(next(parts)).xid == numbers[0]
-        assert numbers[2] not in asked
+        assert second_asked.wait(10)
+        assert asked == numbers[:2]
+        go_on.set()
         assert [wire.header(part).xid for part in parts] == [numbers[n] for n in (0, 1, 1, 2, 2)]
         assert asked == numbers
+
+
+def test_the_next_request_does_not_wait_for_whoever_works_on_the_answer(
+    switch: t.Callable[[Answer], str],
+) -> None:
+    """The third request goes out when the second answer is here, although nobody has taken a part of that yet."""
+    asked: list[int] = []
+    third_asked = threading.Event()
+
+    def quick(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        if request[1] == 18:
+            found = wire.header(request)
+            asked.append(found.xid)
+            if len(asked) == 3:
+                third_asked.set()
+            for more in (1, 1, 1, 0):
+                yield wire.message(wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, more, 0))
+
+    with OpenFlow.connect(switch(quick)) as of:
+        numbers = [of.xid() for __ in range(3)]
+        parts = of.stream(*(wire.flows_request(of.version, number) for number in numbers))
+        taken = []
+        while not third_asked.is_set():
+            taken.append(wire.header(next(parts)).xid)
+            third_asked.wait(0.2)
+        assert set(taken) == {numbers[0]}
 
 
 def test_echo_requests_are_answered(tmp_path: Path) -> None:

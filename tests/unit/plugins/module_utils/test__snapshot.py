@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import typing as t
@@ -87,9 +88,31 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path, data: st.DataObject) -> N
         with pytest.raises(Refused) as refusal:
             snapshots.read(str(path))
         assert str(path) in str(refusal.value)
+        with pytest.raises(HotUpgradeError):
+            stream(snapshots.read(str(path), at_once=False))
     finally:
         victim.write_bytes(whole)
     snapshots.read(str(path))
+    stream(snapshots.read(str(path), at_once=False))
+
+
+def stream(snapshot: snapshots.Snapshot) -> None:
+    """Read all states to their ends, as staging does."""
+    for state in snapshot.states.values():
+        for __ in state.objects():
+            pass
+
+
+def test_a_file_that_changes_after_it_was_read_is_named_at_the_end_of_the_stream(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    state = snapshots.read(str(tmp_path / "s")).states[NAME]
+    file = tmp_path / "s/bridge-0001.of"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    objects = state.objects()
+    assert [wire.header(data).xid for data in itertools.islice(objects, 3)] == [1, 2, 3]
+    for check in (lambda: list(objects), state.check):
+        with pytest.raises(Refused, match=r"bridge-0001.of is damaged: its SHA-256"):
+            check()
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100])
@@ -117,6 +140,7 @@ def edit(path: Path, change: t.Callable[[dict[str, t.Any]], None]) -> None:
         (lambda m: m.pop("format"), "is not the manifest of a snapshot"),
         (lambda m: m.pop("bridges"), "is incomplete: 'bridges'"),
         (lambda m: m["bridges"][0].update(more=1), "is incomplete"),
+        (lambda m: m["files"].pop("bridge-0001.of"), "is incomplete: 'bridge-0001.of'"),
         (
             lambda m: m["files"].update({"../../etc/passwd": {"size": 1, "sha256": ""}}),
             "names a file outside of the snapshot",
@@ -199,7 +223,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full(*__: t.Any) -> t.NoReturn:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshots.File, "_append", full)
+    monkeypatch.setattr(snapshots.File, "write", full)
     with pytest.raises(HotUpgradeError, match="the disk of .* is full"):
         write(tmp_path / "s", 500)
     assert os.listdir(tmp_path) == []
