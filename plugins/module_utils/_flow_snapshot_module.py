@@ -64,7 +64,9 @@ def _is_sound(path: str) -> bool:
 
 def _restored(call: Call) -> Outcome:
     connection, params = call.connection, call.params
-    snapshot = snapshots.read(params["path"])
+    snapshot = snapshots.read(
+        params["path"], at_once=False
+    )  # the comparison reads every byte before anything changes
     saved = _chosen(snapshot, params["bridges"])
     live = {
         bridge.name: bridge for bridge in engine.live_bridges(connection, [bridge.name for bridge in saved])

@@ -74,6 +74,14 @@ class _Saved(flowstate.State):
 
     check_file: t.Callable[[], None]
 
+    def objects(self) -> t.Iterator[bytes]:
+        """See ``State``; nonsense in the file is damage."""
+        try:
+            yield from super().objects()
+        except ProtocolError:
+            self.check()
+            raise
+
     def check(self) -> None:
         """Raise ``Refused`` if the file is not as it was written."""
         self.check_file()
