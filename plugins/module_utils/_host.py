@@ -391,6 +391,10 @@ class Host:
 
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
+        if (
+            self.states and self.controlled - self.staged.keys()
+        ):  # a database that ended has taken the connections along
+            self.stage_controlled()
         # Not the session of before: ovsdb-server drops one that was silent during a long load.
         with Ovsdb(self.remote, self.timeout) as database:
             self.commit_behind_flush(database, lambda: database.set_flow_restore_wait(False))

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import modest, stopped
+
+
+@pytest.fixture(name="host")
+def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    calls: list[t.Any] = []
+    new = types.SimpleNamespace(process="new")
+    monkeypatch.setattr(restart, "attended", lambda do: do)
+    monkeypatch.setattr(restart, "look", lambda _rundir, _name: new)
+    return types.SimpleNamespace(
+        calls=calls,
+        marks={},
+        rundir="/run/openvswitch",
+        old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
+        close=lambda: calls.append("close"),
+        ensure_server=lambda quiet: calls.append(quiet),
+        connect=lambda *words: calls.append(words),
+    )
+
+
+@pytest.mark.parametrize(("marks", "quiet"), [({}, stopped), ({"forwarding": 1}, modest)])
+def test_a_database_that_ended_is_started_and_the_step_done_again(
+    host: t.Any, marks: dict[str, int], quiet: t.Any
+) -> None:
+    host.marks = marks
+    outcomes = [Unreachable("no database", "killed"), None]
+
+    def do(_host: t.Any) -> None:
+        host.calls.append("do")
+        if error := outcomes.pop(0):
+            raise error
+
+    restart.persistent(do)(host)
+    assert host.calls == ["do", "close", quiet, (1, "new"), "do"]
+
+
+def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> None:
+    def do(_host: t.Any) -> None:
+        host.calls.append("do")
+        raise HotUpgradeError("it does not hold what it held", "a flow is missing")
+
+    with pytest.raises(HotUpgradeError):
+        restart.persistent(do)(host)
+    assert host.calls == ["do"]
+
+
+def test_the_restart_policies_are_held_before_anything_else() -> None:
+    """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
+    assert restart.prepare()[0].name == "hold the restart policies"
