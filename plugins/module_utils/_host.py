@@ -128,6 +128,7 @@ class Host:
         self.states: dict[str, _flowstate.State] = {}
         self.meters: list[tuple[_meters.Meter, bytes]] = []
         self.known: list[_snapshot.Bridge] = []
+        self.not_carried: list[str] = []
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""
@@ -197,10 +198,11 @@ class Host:
         _flow_snapshot.take(self.connection, self.transaction.file("snapshot"))
 
     def carry_learned(self, target: Connection) -> None:
-        """Set MAC addresses and tunnel neighbours again, and note what could not be carried over."""
-        lost = _flow_snapshot.restore_learned(target, self.known)
-        lost += [f"bridge {bridge.name}: {text}" for bridge in self.known for text in bridge.not_carried]
-        self.transaction.note(not_carried=lost)
+        """Set MAC addresses and tunnel neighbours again, and remember what could not be carried over."""
+        self.not_carried = _flow_snapshot.restore_learned(target, self.known)
+        self.not_carried += [
+            f"bridge {bridge.name}: {text}" for bridge in self.known for text in bridge.not_carried
+        ]
 
     def remember_learned(self) -> None:
         """What the old process knows now: a MAC address may have moved since the snapshot was taken."""

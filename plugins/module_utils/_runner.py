@@ -93,7 +93,9 @@ def _work(transaction: Transaction, observe: Observer) -> None:
         protect(transaction)
         timeline = run(transaction, steps_of(host), host, observe)
         _flush(host)
-        _attempt(lambda: transaction.note(marks=host.marks, timeline=timeline))
+        # Only now, and only a record: a full disk in the window is no reason to take the way back.
+        outcome = {"marks": host.marks, "timeline": timeline, "not_carried": host.not_carried}
+        _attempt(lambda: transaction.note(**outcome))
         transaction.move(ARMED, APPLIED)
     except Exception as error:  # whatever it is: the way back must be taken
         host.close()
