@@ -67,7 +67,7 @@ class Case(t.NamedTuple):
 def module(lab: hosts.Lab, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
     """The result of one of our modules on the lab's host. Raises ``LabError`` if it failed."""
     result = remote.module(lab, lab.hosts[0], name, arguments)
-    if result.get("failed"):
+    if result["failed"]:
         raise LabError(f"{name} failed: {result['msg']}")
     return result
 

@@ -22,7 +22,10 @@ NO_RESTART = "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 75
 def module(
     lab: hosts.Lab, host: hosts.Host, name: str, arguments: t.Mapping[str, t.Any], check: bool = False
 ) -> dict[str, t.Any]:
-    """Run a module of the collection on a host and return its result, also that of a failure."""
+    """Run a module of the collection on a host and return its result, also that of a failure.
+
+    ``failed`` is always in it; ansible-core 2.19 and newer leave it out of what they write down.
+    """
     argv = ["ansible", host.name, "-i", str(lab.inventory), "-m", f"ovsops.hot_upgrade.{name}"]
     with tempfile.TemporaryDirectory(dir=lab.folder) as tree:
         options = [
@@ -35,9 +38,10 @@ def module(
             [*argv, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         try:
-            return t.cast("dict[str, t.Any]", json.loads((Path(tree) / host.name).read_text()))
+            result: dict[str, t.Any] = json.loads((Path(tree) / host.name).read_text())
         except FileNotFoundError as error:
             raise LabError(f"{name} has no result:\n{done.stdout}{done.stderr}") from error
+        return {**result, "failed": done.returncode != 0}
 
 
 def playbook(lab: hosts.Lab, version: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:

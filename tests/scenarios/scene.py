@@ -142,7 +142,7 @@ class Scene:
     def traffic(self, **settings: t.Any) -> t.Iterator[Traffic]:
         """Send an established flow and new flows from h1 to h2 of host 1 meanwhile."""
         begun = self.module("ovs_traffic_probe", {"state": "started", **PROBE, **settings})
-        if begun.get("failed"):
+        if begun["failed"]:
             raise Broken(f"the probe did not start: {begun['msg']}")
         traffic = Traffic()
         try:
@@ -150,7 +150,7 @@ class Scene:
             time.sleep(AFTERWARDS)
         finally:
             ended = self.module("ovs_traffic_probe", {"name": PROBE["name"], "state": "stopped"})
-        if ended.get("failed"):
+        if ended["failed"]:
             raise Broken(f"the probe has no result: {ended['msg']}")
         traffic.losses = Losses.of(ended["result"])
 
