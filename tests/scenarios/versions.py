@@ -13,12 +13,15 @@ PAIRS = (("2.15.0", "3.1.0"), ("3.1.0", "3.5.0"), ("3.5.0", "4.0.0"))
 MAKE_BEFORE_BREAK, STANDBY = "make_before_break", "standby"
 # Between these the kernel's upcall dispatch changes, so that two processes cannot share the datapath.
 DISPATCH = {"2.15.0", "3.1.0"}
+# On a host that has just been booted 3.1.0 may set up its first datapath with no handler at all, and every upcall is lost.
+SECOND_START = "ovs-vsctl add-br br0 && systemctl restart openvswitch-switch"
 # What "standby" and "restart" may cost on a lab host with one CPU, in seconds without a packet.
 BOUND = 10.0
 
 
 def pair(to: str, strategy: str, flows: int, scene: Scene) -> str:
     """Upgrade or downgrade with the strategy that the plan is to choose."""
+    scene.sh(SECOND_START)
     scene.populate("--flows", str(flows))
     result, losses = upgrade(scene, to, no_loss=strategy == MAKE_BEFORE_BREAK)
     chosen = result["plan"]["strategy"]
