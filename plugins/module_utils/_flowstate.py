@@ -145,6 +145,11 @@ class Switch:
             port for reply in of.ask(wire.ports_request(of.version, of.xid())) for port in wire.ports(reply)
         ]
 
+    def software(self) -> str:
+        """The version of the Open vSwitch that answers, ``3.5.0`` for example."""
+        (reply,) = self.main.ask(wire.description_request(self.version, self.main.xid()))
+        return wire.software(reply)
+
     def settings(self) -> Settings:
         """What the bridge has besides groups and flows; what its version cannot tell stays empty."""
         return read_settings(self.settings_replies())

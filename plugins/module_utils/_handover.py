@@ -294,6 +294,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "prove": wish.prove,
         "convert": decision.convert,
         "downgrade": decision.downgrade,
+        "dispatch": decision.dispatch,
         "restart_server": decision.restart_server,
         "schema": next(
             os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))

@@ -21,10 +21,12 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _dispatch,
     _flow_snapshot,
     _flowstate,
     _meters,
     _oftext,
+    _plan,
     _proof,
     _snapshot,
 )
@@ -393,6 +395,7 @@ class Host:
 
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
+        self.fit_dispatch()
         if (
             self.states and self.controlled - self.staged.keys()
         ):  # a database that ended has taken the connections along
@@ -401,6 +404,15 @@ class Host:
         with Ovsdb(self.remote, self.timeout) as database:
             self.commit_behind_flush(database, lambda: database.set_flow_restore_wait(False))
         self.mark("forwarding")
+
+    def fit_dispatch(self) -> None:
+        """Have the kernel send upcalls as the ovs-vswitchd that has taken over expects them."""
+        if not self.request["dispatch"]:
+            return
+        for switch in self.switches.values():
+            if _plan.version(switch.software()) < _plan.PER_CPU_SINCE:
+                _dispatch.send_upcalls_per_port()
+            return
 
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
         """Do ``change``, wait until ovs-vswitchd has applied ``database``, and commit what is staged as soon as it is due.

@@ -39,7 +39,16 @@ PORT_MOD10 = 15
 BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
 
 # Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
-FLOWS, AGGREGATE, TABLE_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 1, 2, 3, 7, 10, 13, 14
+DESC, FLOWS, AGGREGATE, TABLE_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    10,
+    13,
+    14,
+)
 NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
 Kind = t.Union[int, tuple[int, int]]
 
@@ -319,6 +328,17 @@ def multipart_reply(data: bytes) -> tuple[Kind, bool, int]:
     experimenter, subtype = unpack(_EXPERIMENTER, data, body, "experimenter multipart reply")
     # Statistics messages of OpenFlow 1.0 pad the Nicira header to 64 bits (struct nicira10_stats_msg).
     return (experimenter, subtype), more, body + (12 if found.version == OF10 else 8)
+
+
+def description_request(version: int, xid: int) -> bytes:
+    """A request for what the switch is."""
+    return multipart_request(version, DESC, xid)
+
+
+def software(reply: bytes) -> str:
+    """The version of Open vSwitch out of a description (struct ofp_desc, sw_desc)."""
+    body = reply[multipart_reply(reply)[2] :]
+    return body[512:768].partition(b"\0")[0].decode(errors="replace")
 
 
 def flows_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:

@@ -30,6 +30,9 @@ TUNNEL_TYPES = frozenset(
     {"vxlan", "geneve", "gre", "ip6gre", "erspan", "ip6erspan", "stt", "lisp", "gtpu", "srv6", "bareudp"}
 )
 
+# The first version that has the kernel send upcalls per CPU and not per port.
+PER_CPU_SINCE = (2, 16)
+
 # Interfaces of a userspace datapath that a second process can open, or has when the first has ended (tap devices).
 OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
 
@@ -99,6 +102,12 @@ class Plan:
     def convert(self) -> bool:
         """Whether the schema of the database changes."""
         return self.before["schema"] != self.after["schema"]
+
+    @property
+    def dispatch(self) -> bool:
+        """Whether old and new differ in how the kernel is to send upcalls."""
+        daemons = (version(found["ovs-vswitchd"]) for found in (self.before, self.after))
+        return not self.userspace and len({number < PER_CPU_SINCE for number in daemons}) > 1
 
     @property
     def downgrade(self) -> bool:
@@ -220,12 +229,12 @@ def _two_in_userspace(facts: Facts) -> t.Iterator[str]:
 
 def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
     old, new = version(facts.old), version(facts.new)
-    if old < (2, 16) <= new:
+    if old < PER_CPU_SINCE <= new:
         yield (
             f"{facts.new} switches the kernel datapath to per-CPU upcalls as soon as it opens it, "
             f"and {facts.old} would get no upcalls from then on (new flows would be lost)"
         )
-    if new < (2, 16) <= old:
+    if new < PER_CPU_SINCE <= old:
         yield (
             f"{facts.new} opens the kernel datapath with per-port upcalls, which the running "
             f"{facts.old} does not listen to any more (new flows would be lost)"

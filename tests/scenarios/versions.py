@@ -14,7 +14,9 @@ MAKE_BEFORE_BREAK, STANDBY = "make_before_break", "standby"
 # Between these the kernel's upcall dispatch changes, so that two processes cannot share the datapath.
 DISPATCH = {"2.15.0", "3.1.0"}
 # 3.1.0 counts no CPU in the first 10 s after a boot, and then has no handler thread: every upcall is lost.
-SECOND_START = "until [ $(cut -d. -f1 /proc/uptime) -gt 10 ]; do sleep 1; done; systemctl restart openvswitch-switch"
+SECOND_START = (
+    "until [ $(cut -d. -f1 /proc/uptime) -gt 10 ]; do sleep 1; done; systemctl restart openvswitch-switch"
+)
 # What "standby" and "restart" may cost on a lab host with one CPU, in seconds without a packet.
 BOUND = 10.0
 
