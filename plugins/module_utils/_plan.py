@@ -236,8 +236,8 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
         )
     if new < PER_CPU_SINCE <= old:
         yield (
-            f"{facts.new} opens the kernel datapath with per-port upcalls, which the running "
-            f"{facts.old} does not listen to any more (new flows would be lost)"
+            f"{facts.new} takes per-port upcalls only, and the kernel cannot send them so as long as it sends them "
+            f"per CPU to the running {facts.old} (new flows would be lost)"
         )
     tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
     if tunnels and recreates_tunnels(facts.new):
