@@ -18,7 +18,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 
-DATAPATH = "ovs-system"
+DATAPATH = b"ovs-system\0"
 
 _NETLINK_GENERIC = 16
 _NLMSG_ERROR, _NLM_F_REQUEST, _NLM_F_ACK = 2, 1, 4
@@ -33,25 +33,21 @@ _IFINDEX = struct.pack("=i", 0)  # struct ovs_header: the datapath is named by a
 Attributes = dict[int, bytes]
 
 
-def send_upcalls_per_port(name: str = DATAPATH) -> bool:
-    """Have the datapath ``name`` send its upcalls per port; whether it did otherwise before.
-
-    Raises ``HotUpgradeError`` when the kernel refuses it.
-    """
+def send_upcalls_per_port() -> None:
+    """Have the kernel datapath send its upcalls per port.  Raises ``HotUpgradeError`` when the kernel refuses it."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_GENERIC) as netlink:
         netlink.settimeout(5.0)
         found = _ask(
             netlink, _GENL_ID_CTRL, _CTRL_CMD_GETFAMILY, b"", {_CTRL_ATTR_FAMILY_NAME: b"ovs_datapath\0"}
         )
         (family,) = struct.unpack("=H", found[_CTRL_ATTR_FAMILY_ID])
-        named = {_OVS_DP_ATTR_NAME: name.encode() + b"\0"}
+        named = {_OVS_DP_ATTR_NAME: DATAPATH}
         found = _ask(netlink, family, _OVS_DP_CMD_GET, _IFINDEX, named)
         (features,) = struct.unpack("=I", found[_OVS_DP_ATTR_USER_FEATURES])
         if not features & _OVS_DP_F_DISPATCH_UPCALL_PER_CPU:
-            return False
+            return
         wanted = struct.pack("=I", features & ~_OVS_DP_F_DISPATCH_UPCALL_PER_CPU)
         _ask(netlink, family, _OVS_DP_CMD_SET, _IFINDEX, {**named, _OVS_DP_ATTR_USER_FEATURES: wanted})
-        return True
 
 
 def _ask(

@@ -64,9 +64,8 @@ def _is_sound(path: str) -> bool:
 
 def _restored(call: Call) -> Outcome:
     connection, params = call.connection, call.params
-    snapshot = snapshots.read(
-        params["path"], at_once=False
-    )  # the comparison reads every byte before anything changes
+    # Not at once: the comparison below reads, and checks, every byte before anything changes.
+    snapshot = snapshots.read(params["path"], at_once=False)
     saved = _chosen(snapshot, params["bridges"])
     live = {
         bridge.name: bridge for bridge in engine.live_bridges(connection, [bridge.name for bridge in saved])

@@ -396,9 +396,8 @@ class Host:
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         self.fit_dispatch()
-        if (
-            self.states and self.controlled - self.staged.keys()
-        ):  # a database that ended has taken the connections along
+        # A step that is done again after the database had ended has lost its connections, and what was staged on them.
+        if self.states and self.controlled - self.staged.keys():
             self.stage_controlled()
         # Not the session of before: ovsdb-server drops one that was silent during a long load.
         with Ovsdb(self.remote, self.timeout) as database:
@@ -407,12 +406,10 @@ class Host:
 
     def fit_dispatch(self) -> None:
         """Have the kernel send upcalls as the ovs-vswitchd that has taken over expects them."""
-        if not self.request["dispatch"]:
+        if not (self.request["dispatch"] and self.bridges):
             return
-        for switch in self.switches.values():
-            if _plan.version(switch.software()) < _plan.PER_CPU_SINCE:
-                _dispatch.send_upcalls_per_port()
-            return
+        if _plan.version(self.switches[self.bridges[0]].software()) < _plan.PER_CPU_SINCE:
+            _dispatch.send_upcalls_per_port()
 
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
         """Do ``change``, wait until ovs-vswitchd has applied ``database``, and commit what is staged as soon as it is due.

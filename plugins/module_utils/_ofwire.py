@@ -39,16 +39,8 @@ PORT_MOD10 = 15
 BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
 
 # Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
-DESC, FLOWS, AGGREGATE, TABLE_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = (
-    0,
-    1,
-    2,
-    3,
-    7,
-    10,
-    13,
-    14,
-)
+DESC, FLOWS, AGGREGATE, TABLE_STATS = 0, 1, 2, 3
+GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 7, 10, 13, 14
 NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
 Kind = t.Union[int, tuple[int, int]]
 

@@ -49,6 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 EXEC_TIMEOUT = 2.0
 
 T = t.TypeVar("T")
+Act = t.Callable[[Host], None]
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
 
 
@@ -84,9 +85,7 @@ def newcomer(host: Host) -> Appctl:
     )
 
 
-def attended(
-    do: t.Callable[[Host], None], private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)
-) -> t.Callable[[Host], None]:
+def attended(do: Act, private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> Act:
     """Make a step fail at once when a daemon ends that it needs: those in the real directory, and the ``private`` ones."""
 
     def step(host: Host) -> None:

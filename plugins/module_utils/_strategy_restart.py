@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import (
+    Act,
     all_attended,
     attended,
     end_first,
@@ -29,8 +30,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Json,
     Step,
 )
-
-Act = t.Callable[[Host], None]
 
 CONVERT = "convert the database"
 RESTART_SERVER = "restart ovsdb-server"

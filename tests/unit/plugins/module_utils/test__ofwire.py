@@ -402,3 +402,15 @@ def test_entries_that_do_not_fill_their_reply_are_malformed(damage: bytes) -> No
     assert wire.count_entries(head + entries) == 2
     with pytest.raises(ProtocolError):
         wire.count_entries(head + entries + damage)
+
+
+@pytest.mark.parametrize("version", [wire.OF10, wire.OF15])
+def test_a_description_names_the_version_of_open_vswitch(version: int) -> None:
+    texts = [
+        text.ljust(size, b"\0") for text, size in ((b"Nicira, Inc.", 256), (b"hw", 256), (b"2.15.0", 256))
+    ]
+    request = wire.description_request(version, 7)
+    reply = wire.message(
+        version, 19 if version > wire.OF10 else 17, 7, request[8:] + b"".join(texts) + bytes(288)
+    )
+    assert wire.software(reply) == "2.15.0"

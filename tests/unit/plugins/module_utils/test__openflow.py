@@ -134,24 +134,35 @@ def test_a_switch_that_sends_other_things_for_ever_is_given_up(switch: t.Callabl
         list(of.stream(wire.flows_request(of.version, of.xid())))
 
 
+def in_parts(count: int, asked: list[int], then: t.Callable[[], None]) -> Answer:
+    """A switch that answers each multipart request in ``count`` parts, after it has noted its id and done ``then``."""
+
+    def answer(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        if request[1] == 18:
+            found = wire.header(request)
+            asked.append(found.xid)
+            then()
+            for left in reversed(range(count)):
+                yield wire.message(
+                    wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, int(left > 0), 0)
+                )
+
+    return answer
+
+
 def test_the_next_request_goes_out_when_the_answer_to_the_one_before_begins(
     switch: t.Callable[[Answer], str],
 ) -> None:
     asked: list[int] = []
     second_asked, go_on = threading.Event(), threading.Event()
 
-    def one_after_the_other(request: bytes) -> t.Iterator[bytes]:
-        yield from polite(request)
-        if request[1] == 18:
-            found = wire.header(request)
-            asked.append(found.xid)
-            if len(asked) == 2:
-                second_asked.set()
-                go_on.wait(10)
-            for more in (1, 0):
-                yield wire.message(wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, more, 0))
+    def wait_at_the_second() -> None:
+        if len(asked) == 2:
+            second_asked.set()
+            go_on.wait(10)
 
-    with OpenFlow.connect(switch(one_after_the_other)) as of:
+    with OpenFlow.connect(switch(in_parts(2, asked, wait_at_the_second))) as of:
         numbers = [of.xid() for __ in range(3)]
         parts = of.stream(*(wire.flows_request(of.version, number) for number in numbers))
         assert wire.header(next(parts)).xid == numbers[0]
@@ -169,17 +180,11 @@ def test_the_next_request_does_not_wait_for_whoever_works_on_the_answer(
     asked: list[int] = []
     third_asked = threading.Event()
 
-    def quick(request: bytes) -> t.Iterator[bytes]:
-        yield from polite(request)
-        if request[1] == 18:
-            found = wire.header(request)
-            asked.append(found.xid)
-            if len(asked) == 3:
-                third_asked.set()
-            for more in (1, 1, 1, 0):
-                yield wire.message(wire.OF15, 19, found.xid, struct.pack("!HHI", wire.FLOWS, more, 0))
+    def tell_the_third() -> None:
+        if len(asked) == 3:
+            third_asked.set()
 
-    with OpenFlow.connect(switch(quick)) as of:
+    with OpenFlow.connect(switch(in_parts(4, asked, tell_the_third))) as of:
         numbers = [of.xid() for __ in range(3)]
         parts = of.stream(*(wire.flows_request(of.version, number) for number in numbers))
         taken = []

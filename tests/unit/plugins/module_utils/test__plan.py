@@ -205,6 +205,22 @@ def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
         assert_reason(plan, strategy, words)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("2.15.0", "3.1.0", True),
+        ("3.1.0", "2.15.0", True),
+        ("2.16.0", "4.0.0", False),
+        ("2.13.0", "2.15.0", False),
+    ],
+)
+def test_the_plan_tells_when_the_kernel_has_to_send_upcalls_otherwise(
+    old: str, new: str, changes: bool
+) -> None:
+    assert decide(facts(old, new)).dispatch == changes
+    assert not decide(facts(old, new, bridges=(bridge(datapath_type="netdev"),))).dispatch
+
+
 def test_a_socket_unit_that_lets_the_user_in_is_no_hazard() -> None:
     other = daemon("ovs-vswitchd", user="ovs")
     assert decide(facts(vswitchd=other, socket_user="ovs")).strategy == RESTART
