@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import typing as t
+from collections import Counter
+from pathlib import Path
 
 import images
 from hosts import Host, Lab, spawn, tap
@@ -29,6 +33,7 @@ def start(lab: Lab, host: Host) -> Lab:
         for number, kind in enumerate(("mgmt", "data"))
     ]
     argv = [
+        *("taskset", "--cpu-list", str(_idlest_cpu())),
         str(images.kernel() / "linux.uml"),
         "seccomp=on",
         f"mem={MEMORY}",
@@ -45,3 +50,17 @@ def start(lab: Lab, host: Host) -> Lab:
         f"lab.data={host.data_address}/24",
     ]
     return spawn(lab, host, argv, env={"TMPDIR": "/dev/shm"})
+
+
+def _idlest_cpu() -> int:
+    """The CPU that the fewest hosts are pinned to.
+
+    A host's kernel and its programs are processes that take turns. On one CPU a system call costs a switch between the
+    two; on several it wakes an idle CPU each way, which takes six times as long (8 and 52 us for a read of /dev/zero).
+    """
+    hosts = Counter(dict.fromkeys(os.sched_getaffinity(0), 0))
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if comm.read_text().strip() == "linux.uml":
+                hosts.update(os.sched_getaffinity(int(comm.parent.name)) & hosts.keys())
+    return min(hosts, key=hosts.__getitem__)
