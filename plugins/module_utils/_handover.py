@@ -236,11 +236,13 @@ def describe(decision: Plan, prove: int) -> Json:
         "restart_server": decision.restart_server,
         "userspace": decision.userspace,
         "dpdk": decision.dpdk,
-        "prove": prove,
+        "filled": decision.filled,
+        "prove": prove if decision.comparable else 0,
     }
-    steps = _runner.STEPS[decision.strategy](asked) if decision.strategy else []
+    steps = _runner.steps_for(decision.strategy, asked) if decision.strategy else []
     return {
         "strategy": decision.strategy,
+        "filled": decision.filled,
         "needed": decision.needed,
         "reasons": {name: list(reasons) for name, reasons in decision.refused.items()},
         "warnings": list(decision.warnings),
@@ -291,7 +293,8 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "snapshot": wish.snapshot,
         "confirm": wish.confirm,
         "confirm_timeout": wish.confirm_timeout,
-        "prove": wish.prove,
+        "filled": decision.filled,
+        "prove": wish.prove if decision.comparable else 0,
         "convert": decision.convert,
         "downgrade": decision.downgrade,
         "dispatch": decision.dispatch,

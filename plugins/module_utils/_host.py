@@ -395,7 +395,8 @@ class Host:
 
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
-        self.fit_dispatch()
+        if self.bridges:
+            self.fit_dispatch(self.switches[self.bridges[0]].software())
         # A step that is done again after the database had ended has lost its connections, and what was staged on them.
         if self.states and self.controlled - self.staged.keys():
             self.stage_controlled()
@@ -404,11 +405,9 @@ class Host:
             self.commit_behind_flush(database, lambda: database.set_flow_restore_wait(False))
         self.mark("forwarding")
 
-    def fit_dispatch(self) -> None:
-        """Have the kernel send upcalls as the ovs-vswitchd that has taken over expects them."""
-        if not (self.request["dispatch"] and self.bridges):
-            return
-        if _plan.version(self.switches[self.bridges[0]].software()) < _plan.PER_CPU_SINCE:
+    def fit_dispatch(self, version: str) -> None:
+        """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""
+        if self.request["dispatch"] and _plan.version(version) < _plan.PER_CPU_SINCE:
             _dispatch.send_upcalls_per_port()
 
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:

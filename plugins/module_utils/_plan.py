@@ -86,9 +86,15 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each."""
+    """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each.
+
+    ``filled`` tells that the new process is filled beside the old one, although only one of them is to forward at a time;
+    ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared.
+    """
 
     strategy: str | None
+    filled: bool
+    comparable: bool
     needed: bool
     userspace: bool
     dpdk: bool
@@ -130,6 +136,8 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     before = _versions(facts.old, facts.server.running_version, facts.schema_running)
     return Plan(
         strategy=strategy,
+        filled=strategy in (STANDBY, RESTART) and _filled(facts),
+        comparable=not _spoken(facts),
         needed=needed,
         userspace=facts.userspace,
         dpdk=facts.dpdk,
@@ -203,13 +211,27 @@ def _two_processes(facts: Facts) -> t.Iterator[str]:
 
 def _make_before_break(facts: Facts) -> t.Iterator[str]:
     yield from _common(facts)
+    yield from _beside(facts)
+    yield from (f"{what}: two processes would both {do}" for what, do in _spoken(facts))
+
+
+def _filled(facts: Facts) -> bool:
+    """Whether a process that is to forward only after the old one has ended can be filled beside it.
+
+    Protocols are silenced in its copy of the database; without spanning tree, a port that is blocked would close a loop.
+    """
+    looped = any(bridge.stp or bridge.rstp for bridge in facts.bridges)
+    return not looped and not any(_beside(facts))
+
+
+def _beside(facts: Facts) -> t.Iterator[str]:
+    """What keeps a second ovs-vswitchd from being filled beside the running one."""
     yield from _two_processes(facts)
     if not facts.bridges:
         yield "there is no bridge, so there is nothing to keep forwarding"
     for bridge in facts.bridges:
         if bridge.datapath_type not in ("system", "netdev"):
             yield f"bridge {bridge.name} uses the datapath type {bridge.datapath_type}, of which nothing is known"
-        yield from _speakers(bridge)
     if len({bridge.datapath_type for bridge in facts.bridges}) > 1:
         yield "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
     if facts.other_config.get("hw-offload", "false").lower() == "true":
@@ -234,11 +256,6 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
             f"{facts.new} switches the kernel datapath to per-CPU upcalls as soon as it opens it, "
             f"and {facts.old} would get no upcalls from then on (new flows would be lost)"
         )
-    if new < PER_CPU_SINCE <= old:
-        yield (
-            f"{facts.new} takes per-port upcalls only, and the kernel cannot send them so as long as it sends them "
-            f"per CPU to the running {facts.old} (new flows would be lost)"
-        )
     tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
     if tunnels and recreates_tunnels(facts.new):
         yield (
@@ -247,18 +264,22 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
         )
 
 
-def _speakers(bridge: Bridge) -> t.Iterator[str]:
-    """Protocols that a second process would speak beside the first, whatever the flag says (handover.md)."""
+def _spoken(facts: Facts) -> list[tuple[str, str]]:
+    """Who runs a protocol that a second process would speak beside the first, whatever the flag says; and what it does."""
+    return [found for bridge in facts.bridges for found in _speakers(bridge)]
+
+
+def _speakers(bridge: Bridge) -> t.Iterator[tuple[str, str]]:
     if bridge.stp or bridge.rstp:
-        yield f"bridge {bridge.name} runs {'RSTP' if bridge.rstp else 'STP'}: two processes would both send BPDUs"
+        yield f"bridge {bridge.name} runs {'RSTP' if bridge.rstp else 'STP'}", "send BPDUs"
     for port in bridge.ports:
         if port.lacp in ("active", "passive"):
-            yield f"port {port.name} of bridge {bridge.name} runs LACP: two processes would both send LACPDUs"
+            yield f"port {port.name} of bridge {bridge.name} runs LACP", "send LACPDUs"
     for interface in bridge.interfaces:
         if interface.bfd.get("enable", "false").lower() == "true":
-            yield f"interface {interface.name} of bridge {bridge.name} runs BFD: two processes would both speak"
+            yield f"interface {interface.name} of bridge {bridge.name} runs BFD", "speak"
         if interface.cfm_mpid is not None:
-            yield f"interface {interface.name} of bridge {bridge.name} runs CFM: two processes would both speak"
+            yield f"interface {interface.name} of bridge {bridge.name} runs CFM", "speak"
 
 
 def _standby(facts: Facts) -> t.Iterator[str]:
@@ -284,9 +305,9 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"
         )
+    for what, __ in _spoken(facts):
+        yield f"{what}, whose state starts anew: its peers may take the port down for a while"
     for bridge in facts.bridges:
-        for what in _speakers(bridge):
-            yield f"{what.partition(':')[0]}, whose state starts anew: its peers may take the port down for a while"
         if bridge.mcast_snooping:
             yield f"bridge {bridge.name} snoops multicast: its table is learned anew, groups are flooded until then"
     if facts.tracked:

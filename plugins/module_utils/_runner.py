@@ -73,9 +73,15 @@ BOOT = "handover"
 BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
 
 
+def steps_for(strategy: str, request: Json) -> list[Step[Host]]:
+    """The steps of ``strategy`` for a transaction's request; a process that is filled beside the old one has those of
+    make_before_break, and another way to switch over."""
+    return STEPS[_plan.MAKE_BEFORE_BREAK if request["filled"] else strategy](request)
+
+
 def steps_of(host: Host) -> list[Step[Host]]:
-    """The steps of the transaction's strategy."""
-    return STEPS[host.request["strategy"]](host.request)
+    """The steps of the transaction."""
+    return steps_for(host.request["strategy"], host.request)
 
 
 def engine(transaction: Transaction, observe: Observer = lambda when, step: None) -> None:
@@ -198,7 +204,7 @@ def hand_back(transaction: Transaction) -> None:
     When that does not work, what it did is undone and the plain way back is left to do.
     """
     request = transaction.request
-    if request["strategy"] not in (_plan.MAKE_BEFORE_BREAK, _plan.STANDBY):
+    if request["strategy"] == _plan.RESTART and not request["filled"]:
         return
     old = transaction.file("old")
     supervisors = {
@@ -208,6 +214,7 @@ def hand_back(transaction: Transaction) -> None:
         transaction.file(f"back-{secrets.token_hex(3)}"),
         {
             **request,
+            **_way_back(request),
             "convert": False,
             "downgrade": False,
             "restart_server": False,
@@ -231,6 +238,11 @@ def hand_back(transaction: Transaction) -> None:
     kept = [name for name in transaction.begun() if name not in BEFORE_THE_PROCESS]
     transaction.log(*({"event": "undone", "step": name} for name in kept))
     transaction.note(marks=host.marks)
+
+
+def _way_back(request: Json) -> Json:
+    """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
+    return {"strategy": _plan.STANDBY, "filled": False} if request["dispatch"] else {}
 
 
 def confirm(transaction: Transaction) -> None:

@@ -25,7 +25,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowsta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    parse_version,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import POLL, START_TIMEOUT, Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
@@ -83,6 +87,11 @@ def newcomer(host: Host) -> Appctl:
     raise Unreachable(
         f"the second {VSWITCHD} does not run", f"no process has the run directory {directory(host)}"
     )
+
+
+def version(host: Host) -> str:
+    """The version of the second ovs-vswitchd, ``0`` when it does not tell."""
+    return parse_version(newcomer(host).call("version")) or "0"
 
 
 def attended(do: Act, private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> Act:
@@ -155,8 +164,12 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
     ]
     speakers = ("controller", "sflow", "netflow", "ipfix")
     operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
-    if "lldp" in copy.schema["tables"]["Interface"]["columns"]:
-        operations.append({"op": "update", "table": "Interface", "where": [], "row": {"lldp": ["map", []]}})
+    operations.append({"op": "update", "table": "Port", "where": [], "row": {"lacp": empty}})
+    silent = {"bfd": ["map", []], "cfm_mpid": empty, "lldp": ["map", []]}
+    known = {
+        name: silent[name] for name in silent.keys() & copy.schema["tables"]["Interface"]["columns"].keys()
+    }
+    operations.append({"op": "update", "table": "Interface", "where": [], "row": known})
     return operations
 
 

@@ -5,6 +5,10 @@
 # Private to this collection: no stable interface, no deprecation period.
 """The new ovs-vswitchd beside the old one, filled and proved, then the switch-over.
 
+Also the way of ``standby`` and ``restart`` where the new process can be filled beforehand (``Plan.filled``): the protocols
+that it would speak are silenced in its copy of the database, and on the kernel datapath, too, the old process ends before
+the new one takes upcalls.
+
 With ``flow-restore-wait`` in its private database the new one takes no upcalls, however long the old one forwards
 beside it.  On the kernel datapath, which both share, it neither flushes nor expires datapath flows either, and the
 switch-over costs no packet.  In userspace each has a datapath of its own: the new one drops the copies of packets that
@@ -39,6 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     Ovsdb,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
@@ -67,7 +72,7 @@ UNCOMPARED_TABLES = frozenset(
 )
 UNCOMPARED_COLUMNS = frozenset(
     {
-        *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp"),
+        *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp", "lacp", "bfd", "cfm_mpid"),
         *("cur_cfg", "next_cfg", "ovs_version", "db_version", "system_type", "system_version"),
         *(
             "datapath_types",
@@ -230,16 +235,19 @@ def _cut_over(host: Host) -> None:
     with Ovsdb(_second.database(host), host.timeout) as copy:
         if host.userspace:
             _switch_over_alone(host, control, copy)
+        elif host.request["filled"]:
+            _switch_over_in_turn(host, control, copy)
         else:
             _switch_over_shared(host, control, copy)
 
 
 def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
-    sockets = netlink_sockets(host.old.process.pid)
+    sockets, version = netlink_sockets(host.old.process.pid), _second.version(host)
     host.mark("released")
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(control)
+    host.fit_dispatch(version)
     host.mark("forwarding")
     end = time.monotonic() + DRAIN_TIMEOUT
     while queued(sockets) and time.monotonic() < end:
@@ -248,6 +256,18 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _second.take_pidfile(host)
     _second.end_first(host)
     host.mark("stopped")
+
+
+def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
+    version = _second.version(host)
+    _second.take_pidfile(host)
+    _second.end_first(host)
+    host.mark("stopped")
+    copy.set_flow_restore_wait(False)
+    _wait_for_handlers(control)
+    host.fit_dispatch(version)
+    host.mark("forwarding")
 
 
 def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -296,9 +316,13 @@ def _tidy(host: Host) -> None:
 
 
 def finish(host: Host) -> bool:
-    """Complete a switch-over that was begun, without a loss; False when the new process has not taken the upcalls."""
-    if not os.path.islink(_second.directory(host)) and not _takes_upcalls(host):
+    """Complete a switch-over that was begun; False when the old process still takes the upcalls.
+
+    Raises ``HotUpgradeError`` when the new process has ended.
+    """
+    if not _takes_upcalls(host) and alive(host.old.process):
         return False
+    host.fit_dispatch(_second.version(host))
     with contextlib.suppress(FileNotFoundError):
         _second.take_pidfile(host)
     _second.end_first(host)
@@ -311,7 +335,9 @@ def finish(host: Host) -> bool:
 
 
 def _takes_upcalls(host: Host) -> bool:
-    return bool(REVALIDATOR.search(_second.newcomer(host).call("upcall/show")))
+    return os.path.islink(_second.directory(host)) or bool(
+        REVALIDATOR.search(_second.newcomer(host).call("upcall/show"))
+    )
 
 
 def _back(host: Host) -> None:

@@ -48,7 +48,8 @@ options:
       - V(make_before_break) starts the new one beside the old one, fills and proves it, and switches over. On the kernel datapath
         that costs no packet, in userspace what arrives in about a millisecond.
       - V(standby) has the new one wait until the old one ends. Works on every datapath.
-      - V(restart) restarts the service and restores the flows.
+      - V(restart) ends the old one, starts the new one and restores the flows.
+      - V(standby) and V(restart) fill the new one before the old one ends, where RV(plan.filled) says so.
       - V(auto) takes the first of these that is possible.
     type: str
     choices: [auto, make_before_break, standby, restart]
@@ -127,6 +128,9 @@ plan:
       description: The strategy, V(null) when nothing is needed or nothing is possible.
       type: str
       sample: make_before_break
+    filled:
+      description: Whether V(standby) or V(restart) fills the new ovs-vswitchd while the old one still forwards.
+      type: bool
     needed:
       description: Whether what runs is not what is on disk.
       type: bool

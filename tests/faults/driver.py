@@ -8,12 +8,14 @@
     driver.py connected JSON RESULT  what Ansible's connection would run: begins the hand-over of a case, and waits
     driver.py after JSON RESULT      what is left to be judged after a power cut
 
-A case is {"strategy", "step", "when": before|after, "fault"}; without a step it is a hand-over without fault.
+A case is {"strategy", "step", "when": before|after, "fault"}; without a step it is a hand-over without fault.  A strategy
+may begin with UNFILLED: then the new process is not filled beforehand, as if the host had no memory for two.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import json
 import os
@@ -57,6 +59,10 @@ SNAPSHOT = "/srv/faults-snapshot"
 # What has to be known after a power cut.
 BEFORE = "/srv/faults-before.json"
 READY = "/run/faults.ready"
+
+UNFILLED = "unfilled "
+# So many live megaflows are proved.
+PROVE = 50
 
 UNTOLD = ("engine", "power", "disk")
 
@@ -137,7 +143,8 @@ def whole(case: Json) -> Json:
 
 def begin(case: Json) -> transactions.Transaction:
     """What ``ovs_handover`` does, but the engine has the fault in it."""
-    wish = _handover.Wish(case["strategy"], True, SNAPSHOT, "none", 30.0, 50)
+    strategy = case["strategy"].removeprefix(UNFILLED)
+    wish = _handover.Wish(strategy, True, SNAPSHOT, "none", 30.0, PROVE)
 
     def start(transaction: transactions.Transaction) -> None:
         argv = [sys.executable, __file__, "engine", json.dumps(case), transaction.path]
@@ -148,6 +155,8 @@ def begin(case: Json) -> transactions.Transaction:
     decision = _plan.decide(_handover.look(CONNECTION), wish.strategy, True)
     if decision.strategy is None:
         raise RuntimeError(f"refused: {decision.refused}")
+    if strategy != case["strategy"]:
+        decision = dataclasses.replace(decision, filled=False)
     return _handover.begin(CONNECTION, decision, wish)
 
 

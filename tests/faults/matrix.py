@@ -4,8 +4,8 @@
 """For every step of every strategy: one fault before or after it, and the host must forward again within 5 s.
 
 Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
-Hosts with the kernel datapath and systemd (User Mode Linux) run make_before_break and restart, hosts with the
-userspace datapath and no systemd (namespaces) run all three.
+Hosts with the kernel datapath and systemd are User Mode Linux machines, those with the userspace datapath and no systemd
+namespaces. "unfilled" is a strategy as on a host where the new process cannot be filled beforehand.
 
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
@@ -31,12 +31,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 sys.path.insert(0, str(REPOSITORY / "build/collections"))
 
+import driver
 import hosts
 import lab as laboratory
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan, _runner
 
-STRATEGIES = {"uml": ("make_before_break", "restart"), "native": ("make_before_break", "standby", "restart")}
+STRATEGIES = {
+    "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
+    "native": ("make_before_break", f"{driver.UNFILLED}standby", f"{driver.UNFILLED}restart"),
+}
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
@@ -64,15 +68,23 @@ Json = dict[str, t.Any]
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    request = {"convert": False, "downgrade": False, "restart_server": True, "prove": 50, "dpdk": False}
-    steps = _runner.STEPS[strategy]({**request, "userspace": backend == "native"})
+    wanted = strategy.removeprefix(driver.UNFILLED)
+    filled = strategy in (_plan.STANDBY, _plan.RESTART)
+    request = {
+        "convert": False,
+        "downgrade": False,
+        "restart_server": True,
+        "prove": driver.PROVE,
+        "dpdk": False,
+    }
+    steps = _runner.steps_for(wanted, {**request, "userspace": backend == "native", "filled": filled})
     names = [step.name for step in steps]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
     faults = ["ovs-vswitchd", "ovsdb-server", "disk"]
     if backend == "uml":
         faults += ["ssh", "power"]
     found += [(name, "before", fault) for fault in faults for name in names]
-    for fault, (first, last) in SECONDS[strategy].items():
+    for fault, (first, last) in SECONDS[_plan.MAKE_BEFORE_BREAK if filled else wanted].items():
         there = names[names.index(first) : names.index(last) + 1]
         found += [(name, "before", fault) for name in there]
     return [{"strategy": strategy, "step": name, "when": when, "fault": fault} for name, when, fault in found]

@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import functools
 
-from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
+from scene import RENUMBERED, SPANNING_TREE, Broken, Scene, measured, require_same, require_sound
+from versions import DISPATCH, SECOND_START
 
 
-def back(strategy: str, datapath: str, scene: Scene) -> str:
+def back(
+    strategy: str,
+    datapath: str,
+    scene: Scene,
+    prepare: str = "",
+    pair: tuple[str, str] = ("3.5.0", "4.0.0"),
+) -> str:
     """The hand-over waits for its confirmation, and is rolled back: the old program takes over as the new one did."""
+    old, new = pair
+    scene.sh(prepare)
     scene.populate("--datapath-type", datapath)
-    scene.install("4.0.0")
+    scene.install(new)
     before = scene.look()
     with scene.traffic() as traffic:
         scene.hand_over(expect="applied", strategy=strategy, confirm="manual", confirm_timeout=300)
-        require_running(scene, "4.0.0")
+        require_running(scene, new)
         result = scene.hand_over(expect="rolled_back", state="rolled_back")
     require_same(before, scene.look(), RENUMBERED if datapath == "netdev" else ())
     # A new ovsdb-server that works is no reason to interrupt the database again; its schema is the old one.
-    require_sound(scene, "3.5.0", server=False)
+    require_sound(scene, old, server=False)
     losses = measured(traffic)
     if (strategy, datapath) == ("make_before_break", "system"):
         losses.none()
@@ -65,6 +74,21 @@ def changed(scene: Scene) -> str:
 SCENARIOS = [
     ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", "system")),
     ("standby: hot rollback", "3.5.0", functools.partial(back, "standby", "system")),
+    (
+        "standby with spanning tree: hot rollback",
+        "3.5.0",
+        functools.partial(back, "standby", "system", prepare=SPANNING_TREE),
+    ),
+    (
+        "hot rollback from 3.1.0 to 2.15.0",
+        "2.15.0",
+        functools.partial(back, "auto", "system", prepare=SECOND_START, pair=DISPATCH),
+    ),
+    (
+        "hot rollback from 2.15.0 to 3.1.0",
+        "3.1.0",
+        functools.partial(back, "auto", "system", prepare=SECOND_START, pair=DISPATCH[::-1]),
+    ),
     (
         "make_before_break: hot rollback in userspace",
         "3.5.0",

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import re
 
-from scene import Broken, Json, Losses, Scene, measured, require_same, require_sound
+from scene import SPANNING_TREE, Broken, Json, Losses, Scene, measured, require_same, require_sound
+from versions import DISPATCH, SECOND_START
 
 VSWITCHD = "/usr/lib/openvswitch-switch/ovs-vswitchd"
 OVSDB_SERVER = "/usr/sbin/ovsdb-server"
@@ -43,10 +44,10 @@ def attempt(scene: Scene, strategy: str, words: str = "") -> tuple[Losses, str]:
     return measured(traffic), reason
 
 
-def judge(scene: Scene, before: Json, losses: Losses, interruption: float) -> None:
+def judge(scene: Scene, before: Json, losses: Losses, interruption: float, old: str = "3.5.0") -> None:
     """The old version forwards what it did, interrupted for at most so many seconds (0: not a packet was lost)."""
     # ovsdb-server stays the new one: a database that works is no reason to interrupt it again.
-    require_sound(scene, "3.5.0", server=False)
+    require_sound(scene, old, server=False)
     require_same(before, scene.look())
     if interruption:
         losses.shorter_than(interruption)
@@ -54,14 +55,23 @@ def judge(scene: Scene, before: Json, losses: Losses, interruption: float) -> No
         losses.none()
 
 
-def useless(script: str, program: str, strategy: str, interruption: float, scene: Scene) -> str:
+def useless(
+    script: str,
+    program: str,
+    strategy: str,
+    interruption: float,
+    scene: Scene,
+    prepare: str = "",
+    pair: tuple[str, str] = ("3.5.0", "4.0.0"),
+) -> str:
     """The new version of a daemon does not come up."""
+    scene.sh(prepare)
     scene.populate()
-    scene.install("4.0.0")
+    scene.install(pair[1])
     spoil(scene, script, program)
     before = scene.look()
     losses, reason = attempt(scene, strategy)
-    judge(scene, before, losses, interruption)
+    judge(scene, before, losses, interruption, pair[0])
     scene.sh("ovs-vsctl --timeout=10 add-br br9 -- del-br br9")
     return f"{losses}; {reason}"
 
@@ -73,8 +83,9 @@ ovs-ofctl -O OpenFlow15 add-flow br1 \
 """
 
 
-def refuses_a_flow(strategy: str, interruption: float, scene: Scene) -> str:
+def refuses_a_flow(strategy: str, interruption: float, prepare: str, scene: Scene) -> str:
     """One of 2505 flows has an action that the older version does not know."""
+    scene.sh(prepare)
     scene.populate()
     scene.sh(UNKNOWN)
     before = scene.look()
@@ -105,16 +116,34 @@ def translates_otherwise(scene: Scene) -> str:
     return f"{losses}; {reason}"
 
 
+# Where a host runs STP, "standby" and "restart" do not start and fill the new process before the old one has ended.
 SCENARIOS = [
     *(
         (
             f"{strategy}: new version {fault}",
             "3.5.0",
-            functools.partial(useless, script, VSWITCHD, strategy, interruption),
+            functools.partial(useless, script, VSWITCHD, strategy, interruption, prepare=prepare),
         )
         for fault, script in FAULTS.items()
-        for strategy, interruption in (("make_before_break", 0), ("standby", 0), ("restart", BOUND))
+        for strategy, prepare, interruption in (
+            ("make_before_break", "", 0),
+            ("standby", SPANNING_TREE, 0),
+            ("restart", SPANNING_TREE, BOUND),
+        )
         if not (strategy == "restart" and "after" in fault)
+    ),
+    (
+        "2.15.0 to 3.1.0: new version crashes 1 s after its start",
+        "2.15.0",
+        functools.partial(
+            useless,
+            FAULTS["crashes 1 s after its start"],
+            VSWITCHD,
+            "restart",
+            BOUND,
+            prepare=SECOND_START,
+            pair=DISPATCH,
+        ),
     ),
     *(
         (
@@ -128,9 +157,13 @@ SCENARIOS = [
         (
             f"{strategy}: new version refuses a flow",
             "3.5.0",
-            functools.partial(refuses_a_flow, strategy, interruption),
+            functools.partial(refuses_a_flow, strategy, interruption, prepare),
         )
-        for strategy, interruption in (("make_before_break", 0), ("standby", BOUND), ("restart", BOUND))
+        for strategy, prepare, interruption in (
+            ("make_before_break", "", 0),
+            ("standby", SPANNING_TREE, BOUND),
+            ("restart", SPANNING_TREE, BOUND),
+        )
     ),
     ("new version translates a flow otherwise", "3.5.0", translates_otherwise),
 ]

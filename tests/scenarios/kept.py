@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import functools
 
-from scene import Broken, Scene, upgrade
+from scene import SPANNING_TREE, Broken, Scene, upgrade
 
 RATE, BURST = 100, 20
 # The meters are made and deleted so that their order is not that of the kernel's numbers.
@@ -26,8 +26,9 @@ END
 """
 
 
-def metered(strategy: str, scene: Scene) -> str:
+def metered(strategy: str, prepare: str, scene: Scene) -> str:
     """More traffic than a meter lets through: what arrives in each second must be its rate, before and after."""
+    scene.sh(prepare)
     scene.populate()
     scene.sh(METERED)
     result, __ = upgrade(scene, "4.0.0", no_loss=False, rate=400, strategy=strategy)
@@ -77,8 +78,9 @@ test $(($(cat /sys/class/net/mirror/statistics/tx_packets) - before)) -ge 20
 """
 
 
-def dressed(strategy: str, scene: Scene) -> str:
+def dressed(strategy: str, prepare: str, scene: Scene) -> str:
     """Mirror, queues, policer, patch ports, managers on TCP and TLS: they work and are what they were."""
+    scene.sh(prepare)
     scene.populate()
     scene.sh(DRESSED)
     scene.sh(ANSWERS)
@@ -88,11 +90,19 @@ def dressed(strategy: str, scene: Scene) -> str:
     return f"{losses}; warned of: {'; '.join(result['plan']['warnings']) or 'nothing'}"
 
 
-STRATEGIES = ("make_before_break", "standby", "restart")
+# Name, strategy, and what makes the host one on which the new process is not filled beforehand.
+WAYS = (
+    ("make_before_break", "make_before_break", ""),
+    ("standby", "standby", ""),
+    ("restart", "restart", ""),
+    ("standby with spanning tree", "standby", SPANNING_TREE),
+    ("restart with spanning tree", "restart", SPANNING_TREE),
+)
 SCENARIOS = [
-    *((f"{name}: meter at its limit", "3.5.0", functools.partial(metered, name)) for name in STRATEGIES),
-    *(
-        (f"{name}: mirror, QoS, policer, patch, managers", "3.5.0", functools.partial(dressed, name))
-        for name in STRATEGIES
-    ),
+    (f"{name}: {what}", "3.5.0", functools.partial(play, strategy, prepare))
+    for what, play in (
+        ("meter at its limit", metered),
+        ("mirror, QoS, policer, patch, managers", dressed),
+    )
+    for name, strategy, prepare in WAYS
 ]

@@ -11,8 +11,8 @@ from scene import Broken, Scene, upgrade
 
 PAIRS = (("2.15.0", "3.1.0"), ("3.1.0", "3.5.0"), ("3.5.0", "4.0.0"))
 MAKE_BEFORE_BREAK, STANDBY = "make_before_break", "standby"
-# Between these the kernel's upcall dispatch changes, so that two processes cannot share the datapath.
-DISPATCH = {"2.15.0", "3.1.0"}
+# The newer one changes the kernel's upcall dispatch as soon as it opens the datapath, which the older one cannot share then.
+DISPATCH = ("2.15.0", "3.1.0")
 # 3.1.0 counts no CPU in the first 10 s after a boot, and then has no handler thread: every upcall is lost.
 SECOND_START = (
     "until [ $(cut -d. -f1 /proc/uptime) -gt 10 ]; do sleep 1; done; systemctl restart openvswitch-switch"
@@ -35,7 +35,7 @@ def pair(to: str, strategy: str, flows: int, scene: Scene) -> str:
 
 
 def strategy_of(old: str, new: str) -> str:
-    return STANDBY if {old, new} == DISPATCH else MAKE_BEFORE_BREAK
+    return STANDBY if (old, new) == DISPATCH else MAKE_BEFORE_BREAK
 
 
 SCENARIOS = [

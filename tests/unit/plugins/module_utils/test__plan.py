@@ -156,16 +156,47 @@ def test_a_hazard_is_refused_with_its_reason(changes: dict[str, t.Any], taken: s
     assert_reason(plan, MAKE_BEFORE_BREAK, words)
 
 
+def test_the_upcall_dispatch_mode_must_not_change_under_the_old_process() -> None:
+    plan = decide(facts("2.15.0", "3.1.0"))
+    assert (plan.strategy, plan.filled, plan.dispatch) == (STANDBY, False, True)
+    assert_reason(plan, MAKE_BEFORE_BREAK, "per-CPU upcalls")
+
+
+def test_the_upcall_dispatch_mode_can_be_set_back_at_the_switch_over() -> None:
+    plan = decide(facts("3.1.0", "2.15.0"))
+    assert (plan.strategy, plan.dispatch) == (MAKE_BEFORE_BREAK, True)
+
+
+LACP = bridge(ports=(port("bond0", lacp="active"),))
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [("2.15.0", "3.1.0", "per-CPU upcalls"), ("3.1.0", "2.15.0", "per-port upcalls")],
+    ("wanted", "changes", "filled", "comparable"),
+    [
+        ("auto", {}, False, True),
+        (RESTART, {}, True, True),
+        (STANDBY, {}, True, True),
+        ("auto", {"bridges": (LACP,)}, True, False),
+        (RESTART, {"bridges": (LACP,)}, True, False),
+        ("auto", {"bridges": (bridge(stp=True),)}, False, False),
+        ("auto", {"bridges": (LACP,), "other_config": {"hw-offload": "true"}}, False, False),
+        (RESTART, {"memory_available": 50 << 20}, False, True),
+        (STANDBY, {"bridges": (bridge(datapath_type="netdev"),)}, True, True),
+        (
+            STANDBY,
+            {"other_config": {"dpdk-init": "true"}, "bridges": (bridge(datapath_type="netdev"),)},
+            False,
+            True,
+        ),
+        (RESTART, {"bridges": (bridge(), bridge(datapath_type="netdev"))}, False, True),
+        (RESTART, {"bridges": ()}, False, True),
+    ],
 )
-def test_the_upcall_dispatch_mode_must_not_change_under_the_old_process(
-    old: str, new: str, words: str
+def test_a_process_is_filled_beforehand_where_the_host_bears_two(
+    wanted: str, changes: dict[str, t.Any], filled: bool, comparable: bool
 ) -> None:
-    plan = decide(facts(old, new))
-    assert plan.strategy == STANDBY
-    assert_reason(plan, MAKE_BEFORE_BREAK, words)
+    plan = decide(facts(**changes), wanted)
+    assert (plan.filled, plan.comparable) == (filled, comparable)
 
 
 @pytest.mark.parametrize(
