@@ -80,9 +80,12 @@ def release(host: Host) -> None:
 
 def end(host: Host) -> None:
     """End the process, whatever it is by now; nothing there is fine."""
+    left = [_gate(host), _pidfile(host)]
     with contextlib.suppress(Unreachable):
-        kill(process(host))
-    for path in (_gate(host), _pidfile(host)):
+        found = process(host)
+        kill(found)
+        left.append(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
+    for path in left:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
