@@ -395,7 +395,7 @@ class Host:
 
     def release(self) -> None:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
-        if self.bridges:
+        if self.request["dispatch"] and self.bridges:
             self.fit_dispatch(self.switches[self.bridges[0]].software())
         # A step that is done again after the database had ended has lost its connections, and what was staged on them.
         if self.states and self.controlled - self.staged.keys():

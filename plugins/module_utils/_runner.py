@@ -74,8 +74,10 @@ BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
 
 
 def steps_for(strategy: str, request: Json) -> list[Step[Host]]:
-    """The steps of ``strategy`` for a transaction's request; a process that is filled beside the old one has those of
-    make_before_break, and another way to switch over."""
+    """The steps of ``strategy`` for a transaction's request.
+
+    Where the new process is filled beside the old one they are those of make_before_break, which switches over otherwise then.
+    """
     return STEPS[_plan.MAKE_BEFORE_BREAK if request["filled"] else strategy](request)
 
 
