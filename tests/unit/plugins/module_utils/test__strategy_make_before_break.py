@@ -1,0 +1,77 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _strategy_make_before_break as strategy,
+)
+
+
+@pytest.fixture(name="host")
+def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """A host that remembers in ``calls`` what was done to it, in order."""
+    calls: list[str] = []
+
+    def noted(name: str, value: t.Any = None) -> t.Callable[..., t.Any]:
+        return lambda *_words: (calls.append(name), value)[1]
+
+    for name in ("take_pidfile", "end_first", "move_in", "end_database"):
+        monkeypatch.setattr(strategy._second, name, noted(name))
+    monkeypatch.setattr(strategy._second, "version", lambda _host: "2.15.0")
+    for name in ("_wait_for_handlers", "_tidy"):
+        monkeypatch.setattr(strategy, name, noted(name))
+    monkeypatch.setattr(strategy, "netlink_sockets", lambda _pid: frozenset())
+    monkeypatch.setattr(strategy, "queued", lambda _sockets: False)
+    monkeypatch.setattr(strategy, "look", lambda *_words: types.SimpleNamespace(process="new"))
+    return types.SimpleNamespace(
+        calls=calls,
+        rundir="/run/openvswitch",
+        old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
+        mark=lambda _name: None,
+        fit_dispatch=noted("fit_dispatch"),
+        ensure_server=noted("ensure_server"),
+        wait_for_vswitchd=noted("wait_for_vswitchd"),
+        copy=types.SimpleNamespace(set_flow_restore_wait=noted("clear the flag")),
+    )
+
+
+def test_the_old_process_ends_when_the_new_one_takes_upcalls(host: t.Any) -> None:
+    strategy._switch_over_shared(host, t.cast("t.Any", None), host.copy)
+    assert host.calls == [
+        "clear the flag",
+        "_wait_for_handlers",
+        "fit_dispatch",
+        "take_pidfile",
+        "end_first",
+    ]
+
+
+def test_in_turn_the_old_process_ends_before_the_new_one_takes_upcalls(host: t.Any) -> None:
+    strategy._switch_over_in_turn(host, t.cast("t.Any", None), host.copy)
+    assert host.calls == [
+        "take_pidfile",
+        "end_first",
+        "clear the flag",
+        "_wait_for_handlers",
+        "fit_dispatch",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("takes", "runs", "finished"),
+    [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
+)
+def test_a_switch_over_is_completed_unless_the_old_process_still_takes_the_upcalls(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, takes: bool, runs: bool, finished: bool
+) -> None:
+    monkeypatch.setattr(strategy, "_takes_upcalls", lambda _host: takes)
+    monkeypatch.setattr(strategy, "alive", lambda _process: runs)
+    assert strategy.finish(host) == finished
+    assert ("end_first" in host.calls) == finished
