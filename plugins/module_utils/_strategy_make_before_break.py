@@ -82,7 +82,7 @@ UNCOMPARED_COLUMNS = frozenset(
             "datapath_version",
             "datapaths",
         ),
-        *("statistics", "status", "rstp_status", "bond_active_slave"),
+        *("statistics", "status", "rstp_status", "bond_active_slave", "bfd_status", "cfm_flap_count"),
         # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
         *("ofport", "ofport_request", "error"),
     }

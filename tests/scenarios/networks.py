@@ -30,15 +30,21 @@ END
 """
 
 
-def tunnels(scene: Scene) -> str:
-    """Both ends are upgraded one after the other while both tunnels carry the traffic."""
+# What the lab has made of host 2 goes.
+EMPTY = "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns delete h1; ip netns delete h2"
+
+
+def joined(scene: Scene) -> None:
+    """Two hosts with two tunnels between them."""
     scene.populate()
-    scene.sh(
-        "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns delete h1; ip netns delete h2",
-        2,
-    )
+    scene.sh(EMPTY, 2)
     scene.sh(NEAR)
     scene.sh(FAR, 2)
+
+
+def tunnels(scene: Scene) -> str:
+    """Both ends are upgraded one after the other while both tunnels carry the traffic."""
+    joined(scene)
     before = {}
     for number in (1, 2):
         scene.install("4.0.0", number)
@@ -53,6 +59,34 @@ def tunnels(scene: Scene) -> str:
             raise Broken(f"the plan chose {result['plan']['strategy']}: {result['plan']['reasons']}")
     measured(traffic).none()
     return f"{measured(traffic)}, both ends"
+
+
+WATCHED = "ovs-vsctl set interface gn0 bfd:enable=true cfm_mpid={}"
+UP = """
+for try in $(seq 100); do
+    state="$(ovs-vsctl get interface gn0 bfd_status:state cfm_fault | xargs)"
+    [ "$state" = "up false" ] && exit 0
+    sleep 0.2
+done
+echo "$state"; exit 1
+"""
+
+
+def watched(scene: Scene) -> str:
+    """BFD and CFM watch a tunnel: both come up again, and the new process is filled although they run."""
+    joined(scene)
+    for number in (1, 2):
+        scene.sh(WATCHED.format(number), number)
+    for number in (1, 2):
+        scene.sh(UP, number)
+    result, losses = upgrade(scene, "4.0.0", no_loss=False)
+    for number in (1, 2):
+        scene.sh(UP, number)
+    plan = result["plan"]
+    if not plan["filled"]:
+        raise Broken(f"{plan['strategy']} fills nothing beforehand: {plan['reasons']}")
+    losses.shorter_than(5)
+    return f"{plan['strategy']}, window {result['window_ms']} ms, {losses}; warned of: {'; '.join(plan['warnings'])}"
 
 
 def internal_ports(count: int, scene: Scene) -> str:
@@ -148,10 +182,7 @@ ovs-appctl bond/show bond0; ovs-appctl lacp/show bond0; exit 1
 def lacp(scene: Scene) -> str:
     """Traffic from h1 (VLAN 10) over the bond to host 2, which returns it in VLAN 20 over the bond to h2."""
     scene.populate()
-    scene.sh(
-        "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns delete h1; ip netns delete h2",
-        2,
-    )
+    scene.sh(EMPTY, 2)
     scene.sh(links(11, 12) + LACP_NEAR)
     scene.sh(links(12, 11) + LACP_FAR, 2)
     for number in (1, 2):
@@ -174,6 +205,7 @@ def lacp(scene: Scene) -> str:
 
 SCENARIOS = [
     ("tunnels between two hosts", "3.5.0", tunnels, "uml", 2),
+    ("BFD and CFM on a tunnel between two hosts", "3.5.0", watched, "uml", 2),
     ("100 internal ports", "3.5.0", functools.partial(internal_ports, 100)),
     ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
     *(
