@@ -72,7 +72,7 @@ def state() -> dict[str, object]:
         "configuration": [
             line
             for line in lines("ovs-vsctl", "show")
-            if not re.search(r"ovs_version|is_connected|^[0-9a-f-]{36}$", line)
+            if not re.search(r"ovs_version|is_connected|bfd_status|^[0-9a-f-]{36}$", line)
         ],
         "ofports": lines(
             "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
