@@ -64,6 +64,13 @@ class Case(t.NamedTuple):
     repetition: int
 
 
+def method_of(name: str) -> str:
+    """The method of METHODS in a name that may tell of the host, too."""
+    for suffix in HOSTS:
+        name = name.removesuffix(suffix)
+    return name
+
+
 def module(lab: hosts.Lab, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
     """The result of one of our modules on the lab's host. Raises ``LabError`` if it failed."""
     result = remote.module(lab, lab.hosts[0], name, arguments)
@@ -101,8 +108,11 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     return run
 
 
-# A method's name may end so: then the bridge under traffic has a controller in the database.
+# A method's name may end so: then the bridge under traffic has a controller in the database, or another bridge has STP, so
+# that the new process is not filled beforehand.
 CONTROLLER = " with controller"
+SPANNING_TREE = " with spanning tree"
+HOSTS = {CONTROLLER: "--controller", SPANNING_TREE: "--spanning-tree"}
 
 METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "package upgrade": package_upgrade,
@@ -118,10 +128,21 @@ CASES = [
         for flows in (1_000, 10_000, 100_000)
         for method in ("package upgrade", "ovs-ctl restart", "restart", "make_before_break")
     ),
-    *((f"{method}{CONTROLLER}", "uml", 10_000) for method in ("ovs-ctl restart", "make_before_break")),
+    *(
+        (f"{method}{CONTROLLER}", backend, 10_000)
+        for backend in ("uml", "native")
+        for method in ("ovs-ctl restart", "make_before_break")
+    ),
+    (f"restart{SPANNING_TREE}", "uml", 10_000),
     *(
         (method, "native", 10_000)
-        for method in ("ovs-ctl restart", "restart", "standby", "make_before_break")
+        for method in (
+            "ovs-ctl restart",
+            f"restart{SPANNING_TREE}",
+            f"standby{SPANNING_TREE}",
+            "standby",
+            "make_before_break",
+        )
     ),
 ]
 
@@ -133,10 +154,10 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
         try:
             lab = laboratory.up(name, case.backend, 1, options.ovs)
             datapath = "system" if case.backend == "uml" else "netdev"
-            method = case.method.removesuffix(CONTROLLER)
+            method = method_of(case.method)
             laboratory.populate(lab, [
                 "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter",
-                *(["--controller"] if method != case.method else []),
+                *(option for suffix, option in HOSTS.items() if case.method.endswith(suffix)),
             ])  # fmt: skip
             module(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
             METHODS[method](lab, options.to)
@@ -232,7 +253,7 @@ def merged(path: Path, document: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _order(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
-    return row["backend"] != "uml", row["size"], list(METHODS).index(row["tool"].removesuffix(CONTROLLER))
+    return row["backend"] != "uml", row["size"], list(METHODS).index(method_of(row["tool"]))
 
 
 def table(found: list[dict[str, t.Any]]) -> str:
@@ -264,7 +285,9 @@ def main() -> int:
     parser.add_argument("--to", default="4.0.0", choices=images.OVS_SUITES)
     parser.add_argument("--backend", default="uml", choices=laboratory.BACKENDS, help="with --methods")
     parser.add_argument("--sizes", default="1000,10000,100000", help="with --methods")
-    parser.add_argument("--methods", help=f"{', '.join(METHODS)}; each may end in '{CONTROLLER}'")
+    parser.add_argument(
+        "--methods", help=f"{', '.join(METHODS)}; each may end in {' or '.join(map(repr, HOSTS))}"
+    )
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -133,11 +133,19 @@ def main() -> None:
     options.add_argument(
         "--controller", action="store_true", help="br0 has a controller in the database; nobody answers there"
     )
+    options.add_argument(
+        "--spanning-tree",
+        action="store_true",
+        help="one more bridge, with STP: on such a host a new ovs-vswitchd is not filled beside the old one",
+    )
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
     for bridge in ("br0", "br1"):
         run("ovs-vsctl", "--may-exist", "add-br", bridge, "--", "set", "bridge", bridge,
             "fail_mode=secure", f"datapath_type={chosen.datapath_type}")  # fmt: skip
+    if chosen.spanning_tree:
+        run("ovs-vsctl", "--may-exist", "add-br", "stp0", "--", "set", "bridge", "stp0",
+            "stp_enable=true", f"datapath_type={chosen.datapath_type}")  # fmt: skip
     endpoint("br0", 1)
     endpoint("br0", 2)
     if chosen.controller:

@@ -10,29 +10,28 @@ import functools
 from scene import RENUMBERED, SPANNING_TREE, Broken, Scene, measured, require_same, require_sound
 from versions import DISPATCH, SECOND_START
 
+USERSPACE = ("--datapath-type", "netdev")
+
 
 def back(
-    strategy: str,
-    datapath: str,
-    scene: Scene,
-    prepare: str = "",
-    pair: tuple[str, str] = ("3.5.0", "4.0.0"),
+    strategy: str, options: tuple[str, ...], scene: Scene, pair: tuple[str, str] = ("3.5.0", "4.0.0")
 ) -> str:
     """The hand-over waits for its confirmation, and is rolled back: the old program takes over as the new one did."""
     old, new = pair
-    scene.sh(prepare)
-    scene.populate("--datapath-type", datapath)
+    if "3.1.0" in pair:
+        scene.sh(SECOND_START)
+    scene.populate(*options)
     scene.install(new)
     before = scene.look()
     with scene.traffic() as traffic:
         scene.hand_over(expect="applied", strategy=strategy, confirm="manual", confirm_timeout=300)
         require_running(scene, new)
         result = scene.hand_over(expect="rolled_back", state="rolled_back")
-    require_same(before, scene.look(), RENUMBERED if datapath == "netdev" else ())
+    require_same(before, scene.look(), RENUMBERED if options == USERSPACE else ())
     # A new ovsdb-server that works is no reason to interrupt the database again; its schema is the old one.
     require_sound(scene, old, server=False)
     losses = measured(traffic)
-    if (strategy, datapath) == ("make_before_break", "system"):
+    if (strategy, options) == ("make_before_break", ()):
         losses.none()
     losses.shorter_than(5)
     return f"{losses}; not undone: {result['not_undone'] or 'nothing'}"
@@ -72,27 +71,27 @@ def changed(scene: Scene) -> str:
 
 
 SCENARIOS = [
-    ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", "system")),
-    ("standby: hot rollback", "3.5.0", functools.partial(back, "standby", "system")),
+    ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", ())),
+    ("standby: hot rollback", "3.5.0", functools.partial(back, "standby", ())),
     (
         "standby with spanning tree: hot rollback",
         "3.5.0",
-        functools.partial(back, "standby", "system", prepare=SPANNING_TREE),
+        functools.partial(back, "standby", (SPANNING_TREE,)),
     ),
     (
         "hot rollback from 3.1.0 to 2.15.0",
         "2.15.0",
-        functools.partial(back, "auto", "system", prepare=SECOND_START, pair=DISPATCH),
+        functools.partial(back, "auto", (), pair=DISPATCH),
     ),
     (
         "hot rollback from 2.15.0 to 3.1.0",
         "3.1.0",
-        functools.partial(back, "auto", "system", prepare=SECOND_START, pair=DISPATCH[::-1]),
+        functools.partial(back, "auto", (), pair=DISPATCH[::-1]),
     ),
     (
         "make_before_break: hot rollback in userspace",
         "3.5.0",
-        functools.partial(back, "make_before_break", "netdev"),
+        functools.partial(back, "make_before_break", USERSPACE),
         "native",
     ),
     ("database changes meanwhile", "3.5.0", changed),

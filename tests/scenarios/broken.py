@@ -59,12 +59,11 @@ def useless(
     program: str,
     strategy: str,
     interruption: float,
-    prepare: str,
+    options: tuple[str, ...],
     scene: Scene,
 ) -> str:
     """The new version of a daemon does not come up."""
-    scene.sh(prepare)
-    scene.populate()
+    scene.populate(*options)
     scene.install("4.0.0")
     spoil(scene, script, program)
     before = scene.look()
@@ -81,10 +80,9 @@ ovs-ofctl -O OpenFlow15 add-flow br1 \
 """
 
 
-def refuses_a_flow(strategy: str, interruption: float, prepare: str, scene: Scene) -> str:
+def refuses_a_flow(strategy: str, interruption: float, options: tuple[str, ...], scene: Scene) -> str:
     """One of 2505 flows has an action that the older version does not know."""
-    scene.sh(prepare)
-    scene.populate()
+    scene.populate(*options)
     scene.sh(UNKNOWN)
     before = scene.look()
     scene.install("3.1.0")
@@ -120,13 +118,13 @@ SCENARIOS = [
         (
             f"{strategy}: new version {fault}",
             "3.5.0",
-            functools.partial(useless, script, VSWITCHD, strategy, interruption, prepare),
+            functools.partial(useless, script, VSWITCHD, strategy, interruption, options),
         )
         for fault, script in FAULTS.items()
-        for strategy, prepare, interruption in (
-            ("make_before_break", "", 0),
-            ("standby", SPANNING_TREE, 0),
-            ("restart", SPANNING_TREE, BOUND),
+        for strategy, options, interruption in (
+            ("make_before_break", (), 0),
+            ("standby", (SPANNING_TREE,), 0),
+            ("restart", (SPANNING_TREE,), BOUND),
         )
         if not (strategy == "restart" and "after" in fault)
     ),
@@ -134,7 +132,7 @@ SCENARIOS = [
         (
             f"new ovsdb-server {fault}",
             "3.5.0",
-            functools.partial(useless, FAULTS[fault], OVSDB_SERVER, "auto", 0, ""),
+            functools.partial(useless, FAULTS[fault], OVSDB_SERVER, "auto", 0, ()),
         )
         for fault in ("crashes at start", "hangs at start")
     ),
@@ -142,12 +140,12 @@ SCENARIOS = [
         (
             f"{strategy}: new version refuses a flow",
             "3.5.0",
-            functools.partial(refuses_a_flow, strategy, interruption, prepare),
+            functools.partial(refuses_a_flow, strategy, interruption, options),
         )
-        for strategy, prepare, interruption in (
-            ("make_before_break", "", 0),
-            ("standby", SPANNING_TREE, BOUND),
-            ("restart", SPANNING_TREE, BOUND),
+        for strategy, options, interruption in (
+            ("make_before_break", (), 0),
+            ("standby", (SPANNING_TREE,), BOUND),
+            ("restart", (SPANNING_TREE,), BOUND),
         )
     ),
     ("new version translates a flow otherwise", "3.5.0", translates_otherwise),

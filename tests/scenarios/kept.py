@@ -26,10 +26,9 @@ END
 """
 
 
-def metered(strategy: str, prepare: str, scene: Scene) -> str:
+def metered(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     """More traffic than a meter lets through: what arrives in each second must be its rate, before and after."""
-    scene.sh(prepare)
-    scene.populate()
+    scene.populate(*options)
     scene.sh(METERED)
     result, __ = upgrade(scene, "4.0.0", no_loss=False, rate=400, strategy=strategy)
     seconds = collections.Counter(int(when) for when in scene.arrivals())
@@ -78,10 +77,9 @@ test $(($(cat /sys/class/net/mirror/statistics/tx_packets) - before)) -ge 20
 """
 
 
-def dressed(strategy: str, prepare: str, scene: Scene) -> str:
+def dressed(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     """Mirror, queues, policer, patch ports, managers on TCP and TLS: they work and are what they were."""
-    scene.sh(prepare)
-    scene.populate()
+    scene.populate(*options)
     scene.sh(DRESSED)
     scene.sh(ANSWERS)
     result, losses = upgrade(scene, "4.0.0", no_loss=strategy == "make_before_break", strategy=strategy)
@@ -90,19 +88,19 @@ def dressed(strategy: str, prepare: str, scene: Scene) -> str:
     return f"{losses}; warned of: {'; '.join(result['plan']['warnings']) or 'nothing'}"
 
 
-# Name, strategy, and what makes the host one on which the new process is not filled beforehand.
+# Name, strategy, and how the host is made.
 WAYS = (
-    ("make_before_break", "make_before_break", ""),
-    ("standby", "standby", ""),
-    ("restart", "restart", ""),
-    ("standby with spanning tree", "standby", SPANNING_TREE),
-    ("restart with spanning tree", "restart", SPANNING_TREE),
+    ("make_before_break", "make_before_break", ()),
+    ("standby", "standby", ()),
+    ("restart", "restart", ()),
+    ("standby with spanning tree", "standby", (SPANNING_TREE,)),
+    ("restart with spanning tree", "restart", (SPANNING_TREE,)),
 )
 SCENARIOS = [
-    (f"{name}: {what}", "3.5.0", functools.partial(play, strategy, prepare))
+    (f"{name}: {what}", "3.5.0", functools.partial(play, strategy, options))
     for what, play in (
         ("meter at its limit", metered),
         ("mirror, QoS, policer, patch, managers", dressed),
     )
-    for name, strategy, prepare in WAYS
+    for name, strategy, options in WAYS
 ]

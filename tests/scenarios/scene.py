@@ -36,8 +36,8 @@ AFTERWARDS = 3.0
 SETTLED = "for try in $(seq 100); do ip -6 address show tentative | grep -q inet6 || exit 0; sleep 0.1; done; exit 1"
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
-# A bridge whose spanning tree keeps a host from filling the new process beside the old one.
-SPANNING_TREE = "ovs-vsctl add-br stp0 -- set bridge stp0 stp_enable=true"
+# For ``Scene.populate``: a host on which "standby" and "restart" do not fill the new process beside the old one.
+SPANNING_TREE = "--spanning-tree"
 
 # What may differ afterwards in userspace: the datapath is a part of the process, which numbers its ports anew.
 RENUMBERED = ("datapath ports",)
