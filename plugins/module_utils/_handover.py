@@ -44,6 +44,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     CONFIRMED,
     FAILED,
     FINISHED,
+    PREPARED,
     ROLLED_BACK,
     Json,
     Transaction,
@@ -178,6 +179,8 @@ def clear_away(root: str = transactions.ROOT) -> None:
             continue
         if transaction.state == APPLIED:
             raise transactions.Busy(transaction)
+        if _young(transaction):
+            raise transactions.Busy(transaction, "is being begun")
         with transaction.engine():
             _runner.roll_back(transaction, "the engine was ended from outside before its work was done")
         if not transaction.finished:
@@ -186,6 +189,12 @@ def clear_away(root: str = transactions.ROOT) -> None:
                 f"transaction {transaction.id}: {'; '.join((transaction.read('result.json') or {})['not_undone'])}",
                 "Mend what it names and start again",
             )
+
+
+def _young(transaction: Transaction) -> bool:
+    """Whether its engine may not have started yet: somebody else begins it at this moment."""
+    fresh = transaction.state == PREPARED and not transaction.begun()
+    return fresh and not transaction.running() and time.time() - transaction.since < PATIENCE
 
 
 def wait(transaction: Transaction) -> str:

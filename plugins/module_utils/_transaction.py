@@ -62,9 +62,9 @@ class Lost(HotUpgradeError):
 class Busy(Refused):
     """Another transaction is not finished; ``transaction`` is it."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, doing: str = "") -> None:
         self.transaction = transaction
-        doing = "is being worked on" if transaction.running() else "was left unfinished"
+        doing = doing or ("is being worked on" if transaction.running() else "was left unfinished")
         super().__init__(
             "a second hand-over cannot start on this host",
             f"transaction {transaction.id} {doing} (state {transaction.state})",

@@ -47,3 +47,24 @@ def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
     plan = types.SimpleNamespace(refused=refused)
     assert _handover._refusal(plan, "auto").why == "no disk; standby: no user"
     assert _handover._refusal(plan, "standby").why == "no disk; no user"
+
+
+def test_a_transaction_that_somebody_begins_at_this_moment_is_left_alone(tmp_path: Path) -> None:
+    """Its engine takes the lock a moment after the transaction is there; until then nobody is to undo it."""
+    transaction = transactions.create({}, str(tmp_path))
+    with pytest.raises(transactions.Busy, match="a second hand-over") as raised:
+        _handover.clear_away(str(tmp_path))
+    assert f"{transaction.id} is being begun" in str(raised.value)
+
+
+def test_a_transaction_whose_engine_never_came_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transaction = transactions.create({}, str(tmp_path))
+    old = transaction.since + _handover.PATIENCE + 1
+    monkeypatch.setattr(_handover.time, "time", lambda: old)
+    monkeypatch.setattr(
+        _handover._runner, "roll_back", lambda found, _why: found.move("prepared", "rolled_back")
+    )
+    _handover.clear_away(str(tmp_path))
+    assert transaction.finished
