@@ -44,7 +44,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     CONFIRMED,
     FAILED,
     FINISHED,
-    PREPARED,
     ROLLED_BACK,
     Json,
     Transaction,
@@ -52,9 +51,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
 PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
-
-# How long an engine may need to start, and a guard to notice that it has died, in seconds.
-PATIENCE = 15.0
 
 # How often a hand-over is begun whose preparation somebody's changes of the database overtake.
 MOST_TRIES = 3
@@ -177,10 +173,8 @@ def clear_away(root: str = transactions.ROOT) -> None:
     for transaction in transactions.transactions(root):
         if transaction.finished:
             continue
-        if transaction.state == APPLIED:
+        if transaction.state == APPLIED or transaction.awaited:
             raise transactions.Busy(transaction)
-        if _young(transaction):
-            raise transactions.Busy(transaction, "is being begun")
         with transaction.engine():
             _runner.roll_back(transaction, "the engine was ended from outside before its work was done")
         if not transaction.finished:
@@ -191,22 +185,16 @@ def clear_away(root: str = transactions.ROOT) -> None:
             )
 
 
-def _young(transaction: Transaction) -> bool:
-    """Whether its engine may not have started yet: somebody else begins it at this moment."""
-    fresh = transaction.state == PREPARED and not transaction.begun()
-    return fresh and not transaction.running() and time.time() - transaction.since < PATIENCE
-
-
 def wait(transaction: Transaction) -> str:
     """Return the state when the engine has ended its work.
 
     The guard undoes the work of an engine that dies; when neither shows a sign of life, this process does.
     """
     settled = (APPLIED, FAILED, *FINISHED)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + transactions.PATIENCE
     while transaction.state not in settled:
         if transaction.running():
-            end = time.monotonic() + PATIENCE
+            end = time.monotonic() + transactions.PATIENCE
         elif time.monotonic() > end:
             clear_away(os.path.dirname(transaction.path))
         time.sleep(0.1)

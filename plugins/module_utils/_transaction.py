@@ -47,6 +47,9 @@ FINISHED = (CONFIRMED, ROLLED_BACK)
 
 KEPT_RECORDS = 10
 
+# How long an engine may need to start, and a guard to notice that it has died, in seconds.
+PATIENCE = 15.0
+
 # The note of a transaction that was taken back for a reason that may be gone at the next try.
 AGAIN = "again"
 
@@ -62,9 +65,13 @@ class Lost(HotUpgradeError):
 class Busy(Refused):
     """Another transaction is not finished; ``transaction`` is it."""
 
-    def __init__(self, transaction: Transaction, doing: str = "") -> None:
+    def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        doing = doing or ("is being worked on" if transaction.running() else "was left unfinished")
+        doing = "was left unfinished"
+        if transaction.running():
+            doing = "is being worked on"
+        elif transaction.awaited:
+            doing = "is being begun"
         super().__init__(
             "a second hand-over cannot start on this host",
             f"transaction {transaction.id} {doing} (state {transaction.state})",
@@ -130,6 +137,11 @@ class Transaction:
     def finished(self) -> bool:
         """Whether nothing is left to be done or undone."""
         return self.state in FINISHED
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it has been made a moment ago and its engine has not begun yet: whoever made it starts that now."""
+        return self.state == PREPARED and not self.begun() and time.time() - self.since < PATIENCE
 
     def file(self, *names: str) -> str:
         """A path below the directory."""

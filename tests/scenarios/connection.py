@@ -15,21 +15,9 @@ from scene import Broken, Scene, measured, require_same, require_sound
 STRATEGIES = ("make_before_break", "standby", "restart")
 
 
-# The kernel gives the bridge's device its address of IPv6 a moment after it has come up, and the route when it is settled.
-ADDRESSED = """
-for try in $(seq 100); do ip -6 address show dev br-mgmt scope link -tentative | grep -q inet6 && exit 0; sleep 0.1; done; exit 1
-"""
-
-
-def behind_a_bridge(scene: Scene) -> None:
-    """A host that SSH reaches through a bridge."""
-    scene.populate("--management-bridge")
-    scene.sh(ADDRESSED)
-
-
 def through_the_bridge(strategy: str, scene: Scene) -> str:
     """The upgrade succeeds, and the host is as it was."""
-    behind_a_bridge(scene)
+    scene.populate("--management-bridge")
     before = scene.look()
     with scene.traffic() as traffic:
         done = remote.playbook(scene.lab, "4.0.0", strategy=strategy)
@@ -46,7 +34,7 @@ def through_the_bridge(strategy: str, scene: Scene) -> str:
 
 def broken_through_the_bridge(strategy: str, scene: Scene) -> str:
     """A new version that is no good: nobody has to reconnect by hand, the host goes back by itself."""
-    behind_a_bridge(scene)
+    scene.populate("--management-bridge")
     scene.install("4.0.0")
     spoil(scene, FAULTS["crashes at start"], VSWITCHD)
     before = scene.look()

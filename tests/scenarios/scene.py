@@ -32,8 +32,16 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent im
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.
 AFTERWARDS = 3.0
-# Addresses that the kernel gives by itself are not yet there when a device has just been made.
-SETTLED = "for try in $(seq 100); do ip -6 address show tentative | grep -q inet6 || exit 0; sleep 0.1; done; exit 1"
+# Addresses that the kernel gives by itself are not yet there, or tentative, when a device has just been made; of the bridge
+# that SSH may go through the next look would see the route that comes last.
+SETTLED = """
+addressed() { [ ! -e /sys/class/net/br-mgmt ] || ip -6 address show dev br-mgmt scope link | grep -q inet6; }
+for try in $(seq 100); do
+    ! addressed || ip -6 address show tentative | grep -q inet6 || exit 0
+    sleep 0.1
+done
+exit 1
+"""
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 # For ``Scene.populate``: a host on which "standby" and "restart" do not fill the new process beside the old one.

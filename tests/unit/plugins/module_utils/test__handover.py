@@ -61,7 +61,7 @@ def test_a_transaction_whose_engine_never_came_is_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transaction = transactions.create({}, str(tmp_path))
-    old = transaction.since + _handover.PATIENCE + 1
+    old = transaction.since + transactions.PATIENCE + 1
     monkeypatch.setattr(_handover.time, "time", lambda: old)
     monkeypatch.setattr(
         _handover._runner, "roll_back", lambda found, _why: found.move("prepared", "rolled_back")
