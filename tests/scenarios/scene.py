@@ -35,7 +35,7 @@ AFTERWARDS = 3.0
 # Addresses that the kernel gives by itself are not yet there, or tentative, when a device has just been made; of the bridge
 # that SSH may go through the next look would see the route that comes last.
 SETTLED = """
-addressed() { [ ! -e /sys/class/net/br-mgmt ] || ip -6 address show dev br-mgmt scope link | grep -q inet6; }
+addressed() { [ ! -e /sys/class/net/br-mgmt ] || ip -6 address show dev br-mgmt scope link -tentative | grep -q inet6; }
 for try in $(seq 100); do
     ! addressed || ip -6 address show tentative | grep -q inet6 || exit 0
     sleep 0.1
