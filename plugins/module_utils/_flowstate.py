@@ -22,6 +22,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oflegacy, _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._bundles import Bundles
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
     HotUpgradeError,
     ProtocolError,
@@ -30,7 +31,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import MOST_ERRORS, OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
 
-_BUNDLE = 0x6F76
+# From so many flows on a state goes to an empty bridge over further connections.
+_MANY_FLOWS = 10_000
+_FURTHER_CONNECTIONS = 15
 _CHUNK = 1 << 18
 _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
@@ -57,12 +60,13 @@ class State:
     """The OpenFlow state of a bridge, in ``version``; ``ports_version`` is the version of the port config bits.
 
     ``replies`` can be called again and again; it streams what a switch answers when asked for its groups, and
-    then for its flows.
+    then for its ``flows``, of which there are about so many.
     """
 
     version: int
     ports_version: int
     settings: Settings
+    flows: int
     replies: t.Callable[[], t.Iterator[bytes]]
 
     def objects(self) -> t.Iterator[bytes]:
@@ -102,6 +106,7 @@ class Switch:
     def __init__(self, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> None:
         self._path, self._timeout = path, timeout
         self.main = OpenFlow.connect(path, versions, timeout)
+        self._further: list[OpenFlow] = []
         self._others: dict[int, OpenFlow] = {self.main.version: self.main}
         try:
             self.ports = self.other(wire.OF10) or self.main
@@ -117,6 +122,12 @@ class Switch:
             self._others[version] = OpenFlow.connect(self._path, (version,), self._timeout)
         return self._others[version]
 
+    def further(self, count: int) -> list[OpenFlow]:
+        """``count`` new connections like ``main``."""
+        for __ in range(count):
+            self._further.append(OpenFlow.connect(self._path, (self.version,), self._timeout))
+        return self._further[len(self._further) - count :]
+
     def __enter__(self) -> Switch:
         return self
 
@@ -125,7 +136,7 @@ class Switch:
 
     def close(self) -> None:
         """Close the connections; the switch drops what was staged on them."""
-        for connection in self._others.values():
+        for connection in (*self._others.values(), *self._further):
             connection.close()
 
     @property
@@ -174,6 +185,12 @@ class Switch:
         requests = [wire.aggregate_request(of.version, of.xid(), table) for table in tables]
         return [wire.aggregate_count(replies[0]) for replies in self._asked(requests)]
 
+    def is_empty(self) -> bool:
+        """Whether the bridge has neither flows nor groups, but for hidden flows."""
+        of = self.main
+        groups = of.ask(wire.group_desc_request(of.version, of.xid()))
+        return not (any(map(wire.count_entries, groups)) or self.count_flows()[0])
+
     def about_flows(self) -> int:
         """How many flows the tables hold; hidden ones count too, but the switch need not look at every flow."""
         return sum(self._tables_in_use().values())
@@ -197,7 +214,7 @@ class Switch:
 
     def state(self) -> State:
         """The live state; its ``replies`` ask the switch each time."""
-        return State(self.version, self.ports.version, self.settings(), self.replies)
+        return State(self.version, self.ports.version, self.settings(), self.about_flows(), self.replies)
 
     def replies(self) -> t.Iterator[bytes]:
         """What the switch answers when asked for its groups, and then for the flows of one table after the other.
@@ -359,6 +376,7 @@ class Staged:
     def __init__(self, switch: Switch, state: State) -> None:
         self._switch, self._state = switch, state
         self._done: list[Step] = []
+        self._bundles: Bundles
         # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
         self._legacy: list[tuple[OpenFlow, bytes]] = []
         live = switch.settings()
@@ -372,8 +390,7 @@ class Staged:
 
     def keep_alive(self) -> None:
         """Tell the switch that the bundle is still wanted. Raises ``HotUpgradeError`` if it was dropped already."""
-        of = self._switch.main
-        errors = of.send([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
+        errors = self._bundles.keep_alive()
         if errors:
             raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
 
@@ -395,37 +412,30 @@ class Staged:
     def refill(self) -> None:
         """``commit`` for a bridge that was flushed this moment, without asking first what it has: no meters, but its settings."""
         of, meters = self._switch.main, self._state.settings.meters
-        errors = of.send(
-            [
-                *(wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in meters.items()),
-                wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_COMMIT),
-            ]
-        )
-        if errors:
-            raise self._refusal(errors[0])
+        of.post(wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in meters.items())
+        self._replace()
         self._add_legacy()
 
     def discard(self) -> None:
         """Forget the staged state; the bridge is as it was."""
-        self._drop_bundle()
+        self._bundles.discard()
         self._revert()
 
     def _fill(self) -> None:
+        several = self._state.flows >= _MANY_FLOWS and self._switch.is_empty()
+        further = self._switch.further(_FURTHER_CONNECTIONS if several else 0)
+        self._bundles = Bundles(self._switch.main, further)
         try:
-            errors = self._switch.main.send(self._bundle_messages())
+            errors = self._bundles.fill(self._state.objects())
         except (ProtocolError, Refused):
             # The state's source is damaged, which may show in its last byte only.
-            self._drop_bundle()
+            self._bundles.discard()
             raise
         try:
             self._legacy = self._reworded(errors)
         except BaseException:
-            self._drop_bundle()
+            self._bundles.discard()
             raise
-
-    def _drop_bundle(self) -> None:
-        of = self._switch.main
-        of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_DISCARD)])
 
     def _reworded(self, errors: t.Sequence[wire.SwitchError]) -> list[tuple[OpenFlow, bytes]]:
         """The refused flows in an older version, each with the connection to send it on.
@@ -451,19 +461,8 @@ class Staged:
                 raise _refused(self._switch.name, flow, error) from problem
         return found
 
-    def _bundle_messages(self) -> t.Iterator[bytes]:
-        of = self._switch.main
-        version = of.version
-        yield wire.bundle_control(version, of.xid(), _BUNDLE, wire.BUNDLE_OPEN)
-        yield wire.bundled(
-            version, _BUNDLE, wire.delete_flows(version, of.xid()) + wire.delete_groups(version, of.xid())
-        )
-        for data in self._state.objects():
-            yield wire.bundled(version, _BUNDLE, data)
-
     def _replace(self) -> None:
-        of = self._switch.main
-        errors = of.send([wire.bundle_control(of.version, of.xid(), _BUNDLE, wire.BUNDLE_COMMIT)])
+        errors = self._bundles.commit()
         if errors:
             raise self._refusal(errors[0])
 

@@ -106,7 +106,8 @@ class Encoded(_flowstate.State):
     @classmethod
     def of(cls, state: _flowstate.State) -> Encoded:
         """Encode ``state`` now."""
-        return cls(state.version, state.ports_version, state.settings, state.replies, tuple(state.objects()))
+        encoded = tuple(state.objects())
+        return cls(state.version, state.ports_version, state.settings, state.flows, state.replies, encoded)
 
     def objects(self) -> t.Iterator[bytes]:
         """See ``State``."""

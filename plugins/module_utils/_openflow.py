@@ -54,6 +54,7 @@ class OpenFlow:
         self._buffer = bytearray(_CHUNK)
         self._filled = 0
         self._inbox: collections.deque[bytes] = collections.deque()
+        self._errors: list[wire.SwitchError] = []
         self._numbers = itertools.count(_FIRST_REQUEST)
 
     @classmethod
@@ -150,16 +151,24 @@ class OpenFlow:
             __, more, __ = wire.multipart_reply(message)
             yield message
 
-    def send(self, messages: t.Iterable[bytes]) -> list[wire.SwitchError]:
-        """Send ``messages`` (each item: one or more whole ones), however many, and wait until all are handled.
+    def post(self, messages: t.Iterable[bytes]) -> None:
+        """Send ``messages`` (each item: one or more whole ones); the next ``send`` tells what was refused of them."""
+        for __ in self._write(messages):
+            self._note(self._received())
 
-        Returns the errors it sent meanwhile (at most ``MOST_ERRORS``).
+    def send(self, messages: t.Iterable[bytes] = ()) -> list[wire.SwitchError]:
+        """Send ``messages``, however many, and wait until they and all that was posted before are handled.
+
+        Returns the errors that the switch sent meanwhile (at most ``MOST_ERRORS``).
         """
-        errors: list[wire.SwitchError] = []
-        for message in self._until_barrier(messages):
-            if message[1] == wire.ERROR and len(errors) < MOST_ERRORS:
-                errors.append(wire.switch_error(message))
+        self._note(self._until_barrier(messages))
+        errors, self._errors = self._errors, []
         return errors
+
+    def _note(self, messages: t.Iterable[bytes]) -> None:
+        for message in messages:
+            if message[1] == wire.ERROR and len(self._errors) < MOST_ERRORS:
+                self._errors.append(wire.switch_error(message))
 
     def _until_barrier(self, messages: t.Iterable[bytes]) -> t.Iterator[bytes]:
         """Send ``messages`` and a barrier; yield what comes back before the barrier's reply."""

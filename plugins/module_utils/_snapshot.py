@@ -122,7 +122,7 @@ class Snapshot:
                 check()
                 raise
         versions = _VERSIONS[bridge.openflow_version], _VERSIONS[bridge.ports_version]
-        return _Saved(*versions, settings, lambda: self._replies(bridge), check)
+        return _Saved(*versions, settings, bridge.counts["flows"], lambda: self._replies(bridge), check)
 
     @property
     def states(self) -> dict[str, flowstate.State]:

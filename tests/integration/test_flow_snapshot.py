@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -118,6 +119,18 @@ def fill(ovs: t.Any, name: str = "br0") -> None:
     ovs.ofctl("set-frags", name, "nx-match")
 
 
+def fill_largely(ovs: t.Any, name: str) -> None:
+    """More flows than go through one connection, in ten tables, and a group in the first and in the last."""
+    ovs.ofctl("add-group", name, "group_id=1,type=all,bucket=actions=output:1")
+    flows = [
+        f"table={number % 10},cookie={number:#x},priority=9,ip,metadata={number:#x},nw_dst=10.0.0.9,"
+        f"actions=set_field:{number}->reg1,set_field:{number}->reg2,set_field:{number}->reg3,resubmit(,{number % 10 + 1})"
+        for number in range(20000)
+    ]
+    flows += [f"table={table},priority=1,actions=group:1" for table in (0, 9)]
+    ovs.ofctl("add-flows", name, "-", feed="\n".join(flows))
+
+
 def content(ovs: t.Any, name: str = "br0") -> str:
     """What ovs-ofctl shows of a bridge, without what counts and grows."""
     ours = ("--no-stats", "--no-names")
@@ -229,14 +242,48 @@ def test_the_bridge_stays_as_it_was_when_the_commit_is_refused(ovs: t.Any, tmp_p
     add_bridge(ovs, "br1")
     ovs.ofctl("add-flow", "br1", "priority=3,ip,actions=output:1")
     before = content(ovs, "br1")
-    # A flow whose group is not there passes the staging; the switch notices at the commit.
-    without_groups = [reply for reply in state.replies() if not wire.is_group_reply(reply)]
-    wrong = flowstate.State(state.version, state.ports_version, state.settings, lambda: iter(without_groups))
     with open_switch(ovs, "br1") as switch:
-        staged = flowstate.stage(switch, wrong)
+        staged = flowstate.stage(switch, without_groups(state))
         with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
             staged.commit()
     assert content(ovs, "br1") == before
+
+
+def without_groups(state: flowstate.State) -> flowstate.State:
+    """What no switch can take, and notices at the commit only."""
+    return dataclasses.replace(
+        state, replies=lambda: (reply for reply in state.replies() if not wire.is_group_reply(reply))
+    )
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_large_state_comes_whole_or_not_at_all(
+    ovs: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    further: list[int] = []
+    connect = flowstate.Switch.further
+    monkeypatch.setattr(
+        flowstate.Switch, "further", lambda self, count: further.append(count) or connect(self, count)
+    )
+    add_bridge(ovs)
+    fill_largely(ovs, "br0")
+    whole = content(ovs)
+    state = engine.take(connection(ovs), str(tmp_path / "snapshot")).state("br0")
+    add_bridge(ovs, "br1")
+    if not empty:
+        ovs.ofctl("add-flow", "br1", "priority=3,ip,actions=output:1")
+    before = content(ovs, "br1")
+    with open_switch(ovs, "br1") as switch:
+        with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
+            flowstate.restore(switch, without_groups(state))
+        assert content(ovs, "br1") == before
+        flowstate.stage(switch, state).discard()
+        assert content(ovs, "br1") == before
+        flowstate.restore(switch, state)
+        # Only of an empty bridge nobody can tell that it is filled step by step.
+        assert [bool(count) for count in further] == [empty] * 3
+        assert flowstate.compare(state, switch.state()).same
+    assert content(ovs, "br1") == whole
 
 
 @pytest.mark.parametrize("protocols", ["OpenFlow15,OpenFlow10", "OpenFlow10"])

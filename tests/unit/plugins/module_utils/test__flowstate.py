@@ -35,7 +35,9 @@ def group(number: int) -> bytes:
 
 
 def state(*replies: bytes, **settings: t.Any) -> flowstate.State:
-    return flowstate.State(wire.OF15, wire.OF10, flowstate.Settings(**settings), lambda: iter(replies))
+    return flowstate.State(
+        wire.OF15, wire.OF10, flowstate.Settings(**settings), len(replies), lambda: iter(replies)
+    )
 
 
 def flows_of(messages: t.Iterable[bytes]) -> list[tuple[int, int]]:

@@ -1,0 +1,104 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""New groups and flows of a bridge, waiting in the switch: in one bundle, or in several, each on its connection.
+
+ovs-vswitchd takes at most 50 messages from a connection before it looks after everything else (``ofconn_run`` in
+ofproto/connmgr.c), so over several connections a large state is in sooner.  But only one bundle is atomic.  Several are
+for an empty bridge, where nobody can tell: groups come with the first of them, and table 0, through which a packet gets
+into every other table, with the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+_BUNDLE = 0x6F76
+_FIRST_TABLE = 0
+
+
+class Bundles:
+    """A bundle on ``main`` and, if the bridge is empty, one on each of ``further``, which are closed in the end.
+
+    All speak one version.  The switch drops what is idle for ``bundle-idle-timeout`` (10 s).
+    """
+
+    def __init__(self, main: OpenFlow, further: t.Sequence[OpenFlow] = ()) -> None:
+        self._main, self._further = main, further
+        self._connections = [main, *further]
+        self._turns = itertools.cycle(self._connections)
+        for of in self._connections:
+            of.post([_control(of, wire.BUNDLE_OPEN)])
+
+    def fill(self, objects: t.Iterable[bytes]) -> list[wire.SwitchError]:
+        """Send what shall replace all groups and flows, as ``State.objects`` yields it.
+
+        Returns what the switch refused of it.
+        """
+        self._main.post([wire.bundled(self._main.version, _BUNDLE, self._deletions())])
+        for data in filter(None, objects):  # a table may be empty
+            of = self._connection_for(data)
+            of.post([wire.bundled(of.version, _BUNDLE, data)])
+        return self._refused()
+
+    def keep_alive(self) -> list[wire.SwitchError]:
+        """Tell the switch that the bundles are still wanted. Returns errors if it dropped one."""
+        for of in self._connections:
+            of.post([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
+        return self._refused()
+
+    def commit(self) -> list[wire.SwitchError]:
+        """Make their content that of the bridge. Returns what the switch refused; the bridge is then as it was."""
+        try:
+            for of in self._connections:
+                errors = of.send([_control(of, wire.BUNDLE_COMMIT)])
+                if errors:
+                    self._take_back()
+                    return errors
+        except BaseException:
+            self._take_back()
+            raise
+        self._close_further()
+        return []
+
+    def discard(self) -> None:
+        """Forget them; the bridge is as it was."""
+        self._close_further()
+        self._main.send([_control(self._main, wire.BUNDLE_DISCARD)])
+
+    def _connection_for(self, data: bytes) -> OpenFlow:
+        if not wire.is_flow_mod(data):
+            return self._connections[0]
+        if wire.flow_fields(data).table == _FIRST_TABLE:
+            return self._connections[-1]
+        return next(self._turns)
+
+    def _refused(self) -> list[wire.SwitchError]:
+        return [error for of in self._connections for error in of.send()]
+
+    def _take_back(self) -> None:
+        """Of several bundles some may be in; the bridge was empty.  One is in as a whole or not at all."""
+        if self._further:
+            self._close_further()
+            with contextlib.suppress(HotUpgradeError):
+                self._main.send([self._deletions()])
+
+    def _close_further(self) -> None:
+        for of in self._further:
+            of.close()
+
+    def _deletions(self) -> bytes:
+        version = self._main.version
+        return wire.delete_flows(version, self._main.xid()) + wire.delete_groups(version, self._main.xid())
+
+
+def _control(of: OpenFlow, what: int) -> bytes:
+    return wire.bundle_control(of.version, of.xid(), _BUNDLE, what)

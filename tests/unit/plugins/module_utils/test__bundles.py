@@ -1,0 +1,141 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import itertools
+import struct
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._bundles import Bundles
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
+
+OPEN, COMMIT, DISCARD, DELETIONS, GROUPS = "open", "commit", "discard", "deletions", "groups"
+TABLE_FULL = wire.switch_error(wire.message(wire.OF15, wire.ERROR, 7, struct.pack("!HH", 5, 1)))
+
+
+def flows(table: int) -> bytes:
+    """A few flow-mods of one table, as one reply of a switch turns into."""
+    match = wire.delete_flows(wire.OF15, 0)[48:]
+    return b"".join(wire.flow_mod(wire.OF15, n, table, n, 0, 0, 0, 0, 0, match) for n in range(1, 4))
+
+
+def groups() -> bytes:
+    return wire.message(wire.OF15, wire.GROUP_MOD, 1, struct.pack("!HBxIHHI", 0, 0, 1, 0, 0, 0))
+
+
+class Fake:
+    """A connection that writes into ``log`` what it is told: (its number, what)."""
+
+    version = wire.OF15
+
+    def __init__(self, number: int, log: list[tuple[int, t.Any]], commit: t.Any = ()) -> None:
+        self._number, self._log, self._commit = number, log, commit
+        self._numbers = itertools.count(1)
+        self.closed = False
+
+    def xid(self) -> int:
+        return next(self._numbers)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def post(self, messages: t.Iterable[bytes]) -> None:
+        for data in messages:
+            self._log.append((self._number, _meaning(data)))
+
+    def send(self, messages: t.Iterable[bytes] = ()) -> t.Any:
+        assert not self.closed
+        messages = list(messages)
+        self.post(messages)
+        if not messages or _meaning(messages[0]) != COMMIT:
+            return []
+        if isinstance(self._commit, BaseException):
+            raise self._commit
+        return list(self._commit)
+
+
+def _meaning(data: bytes) -> t.Any:
+    if data[1] == wire.BUNDLE_CONTROL:
+        kind = int.from_bytes(data[12:14], "big")
+        return {wire.BUNDLE_OPEN: OPEN, wire.BUNDLE_COMMIT: COMMIT, wire.BUNDLE_DISCARD: DISCARD}[kind]
+    inner = data[16:] if data[1] == wire.BUNDLE_ADD else data
+    if wire.is_group_mod(inner):
+        return GROUPS
+    table = wire.flow_fields(inner).table
+    return DELETIONS if table == wire.ALL_TABLES else table
+
+
+def bundles(log: list[tuple[int, t.Any]], *commits: t.Any) -> tuple[t.Any, list[Fake]]:
+    """Bundles over a connection for each of ``commits``, which is what the switch says to its commit."""
+    fakes = [Fake(number, log, commit) for number, commit in enumerate(commits)]
+    main, *further = t.cast("list[t.Any]", fakes)
+    return Bundles(main, further), fakes
+
+
+def test_one_connection_takes_everything_in_order() -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, __ = bundles(log, [])
+    assert waiting.fill([groups(), flows(0), b"", flows(3)]) == []
+    assert waiting.commit() == []
+    assert log == [(0, what) for what in (OPEN, DELETIONS, GROUPS, 0, 3, COMMIT)]
+
+
+def test_of_several_the_first_has_the_groups_and_the_last_the_way_in() -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, fakes = bundles(log, [], [], [])
+    waiting.fill([groups(), flows(0), flows(0), *(flows(table) for table in range(1, 9))])
+    where = {what: number for number, what in log if what not in (OPEN, COMMIT)}
+    assert where[DELETIONS] == where[GROUPS] == 0
+    assert {number for number, what in log if what == 0} == {2}
+    assert {where[table] for table in range(1, 9)} == {0, 1, 2}
+    log.clear()
+    waiting.commit()
+    assert log == [(0, COMMIT), (1, COMMIT), (2, COMMIT)]
+    assert [fake.closed for fake in fakes] == [False, True, True]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_when_one_of_several_is_refused_the_bridge_is_made_empty_again(number: int) -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, fakes = bundles(log, *([TABLE_FULL] if each == number else [] for each in range(3)))
+    log.clear()
+    assert waiting.commit() == [TABLE_FULL]
+    assert log == [*((each, COMMIT) for each in range(number + 1)), (0, DELETIONS)]
+    assert [fake.closed for fake in fakes] == [False, True, True]
+
+
+def test_an_interruption_between_two_commits_leaves_nothing_behind() -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, __ = bundles(log, [], KeyboardInterrupt(), [])
+    log.clear()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.commit()
+    assert log[-1] == (0, DELETIONS)
+
+
+@pytest.mark.parametrize("commit", [[TABLE_FULL], Unreachable("gone")])
+def test_a_single_bundle_that_fails_needs_no_deletions(commit: t.Any) -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, __ = bundles(log, commit)
+    log.clear()
+    try:
+        assert waiting.commit() == [TABLE_FULL]
+    except Unreachable:
+        assert isinstance(commit, Unreachable)
+    assert log == [(0, COMMIT)]
+
+
+def test_every_bundle_is_kept_alive_and_discarded() -> None:
+    log: list[tuple[int, t.Any]] = []
+    waiting, fakes = bundles(log, [], [])
+    log.clear()
+    waiting.keep_alive()
+    assert [number for number, __ in log] == [0, 1]
+    waiting.discard()
+    assert log[-1] == (0, DISCARD)
+    assert [fake.closed for fake in fakes] == [False, True]
