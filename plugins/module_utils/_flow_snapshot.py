@@ -108,10 +108,6 @@ class Restoration:
     ) -> None:
         self._stack.close()
 
-    def keep_alive(self) -> None:
-        """Call more often than the bundle idle timeout (10 s), while the commit has to wait."""
-        _side_by_side(flowstate.Staged.keep_alive, list(self._staged.values()))
-
     def commit(self) -> None:
         """Replace the state of every bridge."""
         _side_by_side(flowstate.Staged.commit, list(self._staged.values()))
@@ -123,7 +119,7 @@ class Restoration:
     def _stage(self, connection: Connection, name: str, state: flowstate.State) -> None:
         path = management_socket(connection.rundir, name)
         switch = self._stack.enter_context(flowstate.Switch(path, (state.version,), _timeout(connection)))
-        self._staged[name] = flowstate.stage(switch, state)
+        self._staged[name] = flowstate.stage(switch, state, in_parts=True)
 
 
 def compare(

@@ -31,7 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import MOST_ERRORS, OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
 
-# From so many flows on a state goes to an empty bridge over further connections.
+# From so many flows on, a state goes to an empty bridge over further connections.
 _MANY_FLOWS = 10_000
 _FURTHER_CONNECTIONS = 15
 _CHUNK = 1 << 18
@@ -373,8 +373,8 @@ class Staged:
     The switch drops a bundle that is idle for ``bundle-idle-timeout`` (10 s): call ``keep_alive`` meanwhile.
     """
 
-    def __init__(self, switch: Switch, state: State) -> None:
-        self._switch, self._state = switch, state
+    def __init__(self, switch: Switch, state: State, in_parts: bool) -> None:
+        self._switch, self._state, self._in_parts = switch, state, in_parts
         self._done: list[Step] = []
         self._bundles: Bundles
         # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
@@ -392,6 +392,7 @@ class Staged:
         """Tell the switch that the bundle is still wanted. Raises ``HotUpgradeError`` if it was dropped already."""
         errors = self._bundles.keep_alive()
         if errors:
+            self.discard()  # What kept nothing alive has begun a new bundle.
             raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
 
     def commit(self) -> None:
@@ -422,7 +423,7 @@ class Staged:
         self._revert()
 
     def _fill(self) -> None:
-        several = self._state.flows >= _MANY_FLOWS and self._switch.is_empty()
+        several = self._in_parts and self._state.flows >= _MANY_FLOWS and self._switch.is_empty()
         further = self._switch.further(_FURTHER_CONNECTIONS if several else 0)
         self._bundles = Bundles(self._switch.main, further)
         try:
@@ -651,8 +652,11 @@ def read_chunks(file: Readable) -> t.Iterator[bytes]:
         )
 
 
-def stage(switch: Switch, state: State) -> Staged:
+def stage(switch: Switch, state: State, in_parts: bool = False) -> Staged:
     """Send ``state`` to the switch without effect on flows and groups; ``commit`` the result when it is time.
+
+    ``in_parts``: a large state for an empty bridge may go there in several bundles (see _bundles), which is sooner done
+    as a whole; to wait for a moment when nothing must take long, one is better.
 
     TLV mappings and meters that are missing are added now, because flows cannot be staged without them; whatever
     fails, they are taken back.  Raises ``Refused`` if the switch cannot hold the state.
@@ -664,7 +668,7 @@ def stage(switch: Switch, state: State) -> Staged:
             f"Add {wire.VERSION_NAMES[state.version]} to the bridge's protocols column",
         )
     try:
-        return Unbundled(switch, state) if state.version == wire.OF10 else Staged(switch, state)
+        return (Unbundled if state.version == wire.OF10 else Staged)(switch, state, in_parts)
     except HotUpgradeError:
         # Whatever was wrong with it, damage is the better explanation.
         state.check()
@@ -673,7 +677,7 @@ def stage(switch: Switch, state: State) -> Staged:
 
 def restore(switch: Switch, state: State) -> None:
     """Make ``state`` the state of the bridge. Raises ``Refused`` with the bridge as it was."""
-    stage(switch, state).commit()
+    stage(switch, state, in_parts=True).commit()
 
 
 def remaining(state: State, elapsed: float) -> State:

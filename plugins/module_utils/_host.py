@@ -398,8 +398,8 @@ class Host:
         """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
         if self.request["dispatch"] and self.bridges:
             self.fit_dispatch(self.switches[self.bridges[0]].software())
-        # A step that is done again after the database had ended has lost its connections, and what was staged on them.
-        if self.states and self.controlled - self.staged.keys():
+        # What was staged may be gone: with its connection when the database ended, or because it was idle for long.
+        if self.states:
             self.stage_controlled()
         # Not the session of before: ovsdb-server drops one that was silent during a long load.
         with Ovsdb(self.remote, self.timeout) as database:
@@ -542,17 +542,29 @@ class Host:
             self._read_states()
         self.add_meters()
         for name in self.bridges:
-            self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
-        for name in self.bridges:
             if name not in self.controlled:
-                self.staged.pop(name).commit()
+                _flowstate.restore(self.switches[name], self.states[name])
+        self.stage_controlled()
 
     def stage_controlled(self) -> None:
-        """Have the state of the bridges with controllers wait in a bundle."""
-        if self.controlled:
+        """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
+        missing = [name for name in self.controlled if not self._waits(name)]
+        if missing:
             self._read_states()
-        for name in self.controlled:
+        for name in missing:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
+
+    def _waits(self, name: str) -> bool:
+        """Whether the state of the bridge is staged; the switch drops a bundle that is idle for some seconds."""
+        if name not in self.staged:
+            return False
+        try:
+            self.staged[name].keep_alive()
+        except Unreachable:
+            raise
+        except HotUpgradeError:
+            return False
+        return True
 
     def restore_what_differs(self) -> None:
         """Give the bridges that do not hold what the snapshot holds its state; the others are left alone."""
@@ -599,7 +611,7 @@ class Host:
         for name in self.bridges:
             with _flowstate.Switch(self.management(name)) as switch:
                 if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
-                    _flowstate.stage(switch, snapshot.state(name)).commit()
+                    _flowstate.restore(switch, snapshot.state(name))
 
     def old_program_forwards(self) -> bool:
         """Whether ``make_whole`` has done its work before: the kept program runs and holds what the snapshot has."""

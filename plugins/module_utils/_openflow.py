@@ -101,6 +101,7 @@ class OpenFlow:
         for message in self._until_barrier(requests):
             found = wire.header(message)
             if found.xid not in answers:
+                self._note([message])
                 continue
             if found.type == wire.ERROR:
                 answers[found.xid] = wire.switch_error(message)
@@ -159,7 +160,8 @@ class OpenFlow:
     def send(self, messages: t.Iterable[bytes] = ()) -> list[wire.SwitchError]:
         """Send ``messages``, however many, and wait until they and all that was posted before are handled.
 
-        Returns the errors that the switch sent meanwhile (at most ``MOST_ERRORS``).
+        Returns the errors that the switch sent since the last time (at most ``MOST_ERRORS``), answers to questions aside:
+        it also sends one of its own accord, when it drops a bundle.
         """
         self._note(self._until_barrier(messages))
         errors, self._errors = self._errors, []
@@ -211,12 +213,13 @@ class OpenFlow:
             raise self._lost(error) from error
 
     def _next(self, wanted: t.Callable[[wire.Header], bool]) -> bytes:
-        """The next message that ``wanted`` accepts; others are dropped."""
+        """The next message that ``wanted`` accepts; of others only errors are kept, for ``send``."""
         deadline = time.monotonic() + self.timeout
         while True:
             for message in self._received():
                 if wanted(wire.header(message)):
                     return message
+                self._note([message])
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 raise self._silent("did not answer")

@@ -160,7 +160,7 @@ def _copy_bridge(host: Host, name: str) -> None:
     new = host.switches[name]
     with _flowstate.Switch(host.management(name)) as old:
         for _round in range(ROUNDS):
-            _flowstate.stage(new, old.state()).commit()
+            _flowstate.restore(new, old.state())
             difference = _compare(host, old, new)
             if difference.same:
                 return
@@ -302,6 +302,7 @@ def _adopt(host: Host) -> None:
 
 def _reconnect(host: Host) -> None:
     """Wait until the new process has the real database; controllers come back now, and their flush with them."""
+    host.stage_controlled()  # again, if the switch has dropped it meanwhile
     with Ovsdb(host.remote, host.timeout) as real:
         host.commit_behind_flush(real, lambda: _second.end_database(host))
     _tidy(host)

@@ -277,7 +277,7 @@ def test_a_large_state_comes_whole_or_not_at_all(
         with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
             flowstate.restore(switch, without_groups(state))
         assert content(ovs, "br1") == before
-        flowstate.stage(switch, state).discard()
+        flowstate.stage(switch, state, in_parts=True).discard()
         assert content(ovs, "br1") == before
         flowstate.restore(switch, state)
         # Only of an empty bridge nobody can tell that it is filled step by step.
@@ -335,7 +335,22 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
         for command in ("del-flows", "del-groups", "del-meters"):
             ovs.ofctl(command, "br0")
         staged.commit()
-    assert content(ovs) == before
+        assert content(ovs) == before
+        staged = flowstate.stage(switch, state)
+        time.sleep(4)
+        # Whoever asks meanwhile reads what the switch says of its own accord.
+        switch.count_flows()
+        with pytest.raises(HotUpgradeError, match="dropped the staged state"):
+            staged.keep_alive()
+        ovs.ofctl("del-flows", "br0")
+        flowstate.stage(switch, state).commit()
+        assert content(ovs) == before
+        staged = flowstate.stage(switch, state)
+        time.sleep(4)
+        switch.count_flows()
+        with pytest.raises(Refused, match="BFC_"):
+            staged.commit()
+        assert content(ovs) == before
 
 
 def test_many_groups_with_forward_references_many_meters_and_the_longest_flow(
