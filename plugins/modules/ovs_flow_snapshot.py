@@ -10,7 +10,7 @@ module: ovs_flow_snapshot
 short_description: Take, restore and compare the OpenFlow state of a host's bridges
 version_added: 0.1.0
 description:
-  - Writes down everything that OpenFlow keeps in a bridge, restores it in one atomic step for each bridge, and
+  - Writes down everything that OpenFlow keeps in a bridge, restores each bridge as a whole or not at all, and
     proves by comparison that nothing is missing.
   - The state is the TLV map, meters with all bands, groups with buckets, selection methods and properties,
     flows with match, instructions, cookie, priority, timeouts, importance and flags, the OpenFlow config of

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has beside flows: meters at their limit, mirrors, queues, policers, patch ports, managers."""
+"""What a host has beside flows: meters at their limit, mirrors, queues, policers, patch ports, managers, a controller."""
 
 from __future__ import annotations
 
@@ -88,6 +88,15 @@ def dressed(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     return f"{losses}; warned of: {'; '.join(result['plan']['warnings']) or 'nothing'}"
 
 
+def controlled(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
+    """A bridge with a controller keeps its flows, however soon the switch drops what waits for its moment."""
+    scene.populate("--controller", "--spare-flows", "10000", *options)
+    scene.sh("ovs-vsctl set open_vswitch . other_config:bundle-idle-timeout=1")
+    __, losses = upgrade(scene, "4.0.0", no_loss=False, strategy=strategy)
+    losses.shorter_than(10)
+    return str(losses)
+
+
 # Name, strategy, and how the host is made.
 WAYS = (
     ("make_before_break", "make_before_break", ()),
@@ -101,6 +110,7 @@ SCENARIOS = [
     for what, play in (
         ("meter at its limit", metered),
         ("mirror, QoS, policer, patch, managers", dressed),
+        ("controller, bundles dropped after 1 s", controlled),
     )
     for name, strategy, options in WAYS
 ]
