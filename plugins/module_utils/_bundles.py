@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+# How often to tell the switch that a bundle is still wanted, in seconds; by itself it forgets it after 10, or what is set.
+KEEP_ALIVE = 0.3
 
 _BUNDLE = 0x6F76
 _FIRST_TABLE = 0
@@ -44,15 +48,18 @@ class Bundles:
         Returns what the switch refused of it.
         """
         self._main.post([wire.bundled(self._main.version, _BUNDLE, self._deletions())])
+        due = time.monotonic() + KEEP_ALIVE
         for data in filter(None, objects):  # a table may be empty
+            if time.monotonic() > due:  # and another so large that one bundle grows for long
+                self._want()
+                due = time.monotonic() + KEEP_ALIVE
             of = self._connection_for(data)
             of.post([wire.bundled(of.version, _BUNDLE, data)])
         return self._refused()
 
     def keep_alive(self) -> list[wire.SwitchError]:
         """Tell the switch that the bundles are still wanted. Returns errors if it dropped one."""
-        for of in self._connections:
-            of.post([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
+        self._want()
         return self._refused()
 
     def commit(self) -> list[wire.SwitchError]:
@@ -73,6 +80,10 @@ class Bundles:
         """Forget them; the bridge is as it was."""
         self._close_further()
         self._main.send([_control(self._main, wire.BUNDLE_DISCARD)])
+
+    def _want(self) -> None:
+        for of in self._connections:
+            of.post([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
 
     def _connection_for(self, data: bytes) -> OpenFlow:
         if not wire.is_flow_mod(data):

@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._bundles import KEEP_ALIVE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -424,8 +425,13 @@ class Host:
                 hidden[name] = self.switches[name].about_flows() - shown
         change()
         number = request_reconfiguration(database)
-        end = time.monotonic() + self.take_over_timeout
+        now = time.monotonic()
+        end, due = now + self.take_over_timeout, now + KEEP_ALIVE
         while not reconfigured(database, number):
+            if time.monotonic() > due:
+                for staged in self.staged.values():
+                    staged.keep_alive()
+                due = time.monotonic() + KEEP_ALIVE
             for name in hidden.keys() & self.staged.keys():
                 if self.switches[name].about_flows() <= hidden[name]:
                     self.mark("flushed")
@@ -548,7 +554,7 @@ class Host:
 
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
-        missing = [name for name in self.controlled if not self._waits(name)]
+        missing = [name for name in self.bridges if name in self.controlled and not self._waits(name)]
         if missing:
             self._read_states()
         for name in missing:

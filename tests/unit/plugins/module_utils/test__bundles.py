@@ -14,7 +14,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._bundles import Bundles
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 
-OPEN, COMMIT, DISCARD, DELETIONS, GROUPS = "open", "commit", "discard", "deletions", "groups"
+OPEN, COMMIT, DISCARD, DELETIONS, GROUPS, ALIVE = "open", "commit", "discard", "deletions", "groups", "alive"
+KEPT_ALIVE = wire.keep_alive_flow_mod(wire.OF15, 0)
 TABLE_FULL = wire.switch_error(wire.message(wire.OF15, wire.ERROR, 7, struct.pack("!HH", 5, 1)))
 
 
@@ -64,6 +65,8 @@ def _meaning(data: bytes) -> t.Any:
         kind = int.from_bytes(data[12:14], "big")
         return {wire.BUNDLE_OPEN: OPEN, wire.BUNDLE_COMMIT: COMMIT, wire.BUNDLE_DISCARD: DISCARD}[kind]
     inner = data[16:] if data[1] == wire.BUNDLE_ADD else data
+    if inner[:4] + inner[8:] == KEPT_ALIVE[:4] + KEPT_ALIVE[8:]:
+        return ALIVE
     if wire.is_group_mod(inner):
         return GROUPS
     table = wire.flow_fields(inner).table
@@ -97,6 +100,18 @@ def test_of_several_the_first_has_the_groups_and_the_last_the_way_in() -> None:
     waiting.commit()
     assert log == [(0, COMMIT), (1, COMMIT), (2, COMMIT)]
     assert [fake.closed for fake in fakes] == [False, True, True]
+
+
+def test_while_one_table_takes_long_the_other_bundles_are_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    log: list[tuple[int, t.Any]] = []
+    waiting, __ = bundles(log, [], [], [])
+    log.clear()
+    waiting.fill([flows(0)] * 5)
+    idle = [[what for number, what in log if number == each] for each in range(3)]
+    assert idle[0][1:] == idle[1] == [ALIVE] * 5
+    assert idle[2].count(0) == 5
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -135,7 +150,7 @@ def test_every_bundle_is_kept_alive_and_discarded() -> None:
     waiting, fakes = bundles(log, [], [])
     log.clear()
     waiting.keep_alive()
-    assert [number for number, __ in log] == [0, 1]
+    assert log == [(0, ALIVE), (1, ALIVE)]
     waiting.discard()
     assert log[-1] == (0, DISCARD)
     assert [fake.closed for fake in fakes] == [False, True]
