@@ -198,13 +198,13 @@ def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge])
 def with_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[snapshots.Bridge]:
     """``saved`` with the MAC tables and tunnel neighbours of now."""
     vswitchd = _vswitchd(connection)
-    return [dataclasses.replace(bridge, **_learned_by(vswitchd, bridge.name)) for bridge in saved]
+    neighbours = learned.neighbours(vswitchd)
+    return [dataclasses.replace(bridge, **_learned_by(vswitchd, bridge.name, neighbours)) for bridge in saved]
 
 
-def _learned_by(vswitchd: Appctl, bridge: str) -> Values:
-    macs, neighbours = learned.mac_table(vswitchd, bridge), learned.neighbours(vswitchd)
+def _learned_by(vswitchd: Appctl, bridge: str, neighbours: t.Sequence[learned.Neighbour]) -> Values:
     return {
-        "fdb": [entry._asdict() for entry in macs],
+        "fdb": [entry._asdict() for entry in learned.mac_table(vswitchd, bridge)],
         "neighbours": [entry._asdict() for entry in neighbours if entry.bridge == bridge],
     }
 
@@ -244,7 +244,7 @@ def _take_bridge(
         not_carried=lost,
         file=name,
         settings_bytes=taken.settings_bytes,
-        **_learned_by(vswitchd, bridge.name),
+        **_learned_by(vswitchd, bridge.name, learned.neighbours(vswitchd)),
     )
 
 
