@@ -295,6 +295,8 @@ def main() -> int:
         for strategy in STRATEGIES[backend]:
             if not options.strategy or strategy in options.strategy:
                 results += run(backend, strategy, options, version, archive).values()
+    if not results:
+        parser.error("no case is of that backend, strategy, fault and step")
     survived = sum(not result["problems"] for result in results)
     print(f"code: {version}", *table(results), f"{survived} of {len(results)} survived", sep="\n")
     return 0 if survived == len(results) else 1
