@@ -555,7 +555,7 @@ class Host:
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
         missing = [name for name in self.bridges if name in self.controlled and not self._waits(name)]
-        if missing:
+        if missing and not self.states:
             self._read_states()
         for name in missing:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
