@@ -32,12 +32,19 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent im
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.
 AFTERWARDS = 3.0
-# Addresses that the kernel gives by itself are not yet there, or tentative, when a device has just been made; of the bridge
-# that SSH may go through the next look would see the route that comes last.
+# The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
+# both ends of the traffic have one, and the bridge that SSH may go through.
 SETTLED = """
-addressed() { [ ! -e /sys/class/net/br-mgmt ] || ip -6 address show dev br-mgmt scope link -tentative | grep -q inet6; }
+has_address() { ip "$@" scope link -tentative | grep -q inet6; }
+settled() {
+    for namespace in $(ip netns list | cut -d' ' -f1); do
+        has_address -n "$namespace" -6 address show || return 1
+    done
+    [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
+    ! ip -6 address show tentative | grep -q inet6
+}
 for try in $(seq 100); do
-    ! addressed || ip -6 address show tentative | grep -q inet6 || exit 0
+    ! settled || exit 0
     sleep 0.1
 done
 exit 1
