@@ -90,8 +90,8 @@ def dressed(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
 
 # The flows come last: a bridge loses its flows with its first controller.
 CONTROLLED = """
-ovs-vsctl set-controller br1 tcp:127.0.0.1:6653 -- set open_vswitch . other_config:bundle-idle-timeout=1
-seq 30000 | sed 's/.*\\(.\\)$/table=\\1,priority=9,udp,tp_dst=&,actions=drop/' | ovs-ofctl --bundle add-flows br1 -
+ovs-vsctl set-controller br1 tcp:127.0.0.1:6653 -- set open_vswitch . other_config:bundle-idle-timeout=3
+seq 60000 | sed 's/.*\\(.\\)$/table=\\1,priority=9,udp,tp_dst=&,actions=drop/' | ovs-ofctl --bundle add-flows br1 -
 """
 
 
@@ -117,7 +117,7 @@ SCENARIOS = [
     for what, play in (
         ("meter at its limit", metered),
         ("mirror, QoS, policer, patch, managers", dressed),
-        ("controller, bundles dropped after 1 s", controlled),
+        ("controller, bundles dropped after 3 s", controlled),
     )
     for name, strategy, options in WAYS
 ]
