@@ -23,7 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
 # How often to tell the switch that a bundle is still wanted, in seconds; by itself it forgets it after 10, or what is set.
-KEEP_ALIVE = 0.3
+_KEEP_ALIVE = 0.3
 
 _BUNDLE = 0x6F76
 _FIRST_TABLE = 0
@@ -41,6 +41,7 @@ class Bundles:
         self._turns = itertools.cycle(self._connections)
         for of in self._connections:
             of.post([_control(of, wire.BUNDLE_OPEN)])
+        self._due = time.monotonic() + _KEEP_ALIVE
 
     def fill(self, objects: t.Iterable[bytes]) -> list[wire.SwitchError]:
         """Send what shall replace all groups and flows, as ``State.objects`` yields it.
@@ -48,19 +49,17 @@ class Bundles:
         Returns what the switch refused of it.
         """
         self._main.post([wire.bundled(self._main.version, _BUNDLE, self._deletions())])
-        due = time.monotonic() + KEEP_ALIVE
-        for data in filter(None, objects):  # a table may be empty
-            if time.monotonic() > due:  # and another so large that one bundle grows for long
-                self._want()
-                due = time.monotonic() + KEEP_ALIVE
+        for data in filter(
+            None, objects
+        ):  # a table may be empty, and another so large that one bundle grows for long
+            self._want()
             of = self._connection_for(data)
             of.post([wire.bundled(of.version, _BUNDLE, data)])
         return self._refused()
 
     def keep_alive(self) -> list[wire.SwitchError]:
-        """Tell the switch that the bundles are still wanted. Returns errors if it dropped one."""
-        self._want()
-        return self._refused()
+        """Tell the switch that the bundles are still wanted, if that is due. Returns errors if it dropped one."""
+        return self._refused() if self._want() else []
 
     def commit(self) -> list[wire.SwitchError]:
         """Make their content that of the bridge. Returns what the switch refused; the bridge is then as it was."""
@@ -81,13 +80,18 @@ class Bundles:
         self._close_further()
         self._main.send([_control(self._main, wire.BUNDLE_DISCARD)])
 
-    def _want(self) -> None:
+    def _want(self) -> bool:
+        """Tell the switch that the bundles are still wanted; False if that is not due."""
+        if time.monotonic() < self._due:
+            return False
         for of in self._connections:
             of.post([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
+        self._due = time.monotonic() + _KEEP_ALIVE
+        return True
 
     def _connection_for(self, data: bytes) -> OpenFlow:
         if not wire.is_flow_mod(data):
-            return self._connections[0]
+            return self._main
         if wire.flow_fields(data).table == _FIRST_TABLE:
             return self._connections[-1]
         return next(self._turns)

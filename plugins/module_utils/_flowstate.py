@@ -370,7 +370,8 @@ class Step:
 class Staged:
     """A state that waits in the switch's bundle; ``commit`` makes it the bridge's state at once, or not at all.
 
-    The switch drops a bundle that is idle for ``bundle-idle-timeout`` (10 s): call ``keep_alive`` meanwhile.
+    The switch drops a bundle that is idle for ``bundle-idle-timeout`` (10 s): call ``keep_alive`` meanwhile, as often as
+    you like.
     """
 
     def __init__(self, switch: Switch, state: State, in_parts: bool) -> None:

@@ -32,7 +32,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._bundles import KEEP_ALIVE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -425,13 +424,10 @@ class Host:
                 hidden[name] = self.switches[name].about_flows() - shown
         change()
         number = request_reconfiguration(database)
-        now = time.monotonic()
-        end, due = now + self.take_over_timeout, now + KEEP_ALIVE
+        end = time.monotonic() + self.take_over_timeout
         while not reconfigured(database, number):
-            if time.monotonic() > due:
-                for staged in self.staged.values():
-                    staged.keep_alive()
-                due = time.monotonic() + KEEP_ALIVE
+            for staged in self.staged.values():
+                staged.keep_alive()
             for name in hidden.keys() & self.staged.keys():
                 if self.switches[name].about_flows() <= hidden[name]:
                     self.mark("flushed")

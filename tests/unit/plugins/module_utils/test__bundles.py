@@ -145,10 +145,15 @@ def test_a_single_bundle_that_fails_needs_no_deletions(commit: t.Any) -> None:
     assert log == [(0, COMMIT)]
 
 
-def test_every_bundle_is_kept_alive_and_discarded() -> None:
+def test_every_bundle_is_kept_alive_and_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[tuple[int, t.Any]] = []
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     waiting, fakes = bundles(log, [], [])
     log.clear()
+    waiting.keep_alive()
+    assert log == []  # it was heard of this moment
+    now[0] += 1
     waiting.keep_alive()
     assert log == [(0, ALIVE), (1, ALIVE)]
     waiting.discard()
