@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 HOSTILE = "b $(id)'\";"
@@ -336,21 +337,31 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
             ovs.ofctl(command, "br0")
         staged.commit()
         assert content(ovs) == before
-        staged = flowstate.stage(switch, state)
-        time.sleep(4)
-        # Whoever asks meanwhile reads what the switch says of its own accord.
-        switch.count_flows()
+        staged = staged_and_dropped(ovs, switch, state)
         with pytest.raises(HotUpgradeError, match="dropped the staged state"):
             staged.keep_alive()
         ovs.ofctl("del-flows", "br0")
         flowstate.stage(switch, state).commit()
         assert content(ovs) == before
-        staged = flowstate.stage(switch, state)
-        time.sleep(4)
-        switch.count_flows()
+        staged = staged_and_dropped(ovs, switch, state)
         with pytest.raises(Refused, match="BFC_"):
             staged.commit()
         assert content(ovs) == before
+
+
+def staged_and_dropped(ovs: t.Any, switch: flowstate.Switch, state: flowstate.State) -> flowstate.Staged:
+    """What the switch does not hold any more, because nobody has kept it alive."""
+    log = Path(ovs.path("/var/log/openvswitch/ovs-vswitchd.log"))
+    before = log.read_text().count("OFPBFC_TIMEOUT")
+    staged = flowstate.stage(switch, state)
+    Waiter(30.0).wait(
+        "the switch drops the bundle",
+        lambda: log.read_text().count("OFPBFC_TIMEOUT"),
+        lambda count: count > before,
+    )
+    # Whoever asks meanwhile reads what the switch says of its own accord.
+    switch.count_flows()
+    return staged
 
 
 def test_many_groups_with_forward_references_many_meters_and_the_longest_flow(
