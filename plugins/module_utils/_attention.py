@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import threading
 import types
@@ -20,6 +19,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 
 
 class Ended(Unreachable):
@@ -44,7 +44,7 @@ def attention(daemons: t.Mapping[str, Process]) -> t.Iterator[None]:
             raise _ended(dead[0])
 
     def watch() -> None:
-        ready, __, __ = select.select([reader, *descriptors], [], [])
+        ready = readable([reader, *descriptors], None)
         if reader not in ready:
             dead.append(descriptors[ready[0]])
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)

@@ -41,6 +41,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     Process,
     alive,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import connect_unix
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
     Job,
@@ -89,6 +90,9 @@ MONITOR_TIMEOUT = 0.3
 # How long a process may take to end, or a job that has failed to say so, in seconds.
 ENDED_TIMEOUT = 3.0
 SETTLED_TIMEOUT = 10.0
+
+# How long a bridge's socket may accept nobody before it counts as not served yet, in seconds.
+SERVER_TIMEOUT = 1.0
 
 # How many megaflows are traced to see which kernel meter an OpenFlow meter is.
 MOST_METERED = 500
@@ -708,10 +712,10 @@ def record(instance: Instance, connection: Connection) -> dict[str, t.Any]:
 
 def _server_of(path: str) -> int | None:
     """The process that listens on the socket ``path``, or None (SO_PEERCRED, unix(7))."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(path)
-        except OSError:
-            return None
+    try:
+        client = connect_unix(path, SERVER_TIMEOUT)
+    except OSError:
+        return None
+    with client:
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", credentials)[0])

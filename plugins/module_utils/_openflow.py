@@ -6,8 +6,9 @@
 """One OpenFlow connection to a bridge's management socket (``RUNDIR/BRIDGE.mgmt``).
 
 It negotiates the version, sends requests and collects their answers, streams long answers and sends long
-series of messages while it listens for errors.  Memory is bounded by one socket read and one message;
-a switch that stops answering ends in ``Unreachable`` after ``timeout`` seconds without progress.
+series of messages while it listens for errors.  Memory is bounded by one socket read and one message.  A switch that
+does not answer, or drips, ends in ``Unreachable`` after ``timeout`` seconds, and an answer without end in ``ProtocolError``
+(see ``Patience``).
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from __future__ import annotations
 import collections
 import itertools
 import os
-import select
 import socket
-import time
 import types
 import typing as t
 
@@ -28,6 +27,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
     Refused,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, WRITABLE, wait_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import (
+    MOST_STREAMED,
+    Patience,
+    TooSlow,
+    connect_unix,
+)
 
 # Requests get numbers from here up, so that the messages of a snapshot keep theirs (1, 2, 3…).
 _FIRST_REQUEST = 0x40000000
@@ -37,7 +43,6 @@ _SOCKET_BUFFER = 1 << 22
 _MOST_AHEAD = 256
 # Of a long series, only so many refusals are kept; the rest is noise.
 MOST_ERRORS = 10_000
-_SUN_PATH = 107
 
 Answer = t.Union[list[bytes], wire.SwitchError]
 
@@ -56,6 +61,7 @@ class OpenFlow:
         self._inbox: collections.deque[bytes] = collections.deque()
         self._errors: list[wire.SwitchError] = []
         self._numbers = itertools.count(_FIRST_REQUEST)
+        self._patience = Patience(timeout)
 
     @classmethod
     def connect(cls, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> OpenFlow:
@@ -63,11 +69,12 @@ class OpenFlow:
 
         Raises ``Unreachable`` if nobody answers, ``Refused`` if no version is common.
         """
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-            _connect(connection, path)
-            connection.setblocking(False)
+            connection = connect_unix(path, timeout, _SOCKET_BUFFER)
+        except OSError as error:
+            hint = "Check that ovs-vswitchd runs and that the bridge exists"
+            raise Unreachable(f"cannot connect to {path}", error.strerror or str(error), hint) from error
+        try:
             client = cls(connection, wire.OF10, os.path.basename(path), timeout)
             client.version = client._negotiate(tuple(versions))
             return client
@@ -126,9 +133,11 @@ class OpenFlow:
         part has been taken.
         """
         numbers = [wire.header(request).xid for request in requests]
+        self._patience = Patience(self.timeout, MOST_STREAMED)
         self._write_all(requests[0])
         sent = 1
         for number in numbers:
+            self._patience = Patience(self.timeout, MOST_STREAMED)
             for part in self._parts(number):
                 for newest in self._read_ahead(part):
                     if sent < len(requests) and wire.header(newest).xid == numbers[sent - 1]:
@@ -154,6 +163,7 @@ class OpenFlow:
 
     def post(self, messages: t.Iterable[bytes]) -> None:
         """Send ``messages`` (each item: one or more whole ones); the next ``send`` tells what was refused of them."""
+        self._patience = Patience(self.timeout)
         for __ in self._write(messages):
             self._note(self._received())
 
@@ -175,6 +185,7 @@ class OpenFlow:
     def _until_barrier(self, messages: t.Iterable[bytes]) -> t.Iterator[bytes]:
         """Send ``messages`` and a barrier; yield what comes back before the barrier's reply."""
         xid = self.xid()
+        self._patience = Patience(self.timeout)
         request, reply = (18, 19) if self.version == wire.OF10 else (20, 21)
         for __ in self._write(itertools.chain(messages, [wire.message(self.version, request, xid)])):
             yield from self._received()
@@ -188,17 +199,16 @@ class OpenFlow:
         """Send ``messages`` in large writes; yield when something was read meanwhile, so that neither side blocks."""
         for chunk in _chunks(messages):
             left = memoryview(chunk)
-            deadline = time.monotonic() + self.timeout
+            self._patience.resume()
             while left:
-                readable, writable, __ = select.select([self._socket], [self._socket], [], self.timeout)
-                if readable:
+                due = self._wait(READABLE | WRITABLE, "took no more data")
+                if due & READABLE:
                     self._read()
                     yield
-                if writable:
-                    left = left[self._try_send(left) :]
-                    deadline = time.monotonic() + self.timeout
-                elif time.monotonic() > deadline:
-                    raise self._silent("took no more data")
+                if due & WRITABLE:
+                    count = self._try_send(left)
+                    self._patience.earn(count)
+                    left = left[count:]
 
     def _write_all(self, message: bytes) -> None:
         for __ in self._write([message]):
@@ -214,16 +224,21 @@ class OpenFlow:
 
     def _next(self, wanted: t.Callable[[wire.Header], bool]) -> bytes:
         """The next message that ``wanted`` accepts; of others only errors are kept, for ``send``."""
-        deadline = time.monotonic() + self.timeout
+        self._patience.resume()
         while True:
             for message in self._received():
                 if wanted(wire.header(message)):
+                    self._patience.earn(len(message))
                     return message
                 self._note([message])
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                raise self._silent("did not answer")
+            self._wait(READABLE, "did not answer")
             self._read()
+
+    def _wait(self, events: int, fault: str) -> int:
+        try:
+            return self._patience.wait(self._socket, events)
+        except TooSlow as error:
+            raise self._silent(fault) from error
 
     def _received(self) -> t.Iterator[bytes]:
         """The messages that are here already, without asynchronous ones; echo requests are answered."""
@@ -241,7 +256,7 @@ class OpenFlow:
         take megabytes.  Yields ``message``, and after each read the newest one that is here.
         """
         yield message
-        while len(self._inbox) < _MOST_AHEAD and select.select([self._socket], [], [], 0)[0]:
+        while len(self._inbox) < _MOST_AHEAD and wait_for(self._socket.fileno(), READABLE, 0):
             self._read()
             if self._inbox:
                 yield self._inbox[-1]
@@ -257,6 +272,7 @@ class OpenFlow:
             raise self._lost(error) from error
         if not count:
             raise self._lost(None)
+        self._patience.received(count)
         end = self._filled + count
         messages = list(wire.split(view[:end]))
         taken = sum(map(len, messages))
@@ -287,22 +303,6 @@ class OpenFlow:
     def _silent(self, what: str) -> HotUpgradeError:
         hint = "ovs-vswitchd is overloaded or stuck: look into its log"
         return Unreachable(f"{self.name}: the switch {what} for {self.timeout:g} s", "", hint)
-
-
-def _connect(connection: socket.socket, path: str) -> None:
-    """Connect to ``path``; one too long for a socket address is reached through its directory's descriptor."""
-    hint = "Check that ovs-vswitchd runs and that the bridge exists"
-    try:
-        if len(os.fsencode(path)) <= _SUN_PATH:
-            connection.connect(path)
-            return
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise Unreachable(f"cannot connect to {path}", error.strerror or str(error), hint) from error
 
 
 def _chunks(messages: t.Iterable[bytes]) -> t.Iterator[bytes]:

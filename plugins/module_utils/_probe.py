@@ -22,7 +22,6 @@ import ipaddress
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -32,6 +31,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _probe_agent as agent
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 
 BASE = "/run/ovsops"
 WARM_UP = 5.0
@@ -329,8 +329,8 @@ class Probe:
         deadline = time.monotonic() + WARM_UP + 25
         line = b""
         while not line.endswith(b"\n"):
-            readable, _w, _x = select.select([ready], [], [], max(0.0, deadline - time.monotonic()))
-            block = ready.read(4096) if readable else b""
+            due = readable([ready.fileno()], deadline - time.monotonic())
+            block = ready.read(4096) if due else b""
             if not block:
                 with open(self._path("log"), errors="replace") as log:
                     raise HotUpgradeError(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import select
 import signal
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,6 @@ def terminate(process: Process, number: int = signal.SIGTERM, timeout: float = 5
             return True
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, number)
-        return bool(select.select([descriptor], [], [], timeout)[0])
+        return bool(readable([descriptor], timeout))
     finally:
         os.close(descriptor)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     identify,
     terminate,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -459,9 +459,7 @@ def wait_end(process: Process, seconds: float) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return not alive(process) or bool(
-            select.select([descriptor], [], [], max(0.0, end - time.monotonic()))[0]
-        )
+        return not alive(process) or bool(readable([descriptor], end - time.monotonic()))
     finally:
         os.close(descriptor)
 
@@ -477,7 +475,7 @@ def wait_gone(pid: int, name: str, seconds: float) -> None:
                 return
         descriptor = os.pidfd_open(pid)
         try:
-            select.select([descriptor], [], [], seconds)
+            readable([descriptor], seconds)
         finally:
             os.close(descriptor)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -47,6 +48,11 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        # The other side may leave in the middle of an answer.
+        with contextlib.suppress(ConnectionError):
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         decoder, text = json.JSONDecoder(), ""
         with connection:
             while data := connection.recv(65536):

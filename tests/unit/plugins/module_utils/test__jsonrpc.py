@@ -3,13 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import itertools
+import json
 import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _sockets
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import ProtocolError, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import JsonRpc, RpcError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import JsonRpc, RpcError, Splitter
 
 
 def result(value: t.Any) -> t.Callable[[dict[str, t.Any]], list[t.Any]]:
@@ -79,3 +84,70 @@ def test_a_daemon_that_goes_away_is_reported(serve: t.Any) -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="cannot connect to unix:.*No such file or directory"):
         JsonRpc(f"unix:{tmp_path}/none.sock")
+
+
+ENDLESS = {
+    "an array": b'{"id": 1, "result": [' + b"0," * 1000,
+    "a string": b'{"id": 1, "result": "' + b"x" * 1000,
+    "notifications": b'{"method": "update", "params": [], "id": null}' * 20,
+    "probes": b'{"method": "echo", "params": ["' + b"x" * 1000 + b'"], "id": "probe"}',
+    "blanks": b" \n" * 500,
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 1 << 30], ids=["then silence", "for ever"])
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_that_does_not_end_is_given_up(
+    serve: t.Any, monkeypatch: pytest.MonkeyPatch, kind: str, pieces: int
+) -> None:
+    def script(message: dict[str, t.Any]) -> t.Iterator[bytes]:
+        if "method" in message:
+            yield b'{"method": "update", "params": [], "id": null} '
+            yield from itertools.repeat(ENDLESS[kind], pieces)
+
+    monkeypatch.setattr(_sockets, "MOST_KEPT", 1 << 20)
+    rpc = JsonRpc(serve(script).remote, 0.3)
+    with pytest.raises(
+        (Unreachable, ProtocolError), match=r"no answer to version .* in 0\.3 s|does not end|nested more"
+    ):
+        rpc.call("version")
+    rpc.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 1_000_000,
+        b'{"id": 1, "result": ' + b'{"a":' * 5000,
+        b'{"id": 1, "result": ' + b"1" * 1_000_000 + b"}",
+        b'{"id": 1, "result": 1]',
+        b'{"id": 1, "result": "\xff\xfe"}',
+        b'{"id": 1, "result": nonsense}',
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b'"text"',
+        b"[1, 2]",
+        b"]",
+        b"\0" * 100,
+    ],
+)
+def test_nonsense_is_a_protocol_error(serve: t.Any, answer: bytes) -> None:
+    rpc = JsonRpc(serve(lambda message: [answer]).remote)
+    with pytest.raises(ProtocolError, match="no message of JSON-RPC"):
+        rpc.call("version")
+
+
+@given(st.data())
+def test_documents_are_found_wherever_the_stream_is_cut(data: st.DataObject) -> None:
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text('a"\\{}[]ü\n'),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text('k"\\{'), inner),
+        max_leaves=8,
+    )
+    documents = data.draw(st.lists(st.dictionaries(st.text(), values), max_size=4))
+    stream = b" \n".join(json.dumps(document, ensure_ascii=False).encode() for document in documents)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    splitter = Splitter()
+    found = []
+    for begin, end in zip([0, *cuts], [*cuts, len(stream)]):
+        found += splitter.feed(stream[begin:end])
+    assert [json.loads(document) for document in found] == documents

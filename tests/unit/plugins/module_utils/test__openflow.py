@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _openflow, _sockets
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
     HotUpgradeError,
     ProtocolError,
@@ -255,3 +258,51 @@ def test_a_long_series_goes_through_while_errors_come_back(tmp_path: Path) -> No
         errors = of.send(iter(flows))
     assert [error.xid for error in errors] == list(range(1, 8001))
     assert {error.name for error in errors} == {"OFPFMFC_TABLE_FULL"}
+
+
+@pytest.mark.parametrize("parts", [1, 1 << 30], ids=["a drip", "for ever"])
+def test_a_multipart_answer_without_end_is_given_up(
+    switch: t.Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """Each part says that more follow: small ones buy no time, and many have a bound."""
+
+    def endless(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        if request[1] == 18:
+            body = struct.pack("!HHI", wire.FLOWS, 1, 0) + bytes(8 if parts == 1 else 0)
+            yield from itertools.repeat(wire.message(wire.OF15, 19, wire.header(request).xid, body), parts)
+
+    monkeypatch.setattr(_openflow, "MOST_STREAMED", 1 << 16)
+    path = switch(endless)
+    fault = "did not answer for 0.1 s|does not end"
+    with OpenFlow.connect(path, timeout=0.1) as of, pytest.raises(HotUpgradeError, match=fault):
+        collections.deque(of.stream(wire.flows_request(of.version, of.xid())), maxlen=0)
+
+
+def test_an_answer_in_memory_has_a_bound(
+    switch: t.Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(request: bytes) -> t.Iterator[bytes]:
+        if request[1] == 18:
+            body = struct.pack("!HHI", wire.FLOWS, 1, 0) + bytes(1000)
+            yield from itertools.repeat(wire.message(wire.OF15, 19, wire.header(request).xid, body))
+        yield from polite(request)
+
+    monkeypatch.setattr(_sockets, "MOST_KEPT", 1 << 16)
+    with OpenFlow.connect(switch(endless)) as of, pytest.raises(ProtocolError, match="does not end"):
+        of.exchange([wire.flows_request(of.version, of.xid())])
+
+
+def test_a_switch_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sockets, "SLOWEST", 1 << 40)  # what the socket's buffer holds shall buy no time
+    stop = threading.Event()
+
+    def deaf(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        stop.wait(20)
+
+    with OpenFlow.connect(FakeSwitch(tmp_path / "br.mgmt", deaf).path, timeout=0.2) as of:
+        flows = [wire.message(wire.OF15, wire.FLOW_MOD, number, bytes(60_000)) for number in range(1, 500)]
+        with pytest.raises(Unreachable, match=r"took no more data for 0\.2 s"):
+            of.send(iter(flows))
+    stop.set()
