@@ -142,13 +142,33 @@ def compare(
     }
 
 
-def moved_ports(saved: snapshots.Bridge, live: Bridge) -> list[str]:
-    """One sentence for each interface of ``saved`` that is gone or has another ofport in ``live``."""
-    now = {interface.name: interface.ofport for interface in live.interfaces}
+def renumbered(connection: Connection, states: t.Mapping[str, flowstate.State]) -> dict[str, list[str]]:
+    """What ``flowstate.renumbered`` says of each live bridge; one without such ports is not in the result."""
+
+    def one(item: tuple[str, flowstate.State]) -> tuple[str, list[str]]:
+        name, state = item
+        path = management_socket(connection.rundir, name)
+        with flowstate.Switch(path, (state.version,), _timeout(connection)) as switch:
+            return name, flowstate.renumbered(state.settings, switch.settings())
+
+    return {name: moved for name, moved in _side_by_side(one, list(states.items())) if moved}
+
+
+class Numbered(t.Protocol):
+    """A bridge, saved or live."""
+
+    @property
+    def ofports(self) -> t.Mapping[str, int]:
+        """The ofport of each interface, by its name; -1 where it has none."""
+
+
+def moved_ports(saved: Numbered, live: Numbered) -> list[str]:
+    """One sentence for each interface of ``saved`` that is gone or has another ofport in ``live``: flows mean others then."""
+    now = live.ofports
     return [
         f"{name!r} had ofport {ofport}, " + (f"now it has {now[name]}" if name in now else "now it is gone")
         for name, ofport in sorted(saved.ofports.items())
-        if now.get(name) != ofport
+        if ofport > 0 and now.get(name) != ofport
     ]
 
 
@@ -235,11 +255,7 @@ def _take_bridge(
         datapath_type=bridge.datapath_type,
         openflow_version=wire.VERSION_NAMES[taken.version],
         ports_version=wire.VERSION_NAMES[taken.ports_version],
-        ofports={
-            interface.name: interface.ofport
-            for interface in bridge.interfaces
-            if interface.ofport is not None
-        },
+        ofports=bridge.ofports,
         counts=dataclasses.asdict(taken.counts),
         not_carried=lost,
         file=name,

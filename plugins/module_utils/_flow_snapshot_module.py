@@ -49,7 +49,7 @@ def _is_current(connection: Connection, path: str, live: t.Sequence[Bridge]) -> 
     snapshot = snapshots.read(path)
     if [bridge.name for bridge in snapshot.bridges] != [bridge.name for bridge in live]:
         return False
-    if any(engine.moved_ports(snapshot.bridge(bridge.name), bridge) for bridge in live):
+    if any(snapshot.bridge(bridge.name).ofports != bridge.ofports for bridge in live):
         return False
     return not engine.compare(connection, snapshot.states)
 
@@ -67,21 +67,18 @@ def _restored(call: Call) -> Outcome:
     # Not at once: the comparison below reads, and checks, every byte before anything changes.
     snapshot = snapshots.read(params["path"], at_once=False)
     saved = _chosen(snapshot, params["bridges"])
-    live = {
-        bridge.name: bridge for bridge in engine.live_bridges(connection, [bridge.name for bridge in saved])
-    }
-    moved = {bridge.name: engine.moved_ports(bridge, live[bridge.name]) for bridge in saved}
-    moved = {name: texts for name, texts in moved.items() if texts}
+    live = _live(connection, saved)
+    moved = {} if params["ofports"] == "ignore" else _moved(saved, live)
     if moved and params["ofports"] == "refuse":
         texts = "; ".join(f"{name}: {text}" for name, found in moved.items() for text in found)
         hint = "Set ofports=pin to give the interfaces their old numbers first, or ofports=ignore if no flow uses them"
         raise Refused("the flows of the snapshot are only right with its ofports", texts, hint)
-    pin = bool(moved) and params["ofports"] == "pin"
+    pin = bool(moved)
     states = {bridge.name: _wanted(snapshot, bridge.name, params["lifetime"]) for bridge in saved}
-    ignore = _ignore(params["ignore"])
+    ignore = dataclasses.replace(_ignore(params["ignore"]), ports=True)  # No restore adds or deletes ports.
     differences = engine.compare(connection, states, ignore)
     if call.check_mode or not (differences or pin):
-        return _outcome(call, snapshot, bool(differences or pin), differences=differences)
+        return _outcome(call, snapshot, bool(differences or pin), differences=differences, moved=moved)
     if pin:
         engine.pin_ports(connection, saved)
     with engine.Restoration(
@@ -90,7 +87,7 @@ def _restored(call: Call) -> Outcome:
         restoration.commit()
     lost = engine.restore_learned(connection, saved)
     left = engine.compare(connection, states, ignore)
-    outcome = _outcome(call, snapshot, True, differences=differences, not_restored=lost)
+    outcome = _outcome(call, snapshot, True, differences=differences, moved=moved, not_restored=lost)
     if not left:
         return outcome
     why = "; ".join(f"{name}: {difference}" for name, difference in left.items())
@@ -105,23 +102,40 @@ def _verified(call: Call) -> Outcome:
     saved, ignore = _chosen(snapshot, params["bridges"]), _ignore(params["ignore"])
     if params["against"]:
         other = snapshots.read(params["against"])
+        moved = _moved(saved, {bridge.name: other.bridge(bridge.name) for bridge in saved})
         pairs = {bridge.name: (snapshot.state(bridge.name), other.state(bridge.name)) for bridge in saved}
         found = {name: flowstate.compare(*pair, ignore) for name, pair in pairs.items()}
         differences = {name: difference for name, difference in found.items() if not difference.same}
     else:
-        engine.live_bridges(connection, [bridge.name for bridge in saved])
+        moved = _moved(saved, _live(connection, saved))
         differences = engine.compare(
             connection, {bridge.name: snapshot.state(bridge.name) for bridge in saved}, ignore
         )
-    outcome = _outcome(call, snapshot, changed=False, differences=differences)
-    if not differences:
+    outcome = _outcome(call, snapshot, changed=False, differences=differences, moved=moved)
+    if not (differences or moved):
         return outcome
     what = params["against"] or "the host"
-    why = "; ".join(f"{name}: {difference}" for name, difference in differences.items())
+    why = [f"{name}: {text}" for name, texts in moved.items() for text in texts]
+    why += [f"{name}: {difference}" for name, difference in differences.items()]
     error = HotUpgradeError(
-        f"{what} differs from the snapshot {params['path']}", why, "The result's differences list them"
+        f"{what} differs from the snapshot {params['path']}",
+        "; ".join(why),
+        "The result's differences list them",
     )
     return dataclasses.replace(outcome, error=error)
+
+
+def _live(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> dict[str, Bridge]:
+    names = [bridge.name for bridge in saved]
+    return {bridge.name: bridge for bridge in engine.live_bridges(connection, names)}
+
+
+def _moved(
+    saved: t.Sequence[snapshots.Bridge], other: t.Mapping[str, engine.Numbered]
+) -> dict[str, list[str]]:
+    """What ``moved_ports`` says of each bridge; one without such ports is not in the result."""
+    found = {bridge.name: engine.moved_ports(bridge, other[bridge.name]) for bridge in saved}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def _absent(call: Call) -> Outcome:
@@ -160,6 +174,7 @@ def _outcome(
     snapshot: snapshots.Snapshot,
     changed: bool,
     differences: t.Mapping[str, flowstate.Difference] | None = None,
+    moved: t.Mapping[str, list[str]] | None = None,
     not_restored: t.Sequence[str] = (),
     before: Values | None = None,
     after: Values | None = None,
@@ -178,8 +193,12 @@ def _outcome(
         return Outcome(
             changed, values, _content(snapshot) if before is None else before, after or _content(snapshot)
         )
-    texts = {name: _difference_values(difference) for name, difference in differences.items()}
-    values |= {"matches": not differences, "differences": texts, "not_restored": list(not_restored)}
+    moved = moved or {}
+    texts = {
+        name: _difference_values(differences.get(name, flowstate.NONE), moved.get(name, []))
+        for name in sorted(differences.keys() | moved.keys())
+    }
+    values |= {"matches": not texts, "differences": texts, "not_restored": list(not_restored)}
     missing = {name: found["missing"] for name, found in texts.items()}
     extra = {name: found["extra"] for name, found in texts.items()}
     if call.params["state"] == "restored":
@@ -206,8 +225,9 @@ def _bridge_values(bridge: snapshots.Bridge) -> Values:
     return {name: getattr(bridge, name) for name in names}
 
 
-def _difference_values(difference: flowstate.Difference) -> Values:
+def _difference_values(difference: flowstate.Difference, ports: t.Sequence[str]) -> Values:
     return {
+        "ports": list(ports),
         "missing": oftext.lines(difference.missing),
         "extra": oftext.lines(difference.extra),
         "missing_count": difference.missing_count,

@@ -45,7 +45,8 @@ class Settings:
     """What a bridge holds besides groups and flows.
 
     ``meters``: id -> flags and bands on the wire.  ``tables``: id -> config on the wire, only those that differ
-    from the default.  ``ports``: ofport -> OFPPC_* bits.  ``fragments``: OFPC_FRAG_*.
+    from the default.  ``ports``: ofport -> OFPPC_* bits; ``names``: ofport -> name, the first 15 bytes of it: what flows
+    mean by the number.  ``fragments``: OFPC_FRAG_*.
     """
 
     tlvs: tuple[wire.Tlv, ...] = ()
@@ -53,6 +54,7 @@ class Settings:
     tables: t.Mapping[int, bytes] = dataclasses.field(default_factory=dict)
     ports: t.Mapping[int, int] = dataclasses.field(default_factory=dict)
     fragments: int = 0
+    names: t.Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +233,7 @@ def read_settings(replies: t.Iterable[bytes]) -> Settings:
     tlvs: tuple[wire.Tlv, ...] = ()
     meters: dict[int, bytes] = {}
     tables: dict[int, bytes] = {}
-    ports: dict[int, int] = {}
+    ports: dict[int, wire.Port] = {}
     fragments = 0
     for reply in replies:
         found = wire.header(reply)
@@ -246,23 +248,22 @@ def read_settings(replies: t.Iterable[bytes]) -> Settings:
         elif wire.multipart_reply(reply)[0] == wire.TABLE_DESC:
             tables |= wire.tables(reply)
         else:
-            ports |= {port.number: port.config for port in wire.ports(reply)}
-    return Settings(tlvs, meters, tables, ports, fragments)
+            ports |= {port.number: port for port in wire.ports(reply)}
+    bits = {number: port.config for number, port in ports.items()}
+    names = {number: port.name for number, port in ports.items()}
+    return Settings(tlvs, meters, tables, bits, fragments, names)
 
 
 def settings_messages(state: State) -> bytes:
-    """The settings of ``state`` as the messages that set them, back to back, for people and for comparing.
-
-    The hardware address in a port-mod is zero.
-    """
+    """The settings of ``state`` as the messages that set them, or tell of ports, back to back, for people and for comparing."""
     version, settings = state.version, state.settings
     out = [wire.tlv_mod(version, 0, wire.TLV_ADD, settings.tlvs)] if settings.tlvs else []
     out += [wire.meter_mod(version, 0, wire.METER_ADD, *meter) for meter in sorted(settings.meters.items())]
     out += [wire.table_mod(version, 0, *table) for table in sorted(settings.tables.items())]
     out.append(wire.set_fragments(version, 0, settings.fragments))
     out += [
-        wire.port_mod(state.ports_version, 0, port, bytes(6), config)
-        for port, config in sorted(settings.ports.items())
+        wire.port_status(state.ports_version, number, settings.names.get(number, ""), config)
+        for number, config in sorted(settings.ports.items())
     ]
     return b"".join(out)
 
@@ -741,13 +742,15 @@ def _refused(name: str, message: bytes, error: wire.SwitchError) -> Refused:
 @dataclasses.dataclass(frozen=True)
 class Ignore:
     """What may differ: ``cookies``; ``timeouts`` (their values); ``expiring`` flows (those with a timeout);
-    ``learned`` flows (those that a learn action of either side adds); all flows of some ``tables``."""
+    ``learned`` flows (those that a learn action of either side adds); all flows of some ``tables``; which ``ports``
+    there are and what they are called (but not the config of those that both sides have)."""
 
     cookies: bool = False
     timeouts: bool = False
     expiring: bool = False
     learned: bool = False
     tables: frozenset[int] = frozenset()
+    ports: bool = False
 
 
 EXACT = Ignore()
@@ -778,11 +781,17 @@ class Difference:
         return f"{self.missing_count} missing, {self.extra_count} unexpected ({'; '.join(lines)})"
 
 
+NONE = Difference((), (), 0, 0)
+
+
 def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000) -> Difference:
     """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
 
     ``live`` is streamed once; ``saved`` twice.  Holds 16 bytes for each flow of ``saved`` and ``most`` messages.
     """
+    if ignore.ports:
+        numbers = saved.settings.ports.keys() & live.settings.ports.keys()
+        saved, live = (_with_ports(state, numbers) for state in (saved, live))
     learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
     wanted = set()
     for message in _messages(saved, ignore, learned):
@@ -803,6 +812,25 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000)
             if len(missing) < most and _digest(message) in wanted:
                 missing.append(message)
     return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
+
+
+def _with_ports(state: State, numbers: t.Container[int]) -> State:
+    """``state`` with these ports only, and without their names."""
+    ports = {number: config for number, config in state.settings.ports.items() if number in numbers}
+    return dataclasses.replace(state, settings=dataclasses.replace(state.settings, ports=ports, names={}))
+
+
+def renumbered(saved: Settings, live: Settings) -> list[str]:
+    """One sentence for each port that both sides have, under another number: flows name ports by number.
+
+    Ports that only one side has are left out: who adds and deletes ports means to.
+    """
+    now = {name: number for number, name in live.names.items()}
+    return [
+        f"port {name!r} had the number {number} and has {now[name]}"
+        for number, name in sorted(saved.names.items())
+        if now.get(name, number) != number
+    ]
 
 
 Learned = tuple[int, int, int]

@@ -220,8 +220,15 @@ class Host:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
         snapshot = _snapshot.read(self.snapshot)
         states = {name: snapshot.state(name) for name in self.bridges}
+        self._require_same_numbers(states)
         for name, difference in _flow_snapshot.compare(self.connection, states, TOLERATED).items():
             raise HotUpgradeError(f"bridge {name} {fault}", describe(difference))
+
+    def _require_same_numbers(self, states: t.Mapping[str, _flowstate.State]) -> None:
+        """Raise ``HotUpgradeError`` when a port has another number than in ``states``: flows would mean other ports."""
+        for name, moved in _flow_snapshot.renumbered(self.connection, states).items():
+            hint = "Set ofport_request of these interfaces to the numbers that they had"
+            raise HotUpgradeError(f"the flows of bridge {name} mean other ports now", "; ".join(moved), hint)
 
     def hold(self) -> None:
         """Have the service manager restart neither daemon by itself: that is ours for the time being."""

@@ -51,7 +51,7 @@ def kind(message: bytes) -> str:
         return "flow"
     if wire.is_group_mod(message):
         return "group"
-    if wire.is_port_mod(message):
+    if wire.is_port_status(message):
         return "port"
     names = {wire.METER_MOD: "meter", wire.TABLE_MOD: "table", wire.SET_CONFIG: "fragments"}
     return names.get(message[1], "tlv-map")
@@ -67,7 +67,7 @@ def _short(message: bytes) -> str:
 
 
 def _tidy(text: str) -> str:
-    return re.sub(r"^(?:ADD|port:) ", "", _STATISTICS.sub("", text))
+    return re.sub(r"^(?:ADD|MOD:) ", "", _STATISTICS.sub("", text))
 
 
 def _printed(messages: t.Sequence[bytes], program: str) -> str:

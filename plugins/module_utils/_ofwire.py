@@ -36,6 +36,8 @@ PACKET_OUT, FLOW_MOD, GROUP_MOD = 13, 14, 15
 # Message types of OpenFlow 1.1 and newer; OpenFlow 1.0 numbers them otherwise.
 PORT_MOD, TABLE_MOD, METER_MOD = 16, 17, 29
 PORT_MOD10 = 15
+PORT_STATUS = 12
+_PORT_MODIFIED = 2
 BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
 
 # Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
@@ -835,7 +837,8 @@ def _port(version: int, fields: tuple[t.Any, ...]) -> Port:
     number, hw_addr, name, config = fields
     if version == OF10 and number >= 0xFF00:
         number |= 0xFFFF0000
-    text = name.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    # A longer name is cut off by the switch, perhaps within a character.
+    text = name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
     return Port(number, text, hw_addr, config & PORT_CONFIG_BITS[version])
 
 
@@ -850,9 +853,28 @@ def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int) -
     return message(version, PORT_MOD, xid, body + (b"\0" * 8 if version == OF13 else b""))
 
 
-def is_port_mod(data: bytes) -> bool:
-    """Whether ``data`` is a port-mod, of any version."""
-    return data[1] == (PORT_MOD10 if data[0] == OF10 else PORT_MOD)
+def port_status(version: int, number: int, name: str, config: int) -> bytes:
+    """A message that tells which port has this number, and its config; address, state and speeds are zero."""
+    head = struct.pack("!B7x", _PORT_MODIFIED)
+    label = name.encode("utf-8", "surrogateescape")[:15]
+    if version == OF10:
+        body = struct.pack("!H6x16sI20x", number & 0xFFFF, label, config)
+    elif version == OF13:
+        body = struct.pack("!I12x16sI28x", number, label, config)
+    else:
+        body = struct.pack("!IH10x16sI4x", number, 40, label, config)
+    return message(version, PORT_STATUS, 0, head + body)
+
+
+def is_port_status(data: bytes) -> bool:
+    """Whether ``data`` is a port-status, of any version."""
+    return data[1] == PORT_STATUS
+
+
+def port_status_of(data: bytes) -> Port:
+    """The port that a port-status tells about."""
+    layout = "!H6s16sI" if data[0] == OF10 else "!I4x6sxx16sI"
+    return _port(data[0], unpack(struct.Struct(layout), data, 16, "port-status"))
 
 
 def port_of(data: bytes) -> tuple[int, int]:

@@ -89,6 +89,11 @@ class Bridge:
     ipfix: bool
     other_config: dict[str, str]
 
+    @property
+    def ofports(self) -> dict[str, int]:
+        """The ofport of each interface that ovs-vswitchd has numbered, by its name; -1 where it could not add it."""
+        return {each.name: each.ofport for each in self.interfaces if each.ofport is not None}
+
 
 @dataclasses.dataclass(frozen=True)
 class Connection:

@@ -59,6 +59,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 CUT_OVER = "cut over"
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
 OWN_DEVICE = "ovs-netdev"
+# Interfaces of the userspace datapath that are tap devices; in the kernel one a second process opens them like others.
+LATE_TYPES = frozenset({"internal", "tap"})
 REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
@@ -159,6 +161,7 @@ def _copy_bridge(host: Host, name: str) -> None:
     """Stream the state of a bridge from the old process into the new one, until both hold the same."""
     new = host.switches[name]
     with _flowstate.Switch(host.management(name)) as old:
+        _require_same_numbers(name, old, new)
         for _round in range(ROUNDS):
             _flowstate.restore(new, old.state())
             difference = _compare(host, old, new)
@@ -169,6 +172,16 @@ def _copy_bridge(host: Host, name: str) -> None:
         describe(difference),
         "Stop what changes its flows for the time of the hand-over",
     )
+
+
+def _require_same_numbers(name: str, old: _flowstate.Switch, new: _flowstate.Switch) -> None:
+    moved = _flowstate.renumbered(old.settings(), new.settings())
+    if moved:
+        raise HotUpgradeError(
+            f"the flows of bridge {name} would mean other ports in the new {VSWITCHD}",
+            "; ".join(moved),
+            "The old version forwards on. Set ofport_request of these interfaces to the numbers that they have",
+        )
 
 
 def _prove(host: Host) -> None:
@@ -193,13 +206,19 @@ def _catch_up(host: Host) -> None:
 
     Bridges with controllers lose their flows soon after the cut-over: theirs wait in the switch from here on.
     """
+    _require_no_drift(host)  # before what it would mean for the bridges
     late = [name for name in host.bridges if not _alike(host, name)]
     for name in late:
         _copy_bridge(host, name)
     if late:
         host.take_own_snapshot()
+        _require_no_drift(host)
+    host.stage_controlled()
+
+
+def _require_no_drift(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real, Ovsdb(_second.database(host), host.timeout) as copy:
-        changed = drift(real, copy)
+        changed, closed = drift(real, copy), unopened(real, copy)
     if changed:
         host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
@@ -207,7 +226,12 @@ def _catch_up(host: Host) -> None:
             f"it differs from the copy in {', '.join(changed)}",
             "The old version forwards on. Start again when nobody changes the configuration",
         )
-    host.stage_controlled()
+    if closed:
+        raise HotUpgradeError(
+            f"the new {VSWITCHD} lacks {len(closed)} ports that the old one has",
+            "; ".join(closed[:5]),
+            "The old version forwards on. Look into the log of the new one",
+        )
 
 
 def _alike(host: Host, name: str) -> bool:
@@ -377,7 +401,29 @@ def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
             continue
         different = {name for uuid in ours for name in columns if ours[uuid][name] != theirs[uuid][name]}
         found += [f"{table}.{name}" for name in sorted(different)]
+    before, now = (_numbers(database) for database in (real, copy))
+    if any(before[uuid] != now[uuid] for uuid in before.keys() & now.keys()):
+        found.append("Interface.ofport")
     return found
+
+
+def unopened(real: Ovsdb, copy: Ovsdb) -> list[str]:
+    """One sentence for each interface that the process of ``real`` has as a port, and that of ``copy`` could not open.
+
+    Tap devices are left out, which a second process gets when the first has ended.
+    """
+    ours, theirs = (_numbers(database) for database in (real, copy))
+    return [
+        f"{row['name']}: {row['error'] or 'it is not there'}"
+        for row in copy.select("Interface", ("_uuid", "name", "type", "error"))
+        if row["_uuid"] in ours.keys() - theirs.keys() and row["type"] not in LATE_TYPES
+    ]
+
+
+def _numbers(database: Ovsdb) -> dict[str, int]:
+    """The ofport of each interface that is a port, by its UUID."""
+    rows = database.select("Interface", ("_uuid", "ofport"))
+    return {row["_uuid"]: row["ofport"] for row in rows if (row["ofport"] or -1) > 0}
 
 
 def _rows(database: Ovsdb, table: str, columns: list[str]) -> dict[str, dict[str, t.Any]]:

@@ -46,7 +46,8 @@ options:
       - V(restored) makes the bridges hold exactly what the snapshot holds, unless they do already, and compares
         afterwards. Every bridge is staged in its switch before the first is changed. If a switch refuses
         something, the error names it in OpenFlow text, and that bridge is as it was.
-      - V(verified) compares, and fails if there is a difference.
+      - V(verified) compares, and fails if there is a difference. That an interface has another ofport is one: flows
+        name ports by number.
       - V(absent) deletes the snapshot.
     type: str
     choices: [present, restored, verified, absent]
@@ -253,11 +254,16 @@ differences:
   type: dict
   sample:
     br-int:
+      ports: []
       missing: ["flow table=1 priority=5,tcp,tp_dst=80 actions=output:1"]
       missing_count: 1
       extra: []
       extra_count: 0
   contains:
+    ports:
+      description: Interfaces of the snapshot that have another ofport or are gone, one sentence each.
+      type: list
+      elements: str
     missing:
       description: Objects of the snapshot that the bridge does not have, as OpenFlow text, the first 1,000.
       type: list

@@ -91,12 +91,42 @@ def test_every_property_of_a_flow_counts(changed: dict[str, t.Any]) -> None:
         {"meters": {5: b"\0\1" + struct.pack("!HHIIxxxx", 1, 16, 9, 9)}},
         {"tables": {3: struct.pack("!I", 4)}},
         {"ports": {1: 16}},
+        {"ports": {1: 0}, "names": {1: "p1"}},
         {"fragments": 1},
     ],
 )
 def test_every_setting_counts(settings: dict[str, t.Any]) -> None:
     assert flowstate.compare(state(**settings), state(**settings)).same
     assert flowstate.compare(state(**settings), state()).missing_count == 1
+
+
+SWAPPED = {"ports": {1: 0, 2: 0}, "names": {1: "p2", 2: "p1"}}
+
+
+def test_ports_that_have_swapped_their_numbers_are_a_difference() -> None:
+    saved = state(ports={1: 0, 2: 0}, names={1: "p1", 2: "p2"})
+    difference = flowstate.compare(saved, state(**SWAPPED))
+    told = [
+        [(wire.port_status_of(found).number, wire.port_status_of(found).name) for found in side]
+        for side in (difference.missing, difference.extra)
+    ]
+    assert told == [[(1, "p1"), (2, "p2")], [(1, "p2"), (2, "p1")]]
+    assert flowstate.renumbered(saved.settings, state(**SWAPPED).settings) == [
+        "port 'p1' had the number 1 and has 2",
+        "port 'p2' had the number 2 and has 1",
+    ]
+
+
+def test_a_port_that_came_or_went_has_no_other_number() -> None:
+    saved = flowstate.Settings(names={1: "p1", 2: "p2"})
+    assert flowstate.renumbered(saved, flowstate.Settings(names={2: "p2", 3: "p3"})) == []
+
+
+def test_which_ports_there_are_can_be_ignored_but_not_the_config_of_those_that_stayed() -> None:
+    ignore = flowstate.Ignore(ports=True)
+    saved = state(ports={1: 0, 2: 4}, names={1: "p1", 2: "p2"})
+    assert flowstate.compare(saved, state(ports={2: 4, 3: 0}, names={2: "p1", 3: "p3"}), ignore).same
+    assert not flowstate.compare(saved, state(ports={2: 0}, names={2: "p2"}), ignore).same
 
 
 LEARN = struct.pack("!HH4xHHIHHHHQHBx6x", 4, 40, 0xFFFF, 32, wire.NICIRA, 16, 0, 0, 77, 0xABC, 0, 2)
@@ -129,7 +159,7 @@ def test_settings_are_read_from_what_a_switch_answers() -> None:
             ports[:1] + bytes([17]) + ports[2:],
         ]
     )
-    assert found == flowstate.Settings(ports={3: 16}, fragments=3)
+    assert found == flowstate.Settings(ports={3: 16}, fragments=3, names={3: "p3"})
 
 
 def test_remaining_leaves_groups_alone_and_expired_flows_out() -> None:

@@ -71,7 +71,7 @@ def test_every_message_of_a_state_has_a_name() -> None:
         "table": wire.table_mod(wire.OF15, 0, 1),
         "fragments": wire.set_fragments(wire.OF15, 0, 1),
         "group": wire.delete_groups(wire.OF10, 0),
-        "port": wire.port_mod(wire.OF10, 0, 1, bytes(6), 0),
+        "port": wire.port_status(wire.OF10, 1, "p1", 0),
         "flow": wire.delete_flows(wire.OF10, 0),
         "meter": METER,
     }

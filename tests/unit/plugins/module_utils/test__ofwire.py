@@ -309,6 +309,8 @@ def test_meters_survive_the_wire(version: int, meters: dict[int, tuple[int, byte
 def test_the_config_of_a_port_survives_the_wire(version: int, number: int, config: int) -> None:
     config &= wire.PORT_CONFIG_BITS[version]
     assert wire.port_of(wire.port_mod(version, 1, number, b"\2\0\0\0\0\1", config)) == (number, config)
+    told = wire.port_status(version, number, "vm-\u00fc", config)
+    assert wire.port_status_of(told) == wire.Port(number, "vm-\u00fc", bytes(6), config)
 
 
 def test_the_eviction_flags_and_the_current_vacancy_are_not_configuration() -> None:

@@ -71,3 +71,46 @@ def test_a_switch_over_is_completed_unless_the_old_process_still_takes_the_upcal
     monkeypatch.setattr(strategy, "alive", lambda _process: runs)
     assert strategy.finish(host) == finished
     assert ("end_first" in host.calls) == finished
+
+
+class Database:
+    """A database with one Interface table."""
+
+    def __init__(self, *interfaces: dict[str, t.Any]) -> None:
+        self.schema = {"tables": {"Interface": {"columns": {"name": {}, "ofport": {}}}}}
+        self.interfaces = interfaces
+
+    def select(self, _table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
+        return [{name: row.get(name) for name in columns} for row in self.interfaces]
+
+
+def interface(name: str, ofport: int | None, **columns: t.Any) -> dict[str, t.Any]:
+    return {"_uuid": f"uuid of {name}", "name": name, "type": "", "ofport": ofport, **columns}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        ((1, 2), []),
+        ((2, 1), ["Interface.ofport"]),
+        ((1, -1), []),  # a tap device that cannot be opened yet, or see unopened
+        ((1, None), []),
+    ],
+)
+def test_ports_are_part_of_what_makes_a_copy_stale(numbers: tuple[int, int | None], found: list[str]) -> None:
+    real = Database(interface("p1", 1), interface("p2", 2))
+    copy = Database(interface("p1", numbers[0]), interface("p2", numbers[1]))
+    assert strategy.drift(t.cast(t.Any, real), t.cast(t.Any, copy)) == found
+
+
+def test_a_port_that_the_new_process_cannot_open_is_named_with_its_reason() -> None:
+    real = Database(interface("p1", 1), interface("tap0", 2), interface("broken", -1), interface("p4", 4))
+    copy = Database(
+        interface("p1", 1),
+        interface("tap0", -1, type="internal"),
+        interface("broken", -1),
+        interface("p4", -1, error="could not open network device p4 (Device or resource busy)"),
+    )
+    assert strategy.unopened(t.cast(t.Any, real), t.cast(t.Any, copy)) == [
+        "p4: could not open network device p4 (Device or resource busy)"
+    ]
