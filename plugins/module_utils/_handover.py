@@ -14,7 +14,12 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _runner, _supervise
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _runner,
+    _service_start,
+    _supervise,
+    _unitfile,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
@@ -156,6 +161,7 @@ def look(connection: Connection) -> Facts:
         confined=_confinement(process.pid) if process else None,
         tracked=_tracked(connection, database.bridges) if process else 0,
         socket_user=_socket_user(server),
+        start=_foresight(connection, server, vswitchd),
     )
 
 
@@ -296,6 +302,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "downgrade": decision.downgrade,
         "dispatch": decision.dispatch,
         "restart_server": decision.restart_server,
+        "start": list(decision.start),
         "schema": next(
             os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))
         ),
@@ -360,6 +367,21 @@ def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
     except HotUpgradeError:  # no datapath: nothing is tracked
         return 0
     return int(found.group(1)) if found else 0
+
+
+def _foresight(connection: Connection, *found: Daemon) -> _service_start.Foresight:
+    """What starting the services of these daemons would do besides starting them."""
+    with connection.open() as database:
+        known = _service_start.known(database)
+    foreseen = [_service_start.foresee(_service(daemon), known) for daemon in found]
+    return _service_start.together(foreseen)
+
+
+def _service(daemon: Daemon) -> _unitfile.Service | None:
+    owner = _supervise.supervisor(daemon) if daemon.running else None
+    if not isinstance(owner, _supervise.Systemd):
+        return None
+    return _unitfile.read(owner.unit, ignored=(_supervise.DROP_IN, _supervise.HOLD))
 
 
 def _socket_user(server: Daemon) -> str | None:

@@ -186,7 +186,8 @@ class Host:
         owner = self.request["supervisors"][name]
         if owner["unit"] is None:
             return Plain(name, self.rundir, owner["program"])
-        return Systemd(owner["unit"], name, self.rundir)
+        start = self.request.get("start", []) if name == OVSDB_SERVER else []
+        return Systemd(owner["unit"], name, self.rundir, tuple(start))
 
     @property
     def connection(self) -> Connection:

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import Foresight
 
 MAKE_BEFORE_BREAK = "make_before_break"
 STANDBY = "standby"
@@ -46,7 +47,7 @@ class Facts:
     ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
     flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
-    once a socket unit makes it, None where none does.
+    once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides.
     """
 
     vswitchd: Daemon
@@ -62,6 +63,7 @@ class Facts:
     confined: str | None
     tracked: int
     socket_user: str | None
+    start: Foresight = Foresight()
 
     @property
     def userspace(self) -> bool:
@@ -89,7 +91,8 @@ class Plan:
     """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each.
 
     ``filled`` tells that the new process is filled beside the old one, although only one of them is to forward at a time;
-    ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared.
+    ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared; ``start`` is the
+    command line that starts ovsdb-server meanwhile, empty for that of its service.
     """
 
     strategy: str | None
@@ -101,6 +104,7 @@ class Plan:
     restart_server: bool
     refused: t.Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
+    start: tuple[str, ...]
     before: t.Mapping[str, str]
     after: t.Mapping[str, str]
 
@@ -144,6 +148,7 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
         restart_server=facts.server.upgrade_pending or force,
         refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
         warnings=tuple(_warnings(facts, strategy)) if strategy else (),
+        start=facts.start.argv,
         before=before,
         after=_versions(facts.new, facts.server.disk_version, facts.schema_on_disk) if needed else before,
     )
@@ -185,6 +190,7 @@ def _common(facts: Facts) -> t.Iterator[str]:
             yield f"{daemon.name} runs in a container: this module replaces daemons of the host itself"
         if daemon.disk_version is None:
             yield f"no usable {daemon.name} is on the disk: install the new packages first"
+    yield from facts.start.refusals
 
     user = facts.vswitchd.user
     if facts.socket_user is not None and user not in (None, "root", facts.socket_user):
@@ -299,6 +305,7 @@ REASONS: t.Mapping[str, t.Callable[[Facts], t.Iterator[str]]] = {
 
 
 def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
+    yield from facts.start.warnings
     controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
     if controlled:
         yield (

@@ -30,11 +30,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     terminate,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import quoted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DROP_IN = "90-ovsops.conf"
-HOLD = "91-ovsops-hold.conf"
+# Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
+DROP_IN = "zzz-ovsops.conf"
+HOLD = "zzz-ovsops-hold.conf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +219,13 @@ class Systemd:
 
     With Open vSwitch 4.0 on Debian a socket unit passes ovsdb-server its listening socket.  That cannot be started
     while the service runs, so it is put between the service's stop and start; and stopped where it is left over.
+    ``start`` is the command line that starts it while it is held, empty for that of its files (see ``_service_start``).
     """
 
     unit: str
     name: str
     rundir: str
+    start: tuple[str, ...] = ()
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Supervisor``."""
@@ -275,9 +279,12 @@ class Systemd:
         """See ``Supervisor``: Restart=on-failure would restart the other daemon as well, and lose the flows."""
         if os.path.exists(self._held):
             return False
+        lines = ["[Service]", "Restart=no"]
+        if self.start:
+            lines += ["ExecStart=", f"ExecStart={' '.join(map(quoted, self.start))}"]
         os.makedirs(os.path.dirname(self._held), exist_ok=True)
-        with open(self._held, "w", encoding="ascii") as file:
-            file.write("[Service]\nRestart=no\n")
+        with open(self._held, "w", encoding="utf-8") as file:
+            file.write("\n".join([*lines, ""]))
         return True
 
     @property

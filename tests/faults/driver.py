@@ -72,7 +72,7 @@ TRACES = (
     "/run/ovsops/*.this-boot",
     "/etc/systemd/system/ovsops-*",
     "/etc/systemd/system/*.wants/ovsops-*",
-    "/run/systemd/system/*.d/91-ovsops-hold.conf",
+    "/run/systemd/system/*.d/zzz-ovsops-hold.conf",
     f"{SPOOL}/transactions/.draft-*",
     f"{SPOOL}/transactions/*/back-*",
 )

@@ -74,6 +74,7 @@ def state() -> dict[str, object]:
             for line in lines("ovs-vsctl", "show")
             if not re.search(r"ovs_version|is_connected|bfd_status|^[0-9a-f-]{36}$", line)
         ],
+        "external ids": lines("ovs-vsctl", "get", "open_vswitch", ".", "external_ids"),
         "ofports": lines(
             "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
         ),

@@ -25,10 +25,11 @@ import kept
 import networks
 import scene
 import services
+import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, networks, kept, services, versions)
+GROUPS = (broken, connection, again, networks, kept, services, starts, versions)
 
 
 class Scenario(t.NamedTuple):

@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import (
     decide,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import Foresight
 
 
 def daemon(name: str, running: str | None = "3.5.0", disk: str | None = "4.0.0", **changes: t.Any) -> Daemon:
@@ -106,6 +107,15 @@ def test_a_plain_kernel_host_gets_the_best_strategy() -> None:
     assert plan.restart_server
     assert plan.before == {"ovs-vswitchd": "3.5.0", "ovsdb-server": "3.5.0", "schema": "8.5.0"}
     assert plan.after == {"ovs-vswitchd": "4.0.0", "ovsdb-server": "4.0.0", "schema": "8.8.0"}
+
+
+def test_what_a_start_does_besides_is_left_out_or_refused() -> None:
+    plan = decide(facts(start=Foresight((), ("deletes",), ("ovs-ctl", "start"))))
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert (plan.warnings, plan.start) == (("deletes",), ("ovs-ctl", "start"))
+    refused = decide(facts(start=Foresight(("would not start",), (), ())))
+    assert refused.strategy is None
+    assert set(refused.refused) == set(STRATEGIES)
 
 
 def test_nothing_is_done_when_nothing_is_to_be_done() -> None:

@@ -9,6 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _supervise
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
 
@@ -38,6 +40,21 @@ def test_a_stopped_process_goes_on_whatever_happens_meanwhile() -> None:
             assert os.waitpid(child.pid, os.WCONTINUED)[0] == child.pid
         finally:
             child.kill()
+
+
+def test_a_held_unit_does_not_restart_and_starts_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "ovsdb-server.service.d" / "hold.conf"
+    monkeypatch.setattr(_supervise.Systemd, "_held", str(held))
+    plain = _supervise.Systemd("ovsdb-server.service", "ovsdb-server", "/run/openvswitch")
+    assert plain.hold()
+    assert held.read_text() == "[Service]\nRestart=no\n"
+    assert not plain.hold()
+    assert plain.let_go()
+    told = _supervise.Systemd("ovsdb-server.service", "ovsdb-server", "/run/openvswitch", ("/bin/x", "a $b%"))
+    assert told.hold()
+    assert held.read_text().splitlines()[2:] == ["ExecStart=", 'ExecStart="/bin/x" "a $$b%%"']
 
 
 def _state(pid: int) -> str:
