@@ -77,6 +77,7 @@ class Wish:
     confirm: str
     confirm_timeout: float
     prove: int
+    accept: t.Sequence[str] = ()
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
@@ -298,6 +299,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "confirm_timeout": wish.confirm_timeout,
         "filled": decision.filled,
         "prove": wish.prove if decision.comparable else 0,
+        "accept": list(wish.accept),
         "convert": decision.convert,
         "downgrade": decision.downgrade,
         "dispatch": decision.dispatch,

@@ -3,36 +3,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""The proof before the switch-over: both processes translate the live megaflows to the same datapath actions.
+"""The proof before the switch-over: through both processes the packets of the live megaflows leave at the same places.
 
 ``ofproto/trace`` (ovs-vswitchd(8)) is asked on both control sockets for each megaflow of the old one; it has no side
-effect when it is given a flow and no packet.
+effect when it is given a flow and no packet.  A megaflow behind ``ct()`` or a hash is reached as its packets reach it: the
+one before it is traced in the new process, which gives out a recirculation number for what comes next and knows it for
+250 ms (``recirc_run`` in ofproto/ofproto-dpif-rid.c), and the live key, connection state included, is traced from there.
+When the number is forgotten, the one before is traced again.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import fnmatch
 import re
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _megaflows
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._dpactions import Fate, Reader
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import Amount, Megaflow
 
 ACTIONS = "Datapath actions: "
 MOST_DIFFERENCES = 20
+# So many of them are in the message of a refusal.
+SHOWN = 5
 
-# Numbers that each process gives out by itself; they mean the same under different values.
-_OWN_NUMBERS = (
-    (re.compile(r"recirc\(0x[0-9a-f]+\)"), "recirc(*)"),
-    (re.compile(r"recirc_id=[0-9a-fx]+"), "recirc_id=*"),
-    (re.compile(r"userspace\(pid=\d+"), "userspace(pid=*"),
-)
+# A proof that covers a smaller part of the packets says so; percent.
+ENOUGH = 95.0
 
+# All values of the part of a hash that a group of at most 256 slots looks at; 0 would mean that there is no hash.
+HASHES = range(1, 257)
+# Of so many groups all hashes are traced in any case; of others when a live one differs.
+MOST_HASHED = 64
+# How often a recirculation number that the new process has forgotten is asked for again.
+TRIES = 3
 
-_IN_PORT = re.compile(r"in_port\((\d+)\)")
+NOT_YET = "the new process has an internal port that they need only after the switch-over"
+GONE = "the old process could not read them back"
+NO_WAY = "no live megaflow leads to them, or only one that differs"
+NOT_SAMPLED = "more are live than were asked for"
+
 _PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
-_METER = re.compile(r"meter\(\d+\)")
-# A number by itself among datapath actions: a port, or the same on both sides.
-_NUMBER = re.compile(r"(?<![^,(])\d+(?![^,)])")
+_BRIDGE = re.compile(r'^ *bridge\("(.*)"\)$', re.MULTILINE)
+_GROUP = re.compile(r"\bgroup:(\d+)\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,115 +71,337 @@ class Trace(t.Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Proof:
-    """Of ``megaflows`` live ones, ``traced`` were compared; ``differences`` are sentences, the first 20.
+class Wish:
+    """At most about ``most`` megaflows; differences whose name matches a pattern of ``accept`` are meant to be.
 
-    ``skipped`` cannot be compared: what comes after a recirculation has a number that only one process knows, and
-    a flow that the old process cannot read back says nothing about the new one.
+    ``bonds``: the port of each member interface; which member a packet leaves by is each process's own choice.
+    """
+
+    most: int
+    accept: tuple[str, ...] = ()
+    bonds: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """What differs, by name (``IN>OUT:what``), for so many megaflows and packets, with one ``example`` in words."""
+
+    name: str
+    megaflows: int
+    packets: int
+    example: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """Of ``hashes`` hash values ``moved`` lead to another bucket of ``group`` in the new process."""
+
+    group: str
+    hashes: int
+    moved: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What was compared: ``traced`` of the live ``megaflows``, with ``covered`` percent of their packets.
+
+    ``skipped`` are megaflows by the reason why they were not compared; ``different`` counts megaflows whose differences were
+    not all accepted, ``accepted`` the others.  ``text`` is all of this in words.
     """
 
     megaflows: int
+    packets: int
     traced: int
-    skipped: int
+    traced_packets: int
+    covered: float
+    skipped: t.Mapping[str, int]
     different: int
-    differences: tuple[str, ...]
+    accepted: int
+    differences: tuple[Difference, ...]
+    moved: tuple[Moved, ...]
+
+    def report(self) -> dict[str, t.Any]:
+        """As JSON."""
+        return {**dataclasses.asdict(self), "text": self.text}
+
+    def require(self, log: str) -> None:
+        """Raise ``HotUpgradeError`` if something differs that was not accepted; ``log`` is what the new process wrote."""
+        if not self.different:
+            return
+        shown = [
+            f"{each.name} ({each.megaflows} megaflows, {each.packets} packets), as {each.example}"
+            for each in self.differences[:SHOWN]
+        ]
+        if len(self.differences) > SHOWN:
+            shown.append("and others, see verification.proof in the result")
+        if log:
+            shown.append(f"the new version wrote into its log: {log}")
+        raise HotUpgradeError(
+            f"the new ovs-vswitchd would forward {self.different} of {self.traced} live megaflows otherwise",
+            "; ".join(shown),
+            "The old one forwards on. If a difference is meant to be, name it in accept (role: hot_upgrade_accept), patterns "
+            f"are possible: {[each.name for each in self.differences[:SHOWN]]}; prove: 0 (role: hot_upgrade_prove) goes on "
+            "without any proof",
+        )
+
+    @property
+    def text(self) -> str:
+        """The proof as a sentence."""
+        if not self.megaflows:
+            return "there was no live megaflow: nothing is proved"
+        text = (
+            f"{self.traced} of {self.megaflows} live megaflows, with {self.covered:g} % of their packets, were traced through "
+            f"both versions; {self.different or 'none'} would be forwarded otherwise"
+        )
+        if self.accepted:
+            text += f", {self.accepted} as accepted"
+        if self.covered < ENOUGH:
+            text += f". The rest is not proved: {'; '.join(f'{count}: {why}' for why, count in self.skipped.items())}"
+        return text
 
 
-def prove(old: Trace, new: Trace, datapath: Datapath, most: int) -> Proof:
-    """Compare at most ``most`` megaflows of the old process's ``datapath``, sampled evenly."""
-    flows = megaflows(old("dpctl/dump-flows", "--no-names", datapath.dump))
-    before, after = (_Side(trace, datapath, _ports(trace, datapath)) for trace in (old, new))
-    traced = skipped = different = 0
-    differences: list[str] = []
-    for flow in sample(flows, most):
-        was = None if recirculated(flow) else before.actions(flow)
-        same = None if was is None else after.translated(flow, was, before)
-        if was is None or same is None:
-            skipped += 1
-            continue
-        traced += 1
-        now = after.actions(same)
-        if was != now:
-            different += 1
-            if len(differences) < MOST_DIFFERENCES:
-                differences.append(f"{flow}: the old version does {was}, the new one {now}")
-    return Proof(len(flows), traced, skipped, different, tuple(differences))
+def prove(old: Trace, new: Trace, datapath: Datapath, wish: Wish) -> Proof:
+    """Compare what both processes do with the packets of the live megaflows of the old one's ``datapath``."""
+    flows = _megaflows.parse(old("dpctl/dump-flows", "--no-names", datapath.dump))
+    prover = _Prover(_Side.of(old, datapath, wish.bonds), _Side.of(new, datapath, wish.bonds), wish)
+    prover.run(_megaflows.sample(flows, wish.most))
+    return prover.proof(flows)
+
+
+def metered(dump: str, most: int) -> list[str]:
+    """The keys of at most ``most`` megaflows that have a meter among their actions and can be traced alone."""
+    flows = [flow for flow in _megaflows.parse(dump) if "meter(" in flow.actions and not flow.number]
+    return [flow.key for flow in _megaflows.sample(flows, most)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """What a trace says: the ``fate`` of the packet, in the names of groups and bridges that it went through last."""
+
+    fate: Fate
+    group: str
 
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """One of the two processes; ``ports``: number -> name, of a datapath that is its own."""
+    """One of the two processes; ``ports``: number -> name."""
 
     trace: Trace
     datapath: Datapath
     ports: t.Mapping[str, str]
+    reader: Reader
 
-    def actions(self, flow: str) -> str | None:
-        """The datapath actions for ``flow``, with the names of ports that only this process numbers so."""
+    @classmethod
+    def of(cls, trace: Trace, datapath: Datapath, bonds: t.Mapping[str, str]) -> _Side:
+        ports = dict(_PORT.findall(trace("dpctl/show", datapath.dump)))
+        places = {number: bonds.get(name, name) for number, name in ports.items()}
+        return cls(trace, datapath, ports, Reader(places, datapath.shared))
+
+    def ask(self, key: str) -> _Answer:
+        """What becomes of a packet of the flow ``key``.  Raises ``HotUpgradeError`` when the process does not tell."""
+        text = self.trace("ofproto/trace", self.datapath.name, key)
+        return _Answer(self.reader.fate(actions(text), key), _group(text))
+
+
+def actions(trace: str) -> str:
+    """The datapath actions that a trace begins with; what it goes on with is guessed, a connection that is always new."""
+    found = next((line for line in trace.splitlines() if line.startswith(ACTIONS)), None)
+    if found is None:
+        raise HotUpgradeError("a trace has no end", trace[-200:])
+    return found[len(ACTIONS) :]
+
+
+def _group(trace: str) -> str:
+    bridges, groups = _BRIDGE.findall(trace), _GROUP.findall(trace)
+    return f"group {groups[-1]} of bridge {bridges[-1]}" if groups and bridges else ""
+
+
+@dataclasses.dataclass
+class _Edge:
+    """How packets come to a live recirculation ``number``: from ``flow``, which ``via`` led to; ``theirs`` in the new process."""
+
+    flow: Megaflow
+    via: _Edge | None
+    number: int
+    theirs: int | None
+
+
+class _Prover:
+    """Goes through the live megaflows from the first stage on and keeps the accounts."""
+
+    def __init__(self, old: _Side, new: _Side, wish: Wish) -> None:
+        self._old, self._new, self._wish = old, new, wish
+        self._numbers = {name: number for number, name in new.ports.items()}
+        self._late = {
+            old.reader.port(number) for number, name in old.ports.items() if name not in self._numbers
+        }
+        self._edges: dict[int, list[_Edge]] = collections.defaultdict(list)
+        self._traced: set[Megaflow] = set()
+        self._skipped: dict[Megaflow, str] = {}
+        self._different: dict[Megaflow, list[str]] = {}
+        self._named: dict[str, tuple[set[Megaflow], str]] = {}
+        self._outcomes: dict[int, frozenset[Fate]] = {}
+        self._moved: dict[str, Moved] = {}
+        self._chosen: set[Megaflow] = set()
+
+    def run(self, flows: t.Sequence[Megaflow]) -> None:
+        """Compare ``flows``, stage by stage."""
+        self._chosen = set(flows)
+        by_number: dict[int, list[Megaflow]] = collections.defaultdict(list)
+        for flow in flows:
+            by_number[flow.number].append(flow)
+        for flow in by_number[0]:
+            self._examine(flow, None)
+        done: set[int] = {0}
+        while fresh := sorted(self._edges.keys() - done):
+            for number in fresh:
+                done.add(number)
+                self._go_on(self._edges[number], by_number[number])
+
+    def proof(self, live: t.Sequence[Megaflow]) -> Proof:
+        """What was found out about the ``live`` megaflows."""
+        whole, traced = Amount.of(live), Amount.of(self._traced)
+        reasons = collections.Counter(
+            self._skipped.get(flow, NO_WAY if flow in self._chosen else NOT_SAMPLED)
+            for flow in live
+            if flow not in self._traced
+        )
+        different = [flow for flow, names in self._different.items() if not all(map(self._accepted, names))]
+        return Proof(
+            megaflows=whole.megaflows,
+            packets=whole.packets,
+            traced=traced.megaflows,
+            traced_packets=traced.packets,
+            covered=traced.share(whole),
+            skipped=dict(reasons),
+            different=len(different),
+            accepted=len(self._different) - len(different),
+            differences=tuple(self._differences()),
+            moved=tuple(self._moved.values()),
+        )
+
+    def _differences(self) -> list[Difference]:
+        """Those that were not accepted first, then by packets."""
+        found = [
+            Difference(name, len(flows), Amount.of(flows).packets, example)
+            for name, (flows, example) in self._named.items()
+        ]
+        found.sort(key=lambda each: (self._accepted(each.name), -each.packets))
+        return found[:MOST_DIFFERENCES]
+
+    def _accepted(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._wish.accept)
+
+    def _go_on(self, edges: t.Sequence[_Edge], flows: t.Sequence[Megaflow]) -> None:
+        """Examine the megaflows of a stage, each from where it most likely comes, and each way to the stage at least once."""
+        if not flows:
+            return
+        if "dp_hash(" in flows[0].key and len(self._outcomes) < MOST_HASHED:
+            self._sample_hashes(edges[0], flows[0])
+        unused = {id(edge) for edge in edges}
+        for flow in flows:
+            edge = max(edges, key=lambda edge: _megaflows.likeness(edge.flow, flow))
+            unused.discard(id(edge))
+            self._examine(flow, edge)
+        for edge in edges:
+            if id(edge) in unused:
+                self._examine(max(flows, key=lambda flow: _megaflows.likeness(edge.flow, flow)), edge)
+
+    def _examine(self, flow: Megaflow, edge: _Edge | None) -> None:
+        """Compare one megaflow, to which ``edge`` leads."""
+        source = self._old.ports.get(flow.in_port, flow.in_port)
+        if source not in self._numbers:
+            self._skipped[flow] = NOT_YET
+            return
         try:
-            found = actions(self.trace("ofproto/trace", self.datapath.name, flow))
+            was = self._old.ask(flow.key).fate
         except Unreachable:
             raise
         except HotUpgradeError:
-            return None
-        if found is None or self.datapath.shared:
-            return found
-        return _NUMBER.sub(lambda number: self.ports.get(number[0], number[0]), _METER.sub("meter(*)", found))
+            self._skipped[flow] = GONE
+            return
+        if was.needs(self._late):
+            self._skipped[flow] = NOT_YET
+            return
+        self._traced.add(flow)
+        try:
+            now = self._ask(flow, edge).fate
+        except Unreachable:
+            raise
+        except HotUpgradeError as error:
+            self._note(
+                flow,
+                [f"{source}>refused"],
+                f"the new one cannot translate it: {error.why or error.what}",
+                was,
+            )
+            return
+        was = was.without(self._late)
+        if not was.alike(now) and not self._elsewhere(flow, edge, now):
+            self._note(
+                flow, [f"{source}>{name}" for name in was.differences(now)], f"the new one: {now}", was
+            )
+        live = self._old.reader.fate(flow.actions, flow.key)
+        for number, theirs in live.aligned(now):
+            self._edges[number].append(_Edge(flow, edge, number, theirs))
 
-    def translated(self, flow: str, does: str, other: _Side) -> str | None:
-        """The flow of the ``other`` process in this one's numbers; None if it has a port that this one does not have."""
-        if self.datapath.shared:
-            return flow
-        numbers = {name: number for number, name in self.ports.items()}
-        absent = set(other.ports.values()) - numbers.keys()
-        source = _IN_PORT.search(flow)
-        port = numbers.get(other.ports.get(source[1], "")) if source else None
-        if port is None or absent & set(re.split(r"[,() ]", does)):
-            return None
-        return _IN_PORT.sub(f"in_port({port})", flow)
+    def _note(self, flow: Megaflow, names: list[str], does: str, was: Fate) -> None:
+        source = self._old.ports.get(flow.in_port, flow.in_port)
+        shown = flow.key.replace(f"in_port({flow.in_port})", f"in_port({source})")
+        self._different[flow] = sorted({*self._different.get(flow, ()), *names})
+        for name in names:
+            flows, __ = self._named.setdefault(name, (set(), f"{shown}: the old version: {was}; {does}"))
+            flows.add(flow)
 
+    def _ask(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> _Answer:
+        """What the new process does with ``flow`` (or another ``key`` of the same stage)."""
+        in_port = self._numbers[self._old.ports.get(flow.in_port, flow.in_port)]
+        for tries in range(TRIES, 0, -1):
+            number = 0 if edge is None else self._number(edge)
+            try:
+                return self._new.ask(_megaflows.placed(key or flow.key, number, in_port))
+            except Unreachable:
+                raise
+            except HotUpgradeError:
+                if edge is None or tries == 1:
+                    raise
+                edge.theirs = None
+        raise AssertionError
 
-def _ports(trace: Trace, datapath: Datapath) -> dict[str, str]:
-    if datapath.shared:
-        return {}
-    return dict(_PORT.findall(trace("dpctl/show", datapath.dump)))
+    def _number(self, edge: _Edge) -> int:
+        """The recirculation number of the new process for what comes after ``edge.flow``."""
+        if edge.theirs is None:
+            live = self._old.reader.fate(edge.flow.actions, edge.flow.key)
+            edge.theirs = dict(live.aligned(self._ask(edge.flow, edge.via).fate)).get(edge.number)
+        if edge.theirs is None:
+            raise HotUpgradeError("the new process goes another way each time", edge.flow.key)
+        return edge.theirs
 
+    def _elsewhere(self, flow: Megaflow, edge: _Edge | None, now: Fate) -> bool:
+        """Whether the packet only goes to another bucket than before, one that others went to."""
+        if edge is None or "dp_hash(" not in flow.key:
+            return False
+        if edge.number not in self._outcomes:
+            self._sample_hashes(edge, flow)
+        return now in self._outcomes[edge.number]
 
-def megaflows(dump: str) -> list[str]:
-    """The matches in the output of ``dpctl/dump-flows``, in ODP syntax."""
-    lines = (line.partition(", packets:")[0].strip() for line in dump.splitlines())
-    return [_without_id(line) for line in lines if "in_port(" in line]
-
-
-def metered(dump: str) -> list[str]:
-    """The matches of those megaflows that have a meter among their actions and can be traced."""
-    lines = [line for line in dump.splitlines() if "meter(" in line.partition(" actions:")[2]]
-    return [flow for flow in megaflows("\n".join(lines)) if not recirculated(flow)]
-
-
-def sample(flows: t.Sequence[str], most: int) -> list[str]:
-    """At most ``most`` of ``flows``, evenly spread."""
-    if len(flows) <= most:
-        return list(flows)
-    return [flows[index * len(flows) // most] for index in range(most)]
-
-
-def recirculated(flow: str) -> bool:
-    """Whether the megaflow matches packets that have been recirculated."""
-    found = re.search(r"recirc_id\((?:0x)?([0-9a-f]+)\)", flow)
-    return found is not None and int(found.group(1), 16) != 0
-
-
-def actions(trace: str) -> str | None:
-    """What a trace ends with, without numbers that each process gives out by itself; None if it has no end."""
-    lines = [line for line in trace.splitlines() if line.startswith(ACTIONS)]
-    if not lines:
-        return None
-    text = lines[-1][len(ACTIONS) :]
-    for pattern, replacement in _OWN_NUMBERS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _without_id(line: str) -> str:
-    return line.partition(", ")[2] if line.startswith("ufid:") else line
+    def _sample_hashes(self, edge: _Edge, flow: Megaflow) -> None:
+        """Ask both for all hashes a group knows, and remember what the old process does with any of them."""
+        self._outcomes[edge.number] = frozenset()
+        outcomes, moved, group = set(), 0, ""
+        for value in HASHES:
+            key = _megaflows.hashed(flow.key, value)
+            try:
+                was = self._old.ask(key)
+                now = self._ask(flow, edge, key)
+            except Unreachable:
+                raise
+            except (HotUpgradeError, KeyError):
+                return
+            outcomes.add(was.fate.without(self._late))
+            moved += not was.fate.without(self._late).alike(now.fate)
+            group = group or was.group
+        self._outcomes[edge.number] = frozenset(outcomes)
+        if moved:
+            group = group or f"a bond behind {self._old.ports.get(flow.in_port, flow.in_port)}"
+            self._moved[group] = Moved(group, len(HASHES), moved)

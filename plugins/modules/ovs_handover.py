@@ -75,11 +75,21 @@ options:
     default: 120
   prove:
     description:
-      - For how many live megaflows the new version must give the same datapath actions as the old one before anything is
-        switched over. More than these are sampled evenly. V(0) proves nothing.
-      - Only V(make_before_break) can prove before the switch-over.
+      - For how many live megaflows packets must leave at the same places, with the same headers and tunnel keys, in the new
+        version as in the old one before anything is switched over. V(0) proves nothing.
+      - Whole pipelines are traced. What comes after C(ct()) or a hash is traced with the connection states that are live.
+      - Of more than these, those with the most packets are taken, and as many spread evenly over the rest.
+      - Only a new version that is filled beside the old one and configured alike can be compared, see RV(plan).
     type: int
     default: 10000
+  accept:
+    description:
+      - Names of differences that are meant to be, as a refused hand-over shows them. They are reported and do not
+        stand in the way.
+      - Each is C(IN>OUT:what), C(p1>p2:gone) for example, and may have the wildcards of fnmatch(3), as in V(*>p2:*).
+    type: list
+    elements: str
+    default: []
   force:
     description: Replace the daemons although what runs is what is on disk.
     type: bool
@@ -228,11 +238,12 @@ OPTIONS: adapter.Options = {
     "confirm": {"type": "str", "choices": ["automatic", "manual", "none"], "default": "automatic"},
     "confirm_timeout": {"type": "float", "default": 120},
     "prove": {"type": "int", "default": 10000},
+    "accept": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "bool", "default": False},
     "transaction": {"type": "str"},
     **adapter.CONNECTION,
 }
-WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove")
+WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept")
 
 
 def behave(call: Call) -> Outcome:
