@@ -13,6 +13,7 @@ import subprocess
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
         raise HotUpgradeError(f"cannot run {argv[0]}", error.strerror or str(error)) from error
     except subprocess.TimeoutExpired as error:
         raise HotUpgradeError(f"{' '.join(argv)} did not end", f"killed after {timeout:g} s") from error
+    beat()
     return Completed(done.returncode, done.stdout, done.stderr)
 
 

@@ -8,6 +8,9 @@
 Under systemd they are transient units with a cgroup of their own: neither sshd, nor Ansible's
 clean-up, nor the end of the controller reaches them.  Elsewhere a process leaves the session
 (double fork, setsid).  ``launcher()`` chooses; both kinds keep a record in ``/run/ovsops``.
+
+A program that ends in any other way than with exit status 0 is started again after a second, whoever has killed it;
+with status 2, Python's word for a program that is not there, it is not.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import sys
 import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import Moment
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory, write_durable
@@ -37,17 +41,74 @@ RUN_DIRECTORY = "run/ovsops"
 UNIT_DIRECTORY = "etc/systemd/system"
 _UNIT_PATHS = (UNIT_DIRECTORY, "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 
-# Sleeps by the monotonic clock, then becomes the program. Passed with -c: no file that anybody could delete.
+# Sleeps by the monotonic clock, then becomes the keeper. Passed with -c: no file that anybody could delete.
 _SLEEPER = "import os, sys, time; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+
+# Python says so when its program is not there (any more).
+_GONE = 2
+_PAUSE = 1
+
+# How systemd starts a program again: also one that was asked to end, but not by systemd.
+_RESTART = (
+    "Restart=on-failure",
+    f"RestartSec={_PAUSE}s",
+    "RestartForceExitStatus=SIGTERM",
+    f"RestartPreventExitStatus={_GONE}",
+    "StartLimitIntervalSec=0",
+)
+
+# Starts the program, and again as long as it fails; asked to end, it ends the program and all that this has started in
+# its group. Its last act is to remove the record.
+_KEEPER = f"""
+import os, signal, sys, time
+record, argv = sys.argv[1], sys.argv[2:]
+os.setpgid(0, 0)
+def end(number, frame):
+    signal.signal(number, signal.SIG_IGN)
+    os.killpg(0, number)
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+while True:
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.execv(argv[0], argv)
+        finally:
+            os._exit({_GONE})
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, {_GONE}):
+        break
+    time.sleep({_PAUSE})
+try:
+    os.unlink(record)
+except FileNotFoundError:
+    pass
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Armed:
-    """A program that waits for its time; ``expires`` is in Unix seconds, ``by`` is systemd or watcher."""
+    """A program that waits for its time, the moment ``due``; ``by`` is systemd or watcher."""
 
     seconds: float
-    expires: float
+    due: Moment
     by: str
+
+    @classmethod
+    def from_now(cls, seconds: float, by: str) -> Armed:
+        """One whose time comes in ``seconds``."""
+        now = Moment.now()
+        return cls(seconds, Moment(now.boot, now.at + seconds), by)
+
+    @property
+    def expires(self) -> float:
+        """When its time comes, in Unix seconds by the wall clock of now."""
+        return time.time() + self.due.at - Moment.now().at
 
 
 class Launcher(t.Protocol):
@@ -71,9 +132,6 @@ class Launcher(t.Protocol):
 
     def disarm(self, name: str) -> None:
         """End what waits or runs under this name; nothing there is fine."""
-
-    def forget(self, name: str) -> None:
-        """Remove the record of a program that has ended; of one that is about to, by itself."""
 
 
 def launcher(root: str = "/", runner: Runner = run) -> Launcher:
@@ -101,7 +159,7 @@ class SystemdLauncher:
         self._vacant(name)
         timing = [f"--on-active={seconds:.3f}s", "--timer-property=AccuracySec=100ms"]
         check(self.runner, [*self._systemd_run(name), *timing, *_literal(argv)])
-        return _record(self.root, name, Armed(seconds, time.time() + seconds, self.kind))
+        return _record(self.root, name, Armed.from_now(seconds, self.kind))
 
     def armed(self, name: str) -> Armed | None:
         """See ``Launcher``."""
@@ -122,13 +180,9 @@ class SystemdLauncher:
                 check(self.runner, ["systemctl", "stop", f"{unit(name)}.{suffix}"])
         _forget(self.root, name)
 
-    def forget(self, name: str) -> None:
-        """See ``Launcher``."""
-        _forget(self.root, name)
-
     def _systemd_run(self, name: str) -> list[str]:
-        options = ["--quiet", "--collect", "--property=OOMScoreAdjust=-900"]
-        return ["systemd-run", *options, f"--unit={unit(name)}"]
+        properties = [f"--property={text}" for text in ("OOMScoreAdjust=-900", *_RESTART)]
+        return ["systemd-run", "--quiet", "--collect", *properties, f"--unit={unit(name)}"]
 
     def _active(self, full_name: str) -> bool:
         return self.runner(["systemctl", "is-active", full_name]).out.strip() in ("active", "activating")
@@ -140,7 +194,7 @@ class SystemdLauncher:
 
 @dataclasses.dataclass(frozen=True)
 class WatcherLauncher:
-    """A process of its own session for each name; its identity is in the record."""
+    """A keeper of its own session for each name, with the program as its child; its identity is in the record."""
 
     root: str = "/"
     kind: str = "watcher"
@@ -148,13 +202,14 @@ class WatcherLauncher:
     def start(self, name: str, argv: t.Sequence[str]) -> None:
         """See ``Launcher``."""
         self._vacant(name)
-        _record(self.root, name, Armed(0.0, time.time(), self.kind), _detach(argv))
+        _record(self.root, name, Armed.from_now(0.0, self.kind), _detach(self._kept(name, argv)))
 
     def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
         """See ``Launcher``."""
         self._vacant(name)
-        process = _detach([sys.executable, "-I", "-S", "-c", _SLEEPER, str(seconds), *argv])
-        return _record(self.root, name, Armed(seconds, time.time() + seconds, self.kind), process)
+        kept = self._kept(name, argv)
+        process = _detach([sys.executable, "-I", "-S", "-c", _SLEEPER, str(seconds), *kept])
+        return _record(self.root, name, Armed.from_now(seconds, self.kind), process)
 
     def armed(self, name: str) -> Armed | None:
         """See ``Launcher``."""
@@ -170,18 +225,25 @@ class WatcherLauncher:
         """See ``Launcher``."""
         record = _recorded(self.root, name)
         process = record[1] if record else None
-        if process and not terminate(process) and not terminate(process, signal.SIGKILL):
+        if process and not terminate(process) and not self._kill(process):
             raise HotUpgradeError(
                 f"process {process.pid} of {name} does not end", "it survived SIGKILL for 5 s"
             )
         _forget(self.root, name)
 
-    def forget(self, name: str) -> None:
-        """See ``Launcher``."""
-        _forget(self.root, name)
+    def _kept(self, name: str, argv: t.Sequence[str]) -> list[str]:
+        """The command line of a keeper of ``argv``."""
+        return [sys.executable, "-I", "-S", "-c", _KEEPER, record_path(self.root, name), *argv]
+
+    def _kill(self, process: Process) -> bool:
+        """End a keeper that has not ended its program."""
+        if _alive(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return terminate(process, signal.SIGKILL)
 
     def _sleeps(self, process: Process | None) -> bool:
-        """Whether the process is still the sleeper: it keeps its pid when it becomes the program."""
+        """Whether the process is still the sleeper: it keeps its pid when it becomes the keeper."""
         if process is None:
             return False
         with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline", "rb") as file:
@@ -324,8 +386,8 @@ def _recorded(root: str, name: str) -> tuple[Armed, Process | None] | None:
             content = json.load(file)
     except FileNotFoundError:
         return None
-    process = content.pop("process")
-    return Armed(**content), Process(*process) if process else None
+    process, due = content.pop("process"), content.pop("due")
+    return Armed(due=Moment(**due), **content), Process(*process) if process else None
 
 
 def _forget(root: str, name: str) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -15,6 +16,9 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _ending,
+    _guard,
+    _lease,
     _runner,
     _service_start,
     _supervise,
@@ -22,12 +26,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
     OVSDB_SERVER,
     VSWITCHD,
     Daemon,
     inspect,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
     SCHEMA_FILES,
@@ -36,7 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
     read_database,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import boot_id, record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import record
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -59,6 +65,9 @@ PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
 
 # How often a hand-over is begun whose preparation somebody's changes of the database overtake.
 MOST_TRIES = 3
+
+# How often the service manager is asked whether engine and guard are there, where neither is at work, in seconds.
+LOOK_INTERVAL = 1.0
 
 _PROGRAM = b"""import sys
 sys.path.insert(0, __file__.rpartition("/")[0])
@@ -92,8 +101,10 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
         return Outcome(True, values, decision.before, decision.after)
     transaction = _carry_out(connection, decision, wish)
     state = transaction.state
+    if state == APPLIED:
+        _lease.renew(transaction)
     if state == APPLIED and wish.confirm == "automatic":
-        _runner.confirm(transaction)
+        _ending.confirm(transaction)
     values.update(report(transaction))
     if state in (APPLIED, CONFIRMED):
         return Outcome(True, values, decision.before, decision.after)
@@ -122,10 +133,10 @@ def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
     if state == CONFIRMED:
-        _runner.confirm(transaction)
+        _ending.confirm(transaction)
     else:
         with transaction.engine():
-            _runner.roll_back(transaction, "it was asked for")
+            _ending.roll_back(transaction, "it was asked for")
     values = report(transaction)
     error = _failure(values) if values["state"] == FAILED else None
     return Outcome(True, values, {"state": before}, {"state": values["state"]}, error)
@@ -169,9 +180,10 @@ def look(connection: Connection) -> Facts:
 def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:
     """Write down what is to be done and start the engine; a dead transaction is undone first."""
     clear_away(root)
-    transaction = transactions.create(_request(connection, decision, wish), root)
-    _copy_program(transaction)
-    _runner.start(transaction)
+    with transactions.making(_request(connection, decision, wish), root) as transaction:
+        _lease.renew(transaction)
+        _copy_program(transaction)
+        _runner.start(transaction)
     return transaction
 
 
@@ -180,32 +192,49 @@ def clear_away(root: str = transactions.ROOT) -> None:
     for transaction in transactions.transactions(root):
         if transaction.finished:
             continue
-        if transaction.state == APPLIED or transaction.awaited:
+        if transaction.state == APPLIED:
             raise transactions.Busy(transaction)
-        with transaction.engine():
-            _runner.roll_back(transaction, "the engine was ended from outside before its work was done")
-        if not transaction.finished:
+        _take_back(transaction)
+        if transaction.state == FAILED:
             raise Refused(
                 "an earlier hand-over could not be undone",
-                f"transaction {transaction.id}: {'; '.join((transaction.read('result.json') or {})['not_undone'])}",
+                f"transaction {transaction.id}: {'; '.join((transaction.read('result.json') or {}).get('not_undone', []))}",
                 "Mend what it names and start again",
             )
 
 
-def wait(transaction: Transaction) -> str:
-    """Return the state when the engine has ended its work.
+def _take_back(transaction: Transaction) -> None:
+    """Roll back one whose engine has died.  Raises ``Busy`` when it is at work, on its way, or has done its work."""
+    with transaction.engine():
+        if _guard.is_coming(transaction, launcher()) or transaction.state == APPLIED:
+            raise transactions.Busy(transaction)
+        if not transaction.finished:
+            _ending.roll_back(transaction, _guard.DIED)
 
-    The guard undoes the work of an engine that dies; when neither shows a sign of life, this process does.
+
+def wait(transaction: Transaction) -> str:
+    """Return the state when the engine has ended its work, however long it takes to come.
+
+    The guard undoes the work of an engine that dies or hangs; when none of the two is there any more, this process does.
     """
     settled = (APPLIED, FAILED, *FINISHED)
-    end = time.monotonic() + transactions.PATIENCE
+    looked, gone = time.monotonic(), 0
     while transaction.state not in settled:
         if transaction.running():
-            end = time.monotonic() + transactions.PATIENCE
-        elif time.monotonic() > end:
-            clear_away(os.path.dirname(transaction.path))
+            looked, gone = time.monotonic(), 0
+        elif time.monotonic() > looked + LOOK_INTERVAL:
+            looked, gone = time.monotonic(), 0 if _is_there() else gone + 1
+        # Twice: one that was started again a moment ago, and one that has just moved the state, are there.
+        if gone > 1:
+            with contextlib.suppress(transactions.Busy):
+                _take_back(transaction)
         time.sleep(0.1)
     return transaction.state
+
+
+def _is_there() -> bool:
+    launch = launcher()
+    return launch.running(_guard.ENGINE) or launch.running(_guard.GUARD)
 
 
 def report(transaction: Transaction) -> Json:
@@ -243,7 +272,7 @@ def describe(decision: Plan, prove: int) -> Json:
         "filled": decision.filled,
         "prove": prove if decision.comparable else 0,
     }
-    steps = _runner.steps_for(decision.strategy, asked) if decision.strategy else []
+    steps = _ending.steps_for(decision.strategy, asked) if decision.strategy else []
     return {
         "strategy": decision.strategy,
         "filled": decision.filled,

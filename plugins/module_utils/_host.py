@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -689,12 +690,6 @@ def describe(difference: _flowstate.Difference) -> str:
         if count:
             parts.append(f"{count} {what}, as {_oftext.line(messages[0])}")
     return "; ".join(parts)
-
-
-def boot_id() -> str:
-    """What names this boot (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 def _instance(record: t.Mapping[str, t.Any]) -> Instance:

@@ -19,7 +19,6 @@ import inspect
 import os
 import shutil
 import sys
-import time
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait_guard as program
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import (
@@ -115,7 +114,7 @@ class RestoreWait:
         steps = plan(before, wanted, self.systemd)
         deadline = None if DISARM in steps else before.deadline
         if ARM in steps and wanted.deadline is not None:
-            deadline = Armed(wanted.deadline, time.time() + wanted.deadline, self.launcher.kind)
+            deadline = Armed.from_now(wanted.deadline, self.launcher.kind)
         guarded = (before.guarded or PROTECT in steps) and UNPROTECT not in steps
         return State(wanted.enabled, deadline, guarded, traces=guarded or deadline is not None)
 

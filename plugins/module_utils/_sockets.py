@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import ProtocolError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import wait_for
 
 # What an answer may take in memory; 50,000 ports in one answer of the database are about 50 MB.
@@ -49,6 +50,7 @@ class Patience:
         self._since = time.monotonic()
         self._most = MOST_KEPT if most is None else most
         self._received = 0
+        beat()
 
     def resume(self) -> None:
         """The time since the last ``earn`` was our own."""
@@ -56,6 +58,7 @@ class Patience:
 
     def earn(self, count: int) -> None:
         """The other end took ``count`` bytes, or sent as many that were wanted."""
+        beat()
         now = time.monotonic()
         self._left += count / SLOWEST - (now - self._since)
         self._since = now

@@ -13,6 +13,7 @@ A transaction is a directory (0700) below ``ROOT``::
     journal.jsonl   one line for each event, on the disk before the event's step runs
     result.json     what is known of the outcome so far
     engine.lock     locked by the process that works on the transaction; the kernel unlocks it when that ends
+    lease           when somebody who is connected last worked on it, see ``_lease.py``
 
 A new process needs nothing else to undo what a dead one began.
 """
@@ -24,6 +25,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -33,6 +35,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory, write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat, beating, end_hung
 
 ROOT = "/var/lib/ovsops/transactions"
 
@@ -47,8 +50,15 @@ FINISHED = (CONFIRMED, ROLLED_BACK)
 
 KEPT_RECORDS = 10
 
-# How long an engine may need to start, and a guard to notice that it has died, in seconds.
-PATIENCE = 15.0
+# One who works on a transaction and has not made any progress for so many seconds hangs, and is ended.  What shows none
+# for long: a command (120 s at most), and the comparison of millions of flows on a slow host.
+HUNG = 300.0
+
+LOCK = "engine.lock"
+_DRAFT = ".draft-"
+
+# A directory that is read while a file in it is renamed may show both names, or none (readdir(3)).
+STATE_LOOKS = 10
 
 # The note of a transaction that was taken back for a reason that may be gone at the next try.
 AGAIN = "again"
@@ -67,11 +77,7 @@ class Busy(Refused):
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        doing = "was left unfinished"
-        if transaction.running():
-            doing = "is being worked on"
-        elif transaction.awaited:
-            doing = "is being begun"
+        doing = "is being worked on" if transaction.running() else "is not finished"
         super().__init__(
             "a second hand-over cannot start on this host",
             f"transaction {transaction.id} {doing} (state {transaction.state})",
@@ -114,14 +120,15 @@ class Transaction:
     @property
     def state(self) -> str:
         """The current state, one of the constants above."""
-        names = [name for name in os.listdir(self.path) if name.startswith("state.")]
-        if len(names) != 1:
-            raise HotUpgradeError(
-                f"the transaction {self.path} is damaged",
-                f"state files found: {sorted(names)}",
-                "Look at its journal",
-            )
-        return names[0][len("state.") :]
+        for __ in range(STATE_LOOKS):
+            names = [name for name in os.listdir(self.path) if name.startswith("state.")]
+            if len(names) == 1:
+                return names[0][len("state.") :]
+        raise HotUpgradeError(
+            f"the transaction {self.path} is damaged",
+            f"state files found: {sorted(names)}",
+            "Look at its journal",
+        )
 
     @property
     def request(self) -> Json:
@@ -129,19 +136,9 @@ class Transaction:
         return t.cast(Json, self.read("request.json"))
 
     @property
-    def since(self) -> float:
-        """When it came to its state, in Unix seconds: a rename changes the time of the file (ctime)."""
-        return os.stat(self.file(f"state.{self.state}")).st_ctime
-
-    @property
     def finished(self) -> bool:
         """Whether nothing is left to be done or undone."""
         return self.state in FINISHED
-
-    @property
-    def awaited(self) -> bool:
-        """Whether it has been made a moment ago and its engine has not begun yet: whoever made it starts that now."""
-        return self.state == PREPARED and not self.begun() and time.time() - self.since < PATIENCE
 
     def file(self, *names: str) -> str:
         """A path below the directory."""
@@ -214,24 +211,29 @@ class Transaction:
         return list(names)
 
     @contextlib.contextmanager
-    def engine(self, patience: float = 1.0) -> t.Iterator[None]:
-        """Be the one process that works on this transaction.
+    def engine(self, patience: float = 1.0) -> t.Iterator[float | None]:
+        """Be the one process that works on this transaction; its heart beats meanwhile (``_pulse.py``).
 
-        Raises ``Busy`` when another is, for longer than ``patience`` seconds: ``running`` locks for a moment.
+        Raises ``Busy`` when another is, for longer than ``patience`` seconds: ``running`` locks for a moment.  One that
+        hangs is ended; then this yields for how many seconds it did.
         """
         end = time.monotonic() + patience
+        hung = None
         while True:
-            with _locked(self.file("engine.lock")) as mine:
+            with _locked(self.file(LOCK)) as mine:
                 if mine:
-                    yield
+                    with beating(self.id):
+                        yield hung
                     return
             if time.monotonic() >= end:
-                raise Busy(self)
+                hung = end_hung(self.id, HUNG)
+                if hung is None:
+                    raise Busy(self)
             time.sleep(0.01)
 
     def running(self) -> bool:
         """Whether a process works on it now."""
-        with _locked(self.file("engine.lock")) as mine:
+        with _locked(self.file(LOCK)) as mine:
             return not mine
 
     def prune(self, *names: str) -> None:
@@ -242,22 +244,37 @@ class Transaction:
 
 def create(request: Json, root: str = ROOT) -> Transaction:
     """Begin a transaction in state ``prepared``; raises ``Busy`` when one of this host is not finished."""
+    with making(request, root) as transaction:
+        return transaction
+
+
+@contextlib.contextmanager
+def making(request: Json, root: str = ROOT) -> t.Iterator[Transaction]:
+    """``create``, and be the one who works on it until the engine does: nobody takes it for one whose engine died."""
     os.makedirs(root, mode=0o700, exist_ok=True)
-    with _locked(os.path.join(root, ".lock"), wait=True):
-        known = transactions(root)
-        for other in known:
-            if not other.finished:
-                raise Busy(other)
-        for other in known[: -KEPT_RECORDS or None]:
-            shutil.rmtree(other.path)
-        draft = os.path.join(root, f".draft-{secrets.token_hex(8)}")
-        nested(draft, request)
-        sync_directory(draft)
-        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(3)
-        path = os.path.join(root, name)
-        os.rename(draft, path)
-        sync_directory(root)
-        return Transaction(path)
+    with contextlib.ExitStack() as held:
+        with _locked(os.path.join(root, ".lock"), wait=True):
+            _make_room(root)
+            draft = os.path.join(root, f"{_DRAFT}{secrets.token_hex(8)}")
+            nested(draft, request)
+            held.enter_context(_locked(os.path.join(draft, LOCK)))
+            sync_directory(draft)
+            name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(3)
+            path = os.path.join(root, name)
+            os.rename(draft, path)
+            sync_directory(root)
+        yield Transaction(path)
+
+
+def _make_room(root: str) -> None:
+    """Remove old records, and drafts of a process that died: whoever is alive has the lock when it makes one."""
+    known = transactions(root)
+    for other in known:
+        if not other.finished:
+            raise Busy(other)
+    drafts = [os.path.join(root, name) for name in os.listdir(root) if name.startswith(_DRAFT)]
+    for path in [*(other.path for other in known[: -KEPT_RECORDS or None]), *drafts]:
+        shutil.rmtree(path)
 
 
 def nested(path: str, request: Json) -> Transaction:
@@ -270,14 +287,11 @@ def nested(path: str, request: Json) -> Transaction:
 
 
 def transactions(root: str = ROOT) -> list[Transaction]:
-    """All transactions of this host, oldest first; drafts of a process that died are removed on the way."""
+    """All transactions of this host, oldest first."""
     try:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return []
-    for name in names:
-        if name.startswith(".draft-") and _is_old(os.path.join(root, name)):
-            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
     return [Transaction(os.path.join(root, name)) for name in names if not name.startswith(".")]
 
 
@@ -310,6 +324,7 @@ def run(
         logged = len(finished)
         try:
             for step in group:
+                beat()
                 observe("before", step.name)
                 start = time.monotonic_ns() // 1000
                 step.do(context)
@@ -324,26 +339,51 @@ def run(
     return finished
 
 
-def undo(transaction: Transaction, steps: t.Sequence[Step[C]], context: C) -> list[str]:
-    """Undo, last first, what the journal says was begun; returns the failures as text (none: all is undone).
+def undo(
+    transaction: Transaction, steps: t.Sequence[Step[C]], context: C, done: t.Collection[str] = ()
+) -> list[str]:
+    """Undo, last first, what the journal says was begun and ``done`` does not name; returns the failures as text.
 
-    A failing undo does not keep the others from running: each makes the host better.
+    A failing undo, however it fails, does not keep the others from running: each makes the host better.
     """
     by_name = {step.name: step for step in steps}
     failures = []
     for name in reversed(transaction.begun()):
-        try:
-            by_name[name].undo(context)
-        except HotUpgradeError as error:
-            failures.append(f"{name}: {error}")
-        except OSError as error:
-            failures.append(f"{name}: {error}")
-        else:
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk must not stop the way back; undoing twice is allowed
-                transaction.log({"event": "undone", "step": name})
+        beat()
+        if name not in done:
+            failed = attempt(functools.partial(_undo_one, by_name, name, context))
+            failures += [f"{name}: {text}" for text in failed]
+            if failed:
+                continue
+        with contextlib.suppress(OSError):  # a full disk must not stop the way back; undoing twice is allowed
+            transaction.log({"event": "undone", "step": name})
     return failures
+
+
+def _undo_one(by_name: t.Mapping[str, Step[C]], name: str, context: C) -> None:
+    by_name[name].undo(context)
+
+
+def attempt(action: t.Callable[[], object]) -> list[str]:
+    """Do something that nothing may fail on; what went wrong as text."""
+    try:
+        action()
+    except Exception as error:  # whatever it is
+        return [told(error)]
+    return []
+
+
+def told(error: Exception) -> str:
+    """An error in words; one that nobody has foreseen, with its kind and where it came from."""
+    if isinstance(error, (HotUpgradeError, OSError)):
+        return str(error)
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = (
+        f" ({os.path.basename(place.tb_frame.f_code.co_filename)}, line {place.tb_lineno})" if place else ""
+    )
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def timeline(transaction: Transaction) -> list[Json]:
@@ -361,13 +401,6 @@ def _windows(steps: t.Sequence[Step[C]]) -> t.Iterator[list[Step[C]]]:
         group.append(step)
     if group:
         yield group
-
-
-def _is_old(path: str) -> bool:
-    try:
-        return time.time() - os.stat(path).st_mtime > 60
-    except FileNotFoundError:
-        return False
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat
 
 T = t.TypeVar("T")
 
@@ -54,6 +55,7 @@ class Waiter:
         """
         start = self.clock.monotonic()
         while True:
+            beat()
             try:
                 seen = look()
                 if done(seen):

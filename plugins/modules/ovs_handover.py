@@ -70,7 +70,8 @@ options:
     choices: [automatic, manual, none]
     default: automatic
   confirm_timeout:
-    description: How long to wait for the confirmation, in seconds.
+    description:
+      - How long to wait for the confirmation, in seconds since the last task with this module that worked on the transaction.
     type: float
     default: 120
   prove:

@@ -149,6 +149,7 @@ def begin(case: Json) -> transactions.Transaction:
     def start(transaction: transactions.Transaction) -> None:
         argv = [sys.executable, __file__, "engine", json.dumps(case), transaction.path]
         launched = ["/usr/bin/env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *argv]
+        _runner._launch(_runner.GUARD, _runner._argv(transaction, "guard"))
         _runner._launch(_runner.ENGINE, launched)
 
     _runner.start = start
@@ -306,7 +307,7 @@ def after_power(case: Json) -> Json:
     transaction = transactions.transactions()[-1]
     wait_for(lambda: transaction.state in (*transactions.FINISHED, transactions.FAILED), 60.0)
     problems = judge(before, transaction.state)
-    restored = transaction.since
+    restored = os.stat(transaction.file(f"state.{transaction.state}")).st_ctime
     with open("/proc/uptime", encoding="ascii") as file:
         booted = time.time() - float(file.read().split()[0])
     started = booted + look(RUNDIR, "ovs-vswitchd").process.started / os.sysconf("SC_CLK_TCK")
@@ -332,7 +333,8 @@ def after_power(case: Json) -> Json:
 
 def ended(transaction: transactions.Transaction) -> bool:
     settled = transaction.state in (*transactions.FINISHED, transactions.FAILED)
-    return settled and not transaction.running() and not launcher().running(_runner.GUARD)
+    programs = (_runner.ENGINE, _runner.GUARD)
+    return settled and not transaction.running() and not any(map(launcher().running, programs))
 
 
 def what_was_lost(since_ns: int) -> Json:

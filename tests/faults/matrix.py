@@ -35,7 +35,7 @@ import driver
 import hosts
 import lab as laboratory
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan, _runner
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan
 
 STRATEGIES = {
     "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
@@ -77,7 +77,7 @@ def cases(backend: str, strategy: str) -> list[Json]:
         "prove": driver.PROVE,
         "dpdk": False,
     }
-    steps = _runner.steps_for(wanted, {**request, "userspace": backend == "native", "filled": filled})
+    steps = _ending.steps_for(wanted, {**request, "userspace": backend == "native", "filled": filled})
     names = [step.name for step in steps]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
     faults = ["ovs-vswitchd", "ovsdb-server", "disk"]

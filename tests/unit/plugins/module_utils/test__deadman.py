@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def test_armed_under_systemd(launcher: deadman.SystemdLauncher, systemd: Systemd
     (command,) = systemd.commands
     assert command[0] == "systemd-run"
     assert {"--unit=ovsops-rollback", "--on-active=60.000s", "--collect"} <= set(command)
+    assert {"--property=Restart=on-failure", "--property=StartLimitIntervalSec=0"} <= set(command)
     assert command[-2:] == ["/usr/bin/python3", "a $$(b) $${HOME}"]
     assert launcher.armed("rollback") == armed
     assert (armed.seconds, armed.by) == (60, "systemd")
@@ -124,6 +126,15 @@ def test_names_that_are_no_unit(launcher: deadman.SystemdLauncher, name: str) ->
         launcher.start(name, ["/bin/true"])
 
 
+def test_when_it_expires_is_told_by_the_wall_clock_of_now(
+    launcher: deadman.SystemdLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed = launcher.arm("rollback", 60, ["/bin/true"])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)  # the clock is set
+    assert 3600 < armed.expires - now <= 3660
+
+
 # --- watcher ----------------------------------------------------------------------------------------
 
 TELL = """
@@ -165,7 +176,7 @@ def test_the_watcher_becomes_the_program_when_its_time_has_come(
     assert message["parent"] != os.getpid()
     assert watcher.armed("rollback") is None
     assert watcher.running("rollback")
-    with pytest.raises(Refused, match=f"process {message['pid']}"):
+    with pytest.raises(Refused, match=f"process {message['parent']}"):
         watcher.start("rollback", ["/bin/true"])
     watcher.disarm("rollback")
     assert not watcher.running("rollback")
@@ -202,6 +213,48 @@ def test_a_watcher_that_was_killed_is_armed_no_more(watcher: deadman.WatcherLaun
     assert watcher.armed("rollback") is None
     watcher.arm("rollback", 3600, ["/bin/false"])
     watcher.disarm("rollback")
+
+
+COUNT = """
+import os, sys
+count = len(open(sys.argv[1]).read()) if os.path.exists(sys.argv[1]) else 0
+open(sys.argv[1], "a").write("x")
+if count < 2:
+    os.kill(os.getpid(), 9 if count else 15)
+open(sys.argv[2], "w").write("done")
+sys.exit(int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("status", [0, 2], ids=["done", "the program is not there"])
+def test_a_program_that_was_killed_is_started_again_until_it_ends_well(
+    watcher: deadman.WatcherLauncher, tmp_path: Path, pipe: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        deadman, "_KEEPER", deadman._KEEPER.replace(f"time.sleep({deadman._PAUSE})", "time.sleep(0)")
+    )
+    watcher.start("rollback", [sys.executable, "-c", COUNT, str(tmp_path / "count"), pipe, str(status)])
+    with open(pipe) as file:
+        assert file.read() == "done"
+    record = tmp_path / "run/ovsops/rollback.armed"
+    end = time.monotonic() + 30
+    while record.exists() or watcher.running("rollback"):
+        assert time.monotonic() < end, "nothing is left of one that has ended"
+    assert (tmp_path / "count").read_text() == "xxx"
+
+
+def test_a_keeper_that_cannot_end_its_program_is_ended_with_it(
+    watcher: deadman.WatcherLauncher, pipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + TELL
+    watcher.start("rollback", [sys.executable, "-c", deaf, pipe])
+    pid = told(pipe)["pid"]
+    real = deadman.terminate
+    monkeypatch.setattr(deadman, "terminate", lambda process, number=15: real(process, number, 0.2))
+    watcher.disarm("rollback")
+    end = time.monotonic() + 30
+    while deadman.identify(pid) is not None:
+        assert time.monotonic() < end
 
 
 # --- boot guard -------------------------------------------------------------------------------------

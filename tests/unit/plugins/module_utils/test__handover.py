@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -49,22 +50,80 @@ def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
     assert _handover._refusal(plan, "standby").why == "no disk; no user"
 
 
-def test_a_transaction_that_somebody_begins_at_this_moment_is_left_alone(tmp_path: Path) -> None:
-    """Its engine takes the lock a moment after the transaction is there; until then nobody is to undo it."""
-    transaction = transactions.create({}, str(tmp_path))
-    with pytest.raises(transactions.Busy, match="a second hand-over") as raised:
-        _handover.clear_away(str(tmp_path))
-    assert f"{transaction.id} is being begun" in str(raised.value)
+class FakeLauncher:
+    """Which of the two programs are there."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+        self.asked = 0
+
+    def running(self, name: str) -> bool:
+        self.asked += 1
+        return name in self.names
 
 
-def test_a_transaction_whose_engine_never_came_is_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    transaction = transactions.create({}, str(tmp_path))
-    old = transaction.since + transactions.PATIENCE + 1
-    monkeypatch.setattr(_handover.time, "time", lambda: old)
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLauncher:
+    launch = FakeLauncher()
+    monkeypatch.setattr(_handover, "launcher", lambda: launch)
+    monkeypatch.setattr(_handover, "LOOK_INTERVAL", 0.0)
     monkeypatch.setattr(
-        _handover._runner, "roll_back", lambda found, _why: found.move("prepared", "rolled_back")
+        _handover._ending,
+        "roll_back",
+        lambda found, _why: found.move(found.state, transactions.ROLLED_BACK),
     )
-    _handover.clear_away(str(tmp_path))
+    return launch
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path / "transactions")
+
+
+def test_a_transaction_that_somebody_begins_at_this_moment_is_left_alone(
+    root: str, launch: FakeLauncher
+) -> None:
+    """Whoever makes it has its lock until the engine was started."""
+    with transactions.making({}, root) as transaction, pytest.raises(transactions.Busy) as raised:
+        _handover.clear_away(root)
+    assert f"{transaction.id} is being worked on" in str(raised.value)
+
+
+def test_a_transaction_whose_engine_is_on_its_way_is_left_alone(root: str, launch: FakeLauncher) -> None:
+    transaction = transactions.create({}, root)
+    launch.names = {_handover._guard.ENGINE}
+    with pytest.raises(transactions.Busy):
+        _handover.clear_away(root)
+    assert transaction.state == transactions.PREPARED
+
+
+def test_a_transaction_whose_engine_never_came_is_undone(root: str, launch: FakeLauncher) -> None:
+    transaction = transactions.create({}, root)
+    _handover.clear_away(root)
     assert transaction.finished
+
+
+def test_one_who_waits_does_not_take_the_transaction_from_an_engine_that_is_slow_to_come(
+    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes: the wall clock and the monotonic one may be hours later."""
+    transaction = transactions.create({}, root)
+    launch.names = {_handover._guard.ENGINE}
+    looks = itertools.count()
+
+    def sleep(__: float) -> None:
+        if next(looks) == 50:
+            transaction.move(transactions.PREPARED, transactions.APPLIED)
+
+    clock = itertools.count(0, 3600)
+    fake = types.SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=sleep)
+    monkeypatch.setattr(_handover, "time", fake)
+    assert _handover.wait(transaction) == transactions.APPLIED
+    assert launch.asked >= 50
+
+
+def test_one_who_waits_takes_it_back_when_neither_engine_nor_guard_is_there_any_more(
+    root: str, launch: FakeLauncher
+) -> None:
+    transaction = transactions.create({}, root)
+    assert _handover.wait(transaction) == transactions.ROLLED_BACK

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait as restore_wait
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import Moment
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import Armed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
@@ -32,7 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait i
 ON = Wanted(True)
 OFF = Wanted(False)
 FOR_60 = Wanted(True, 60.0)
-TIMER = Armed(60.0, 1.0, "systemd")
+TIMER = Armed(60.0, Moment("boot", 1.0), "systemd")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ class FakeLauncher:
     def arm(self, name: str, seconds: float, argv: t.Sequence[str]) -> Armed:
         if self.refusal:
             raise HotUpgradeError(self.refusal)
-        armed = Armed(seconds, 1e9, self.kind)
+        armed = Armed(seconds, Moment("boot", 1e9), self.kind)
         if not self.expire:
             self.waiting[name] = (armed, list(argv))
         return armed
@@ -115,7 +116,7 @@ def bench(serve: t.Any, database: t.Any, tmp_path: Path) -> Bench:
 
 def test_on_and_off_again(bench: Bench) -> None:
     on = bench.apply(FOR_60)
-    assert (on.enabled, on.guarded, on.deadline) == (True, True, Armed(60.0, 1e9, "systemd"))
+    assert (on.enabled, on.guarded, on.deadline) == (True, True, Armed(60.0, Moment("boot", 1e9), "systemd"))
     assert bench.database.other_config == {"flow-restore-wait": "true"}
     assert bench.flag.guard.installed()
     assert bench.apply(OFF) == State(False, None, False, False)

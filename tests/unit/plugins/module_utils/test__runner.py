@@ -1,40 +1,184 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 from __future__ import annotations
 
+import os
+import types
 import typing as t
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan, _runner
-
-REQUEST: dict[str, t.Any] = {
-    "convert": False,
-    "downgrade": False,
-    "restart_server": False,
-    "userspace": False,
-    "dpdk": False,
-    "filled": False,
-    "dispatch": False,
-    "prove": 10,
-}
-
-
-def names(strategy: str, **changes: t.Any) -> list[str]:
-    return [step.name for step in _runner.steps_for(strategy, {**REQUEST, **changes})]
-
-
-@pytest.mark.parametrize("strategy", [_plan.STANDBY, _plan.RESTART])
-def test_a_process_that_is_filled_beforehand_is_loaded_before_the_host_is_touched(strategy: str) -> None:
-    filled, unfilled = names(strategy, filled=True), names(strategy)
-    assert filled.index("load the OpenFlow state") < filled.index("arm")
-    assert unfilled.index("load the OpenFlow state") > unfilled.index("arm")
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _lease, _runner
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    APPLIED,
+    ARMED,
+    CONFIRMED,
+    FAILED,
+    PREPARED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    Step,
+    Transaction,
+    create,
+)
 
 
-def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards() -> None:
-    request = {**REQUEST, "strategy": _plan.MAKE_BEFORE_BREAK}
-    back = {**request, "dispatch": True, **_runner._way_back({**request, "dispatch": True})}
-    assert (back["strategy"], back["filled"]) == (_plan.STANDBY, False)
-    assert _runner._way_back(request) == {}
+class FakeHost:
+    """Enough for ``_runner``."""
+
+    rundir = "/nowhere"
+    not_carried: t.ClassVar[list[str]] = []
+    marks: t.ClassVar[dict[str, int]] = {}
+    closing: t.ClassVar[list[Exception]] = []
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.request = transaction.request
+
+    def close(self) -> None:
+        for error in self.closing:
+            raise error
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What the engine has done."""
+    done: list[str] = []
+
+    def roll_back(transaction: Transaction, reason: str) -> None:
+        done.append(f"rolled back: {reason}")
+        transaction.move(transaction.state, ROLLED_BACK)
+
+    def steps_of(host: FakeHost) -> list[Step[t.Any]]:
+        return [
+            Step("a", lambda __: done.append("a")),
+            Step("arm", lambda __: host.transaction.move(PREPARED, ARMED)),
+        ]
+
+    running = types.SimpleNamespace(process=Process(7, 8))
+    monkeypatch.setattr(_runner, "Host", FakeHost)
+    monkeypatch.setattr(_runner, "protect", lambda transaction: None)
+    monkeypatch.setattr(_runner, "steps_of", steps_of)
+    monkeypatch.setattr(_runner, "flush", lambda host: None)
+    monkeypatch.setattr(_runner, "look", lambda rundir, name: running)
+    monkeypatch.setattr(_runner, "roll_back", roll_back)
+    monkeypatch.setattr(_runner, "confirm", lambda transaction: transaction.move(APPLIED, CONFIRMED))
+    return done
+
+
+@pytest.fixture
+def transaction(tmp_path: Path) -> Transaction:
+    return create({"confirm": "manual"}, str(tmp_path / "transactions"))
+
+
+def test_the_engine_works_up_to_applied(transaction: Transaction, done: list[str]) -> None:
+    _runner.engine(transaction)
+    assert (done, transaction.state) == (["a"], APPLIED)
+    assert _ending.applied_process(transaction) == Process(7, 8)
+    assert _lease.age(transaction) is not None
+
+
+@pytest.mark.parametrize("state", [ROLLED_BACK, CONFIRMED, FAILED, APPLIED])
+def test_an_engine_that_comes_late_leaves_a_transaction_alone_that_is_not_its_own_any_more(
+    transaction: Transaction, done: list[str], state: str
+) -> None:
+    transaction.move(PREPARED, state)
+    _runner.engine(transaction)
+    assert (done, transaction.state) == ([], state)
+
+
+@pytest.mark.parametrize("state", [PREPARED, ARMED, ROLLING_BACK])
+def test_an_engine_that_is_started_again_undoes_what_it_has_begun(
+    transaction: Transaction, done: list[str], state: str
+) -> None:
+    transaction.log({"event": "begin", "step": "a"})
+    transaction.move(PREPARED, state)
+    _runner.engine(transaction)
+    assert done == [f"rolled back: {_runner.DIED}"]
+
+
+def test_an_engine_that_died_before_it_had_begun_begins(transaction: Transaction, done: list[str]) -> None:
+    _runner.engine(transaction)
+    assert done == ["a"]
+
+
+def test_an_error_that_nobody_has_foreseen_is_taken_back(
+    transaction: Transaction, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(host: FakeHost) -> t.Any:
+        raise KeyError("filled")
+
+    monkeypatch.setattr(_runner, "steps_of", broken)
+    monkeypatch.setattr(FakeHost, "closing", [OSError("cannot close")])
+    _runner.engine(transaction)
+    assert done[0].startswith("rolled back: KeyError: 'filled'")
+
+
+def test_a_full_disk_at_the_end_is_no_reason_to_go_back(
+    transaction: Transaction, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*__: t.Any, **___: t.Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Transaction, "note", full)
+    monkeypatch.setattr(_lease, "renew", full)
+    _runner.engine(transaction)
+    assert (done, transaction.state) == (["a"], APPLIED)
+
+
+def test_a_recovery_that_is_started_again_has_nothing_to_do(
+    transaction: Transaction, done: list[str]
+) -> None:
+    transaction.move(PREPARED, ROLLED_BACK)
+    _runner.recover(transaction)
+    assert done == []
+
+
+class FakeLauncher:
+    """Starts nothing; the names that run."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.kind = "watcher"
+
+    def running(self, name: str) -> bool:
+        return name in self.names
+
+    def start(self, name: str, argv: t.Sequence[str]) -> None:
+        assert name not in self.names
+        self.names.append(name)
+
+    def disarm(self, name: str) -> None:
+        self.names.remove(name)
+
+
+def test_the_guard_is_there_before_the_engine(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = FakeLauncher()
+    monkeypatch.setattr(_runner, "launcher", lambda: launch)
+    _runner.start(transaction)
+    assert launch.names == [_runner.GUARD, _runner.ENGINE]
+
+
+def test_a_predecessor_that_does_not_end_does_not_stand_in_the_way(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = FakeLauncher(_runner.ENGINE)
+    monkeypatch.setattr(_runner, "launcher", lambda: launch)
+    monkeypatch.setattr(_runner, "PREDECESSOR", 0.0)
+    _runner.start(transaction)
+    assert launch.names == [_runner.GUARD, _runner.ENGINE]
+
+
+def test_the_engine_waits_for_its_guard(transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_runner, "launcher", FakeLauncher)
+    monkeypatch.setattr(_runner, "COMING", 0.0)
+    with pytest.raises(transactions.HotUpgradeError, match="the guard watches"):
+        _runner.protect(transaction)
+    os.close(os.open(transaction.file(_runner.WATCHED), os.O_CREAT, 0o600))
+    _runner.protect(transaction)

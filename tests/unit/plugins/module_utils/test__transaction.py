@@ -132,6 +132,31 @@ def test_undo_goes_backwards_and_does_not_stop_at_a_failure(root: str, host: Fak
     assert transaction.begun() == ["b"], "what is not undone is tried again"
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyError("x"), IndexError("x"), OSError(28, "x")], ids=repr
+)
+def test_undo_does_not_stop_at_an_error_of_any_kind(root: str, host: FakeHost, error: Exception) -> None:
+    transaction = create({}, root)
+    order: list[str] = []
+
+    def fail(_host: FakeHost) -> None:
+        raise error
+
+    steps = [Step("a", lambda __: None, lambda __: order.append("a")), Step("b", lambda __: None, fail)]
+    run(transaction, [*steps, Step("of another version", lambda __: None)], host)
+    failures = undo(transaction, steps, host)
+    assert order == ["a"]
+    assert [text.partition(":")[0] for text in failures] == ["of another version", "b"]
+
+
+def test_what_was_undone_otherwise_is_not_undone_again(root: str, host: FakeHost) -> None:
+    transaction = create({}, root)
+    run(transaction, STEPS, host)
+    assert undo(transaction, STEPS, host, done=("b", "d")) == []
+    assert host.on() == ["b", "d"]
+    assert transaction.begun() == []
+
+
 def test_a_failing_check_is_a_failing_step(root: str, host: FakeHost) -> None:
     def check(_host: FakeHost) -> None:
         raise HotUpgradeError("no effect")
@@ -223,6 +248,41 @@ def test_a_failed_transaction_stands_in_the_way(root: str) -> None:
         create({}, root)
 
 
+def test_one_that_hangs_is_ended_by_the_next(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    transaction = create({}, root)
+    ready, tell = FORK.Pipe(duplex=False)
+
+    def hang() -> None:
+        with transaction.engine():
+            tell.send(None)
+            signal.pause()
+
+    process = FORK.Process(target=hang)
+    process.start()
+    ready.recv()
+    with pytest.raises(Busy), transaction.engine(patience=0.0):
+        pass
+    monkeypatch.setattr(transactions, "HUNG", 0.0)
+    with transaction.engine(patience=0.0) as hung:
+        assert hung is not None
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_one_that_is_made_has_somebody_who_works_on_it(root: str) -> None:
+    with transactions.making({}, root) as transaction:
+        assert transaction.running()
+        assert transactions.find(transaction.id, root) == transaction
+    assert not transaction.running()
+
+
+def test_a_state_that_is_read_while_it_is_renamed(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    transaction = create({}, root)
+    seen = iter([["state.prepared", "state.armed"], [], ["state.armed"]])
+    monkeypatch.setattr(os, "listdir", lambda __: next(seen))
+    assert transaction.state == ARMED
+
+
 def test_two_engines_cannot_work_on_one_transaction(root: str) -> None:
     transaction = create({}, root)
     with transaction.engine():
@@ -249,7 +309,6 @@ def test_old_records_and_drafts_of_the_dead_go(root: str) -> None:
         create({}, root).move(PREPARED, CONFIRMED)
     draft = os.path.join(root, ".draft-dead")
     os.mkdir(draft)
-    os.utime(draft, (0, 0))
     create({}, root)
     assert len(transactions.transactions(root)) == transactions.KEPT_RECORDS + 1
     assert not os.path.exists(draft)

@@ -1,0 +1,288 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""How a transaction ends: it is confirmed, or rolled back.
+
+Whoever rolls back may die at any moment, and the next one goes on; nothing that fails on the way keeps the rest from
+being undone, and no full disk does: what a step back needs to write goes to memory then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import secrets
+import shutil
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan, _pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _strategy_make_before_break as make_before_break,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_restart as restart
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strategy_standby as standby
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    APPLIED,
+    CONFIRMED,
+    FAILED,
+    FINISHED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    Json,
+    Lost,
+    Step,
+    Transaction,
+    attempt,
+    nested,
+    run,
+    timeline,
+    told,
+    undo,
+)
+
+STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
+    _plan.MAKE_BEFORE_BREAK: make_before_break.steps,
+    _plan.STANDBY: standby.steps,
+    _plan.RESTART: restart.steps,
+}
+
+# The name of the guard of the next boot: one transaction at a time means one of each.
+BOOT = "handover"
+
+# What a finished transaction has no use for; its journal, request and result stay.  The code goes last: a guard that
+# was killed in the middle is started again and cleans up, as long as it is there.
+HEAVY: t.Mapping[str, tuple[str, ...]] = {
+    CONFIRMED: ("old", "snapshot", "lib"),
+    ROLLED_BACK: ("snapshot", "lib"),
+}
+
+# Steps whose undo is still due when the old program forwards again.
+BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
+
+# The result's entry for the process that forwards when all is applied.
+FORWARDS = "forwards"
+
+# Where a hand-back keeps its files, below the transaction or in memory.
+_BACK = "back-"
+_SPARE = 16 << 20
+
+
+def steps_for(strategy: str, request: Json) -> list[Step[Host]]:
+    """The steps of ``strategy`` for a transaction's request.
+
+    Where the new process is filled beside the old one they are those of make_before_break, which switches over otherwise then.
+    """
+    return STEPS[_plan.MAKE_BEFORE_BREAK if request["filled"] else strategy](request)
+
+
+def steps_of(host: Host) -> list[Step[Host]]:
+    """The steps of the transaction."""
+    return steps_for(host.request["strategy"], host.request)
+
+
+def confirm(transaction: Transaction) -> None:
+    """Make the hand-over final; raises ``Lost`` when it is being rolled back already."""
+    transaction.move(APPLIED, CONFIRMED)
+    attempt(lambda: clean(transaction))  # the guard does it as well
+
+
+def clean(transaction: Transaction) -> None:
+    """Remove what a finished transaction has no use for; of one that is not finished, nothing."""
+    state = transaction.state
+    if state in FINISHED:
+        BootGuard(BOOT).remove()
+        transaction.prune(*HEAVY[state])
+
+
+def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> None:
+    """Undo what the journal says was begun and say so; ``Lost`` when it was confirmed meanwhile.
+
+    After a reboot there is nothing to undo: the daemons were started from the disk.  Then the flag is cleared
+    and, with ``restore``, the state of the snapshot is loaded.
+    """
+    state = transaction.state
+    if state in FINISHED:
+        raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
+    if state != ROLLING_BACK:
+        transaction.move(state, ROLLING_BACK)
+    try:
+        failures = _take_back(transaction, state, restore)
+    except Exception as error:  # whatever it is: the host must not be left in the middle without a word
+        failures = [told(error)]
+    attempt(lambda: transaction.note(reason=reason, not_undone=failures))
+    transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
+    if not failures:
+        attempt(lambda: clean(transaction))
+
+
+def _take_back(transaction: Transaction, state: str, restore: bool) -> list[str]:
+    host = Host(transaction)
+    try:
+        if host.rebooted:
+            failures = attempt(host.restore_after_boot if restore else host.never_stuck)
+        else:
+            failures = _undo(transaction, host, state)
+        return failures + attempt(lambda: flush(host))
+    finally:
+        attempt(host.close)
+
+
+def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
+    """Go back under traffic as far as that is possible, and undo the rest."""
+    handed_back, half_done = _end_hand_backs(transaction), False
+    if not handed_back:
+        half_done = state != APPLIED and finish(host)
+        handed_back = (half_done or (state == APPLIED and _forwards(host))) and hand_back(transaction)
+    failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
+    if (
+        half_done
+    ):  # what went wrong with the new process may have been its flows, and the old one got them from it
+        failures += attempt(host.restore_what_differs)
+    return failures
+
+
+def _by_hand_back(transaction: Transaction) -> list[str]:
+    """The steps whose effect a hand-back has undone."""
+    return [name for name in transaction.begun() if name not in BEFORE_THE_PROCESS]
+
+
+def flush(host: Host) -> None:
+    """Without the guard of the next boot nobody would clear a flag that a power loss brings back."""
+    with Ovsdb(host.remote, host.timeout) as database:
+        database.flush()
+
+
+def finish(host: Host) -> bool:
+    """Complete a switch-over that was left half done, if the new process forwards; False when there is none."""
+    if make_before_break.CUT_OVER not in host.transaction.begun():
+        return False
+    done: list[bool] = []
+    failures = attempt(lambda: done.append(make_before_break.finish(host)))
+    if failures:
+        attempt(lambda: host.transaction.note(not_completed=failures[0]))
+    return any(done)
+
+
+def applied_process(transaction: Transaction) -> Process | None:
+    """The ovs-vswitchd that forwarded when all was applied; None when the disk had no room to say so."""
+    recorded = (transaction.read("result.json") or {}).get(FORWARDS)
+    return Process(*recorded) if recorded else None
+
+
+def _forwards(host: Host) -> bool:
+    """Whether the new ovs-vswitchd is the one of when all was applied: one that came after it lacks its flows."""
+    try:
+        running = look(host.rundir, VSWITCHD).process
+    except Unreachable:
+        return False
+    return running == (applied_process(host.transaction) or running)
+
+
+def hand_back(transaction: Transaction) -> bool:
+    """Replace the new ovs-vswitchd, which forwards well, by the old program in the same way, under traffic.
+
+    When that does not work, what it did is undone and the plain way back is left to do: False.
+    """
+    request = transaction.request
+    if request["strategy"] == _plan.RESTART and not request["filled"]:
+        return False
+    done: list[bool] = []
+    failures = attempt(lambda: done.append(_hand_back(transaction, request)))
+    if failures:
+        attempt(lambda: transaction.note(hand_back=failures[0]))
+    return any(done)
+
+
+def _hand_back(transaction: Transaction, request: Json) -> bool:
+    back = nested(
+        os.path.join(_roomy(transaction), _BACK + secrets.token_hex(3)), _request_back(transaction, request)
+    )
+    host = Host(back)
+    try:
+        run(back, steps_of(host), host)
+    except Exception:  # whatever it is
+        undo(back, steps_of(host), host)
+        raise
+    finally:
+        attempt(host.close)
+        shutil.rmtree(back.path, ignore_errors=True)
+    attempt(lambda: transaction.note(marks=host.marks))
+    return True
+
+
+def _request_back(transaction: Transaction, request: Json) -> Json:
+    old = transaction.file("old")
+    supervisors = {
+        name: {**owner, "program": os.path.join(old, name)} for name, owner in request["supervisors"].items()
+    }
+    return {
+        **request,
+        **_way_back(request),
+        "convert": False,
+        "downgrade": False,
+        "restart_server": False,
+        "prove": 0,
+        "snapshot": None,
+        "supervisors": supervisors,
+        "vswitchd": record(look(request["rundir"], VSWITCHD), Host(transaction).connection),
+        "back_of": transaction.id,
+    }
+
+
+def _roomy(transaction: Transaction) -> str:
+    """The directory for a hand-back's files: the transaction's, or one in memory where its disk is full."""
+    kept = [transaction.file(name) for name in ("old", "snapshot")]
+    needed = _SPARE + 2 * sum(os.path.getsize(path) for place in kept for path in _files(place))
+    os.makedirs(_pulse.DIRECTORY, mode=0o700, exist_ok=True)
+    for place in (transaction.path, _pulse.DIRECTORY):
+        found = os.statvfs(place)
+        if found.f_bfree * found.f_frsize >= needed:
+            return place
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{transaction.path} and {_pulse.DIRECTORY}")
+
+
+def _files(place: str) -> t.Iterator[str]:
+    for directory, __, names in os.walk(place):
+        yield from (os.path.join(directory, name) for name in names)
+
+
+def _end_hand_backs(transaction: Transaction) -> bool:
+    """Complete a hand-back in which somebody was ended, else undo it; whether the old program forwards by it."""
+    handed_back = False
+    for place in (transaction.path, _pulse.DIRECTORY):
+        for path in glob.glob(os.path.join(glob.escape(place), f"{_BACK}*")):
+            back = Transaction(path)
+            with contextlib.suppress(Exception):  # one that was only half made
+                if back.request["back_of"] != transaction.id:
+                    continue
+                handed_back |= _end_hand_back(back)
+            shutil.rmtree(path, ignore_errors=True)
+    return handed_back
+
+
+def _end_hand_back(back: Transaction) -> bool:
+    host = Host(back)
+    try:
+        done = {event["step"] for event in timeline(back)}
+        if all(step.name in done for step in steps_of(host)) or finish(host):
+            return True
+        undo(back, steps_of(host), host)
+        return False
+    finally:
+        attempt(host.close)
+
+
+def _way_back(request: Json) -> Json:
+    """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
+    return {"strategy": _plan.STANDBY, "filled": False} if request["dispatch"] else {}

@@ -1,0 +1,282 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan, _pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    APPLIED,
+    CONFIRMED,
+    FAILED,
+    PREPARED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    Lost,
+    Step,
+    Transaction,
+    create,
+    nested,
+    run,
+)
+
+REQUEST: dict[str, t.Any] = {
+    "convert": False,
+    "downgrade": False,
+    "restart_server": False,
+    "userspace": False,
+    "dpdk": False,
+    "filled": False,
+    "dispatch": False,
+    "prove": 10,
+}
+
+
+class FakeHost:
+    """What ``_ending`` wants of a host; the steps write down what was done."""
+
+    rebooted = False
+    rundir = "/nowhere"
+    done: t.ClassVar[list[str]] = []
+    broken: t.ClassVar[dict[str, Exception]] = {}
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.request = transaction.request
+        self.marks: dict[str, int] = {}
+
+    def close(self) -> None:
+        self.note("closed")
+
+    def restore_what_differs(self) -> None:
+        self.note("restored")
+
+    def note(self, what: str) -> None:
+        FakeHost.done.append(f"{os.path.basename(self.transaction.path)[:5]}{what}")
+        if what in self.broken:
+            raise self.broken[what]
+
+
+def steps(host: FakeHost) -> list[Step[FakeHost]]:
+    return [
+        Step(
+            name,
+            lambda host, name=name: host.note(f"do {name}"),
+            lambda host, name=name: host.note(f"undo {name}"),
+        )  # type: ignore[misc]
+        for name in ("a", _ending.restart.CONVERT, "b")
+    ]
+
+
+@pytest.fixture
+def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
+    """One whose steps were all done."""
+    monkeypatch.setattr(FakeHost, "done", [])
+    monkeypatch.setattr(FakeHost, "broken", {})
+    monkeypatch.setattr(_ending, "Host", FakeHost)
+    monkeypatch.setattr(_ending, "steps_of", steps)
+    monkeypatch.setattr(_ending, "flush", lambda host: None)
+    monkeypatch.setattr(_ending, "finish", lambda host: False)
+    monkeypatch.setattr(_ending, "_forwards", lambda host: True)
+    monkeypatch.setattr(_ending, "clean", lambda transaction: None)
+    monkeypatch.setattr(_ending, "_request_back", lambda found, request: {"back_of": found.id})
+    transaction = create({"strategy": _plan.STANDBY, "filled": True}, str(tmp_path / "transactions"))
+    run(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
+    transaction.move(PREPARED, APPLIED)
+    FakeHost.done.clear()
+    return transaction
+
+
+def what_was_done() -> list[str]:
+    return [text for text in FakeHost.done if "closed" not in text]
+
+
+def prefixed(transaction: Transaction, *texts: str) -> list[str]:
+    return [f"{transaction.id[:5]}{text}" for text in texts]
+
+
+def test_a_rollback_goes_back_under_traffic_and_undoes_the_rest(transaction: Transaction) -> None:
+    _ending.roll_back(transaction, "why")
+    back = [f"back-do {name}" for name in ("a", _ending.restart.CONVERT, "b")]
+    assert what_was_done() == [*back, *prefixed(transaction, f"undo {_ending.restart.CONVERT}")]
+    assert transaction.state == ROLLED_BACK
+    assert transaction.read("result.json")["reason"] == "why"
+    assert not list(Path(transaction.path).glob("back-*"))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyError("x"), OSError(errno.ENOSPC, "No space"), IndexError()], ids=repr
+)
+def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(FakeHost, "broken", {"do b": error})
+    _ending.roll_back(transaction, "why")
+    undone = [f"undo {name}" for name in ("b", _ending.restart.CONVERT, "a")]
+    assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
+    assert transaction.state == ROLLED_BACK
+    assert "hand_back" in transaction.read("result.json")
+
+
+def test_a_hand_back_that_cannot_even_begin_leaves_the_plain_way_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*__: t.Any) -> t.Any:
+        raise RuntimeError("the new ovs-vswitchd is dead")
+
+    monkeypatch.setattr(_ending, "_request_back", dead)
+    _ending.roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {_ending.restart.CONVERT}", "undo a")
+    assert transaction.state == ROLLED_BACK
+
+
+def test_a_dead_vswitchd_is_not_handed_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ending, "_forwards", lambda host: False)
+    _ending.roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {_ending.restart.CONVERT}", "undo a")
+
+
+def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    running = types.SimpleNamespace(process=Process(1, 2))
+    monkeypatch.setattr(_ending, "look", lambda rundir, name: running)
+    host = t.cast("t.Any", types.SimpleNamespace(transaction=transaction, rundir=""))
+    assert _ending._forwards(host), "nobody has said which it was"
+    transaction.note(**{_ending.FORWARDS: [1, 2]})
+    assert _ending._forwards(host)
+    transaction.note(**{_ending.FORWARDS: [1, 1]})
+    assert not _ending._forwards(host)
+
+
+def test_a_full_disk_does_not_stop_the_way_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be written below the transaction; a hand-back has its files in memory then."""
+    real, room = os.open, os.statvfs
+
+    def full(path: t.Any, flags: int, *rest: t.Any, **more: t.Any) -> int:
+        if str(path).startswith(transaction.path) and flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(path, flags, *rest, **more)
+
+    def none_left(path: t.Any) -> t.Any:
+        found = room(path)
+        return types.SimpleNamespace(
+            f_bfree=0 if path == transaction.path else found.f_bfree, f_frsize=found.f_frsize
+        )
+
+    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr(os, "statvfs", none_left)
+    _ending.roll_back(transaction, "why")
+    assert what_was_done()[-1:] == prefixed(transaction, f"undo {_ending.restart.CONVERT}")
+    assert transaction.state == ROLLED_BACK
+    assert not list(Path(_pulse.DIRECTORY).glob("back-*"))
+
+
+def test_a_hand_back_that_was_cut_short_is_undone_before_the_next(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transaction.move(APPLIED, ROLLING_BACK)
+    back = nested(transaction.file("back-1"), {"back_of": transaction.id})
+    back.log({"event": "begin", "step": "a"})
+    other = nested(transaction.file("back-2"), {"back_of": "another"})
+    os.mkdir(transaction.file("back-3"))
+    _ending.roll_back(transaction, "why")
+    assert what_was_done()[0] == "back-undo a"
+    assert what_was_done()[1:] == prefixed(transaction, "undo b", f"undo {_ending.restart.CONVERT}", "undo a")
+    assert os.path.exists(other.path)
+    assert not os.path.exists(back.path)
+    assert not os.path.exists(transaction.file("back-3"))
+
+
+def test_a_hand_back_that_was_complete_is_not_done_twice(transaction: Transaction) -> None:
+    transaction.move(APPLIED, ROLLING_BACK)
+    back = nested(transaction.file("back-1"), {"back_of": transaction.id})
+    run(back, steps(FakeHost(back)), FakeHost(back))
+    FakeHost.done.clear()
+    _ending.roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, f"undo {_ending.restart.CONVERT}")
+
+
+def test_what_cannot_be_undone_is_told_and_the_state_says_so(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ending, "_forwards", lambda host: False)
+    monkeypatch.setattr(FakeHost, "broken", {"undo b": IndexError("list index out of range")})
+    _ending.roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {_ending.restart.CONVERT}", "undo a")
+    assert transaction.state == FAILED
+    (failure,) = transaction.read("result.json")["not_undone"]
+    assert failure.startswith("b: IndexError: list index out of range (test__ending.py, line ")
+
+
+def test_a_host_that_cannot_even_be_looked_at_is_failed_not_forgotten(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(__: Transaction) -> t.Any:
+        raise KeyError("rundir")
+
+    monkeypatch.setattr(_ending, "Host", broken)
+    _ending.roll_back(transaction, "why")
+    assert transaction.state == FAILED
+    assert "KeyError: 'rundir'" in transaction.read("result.json")["not_undone"][0]
+
+
+def test_a_confirmation_that_cannot_clean_up_is_one(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(__: Transaction) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(_ending, "clean", full)
+    _ending.confirm(transaction)
+    assert transaction.state == CONFIRMED
+    with pytest.raises(Lost):
+        _ending.roll_back(transaction, "why")
+
+
+def test_only_what_is_finished_is_cleaned(transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    removed = []
+    guard = types.SimpleNamespace(remove=lambda: removed.append("boot guard"))
+    monkeypatch.setattr(_ending, "BootGuard", lambda name: guard)
+    for name in ("lib", "old", "snapshot"):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(transaction.file(name))
+    _ending.clean(transaction)
+    assert (removed, os.path.isdir(transaction.file("lib"))) == ([], True)
+    transaction.move(APPLIED, ROLLED_BACK)
+    _ending.clean(transaction)
+    assert removed == ["boot guard"]
+    assert sorted(name for name in os.listdir(transaction.path) if "." not in name) == ["old"]
+
+
+def names(strategy: str, **changes: t.Any) -> list[str]:
+    return [step.name for step in _ending.steps_for(strategy, {**REQUEST, **changes})]
+
+
+@pytest.mark.parametrize("strategy", [_plan.STANDBY, _plan.RESTART])
+def test_a_process_that_is_filled_beforehand_is_loaded_before_the_host_is_touched(strategy: str) -> None:
+    filled, unfilled = names(strategy, filled=True), names(strategy)
+    assert filled.index("load the OpenFlow state") < filled.index("arm")
+    assert unfilled.index("load the OpenFlow state") > unfilled.index("arm")
+
+
+def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards() -> None:
+    request = {**REQUEST, "strategy": _plan.MAKE_BEFORE_BREAK}
+    back = {**request, "dispatch": True, **_ending._way_back({**request, "dispatch": True})}
+    assert (back["strategy"], back["filled"]) == (_plan.STANDBY, False)
+    assert _ending._way_back(request) == {}

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _pulse
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def hung() -> t.Iterator[t.Any]:
+    """A process whose heart has begun to beat, and which does nothing any more."""
+    ready, tell = FORK.Pipe(duplex=False)
+
+    def hang() -> None:
+        with _pulse.beating("x"):
+            tell.send(None)
+            signal.pause()
+
+    process = FORK.Process(target=hang)
+    process.start()
+    ready.recv()
+    yield process
+    process.kill()
+    process.join(30)
+
+
+def test_a_beat_is_heard_by_others() -> None:
+    _pulse.beat()
+    assert _pulse.last("x") is None
+    with _pulse.beating("x"):
+        first = _pulse.last("x")
+        assert first is not None
+        assert first.process.pid == os.getpid()
+        path = os.path.join(_pulse.DIRECTORY, "x.pulse")
+        with open(path, "r+b") as file:
+            file.seek(16)
+            file.write(bytes(8))
+        stale = _pulse.last("x")
+        assert stale is not None
+        assert stale.age > first.age
+        _pulse.beat()
+        fresh = _pulse.last("x")
+        assert fresh is not None
+        assert fresh.age < stale.age
+    assert os.listdir(_pulse.DIRECTORY) == []
+    _pulse.beat()
+
+
+def test_one_that_hangs_is_ended(hung: t.Any) -> None:
+    assert _pulse.end_hung("x", 1e6) is None
+    assert hung.is_alive()
+    assert _pulse.end_hung("x", 0.0) is not None
+    hung.join(30)
+    assert hung.exitcode == -signal.SIGKILL
+    assert _pulse.end_hung("x", 0.0) is None
+    assert _pulse.last("x") is None, "a dead process has no heartbeat"
+
+
+def test_nobody_ends_himself() -> None:
+    with _pulse.beating("x"):
+        assert _pulse.end_hung("x", 0.0) is None
+
+
+def test_a_host_without_a_run_directory_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pulse, "DIRECTORY", "/proc/nowhere")
+    with _pulse.beating("x"):
+        _pulse.beat()
+        assert _pulse.last("x") is None
