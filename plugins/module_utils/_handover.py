@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _runner,
     _service_start,
     _supervise,
+    _traffic,
     _unitfile,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
@@ -174,6 +175,8 @@ def look(connection: Connection) -> Facts:
         tracked=_tracked(connection, database.bridges) if process else 0,
         socket_user=_socket_user(server),
         start=_foresight(connection, server, vswitchd),
+        groups=_traffic.select_groups(connection, database.bridges) if process else (),
+        live=_traffic.live(connection, database.bridges) if process else None,
     )
 
 
@@ -249,6 +252,7 @@ def report(transaction: Transaction) -> Json:
         "window_ms": _milliseconds(marks, "stopped", "forwarding"),
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
+        "proof": _proof_text(transaction.request["plan"], result),
         "not_carried": result.get("not_carried", []),
         "reason": result.get("reason", ""),
         "not_undone": result.get("not_undone", []),
@@ -279,6 +283,7 @@ def describe(decision: Plan, prove: int) -> Json:
         "needed": decision.needed,
         "reasons": {name: list(reasons) for name, reasons in decision.refused.items()},
         "warnings": list(decision.warnings),
+        "proof": decision.proof if prove else "nothing is proved before the switch-over: prove is 0",
         "before": dict(decision.before),
         "after": dict(decision.after),
         "steps": [step.name for step in steps],
@@ -413,6 +418,14 @@ def _service(daemon: Daemon) -> _unitfile.Service | None:
     if not isinstance(owner, _supervise.Systemd):
         return None
     return _unitfile.read(owner.unit, ignored=(_supervise.DROP_IN, _supervise.HOLD))
+
+
+def _proof_text(plan: Json, result: Json) -> str:
+    """What was proved, or why nothing was, in words."""
+    if "proof" in result:
+        return str(result["proof"]["text"])
+    planned = str(plan.get("proof", ""))
+    return planned if planned.startswith("nothing") else "nothing was proved: it did not come to that"
 
 
 def _socket_user(server: Daemon) -> str | None:

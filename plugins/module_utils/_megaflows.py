@@ -16,6 +16,9 @@ import dataclasses
 import re
 import typing as t
 
+# A proof that covers a smaller part of the packets says so; percent.
+ENOUGH = 95.0
+
 _PACKETS = re.compile(r", packets:(\d+)")
 _FURTHER = re.compile(r"\brecirc\((0x[0-9a-f]+|\d+)\)")
 _NUMBER = re.compile(r"\brecirc_id\((0x[0-9a-f]+|\d+)\)")
@@ -73,6 +76,37 @@ class Amount:
         part, all_of = (self.packets, whole.packets) if whole.packets else (self.megaflows, whole.megaflows)
         # Rounded down: 100.0 are all of them.
         return part * 1000 // all_of / 10 if all_of else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """Of the ``whole`` live traffic so much is ``traceable`` through a new process beside the old one."""
+
+    whole: Amount
+    traceable: Amount
+
+    @property
+    def share(self) -> float:
+        """Percent of the packets."""
+        return self.traceable.share(self.whole)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if not self.whole.megaflows:
+            return "there is no live megaflow, so nothing can be proved: start again under traffic"
+        return (
+            f"{self.traceable.megaflows} of {self.whole.megaflows} live megaflows, with {self.share:g} % of their packets, "
+            "can be traced through both versions"
+        )
+
+
+def survey(dump: str, closed: t.Container[str]) -> Survey:
+    """What a proof could cover now; ports with the numbers ``closed`` are not in the new process before the switch-over."""
+    flows = parse(dump)
+    return Survey(
+        Amount.of(flows), Amount.of(flow for flow in connected(flows) if flow.in_port not in closed)
+    )
 
 
 def parse(dump: str) -> list[Megaflow]:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _selection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import ENOUGH, Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import Foresight
 
@@ -47,7 +49,8 @@ class Facts:
     ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
     flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
-    once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides.
+    once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
+    ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at.
     """
 
     vswitchd: Daemon
@@ -64,6 +67,8 @@ class Facts:
     tracked: int
     socket_user: str | None
     start: Foresight = Foresight()
+    groups: tuple[_selection.Group, ...] = ()
+    live: Survey | None = None
 
     @property
     def userspace(self) -> bool:
@@ -91,13 +96,15 @@ class Plan:
     """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each.
 
     ``filled`` tells that the new process is filled beside the old one, although only one of them is to forward at a time;
-    ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared; ``start`` is the
-    command line that starts ovsdb-server meanwhile, empty for that of its service.
+    ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared; ``proof`` is
+    what the proof can cover, or why there is none; ``start`` is the command line that starts ovsdb-server meanwhile, empty for
+    that of its service.
     """
 
     strategy: str | None
     filled: bool
     comparable: bool
+    proof: str
     needed: bool
     userspace: bool
     dpdk: bool
@@ -137,11 +144,13 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     )
     allowed = [name for name in candidates if not refused[name]]
     strategy = allowed[0] if needed and allowed else None
+    filled = strategy in (STANDBY, RESTART) and _filled(facts)
     before = _versions(facts.old, facts.server.running_version, facts.schema_running)
     return Plan(
         strategy=strategy,
-        filled=strategy in (STANDBY, RESTART) and _filled(facts),
+        filled=filled,
         comparable=not _spoken(facts),
+        proof=_proof(facts, strategy, filled) if strategy else "",
         needed=needed,
         userspace=facts.userspace,
         dpdk=facts.dpdk,
@@ -288,6 +297,22 @@ def _speakers(bridge: Bridge) -> t.Iterator[tuple[str, str]]:
             yield f"interface {interface.name} of bridge {bridge.name} runs CFM", "speak"
 
 
+def _unproved(facts: Facts, strategy: str, filled: bool) -> str | None:
+    """Why nothing can be proved before the switch-over, None when something can."""
+    if strategy != MAKE_BEFORE_BREAK and not filled:
+        return f"with {strategy} the new process gets its flows on this host only when the old one has ended"
+    for what, __ in _spoken(facts):
+        return f"{what}, which is silenced in the new process until the old one has ended, so the two are not configured alike"
+    return None
+
+
+def _proof(facts: Facts, strategy: str, filled: bool) -> str:
+    why = _unproved(facts, strategy, filled)
+    if why:
+        return f"nothing is proved before the switch-over: {why}"
+    return facts.live.text if facts.live else ""
+
+
 def _standby(facts: Facts) -> t.Iterator[str]:
     yield from _common(facts)
     yield from _two_processes(facts)
@@ -312,6 +337,10 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"
         )
+    filled = strategy != MAKE_BEFORE_BREAK and _filled(facts)
+    if facts.live and facts.live.share < ENOUGH and not _unproved(facts, strategy, filled):
+        yield f"the proof before the switch-over covers little: {facts.live.text}"
+    yield from _selection.announce(facts.groups, version(facts.old), version(facts.new))
     for what, __ in _spoken(facts):
         yield f"{what}, whose state starts anew: its peers may take the port down for a while"
     for bridge in facts.bridges:

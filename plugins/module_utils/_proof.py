@@ -23,15 +23,12 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _megaflows
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._dpactions import Fate, Reader
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import Amount, Megaflow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import ENOUGH, Amount, Megaflow
 
 ACTIONS = "Datapath actions: "
 MOST_DIFFERENCES = 20
 # So many of them are in the message of a refusal.
 SHOWN = 5
-
-# A proof that covers a smaller part of the packets says so; percent.
-ENOUGH = 95.0
 
 # All values of the part of a hash that a group of at most 256 slots looks at; 0 would mean that there is no hash.
 HASHES = range(1, 257)
@@ -155,6 +152,8 @@ class Proof:
         )
         if self.accepted:
             text += f", {self.accepted} as accepted"
+        for each in self.moved:
+            text += f"; {each.moved} of {each.hashes} hash values lead to another bucket of {each.group}"
         if self.covered < ENOUGH:
             text += f". The rest is not proved: {'; '.join(f'{count}: {why}' for why, count in self.skipped.items())}"
         return text
@@ -166,6 +165,14 @@ def prove(old: Trace, new: Trace, datapath: Datapath, wish: Wish) -> Proof:
     prover = _Prover(_Side.of(old, datapath, wish.bonds), _Side.of(new, datapath, wish.bonds), wish)
     prover.run(_megaflows.sample(flows, wish.most))
     return prover.proof(flows)
+
+
+def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> _megaflows.Survey:
+    """What a proof could cover now; ``internal`` are ports that a userspace datapath of the new process has only afterwards."""
+    closed = {number for number, name in _PORT.findall(old("dpctl/show", datapath.dump)) if name in internal}
+    return _megaflows.survey(
+        old("dpctl/dump-flows", "--no-names", datapath.dump), set() if datapath.shared else closed
+    )
 
 
 def metered(dump: str, most: int) -> list[str]:

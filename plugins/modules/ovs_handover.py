@@ -163,6 +163,10 @@ plan:
       description: The versions that will run.
       type: dict
       sample: {"ovs-vswitchd": "4.0.0", "ovsdb-server": "4.0.0", "schema": "8.8.0"}
+    proof:
+      description: What the proof before the switch-over can cover of the live traffic, or why nothing is proved.
+      type: str
+      sample: 410 of 416 live megaflows, with 99.2 % of their packets, can be traced through both versions
     steps:
       description: Names of the steps, in order.
       type: list
@@ -201,9 +205,20 @@ window_ms:
   type: float
   sample: 3.2
 verification:
-  description: What was compared with the snapshot, and the proof on the live megaflows.
+  description:
+    - What was compared with the snapshot, and in C(proof) what was found out about the live megaflows.
+    - There C(traced) and C(covered) tell how many were traced and how many percent of the packets that is, C(skipped) which
+      were not and why, C(different) and C(accepted) how many would be forwarded otherwise, C(differences) in what, by
+      name, and C(moved) which groups lead connections to another bucket.
   returned: when there is a transaction
   type: dict
+proof:
+  description: What was proved before the switch-over, or why nothing was, in words.
+  returned: when there is a transaction
+  type: str
+  sample: >-
+    410 of 416 live megaflows, with 99.2 % of their packets, were traced through both versions; none would be forwarded
+    otherwise
 not_carried:
   description: What could not be taken over to the new process, one sentence each.
   returned: when there is a transaction

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan as plans
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon, Supervisor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import Amount, Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Interface, Port
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import (
     AUTO,
@@ -23,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import (
     decide,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._selection import Group
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import Foresight
 
 
@@ -323,3 +325,45 @@ def matches(words: str, text: str) -> bool:
         if position < 0:
             return False
     return True
+
+
+LIVE = Survey(Amount(416, 1000), Amount(400, 990))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "text"),
+    [
+        ("auto", {}, "400 of 416 live megaflows, with 99 % of their packets, can be traced"),
+        ("standby", {}, "400 of 416"),
+        (
+            "standby",
+            {"bridges": (bridge(rstp=True),)},
+            "nothing is proved before the switch-over: with standby",
+        ),
+        (
+            "standby",
+            {"bridges": (bridge(ports=(port(lacp="active"),)),)},
+            "nothing is proved before the switch-over: port p1 of bridge br0 runs LACP",
+        ),
+        ("auto", {"live": Survey(Amount(), Amount())}, "nothing can be proved: start again under traffic"),
+        ("auto", {"live": None}, ""),
+    ],
+)
+def test_a_plan_tells_what_the_proof_can_cover(wanted: str, changes: dict[str, t.Any], text: str) -> None:
+    plan = decide(facts(**{"live": LIVE, **changes}), wanted)
+    assert text in plan.proof
+    assert bool(plan.proof) == bool(text)
+
+
+def test_a_proof_that_covers_little_is_a_warning() -> None:
+    little = Survey(Amount(416, 1000), Amount(400, 300))
+    assert not any("covers little" in text for text in decide(facts(live=LIVE)).warnings)
+    assert any("covers little" in text for text in decide(facts(live=little)).warnings)
+    spanning = facts(live=little, bridges=(bridge(rstp=True),))
+    assert not any("covers little" in text for text in decide(spanning, "standby").warnings)
+
+
+def test_versions_that_move_connections_are_announced() -> None:
+    groups = (Group("br0", 5, "", (1,) * 7),)
+    assert any("may move" in text for text in decide(facts("3.1.0", groups=groups)).warnings)
+    assert not any("may move" in text for text in decide(facts("3.5.0", groups=groups)).warnings)
