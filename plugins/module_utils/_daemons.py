@@ -12,13 +12,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pwd
 import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
+    DELETED,
+    KEPT,
+    doubt_of_daemon,
+    doubt_of_file,
+    elsewhere,
+    owner_of,
+    program_of,
+    user_name,
+    user_of,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
 
 VSWITCHD = "ovs-vswitchd"
@@ -26,10 +36,7 @@ OVSDB_SERVER = "ovsdb-server"
 
 # Where packages put the binaries; on Debian /usr/sbin/ovs-vswitchd leads to one of several builds.
 _BINARY_FOLDERS = ("usr/local/sbin", "usr/sbin", "sbin", "usr/local/bin", "usr/bin", "opt/openvswitch/sbin")
-_DELETED = " (deleted)"
-# Where a hand-over that was rolled back keeps the programs of before: they run, but nothing would start them.
-_KEPT = "/var/lib/ovsops/"
-_VERSION = re.compile(r"\(Open vSwitch\) (\S+)")
+_VERSION = re.compile(r"\(Open vSwitch\) ([\w.+~:-]{1,64})")
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|containerd|nerdctl|kubepods|lxc|machine\.slice)[-/:.]")
 
 
@@ -52,8 +59,9 @@ class Supervisor:
 class Daemon:
     """One daemon; what only a running one has is None otherwise.
 
-    ``binary`` is the file that the next start would execute (that of a container as seen from the host);
-    ``binary_replaced`` means that the running process was started from another one (upgraded or removed since).
+    ``binary`` is the file that the next start would execute (of one in a container: as it is called there; nothing of
+    it is executed); ``binary_replaced`` means that the running process was started from another one (upgraded or removed
+    since).  ``doubt`` is why the process of the pidfile is not taken for the daemon.
     """
 
     name: str
@@ -65,6 +73,7 @@ class Daemon:
     binary: str | None
     binary_replaced: bool
     supervisor: Supervisor | None
+    doubt: str | None = None
 
     @property
     def running(self) -> bool:
@@ -101,22 +110,25 @@ def inspect(
     Never fails because a daemon is stopped or not installed.
     """
     pidfile = os.path.join(rundir, f"{name}.pid")
-    process, running_version = _find(name, rundir, pidfile, timeout, root, control)
-    # A container has files of its own under the same names.
-    inside = (
-        os.path.join(root, "proc", str(process.pid), "root") if process and _elsewhere(process, root) else ""
-    )
-    binary = _binary(name, process, root, inside)
+    process, doubt = _find(name, rundir, pidfile, root)
+    running_version = _answer(name, rundir, process, timeout, control) if process else None
+    contained = bool(process and elsewhere(process.pid, root))
+    if process and contained and running_version is None and _read(root, process.pid, "comm").strip() != name:
+        process = None  # a stale pidfile whose number a process in a container has got since
+    started_from = program_of(process.pid, root) if process else ""
+    binary = started_from.removesuffix(DELETED) if contained else _binary(name, started_from, root)
+    user = user_of(process.pid, root) if process else None
     return Daemon(
         name=name,
         pidfile=pidfile,
         process=process,
-        user=_user(process, root) if process else None,
+        user=None if user is None else user_name(user),
         running_version=running_version,
-        disk_version=_disk_version(binary, inside, runner) if binary else None,
-        binary=binary,
-        binary_replaced=bool(process and _replaced(_executable(process, root))),
+        disk_version=_disk_version(binary, runner) if binary and not contained else None,
+        binary=binary or None,
+        binary_replaced=started_from.endswith(DELETED) or started_from.startswith(KEPT),
         supervisor=_supervisor(name, process, root, runner) if process else None,
+        doubt=doubt,
     )
 
 
@@ -126,76 +138,66 @@ def parse_version(text: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _find(
-    name: str, rundir: str, pidfile: str, timeout: float, root: str, control: t.Callable[[str, float], Appctl]
-) -> tuple[Process | None, str | None]:
-    """The process of the pidfile and its version, if it is this daemon: it answers, or has the name."""
+def _find(name: str, rundir: str, pidfile: str, root: str) -> tuple[Process | None, str | None]:
+    """The process of the pidfile if it is this daemon, or why it is not taken for it.
+
+    One in a container is taken for it: nothing of it is executed, and no hand-over touches it.
+    """
     try:
-        pid = read_pid(pidfile)
-    except Unreachable:
-        return None, None
-    process = identify(pid, root)
+        process = identify(read_pid(pidfile), root)
+    except Unreachable as error:
+        return None, error.why if os.path.lexists(pidfile) else None
     if process is None:
         return None, None
+    if not elsewhere(process.pid, root):
+        doubt = doubt_of_daemon(process.pid, name, owner_of(rundir), root)
+        if doubt:
+            return None, doubt
+    # Whatever was looked at was this very process's.
+    return (process, None) if alive(process, root) else (None, None)
+
+
+def _answer(
+    name: str, rundir: str, process: Process, timeout: float, control: t.Callable[[str, float], Appctl]
+) -> str | None:
+    socket = os.path.join(rundir, f"{name}.{process.pid}.ctl")
     try:
-        socket = os.path.join(rundir, f"{name}.{pid}.ctl")
-        return process, parse_version(control(socket, timeout).call("version"))
+        return parse_version(control(socket, timeout).call("version"))
     except HotUpgradeError:
-        # Silent, or a stale pidfile whose number another process has got since.
-        return (process, None) if _read(root, pid, "comm").strip() == name else (None, None)
+        return None
 
 
 def on_disk(name: str, root: str = "/") -> str | None:
-    """The file that starting ``name`` would execute, None when it is not installed."""
-    paths = (os.path.join(root, folder, name) for folder in _BINARY_FOLDERS)
-    return next((path for path in paths if os.access(path, os.X_OK)), None)
+    """The file that starting ``name`` would execute, None when it is not installed, or not by root alone."""
+    paths = (os.path.join(folder, name) for folder in _BINARY_FOLDERS)
+    return next((os.path.join(root, path) for path in paths if _executable(f"/{path}", root)), None)
 
 
-def _binary(name: str, process: Process | None, root: str, inside: str) -> str | None:
-    started_from = _executable(process, root) if process else ""
-    if started_from.endswith(_DELETED):
-        started_from = started_from[: -len(_DELETED)]
-    if started_from.startswith(_KEPT):
-        return on_disk(name, root)
-    return (
-        inside + started_from if os.access(inside + started_from, os.X_OK) else on_disk(name, inside or root)
-    )
+def _binary(name: str, started_from: str, root: str) -> str | None:
+    path = started_from.removesuffix(DELETED)
+    if path and not path.startswith(KEPT) and _executable(path, root):
+        return os.path.join(root, path.lstrip("/"))
+    return on_disk(name, root)
 
 
-def _replaced(executable: str) -> bool:
-    return executable.endswith(_DELETED) or executable.startswith(_KEPT)
+def _executable(path: str, root: str) -> bool:
+    return os.access(os.path.join(root, path.lstrip("/")), os.X_OK) and doubt_of_file(path, root) is None
 
 
-def _executable(process: Process, root: str) -> str:
+def _disk_version(binary: str, runner: Runner) -> str | None:
     try:
-        return os.readlink(os.path.join(root, "proc", str(process.pid), "exe"))
-    except OSError:
-        return ""
-
-
-def _disk_version(binary: str, inside: str, runner: Runner) -> str | None:
-    command = ["chroot", inside, binary[len(inside) :]] if inside else [binary]
-    try:
-        return parse_version(runner([*command, "--version"]).out)
+        return parse_version(runner([binary, "--version"]).out)
     except HotUpgradeError:
         return None
-
-
-def _user(process: Process, root: str) -> str | None:
-    found = re.search(r"^Uid:\s+(\d+)", _read(root, process.pid, "status"), re.MULTILINE)
-    if not found:
-        return None
-    try:
-        return pwd.getpwuid(int(found.group(1))).pw_name
-    except KeyError:
-        return found.group(1)
 
 
 def _supervisor(name: str, process: Process, root: str, runner: Runner) -> Supervisor:
     cgroup = _cgroup(_read(root, process.pid, "cgroup"))
     monitor = _monitor(name, process, root)
-    unit = os.path.basename(cgroup) if cgroup and cgroup.endswith(".service") else None
-    if _CONTAINER.search(cgroup or "") or _elsewhere(process, root):
+    # Not a unit of the same name that a user's own service manager has.
+    own = cgroup and "/user@" not in cgroup
+    unit = os.path.basename(cgroup) if cgroup and own and cgroup.endswith(".service") else None
+    if _CONTAINER.search(cgroup or "") or elsewhere(process.pid, root):
         kind = "container"
     elif monitor is not None:
         kind = "monitor"
@@ -225,14 +227,6 @@ def _monitor(name: str, process: Process, root: str) -> int | None:
     parent = int(found.group(1)) if found else 0
     title = _read(root, parent, "cmdline") if parent > 1 else ""
     return parent if title.startswith(f"{name}: monitoring pid") else None
-
-
-def _elsewhere(process: Process, root: str) -> bool:
-    try:
-        theirs = os.readlink(os.path.join(root, "proc", str(process.pid), "ns/mnt"))
-        return theirs != os.readlink(os.path.join(root, "proc/self/ns/mnt"))
-    except OSError:
-        return False
 
 
 def _main_pid(unit: str, root: str, runner: Runner) -> int | None:

@@ -12,8 +12,12 @@ import os
 import tempfile
 
 
-def write_durable(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` so that a reader, or a power loss, finds the old or the new content; raises ``OSError``."""
+def write_durable(path: str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Replace ``path`` so that a reader, or a power loss, finds the old or the new content; raises ``OSError``.
+
+    ``owner`` (user and group) gets the file by its descriptor: its name may be a link to another file a moment later
+    where the directory is not root's.
+    """
     directory = os.path.dirname(path)
     descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=directory)
     try:
@@ -21,6 +25,8 @@ def write_durable(path: str, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fchmod(descriptor, mode)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fsync(descriptor)
         os.rename(draft, path)
     except BaseException:

@@ -59,9 +59,8 @@ def take_pidfile(host: Host) -> None:
     It has the owner of the directory: an ovs-vswitchd with ``--user`` opens it as that user.
     """
     path = os.path.join(host.rundir, f"{VSWITCHD}.pid")
-    write_durable(path, f"{process(host).pid}\n".encode(), 0o644)
     owner = os.stat(host.rundir)
-    os.chown(path, owner.st_uid, owner.st_gid)
+    write_durable(path, f"{process(host).pid}\n".encode(), 0o644, (owner.st_uid, owner.st_gid))
 
 
 def release(host: Host) -> None:

@@ -256,8 +256,8 @@ class Host:
 
     def keep(self) -> None:
         """Copy what is needed to go back: the running programs, their schema, the database."""
-        keep_binary(look(self.rundir, VSWITCHD).process, VSWITCHD, self.kept)
-        keep_binary(look(self.rundir, OVSDB_SERVER).process, OVSDB_SERVER, self.kept)
+        keep_binary(self.rundir, VSWITCHD, self.kept)
+        keep_binary(self.rundir, OVSDB_SERVER, self.kept)
         with Ovsdb(self.remote, self.timeout) as database:
             write_durable(os.path.join(self.kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
         backup = check(run, ["ovsdb-client", "backup", self.remote, DATABASE], timeout=120)

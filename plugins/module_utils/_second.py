@@ -38,19 +38,26 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Ovsdb,
     ofport_requests,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
-    inspect,
     kill,
     look,
     spawn,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Step
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
+    doubt_of_daemon,
+    owner_of,
+    user_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0
+
+# An environment that is longer is not one that we gave.
+_MOST_ENVIRONMENT = 1 << 20
 
 T = t.TypeVar("T")
 Act = t.Callable[[Host], None]
@@ -75,7 +82,7 @@ def control(host: Host) -> Appctl:
 
 def process(host: Host) -> Process:
     """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
-    return inspect(read_pid(os.path.join(directory(host), f"{VSWITCHD}.pid")), VSWITCHD).process
+    return look(directory(host), VSWITCHD).process
 
 
 def newcomer(host: Host) -> Appctl:
@@ -293,8 +300,7 @@ def move_in(host: Host, second: Process) -> None:
 def end_database(host: Host) -> None:
     """End the private database: after ``move_in`` the second process finds the real one in its place."""
     with contextlib.suppress(Unreachable):
-        pidfile = host.transaction.file("database", f"{OVSDB_SERVER}.pid")
-        kill(inspect(read_pid(pidfile), OVSDB_SERVER).process)
+        kill(look(host.transaction.file("database"), OVSDB_SERVER).process)
 
 
 def tidy(host: Host) -> None:
@@ -323,16 +329,24 @@ def remove(host: Host) -> None:
 
 
 def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:
-    """The daemons that were started with the run directory ``place``, their monitors included."""
+    """The daemons that were started with the run directory ``place``, their monitors included.
+
+    Anybody can give a process of his such a name and such an environment: only the programs that packages install count,
+    and only as root or as the user whose directory it is.
+    """
     found = []
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    owner = owner_of(place)
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if user_of(number) not in (0, owner):
+            continue
         with contextlib.suppress(OSError):
             with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
                 name = file.read().strip()
-            with open(f"/proc/{number}/environ", "rb") as file:
-                words = file.read().split(b"\0")
-            process = identify(int(number))
-            if process and name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words:
+            with open(f"/proc/{number}/environ", "rb") as environ:
+                words = environ.read(_MOST_ENVIRONMENT).split(b"\0")
+            process = identify(number)
+            ours = name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words
+            if process and ours and doubt_of_daemon(number, name, owner) is None and alive(process):
                 found.append(process)
     return found
 

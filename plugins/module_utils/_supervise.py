@@ -30,6 +30,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     terminate,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
+    DELETED,
+    doubt_of_daemon,
+    open_library,
+    open_program,
+    owner_of,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import quoted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
 
@@ -57,21 +64,23 @@ class Instance:
 def look(rundir: str, name: str) -> Instance:
     """The daemon ``name`` that the pidfile in ``rundir`` names.  Raises ``Unreachable`` when it does not run."""
     pid = read_pid(os.path.join(rundir, f"{name}.pid"))
-    return inspect(pid, name)
-
-
-def inspect(pid: int, name: str) -> Instance:
-    """The process ``pid``, which must be the daemon ``name``.  Raises ``Unreachable`` when it is not."""
     process = identify(pid)
+    wrong = doubt_of_daemon(pid, name, owner_of(rundir))
+    if process is None or wrong:
+        raise Unreachable(f"{name} does not run", wrong or f"process {pid} of its pidfile has ended")
+    return inspect(process)
+
+
+def inspect(process: Process) -> Instance:
+    """The words of a daemon; raises ``Unreachable`` when it has ended."""
     try:
-        argv = _words(f"/proc/{pid}/cmdline")
-        environment = dict(word.split("=", 1) for word in _words(f"/proc/{pid}/environ") if "=" in word)
-    except OSError:
-        process = None
-    if process is None or os.path.basename(argv[0]) != name:
-        raise Unreachable(
-            f"{name} does not run", f"process {pid} of its pidfile is gone or is another program"
-        )
+        argv = _words(f"/proc/{process.pid}/cmdline")
+        words = _words(f"/proc/{process.pid}/environ")
+    except OSError as error:
+        raise Unreachable(f"process {process.pid} has ended", error.strerror or str(error)) from error
+    environment = dict(word.split("=", 1) for word in words if "=" in word)
+    if not argv or not alive(process):
+        raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago")
     return Instance(process, tuple(argv), environment)
 
 
@@ -85,26 +94,34 @@ def kill(process: Process, timeout: float = 10.0) -> None:
         )
 
 
-def keep_binary(process: Process, name: str, directory: str) -> None:
-    """Copy the program of a running process, and the libraries it uses that were deleted since, to ``directory``.
+def keep_binary(rundir: str, name: str, directory: str) -> None:
+    """Copy the program of a running daemon, and the libraries it uses that were deleted since, to ``directory``.
 
-    /proc/PID/exe and /proc/PID/map_files reach the content although a package upgrade has replaced the files.
+    /proc/PID/exe and /proc/PID/map_files reach the content although a package upgrade has replaced the files.  What root
+    did not install is no part of it (docs/security.md); raises ``Refused`` when the program itself is not.
     """
+    process = look(rundir, name).process
     os.makedirs(os.path.join(directory, "lib"), mode=0o700, exist_ok=True)
-    target = os.path.join(directory, name)
-    shutil.copyfile(f"/proc/{process.pid}/exe", target)
-    os.chmod(target, 0o700)
+    _copy(open_program(process.pid, name, owner_of(rundir)), os.path.join(directory, name))
     with open(f"/proc/{process.pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
-            if len(fields) < 6 or not fields[5].endswith(" (deleted)"):
+            if len(fields) < 6 or not fields[5].endswith(DELETED):
                 continue
-            name = os.path.basename(fields[5][: -len(" (deleted)")])
-            copy = os.path.join(directory, "lib", name)
-            if ".so" in name and not os.path.exists(copy):
+            library = os.path.basename(fields[5].removesuffix(DELETED))
+            copy = os.path.join(directory, "lib", library)
+            if ".so" in library and not os.path.exists(copy):
                 first, last = (int(address, 16) for address in fields[0].split("-"))
-                shutil.copyfile(f"/proc/{process.pid}/map_files/{first:x}-{last:x}", copy)
-                _link_short_names(copy)
+                descriptor = open_library(f"/proc/{process.pid}/map_files/{first:x}-{last:x}", library)
+                if descriptor is not None:
+                    _copy(descriptor, copy)
+                    _link_short_names(copy)
+
+
+def _copy(descriptor: int, target: str) -> None:
+    with open(descriptor, "rb") as source, open(target, "wb") as copy:
+        os.fchmod(copy.fileno(), 0o700)
+        shutil.copyfileobj(source, copy)
 
 
 def _link_short_names(library: str) -> None:

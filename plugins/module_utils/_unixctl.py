@@ -11,9 +11,14 @@ Protocol: ``lib/unixctl.c``; each command is a JSON-RPC method whose params and 
 from __future__ import annotations
 
 import os
+import re
+import stat
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import JsonRpc, RpcError
+
+_MOST_PIDFILE = 64
+_PID = re.compile(rb"[1-9][0-9]{0,9}\s*")
 
 
 class Appctl:
@@ -41,15 +46,22 @@ class Appctl:
 
 
 def read_pid(pidfile: str) -> int:
-    """The process id in ``pidfile``.  Raises ``Unreachable`` when it is missing or is no number."""
+    """The process id in ``pidfile``: a small file, no link, no pipe.  Raises ``Unreachable`` when it is anything else.
+
+    Whoever owns the run directory can put anything there; see docs/security.md.
+    """
     hint = "Check that the daemon runs and that the run directory is the right one"
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(pidfile, encoding="ascii") as file:
-            return int(file.read())
+        with open(os.open(pidfile, flags), "rb") as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(_MOST_PIDFILE) if regular else b""
     except OSError as error:
         raise Unreachable(f"cannot read the pidfile {pidfile}", error.strerror or str(error), hint) from error
-    except ValueError as error:
-        raise Unreachable(f"the pidfile {pidfile} holds no process id", str(error), hint) from error
+    if not _PID.fullmatch(content):
+        seen = f"it begins with {content!r}" if regular else "it is no file"
+        raise Unreachable(f"the pidfile {pidfile} holds no process id", seen, hint)
+    return int(content)
 
 
 def daemon_socket(rundir: str, name: str) -> str:

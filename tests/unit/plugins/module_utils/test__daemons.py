@@ -25,8 +25,8 @@ class Host:
         self.root = root
         self.rundir = root / "run/openvswitch"
         self.rundir.mkdir(parents=True)
-        (root / "proc/self/ns").mkdir(parents=True)
-        (root / "proc/self/ns/mnt").symlink_to(OURS)
+        os.chmod(root, 0o755)
+        self._namespaces("self", OURS)
         self.disk: str | None = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
         self.running: str | None = "ovs-vswitchd (Open vSwitch) 3.5.0\n"
         self.main_pid = "700"
@@ -36,7 +36,15 @@ class Host:
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(0o755)
+        os.chmod(file, 0o755)
         return str(file)
+
+    def _namespaces(self, who: str, mounts: str) -> None:
+        folder = self.root / "proc" / who
+        (folder / "ns").mkdir(parents=True)
+        (folder / "ns/mnt").symlink_to(mounts)
+        (folder / "ns/user").symlink_to("user:[4026531837]")
+        (folder / "root").symlink_to("/")
 
     def start(
         self,
@@ -44,13 +52,13 @@ class Host:
         exe: str = "",
         parent: int = 1,
         name: str = "ovs-vswitchd",
-        uid: int = 0,
+        uid: int | None = None,
         mounts: str = OURS,
     ) -> None:
         (self.rundir / "ovs-vswitchd.pid").write_text("700\n")
+        uid = os.geteuid() if uid is None else uid
         folder = self.root / "proc/700"
-        (folder / "ns").mkdir(parents=True)
-        (folder / "ns/mnt").symlink_to(mounts)
+        self._namespaces("700", mounts)
         (folder / "stat").write_text(f"700 ({name}) " + " ".join(["S", *(str(n) for n in range(4, 40))]))
         (folder / "comm").write_text(name + "\n")
         (folder / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
@@ -124,7 +132,8 @@ def test_the_same_version_from_the_same_file_is_up_to_date(host: Host) -> None:
 
 def test_a_rebuilt_package_of_the_same_version_is_an_upgrade(host: Host) -> None:
     host.running = "ovs-vswitchd (Open vSwitch) 4.0.0\n"
-    host.start(exe=host.binary() + " (deleted)")
+    host.binary()
+    host.start(exe=host.binary("usr/sbin/ovs-vswitchd (deleted)"))
     daemon = host.inspect()
     assert daemon.binary_replaced
     assert daemon.binary == str(host.root / "usr/sbin/ovs-vswitchd")
@@ -139,13 +148,13 @@ def test_the_binary_is_where_the_process_came_from(host: Host) -> None:
 
 def test_a_program_that_a_rollback_kept_is_not_the_one_on_disk(host: Host) -> None:
     installed = host.binary()
-    host.start(exe="/var/lib/ovsops/tx-1/old/ovs-vswitchd")
+    host.start(exe=host.binary("var/lib/ovsops/tx-1/old/ovs-vswitchd"))
     daemon = host.inspect()
     assert (daemon.binary, daemon.binary_replaced, daemon.upgrade_pending) == (installed, True, True)
 
 
 def test_a_removed_package(host: Host) -> None:
-    host.start(exe="/usr/sbin/gone (deleted)")
+    host.start(exe=host.binary("usr/sbin/ovs-vswitchd (deleted)"))
     daemon = host.inspect()
     assert (daemon.installed, daemon.binary, daemon.disk_version) == (False, None, None)
     assert daemon.running
@@ -178,9 +187,9 @@ def test_a_pidfile_of_a_process_that_ended(host: Host) -> None:
 
 
 def test_a_pidfile_whose_number_somebody_else_has_got(host: Host) -> None:
-    host.running = None
-    host.start(name="bash")
-    assert not host.inspect().running
+    host.start(exe=host.binary("usr/bin/bash"))
+    daemon = host.inspect()
+    assert (daemon.running, daemon.doubt) == (False, "process 700 runs /usr/bin/bash")
 
 
 def test_a_daemon_that_hangs_still_runs(host: Host) -> None:
@@ -192,17 +201,13 @@ def test_a_daemon_that_hangs_still_runs(host: Host) -> None:
     assert not daemon.upgrade_pending
 
 
-def test_one_under_another_loader_is_known_by_its_answer(host: Host) -> None:
-    host.start(name="ld-linux-x86-64")
-    assert host.inspect().running_version == "3.5.0"
-
-
 @pytest.mark.parametrize(
     ("cgroup", "kind", "unit"),
     [
         ("0::/user.slice/user-0.slice/session-3.scope\n", "plain", None),
         ("0::/system.slice/cron.service\n", "plain", "cron.service"),
         ("0::/\n", "plain", None),
+        ("0::/user.slice/user-7.slice/user@7.service/app.slice/ovs-vswitchd.service\n", "plain", None),
         (
             "9:name=systemd:/system.slice/ovs-vswitchd.service\n4:memory:/\n0::/x\n",
             "systemd",  # although its main process is not known
@@ -223,17 +228,24 @@ def test_supervisors_by_control_group(host: Host, cgroup: str, kind: str, unit: 
     assert (supervisor.kind, supervisor.unit) == (kind, unit)
 
 
-def test_another_mount_namespace_is_a_container_with_files_of_its_own(host: Host) -> None:
-    host.start(mounts="mnt:[1]", exe="/usr/sbin/ovs-vswitchd")
-    inside = str(host.root / "proc/700/root")
+@pytest.mark.parametrize("name", ["ns/mnt", "ns/user", "root"])
+def test_nothing_of_a_process_in_other_namespaces_is_executed(host: Host, name: str) -> None:
+    host.start(exe="/srv/theirs/ovs-vswitchd")
+    (host.root / "proc/700" / name).unlink()
+    (host.root / "proc/700" / name).symlink_to("other:[1]")
+    host.binary()
     daemon = host.inspect()
     assert daemon.supervisor is not None
     assert daemon.supervisor.kind == "container"
-    assert daemon.binary is None
-    host.binary("proc/700/root/usr/sbin/ovs-vswitchd")
-    host.binary()
-    assert host.inspect().binary == f"{inside}/usr/sbin/ovs-vswitchd"
-    assert host.versions_asked == [["chroot", inside, "/usr/sbin/ovs-vswitchd", "--version"]]
+    assert (daemon.running_version, daemon.disk_version) == ("3.5.0", None)
+    assert daemon.binary == "/srv/theirs/ovs-vswitchd"
+    assert host.versions_asked == []
+
+
+def test_a_silent_process_of_another_name_in_a_container_is_not_the_daemon(host: Host) -> None:
+    host.running = None
+    host.start(mounts="mnt:[1]", exe="/bin/sh", name="sh")
+    assert not host.inspect().running
 
 
 def test_a_unit_without_a_running_systemd_supervises_nothing(host: Host) -> None:
@@ -264,9 +276,41 @@ def test_a_parent_that_is_no_monitor(host: Host) -> None:
     assert (supervisor.kind, supervisor.monitor_pid) == ("plain", None)
 
 
-def test_users_by_name_or_by_number(host: Host) -> None:
+def test_the_user_of_the_run_directory_is_the_daemons(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemons, "owner_of", lambda rundir: 4294967)
     host.start(uid=4294967)
-    assert host.inspect().user == "4294967"
+    assert (host.inspect().user, host.inspect().doubt) == ("4294967", None)
+
+
+def test_another_users_process_is_not_the_daemon(host: Host) -> None:
+    host.start(uid=4294967)
+    daemon = host.inspect()
+    assert not daemon.running
+    assert "process 700 is of the user 4294967, not of root" in str(daemon.doubt)
+    assert host.versions_asked == [[str(host.root / "usr/sbin/ovs-vswitchd"), "--version"]]
+
+
+@pytest.mark.parametrize("place", ["home/u/ovs-vswitchd", "tmp/ovs-vswitchd", "var/lib/mine/ovs-vswitchd"])
+def test_a_program_that_no_package_has_put_there_is_not_the_daemon(host: Host, place: str) -> None:
+    host.start(exe=host.binary(place))
+    daemon = host.inspect()
+    assert (daemon.process, daemon.binary) == (None, None)
+    assert daemon.doubt == f"/{place} is not where packages put programs"
+    assert host.versions_asked == []
+
+
+@pytest.mark.parametrize("what", ["usr/sbin/ovs-vswitchd", "usr/sbin", "usr"])
+def test_a_program_that_others_can_change_is_not_run(host: Host, what: str) -> None:
+    host.start()
+    os.chmod(host.root / what, 0o757)
+    daemon = host.inspect()
+    assert (daemon.binary, daemon.disk_version) == (None, None)
+    assert host.versions_asked == []
+
+
+def test_a_hostile_answer_is_no_version() -> None:
+    assert daemons.parse_version("(Open vSwitch) " + "9" * 1000) == "9" * 64
+    assert daemons.parse_version("(Open vSwitch) <script>") is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -42,7 +43,22 @@ def test_without_a_pidfile(tmp_path: Path) -> None:
         daemon_socket(str(tmp_path), "ovs-vswitchd")
 
 
-def test_a_pidfile_without_a_number(tmp_path: Path) -> None:
-    (tmp_path / "x.pid").write_text("")
+@pytest.mark.parametrize("content", ["", "-1", "0", "1_0", "12 34", "x", "9" * 11, "7\n" * 100_000, "\0"])
+def test_a_pidfile_without_a_number(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.pid").write_text(content)
     with pytest.raises(Unreachable, match="holds no process id"):
+        read_pid(str(tmp_path / "x.pid"))
+
+
+def test_a_pidfile_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pid")
+    with pytest.raises(Unreachable, match="it is no file"):
+        read_pid(str(tmp_path / "x.pid"))
+
+
+@pytest.mark.parametrize("target", ["/etc/shadow", "/dev/zero", "other.pid"])
+def test_a_pidfile_that_is_a_link_is_not_followed(tmp_path: Path, target: str) -> None:
+    (tmp_path / "other.pid").write_text("7\n")
+    (tmp_path / "x.pid").symlink_to(target)
+    with pytest.raises(Unreachable, match="cannot read the pidfile"):
         read_pid(str(tmp_path / "x.pid"))
