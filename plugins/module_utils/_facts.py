@@ -185,6 +185,7 @@ def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:
         "binary": daemon.binary,
         "binary_replaced": daemon.binary_replaced,
         "supervisor": dataclasses.asdict(daemon.supervisor) if daemon.supervisor else None,
+        "doubt": daemon.doubt,
     }
 
 

@@ -60,6 +60,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Json,
     Transaction,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
+    doubt_of_arguments,
+    doubt_of_directory,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
 PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
@@ -177,7 +181,23 @@ def look(connection: Connection) -> Facts:
         start=_foresight(connection, server, vswitchd),
         groups=_traffic.select_groups(connection, database.bridges) if process else (),
         live=_traffic.live(connection, database.bridges) if process else None,
+        distrust=tuple(_distrust(connection.rundir, vswitchd, server)),
     )
+
+
+def _distrust(rundir: str, *found: Daemon) -> t.Iterator[str]:
+    """What a hand-over would have to rely on although somebody else than root can change it (docs/security.md)."""
+    wrong = doubt_of_directory(os.path.dirname(os.path.realpath(rundir)))
+    if wrong:
+        yield f"a run directory cannot be made beside {rundir}: {wrong}"
+    for daemon in found:
+        owner = daemon.supervisor
+        by_unit = daemon.name == OVSDB_SERVER and owner is not None and owner.kind == "systemd"
+        if daemon.process is None or by_unit:
+            continue
+        wrong = doubt_of_arguments(daemon.process.pid, _supervise.inspect(daemon.process).argv[1:])
+        if wrong:
+            yield f"the command line of {daemon.name} is not passed on by root: {wrong}"
 
 
 def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:

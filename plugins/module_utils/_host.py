@@ -286,7 +286,7 @@ class Host:
         vswitchd = look(self.rundir, VSWITCHD).process
         quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
         with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
-            owner.restart(look(self.rundir, OVSDB_SERVER), None).wait(START_TIMEOUT)
+            owner.restart(self._server(), None).wait(START_TIMEOUT)
             self.wait_for_database()
         control = self.control(OVSDB_SERVER)
         for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
@@ -317,16 +317,21 @@ class Host:
         owner = self.supervisor(OVSDB_SERVER)
         if self._server_serves(REVIVED_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
             return
-        try:
-            running = look(self.rundir, OVSDB_SERVER)
-        except Unreachable:
-            running = _instance(self.request["server"])
+        running = self._server()
         try:
             owner.restart(running, None).wait(START_TIMEOUT)
             self.wait_for_database(OWNED_TIMEOUT)
         except HotUpgradeError:
             owner.restart(running, self.kept).wait(START_TIMEOUT)
             self.wait_for_database()
+
+    def _server(self) -> Instance:
+        """The ovsdb-server that runs, with the command line of the beginning: it may show another one now, see ``_trust``."""
+        beginning = _instance(self.request["server"])
+        with contextlib.suppress(Unreachable):
+            running = look(self.rundir, OVSDB_SERVER)
+            return dataclasses.replace(running, argv=beginning.argv)
+        return beginning
 
     def _server_serves(self, timeout: float) -> bool:
         """Whether the database answers, and not for a moment only: a service may fail again and again."""

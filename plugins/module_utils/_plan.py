@@ -50,7 +50,8 @@ class Facts:
     flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
     once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
-    ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at.
+    ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
+    ``distrust`` tells what of this host root cannot rely on.
     """
 
     vswitchd: Daemon
@@ -69,6 +70,7 @@ class Facts:
     start: Foresight = Foresight()
     groups: tuple[_selection.Group, ...] = ()
     live: Survey | None = None
+    distrust: tuple[str, ...] = ()
 
     @property
     def userspace(self) -> bool:
@@ -192,8 +194,11 @@ def _common(facts: Facts) -> t.Iterator[str]:
             "other_config:flow-restore-wait is set by somebody else: another upgrade is under way, or one was left "
             "unfinished; clear it with ovs_restore_wait (state=disabled) if nobody works on this host"
         )
+    yield from facts.distrust
     for daemon in (facts.vswitchd, facts.server):
-        if daemon.supervisor is None or daemon.running_version is None:
+        if daemon.doubt:
+            yield f"what the pidfile {daemon.pidfile} names is not taken for {daemon.name}: {daemon.doubt}"
+        elif daemon.supervisor is None or daemon.running_version is None:
             yield f"{daemon.name} does not run or does not answer: there is nothing to take over from"
         elif daemon.supervisor.kind == "container":
             yield f"{daemon.name} runs in a container: this module replaces daemons of the host itself"

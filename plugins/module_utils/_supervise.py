@@ -36,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
     open_library,
     open_program,
     owner_of,
+    trusted_environment,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import quoted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
@@ -72,13 +73,14 @@ def look(rundir: str, name: str) -> Instance:
 
 
 def inspect(process: Process) -> Instance:
-    """The words of a daemon; raises ``Unreachable`` when it has ended."""
+    """What a daemon shows of itself, as far as root may rely on it; raises ``Unreachable`` when it has ended."""
     try:
         argv = _words(f"/proc/{process.pid}/cmdline")
         words = _words(f"/proc/{process.pid}/environ")
     except OSError as error:
         raise Unreachable(f"process {process.pid} has ended", error.strerror or str(error)) from error
-    environment = dict(word.split("=", 1) for word in words if "=" in word)
+    shown = dict(word.split("=", 1) for word in words if "=" in word)
+    environment = trusted_environment(process.pid, shown)
     if not argv or not alive(process):
         raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago")
     return Instance(process, tuple(argv), environment)

@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 # Where packages put programs and libraries; nobody but root mounts or writes anything there.
 PLACES = ("/usr/", "/opt/", "/sbin/", "/bin/", "/lib/", "/lib64/")
 # Where a hand-over keeps the programs of before.
-KEPT = "/var/lib/ovsops/"
+KEPT = ("/var/lib/ovsops/", "/run/ovsops/")
 DELETED = " (deleted)"
 
 _MOST_LINKS = 40
@@ -68,7 +68,7 @@ def doubt_of_file(path: str, root: str = "/") -> str | None:
         left = [*target.split("/"), *left]
     if wrong:
         return wrong
-    if not here[len(root.rstrip("/")) :].startswith((*PLACES, KEPT)):
+    if not here[len(root.rstrip("/")) :].startswith((*PLACES, *KEPT)):
         return f"{here} is not where packages put programs"
     return None if stat.S_ISREG(os.lstat(here).st_mode) else f"{here} is no file"
 
@@ -227,7 +227,7 @@ def _doubt_of_open(descriptor: int, root: str = "/") -> str | None:
     path, found = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor)
     if path.startswith(root):
         path = path[len(root.rstrip("/")) :]
-    if not stat.S_ISREG(found.st_mode) or not path.startswith((*PLACES, KEPT)):
+    if not stat.S_ISREG(found.st_mode) or not path.startswith((*PLACES, *KEPT)):
         return f"{path} is not where packages put programs"
     return _doubt_of_status(path, found)
 

@@ -124,17 +124,24 @@ daemons:
           type: str
           returned: when it runs, else V(null)
         disk_version:
-          description: What the binary on disk says.
+          description: What the binary on disk says. It is not asked in a container, nor when others than root can write to it.
           type: str
           returned: when it is installed, else V(null)
         binary:
-          description: The file that the next start would execute.
+          description: The file that the next start would execute. Of a daemon in a container, its path in there.
           type: str
           returned: when it is installed, else V(null)
         binary_replaced:
           description: Whether the file from which the process was started has been replaced or removed since.
           type: bool
           returned: success
+        doubt:
+          description:
+            - Why the process that the pidfile names is not taken for the daemon. V(null) when there is nothing to be said.
+            - The program, user and namespaces of the process are looked at, since a run directory may not be root's.
+          type: str
+          returned: success
+          sample: process 812 runs /tmp/ovs-vswitchd
         supervisor:
           description: Who would act if the process ended. V(null) when it does not run.
           type: dict

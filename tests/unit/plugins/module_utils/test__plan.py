@@ -367,3 +367,19 @@ def test_versions_that_move_connections_are_announced() -> None:
     groups = (Group("br0", 5, "", (1,) * 7),)
     assert any("may move" in text for text in decide(facts("3.1.0", groups=groups)).warnings)
     assert not any("may move" in text for text in decide(facts("3.5.0", groups=groups)).warnings)
+
+
+def test_what_root_cannot_rely_on_refuses_every_strategy() -> None:
+    decision = decide(facts(distrust=("the command line is not passed on",)))
+    assert decision.strategy is None
+    assert all("the command line is not passed on" in reasons for reasons in decision.refused.values())
+
+
+def test_a_process_that_is_not_the_daemon_is_said_to_be_none() -> None:
+    doubted = dataclasses.replace(
+        daemon("ovs-vswitchd", "3.5.0", "4.0.0"), doubt="process 7 runs /tmp/x", supervisor=None
+    )
+    refused = decide(facts(vswitchd=doubted)).refused
+    assert all(
+        "not taken for ovs-vswitchd: process 7 runs /tmp/x" in str(texts) for texts in refused.values()
+    )
