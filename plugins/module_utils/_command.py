@@ -10,10 +10,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
+
+# Where commands are looked for, whatever the environment says: only root writes there.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# What a command may say: a database of 50,000 ports takes 100 MB.
+MOST_OUTPUT = 512 << 20
+_READ = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,25 +44,58 @@ class Runner(t.Protocol):
 def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
     """Run ``argv`` and return how it ended, whatever its exit status.
 
-    Raises ``HotUpgradeError`` when it cannot be started, or after ``timeout`` seconds (it is killed then).
+    Raises ``HotUpgradeError`` when it cannot be started, after ``timeout`` seconds, or when it does not stop to talk: it is
+    killed then.  Something that it has left behind and that has its streams counts as itself.
     """
+    environment = {**os.environ, "LC_ALL": "C", "PATH": PATH}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
         )
     except OSError as error:
         raise HotUpgradeError(f"cannot run {argv[0]}", error.strerror or str(error)) from error
-    except subprocess.TimeoutExpired as error:
-        raise HotUpgradeError(f"{' '.join(argv)} did not end", f"killed after {timeout:g} s") from error
+    with process:
+        try:
+            out, err = _listen(process, time.monotonic() + timeout)
+        except BaseException as error:
+            process.kill()
+            if not isinstance(error, TimeoutError):
+                raise
+            raise HotUpgradeError(f"{' '.join(argv)} did not end", f"killed after {timeout:g} s") from error
     beat()
-    return Completed(done.returncode, done.stdout, done.stderr)
+    return Completed(process.returncode, out, err)
+
+
+def _listen(process: subprocess.Popen[bytes], end: float) -> tuple[str, str]:
+    """What the process says up to its end; raises ``TimeoutError`` at ``end``."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    texts, left = list(said.values()), MOST_OUTPUT
+    while said:
+        due = readable(said, max(0.0, end - time.monotonic()))
+        if not due:
+            raise TimeoutError
+        for descriptor in due:
+            data = os.read(descriptor, _READ)
+            said[descriptor] += data
+            left -= len(data)
+            if not data:
+                del said[descriptor]
+        if left < 0:
+            raise HotUpgradeError(
+                "a command does not stop to talk", f"it said more than {MOST_OUTPUT >> 20} MiB"
+            )
+    try:
+        process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    out, err = (text.decode(errors="replace") for text in texts)
+    return out, err
 
 
 def check(runner: Runner, argv: t.Sequence[str], timeout: float = 30.0) -> str:

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import os
 import socket
-import subprocess
 import types
 import typing as t
 
@@ -23,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowsta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _learned as learned
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Bridge,
@@ -307,17 +307,11 @@ def _backup(connection: Connection, writer: snapshots.Writer) -> None:
     """``ovsdb-client backup`` into the snapshot: for people, never used by a restore."""
     command = ["ovsdb-client", "backup", connection.remote, "Open_vSwitch"]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_timeout(connection), check=True
-        )
-    except FileNotFoundError as error:
-        raise Refused(
-            "cannot back up the database", "ovsdb-client is not installed", "Set configuration=false"
-        ) from error
-    except subprocess.SubprocessError as error:
+        backup = check(run, command, _timeout(connection))
+    except HotUpgradeError as error:
         raise HotUpgradeError("cannot back up the database", str(error), "Set configuration=false") from error
     with writer.file(snapshots.CONFIGURATION) as file:
-        file.write(done.stdout)
+        file.write(backup.encode())
 
 
 def _vswitchd(connection: Connection) -> Appctl:

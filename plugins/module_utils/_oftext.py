@@ -17,12 +17,14 @@ import tempfile
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH
 
 _MESSAGE = re.compile(
     r"^(?:OFPT|NXT|ONFT|OFPST|NXST)_\w+(?: reply)?(?: \(OF1\.\d\))? \(xid=0x[0-9a-f]+\):?", re.MULTILINE
 )
 _STATISTICS = re.compile(r"\b(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^, ]*,? ?")
 _TIMEOUT = 60.0
+NOBODY: dict[str, t.Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 _UNREADABLE = "***decode error"
 
 
@@ -71,22 +73,22 @@ def _tidy(text: str) -> str:
 
 
 def _printed(messages: t.Sequence[bytes], program: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="ovsops-") as directory:
-        path = os.path.join(directory, "messages")
-        with open(path, "wb") as file:
-            file.writelines(
-                wire.flow_statistics(data) if wire.is_flow_mod(data) else data for data in messages
-            )
+    """What ovs-ofctl prints of them; it runs as nobody, since they come from a switch that may be anybody's."""
+    with tempfile.TemporaryFile() as file:
+        file.writelines(wire.flow_statistics(data) if wire.is_flow_mod(data) else data for data in messages)
+        file.seek(0)
         try:
             done = subprocess.run(
-                [program, "ofp-parse", path],
-                env={**os.environ, "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
+                [program, "ofp-parse", "-"],
+                env={**os.environ, "LC_ALL": "C", "PATH": PATH},
+                cwd="/",
+                stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 timeout=_TIMEOUT,
                 check=False,
+                **(NOBODY if os.geteuid() == 0 else {}),
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-    return done.stdout.decode("utf-8", "backslashreplace")
+    return str(done.stdout, "utf-8", "backslashreplace")

@@ -20,7 +20,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
@@ -41,7 +41,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import quoted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"

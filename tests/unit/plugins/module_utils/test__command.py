@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _command
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Completed, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 
@@ -56,3 +59,34 @@ def test_a_command_that_is_not_there() -> None:
 def test_a_command_that_hangs_is_killed() -> None:
     with pytest.raises(HotUpgradeError, match=r"did not end: killed after 0\.1 s"):
         run(python("import signal; signal.pause()"), timeout=0.1)
+
+
+def test_a_command_that_says_nothing_more_and_hangs_is_killed() -> None:
+    with pytest.raises(HotUpgradeError, match=r"did not end: killed after 0\.2 s"):
+        run(python("import os, signal; os.close(1); os.close(2); signal.pause()"), timeout=0.2)
+
+
+def test_what_a_command_leaves_behind_is_not_waited_for_after_the_time_limit() -> None:
+    leave = "import os, time; os.fork() or time.sleep(5)"
+    with pytest.raises(HotUpgradeError, match=r"did not end: killed after 0\.5 s"):
+        run(python(leave), timeout=0.5)
+
+
+def test_a_command_that_talks_for_ever_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_command, "MOST_OUTPUT", 1 << 20)
+    with pytest.raises(HotUpgradeError, match="more than 1 MiB"):
+        run(python("while True: print('x' * 1000)"))
+
+
+def test_much_on_both_streams_goes_through() -> None:
+    done = run(python("import sys\nfor n in range(20_000): print(n); print(n, file=sys.stderr)"))
+    assert done.out == done.err == "".join(f"{number}\n" for number in range(20_000))
+
+
+def test_commands_are_found_where_root_alone_puts_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\necho mine\n")
+    (tmp_path / "id").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert run(["id", "-u"]).out == f"{os.getuid()}\n"
