@@ -150,7 +150,7 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         half_done
     ):  # what went wrong with the new process may have been its flows, and the old one got them from it
         failures += attempt(host.restore_what_differs)
-    return failures
+    return failures + attempt(host.require_places)
 
 
 def _by_hand_back(transaction: Transaction) -> list[str]:

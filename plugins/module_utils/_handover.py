@@ -365,16 +365,11 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD), connection),
         "server": record(_supervise.look(connection.rundir, OVSDB_SERVER), connection),
         "supervisors": {
-            name: _owner(_supervise.supervisor(daemon), daemon.binary) for name, daemon in daemons.items()
+            name: _supervise.describe(_supervise.supervisor(daemon), daemon.binary)
+            for name, daemon in daemons.items()
         },
         "boot": boot_id(),
     }
-
-
-def _owner(owner: _supervise.Supervisor, program: str | None) -> Json:
-    if isinstance(owner, _supervise.Systemd):
-        return {"unit": owner.unit, "program": program}
-    return {"unit": None, "program": program}
 
 
 def _copy_program(transaction: Transaction) -> None:

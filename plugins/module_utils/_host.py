@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import socket
@@ -46,10 +47,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
     Job,
-    Plain,
     Quiet,
     Supervisor,
-    Systemd,
+    described,
     forwards_in_main_loop,
     keep_binary,
     look,
@@ -69,6 +69,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
     read_pid,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._words import last_words
 
 # How long a daemon may take to start, in seconds.
 START_TIMEOUT = 120.0
@@ -184,11 +185,28 @@ class Host:
 
     def supervisor(self, name: str) -> Supervisor:
         """Who owns the daemon ``name``."""
-        owner = self.request["supervisors"][name]
-        if owner["unit"] is None:
-            return Plain(name, self.rundir, owner["program"])
         start = self.request.get("start", []) if name == OVSDB_SERVER else []
-        return Systemd(owner["unit"], name, self.rundir, tuple(start))
+        return described(name, self.rundir, self.request["supervisors"][name], start)
+
+    def adopt(self, new: Process) -> None:
+        """Have the service own ``new``, a second ovs-vswitchd, from the end of the old one on.
+
+        Raises ``HotUpgradeError`` when it would end with the hand-over itself: systemd is asked, for as long as it needs to
+        notice.
+        """
+        owner = self.supervisor(VSWITCHD)
+        self.not_carried += owner.adopt(new)
+        self._wait_until(f"{VSWITCHD} has its place", lambda: owner.misplaced(new))
+
+    def require_places(self) -> None:
+        """Raise ``HotUpgradeError`` unless both daemons are where they were before, and so outlive the hand-over."""
+        for name in (VSWITCHD, OVSDB_SERVER):
+            owner, process = self.supervisor(name), look(self.rundir, name).process
+            self._wait_until(f"the service owns {name}", functools.partial(owner.healthy, process))
+
+    @staticmethod
+    def _wait_until(what: str, wrong: t.Callable[[], str | None]) -> None:
+        Waiter(OWNED_TIMEOUT).wait(what, wrong, lambda fault: fault is None, str)
 
     @property
     def connection(self) -> Connection:
@@ -208,7 +226,7 @@ class Host:
 
     def carry_learned(self, target: Connection) -> None:
         """Set MAC addresses and tunnel neighbours again, and remember what could not be carried over."""
-        self.not_carried = _flow_snapshot.restore_learned(target, self.known)
+        self.not_carried += _flow_snapshot.restore_learned(target, self.known)
         self.not_carried += [
             f"bridge {bridge.name}: {text}" for bridge in self.known for text in bridge.not_carried
         ]
@@ -286,7 +304,7 @@ class Host:
         vswitchd = look(self.rundir, VSWITCHD).process
         quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
         with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
-            owner.restart(self._server(), None).wait(START_TIMEOUT)
+            self._finish(owner.restart(self._server(), None))
             self.wait_for_database()
         control = self.control(OVSDB_SERVER)
         for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
@@ -319,11 +337,15 @@ class Host:
             return
         running = self._server()
         try:
-            owner.restart(running, None).wait(START_TIMEOUT)
+            self._finish(owner.restart(running, None))
             self.wait_for_database(OWNED_TIMEOUT)
         except HotUpgradeError:
-            owner.restart(running, self.kept).wait(START_TIMEOUT)
+            self._finish(owner.restart(running, self.kept))
             self.wait_for_database()
+
+    def _finish(self, job: Job) -> None:
+        job.wait(START_TIMEOUT)
+        self.not_carried += job.refused
 
     def _server(self) -> Instance:
         """The ovsdb-server that runs, with the command line of the beginning: it may show another one now, see ``_trust``."""
@@ -460,7 +482,7 @@ class Host:
     def settle(self) -> None:
         """Wait until the supervisor says that its restart is done."""
         if self.job is not None:
-            self.job.wait(START_TIMEOUT)
+            self._finish(self.job)
 
     def lower_flag(self) -> None:
         """Undo ``raise_flag``, also where the database was lost meanwhile."""
@@ -497,8 +519,8 @@ class Host:
 
     def words_of_new(self) -> str:
         """The last words of an ovs-vswitchd that the transaction has started itself."""
-        with open(self.transaction.file("second.log"), encoding="utf-8", errors="replace") as file:
-            return file.read()[-500:].strip()
+        started = self.transaction.read("second.json")
+        return last_words(started["argv"], started["since"]) if started else ""
 
     def management(self, bridge: str) -> str:
         """The bridge's OpenFlow socket."""
@@ -599,10 +621,7 @@ class Host:
 
         Controllers come back meanwhile and may set their flows anew, so a difference must last to count.
         """
-        owner, process = self.supervisor(VSWITCHD), look(self.rundir, VSWITCHD).process
-        Waiter(OWNED_TIMEOUT).wait(
-            f"the service owns {VSWITCHD}", lambda: owner.healthy(process), lambda wrong: wrong is None
-        )
+        self.require_places()
         end = time.monotonic() + SETTLED_TIMEOUT
         while True:
             try:
@@ -702,11 +721,11 @@ def _instance(record: t.Mapping[str, t.Any]) -> Instance:
 
 
 def record(instance: Instance, connection: Connection) -> dict[str, t.Any]:
-    """``instance`` as JSON for a transaction's request; of its environment only what Open vSwitch reads.
+    """``instance`` as JSON for a transaction's request.
 
     An earlier hand-over may have given it a run directory and a database under names that go with the process.
     """
-    environment = {key: value for key, value in instance.environment.items() if key.startswith("OVS_")}
+    environment = dict(instance.environment)
     if "OVS_RUNDIR" in environment:
         environment["OVS_RUNDIR"] = connection.rundir
     argv = [

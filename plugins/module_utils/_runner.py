@@ -77,7 +77,11 @@ def _work(transaction: Transaction, observe: Observer) -> None:
         flush(host)
         new = look(host.rundir, VSWITCHD).process
         # Only now, and only a record: a full disk in the window is no reason to take the way back.
-        outcome = {"marks": host.marks, "timeline": timeline, "not_carried": host.not_carried}
+        outcome = {
+            "marks": host.marks,
+            "timeline": timeline,
+            "not_carried": list(dict.fromkeys(host.not_carried)),
+        }
         attempt(lambda: transaction.note(**outcome, **{FORWARDS: [new.pid, new.started]}))
         attempt(lambda: _lease.renew(transaction))
         transaction.move(ARMED, APPLIED)

@@ -16,13 +16,11 @@ import dataclasses
 import functools
 import glob
 import os
-import resource
 import shutil
 import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import (
@@ -32,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import POLL, START_TIMEOUT, Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._launch import Model, prepare
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
@@ -40,8 +39,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
+    environment_of,
     kill,
     look,
+    monitor_of,
     spawn,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Step
@@ -52,6 +53,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._words import log_size
 
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0
@@ -61,7 +63,6 @@ _MOST_ENVIRONMENT = 1 << 20
 
 T = t.TypeVar("T")
 Act = t.Callable[[Host], None]
-LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_CORE)
 
 
 def directory(host: Host) -> str:
@@ -203,19 +204,20 @@ def command_line(host: Host, remote: str, program: str, place: str) -> list[str]
 
 
 def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
-    """Start ``argv``, which is or becomes ``program``, with the environment, limits and priority of the first ovs-vswitchd."""
-    environment = {**os.environ, **host.old.environment, "OVS_RUNDIR": place}
-    libraries = os.path.join(os.path.dirname(program), "lib")
-    if program.startswith(transactions.ROOT) and os.listdir(libraries):
-        environment["LD_LIBRARY_PATH"] = libraries
-    limits = {limit: resource.prlimit(host.old.process.pid, limit) for limit in LIMITS}
+    """Start ``argv``, which is or becomes ``program``, like the first ovs-vswitchd in all that exec(2) keeps.
 
-    def like_the_first() -> None:
-        for limit, values in limits.items():
-            resource.setrlimit(limit, values)
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, host.old.process.pid))
-
-    spawn(argv, environment, host.transaction.file("second.log"), like_the_first)
+    It is in the control groups of this process until ``Host.adopt``: what nobody has adopted ends with its maker.
+    """
+    environment = environment_of(host.old, os.path.dirname(program))
+    if place != host.rundir:
+        environment["OVS_RUNDIR"] = place
+    origin = host.supervisor(VSWITCHD).origin
+    model = Model(origin.like, host.old.process, origin.places)
+    starting = prepare(argv, environment, model, here=True)
+    own = list(argv[argv.index(program) :])
+    host.transaction.write("second.json", {"argv": own, "since": log_size(own)})
+    starting.go()
+    host.not_carried += [f"{VSWITCHD}: {text}" for text in starting.refused]
 
 
 def connect(host: Host) -> None:
@@ -265,17 +267,6 @@ def end_first(host: Host) -> None:
     kill(host.old.process)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
-
-
-def monitor_of(found: Process) -> Process | None:
-    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
-    try:
-        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
-            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
-        with open(f"/proc/{parent}/cmdline", "rb") as file:
-            return identify(parent) if b": monitoring pid " in file.read() else None
-    except (OSError, StopIteration):
-        return None
 
 
 def take_pidfile(host: Host) -> None:

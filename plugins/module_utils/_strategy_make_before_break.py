@@ -255,7 +255,7 @@ def _compare(host: Host, old: _flowstate.Switch, new: _flowstate.Switch) -> _flo
 
 
 def _own(host: Host) -> None:
-    host.supervisor(VSWITCHD).adopt(_second.process(host))
+    host.adopt(_second.process(host))
 
 
 def _cut_over(host: Host) -> None:

@@ -41,7 +41,7 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("start the process that waits", _held.start, _held.end),
         Step(
             "move the new process to the service",
-            lambda host: host.supervisor(VSWITCHD).adopt(_held.process(host)),
+            lambda host: host.adopt(_held.process(host)),
         ),
     ]
     late = request["userspace"] and not request["dpdk"]

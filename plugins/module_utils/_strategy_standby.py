@@ -60,7 +60,7 @@ def _start(host: Host) -> None:
 
 
 def _own(host: Host) -> None:
-    host.supervisor(VSWITCHD).adopt(_second.process(host))
+    host.adopt(_second.process(host))
 
 
 def _end_old(host: Host) -> None:

@@ -20,6 +20,7 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _cgroups, _launch, _likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
@@ -44,6 +45,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"
+# Where transactions keep programs and their libraries.
+KEPT = "/var/lib/ovsops/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,11 +140,17 @@ def _link_short_names(library: str) -> None:
 
 
 def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
-    """The environment to start another daemon of this kind; programs in ``binaries`` come first."""
+    """The environment to start another daemon of this kind, by a program in ``binaries`` if that is one of ours."""
     environment = {**instance.environment}
-    environment["PATH"] = PATH if binaries is None else f"{binaries}:{PATH}"
-    if binaries is not None and os.listdir(os.path.join(binaries, "lib")):
-        environment["LD_LIBRARY_PATH"] = os.path.join(binaries, "lib")
+    libraries = [
+        path
+        for path in environment.pop("LD_LIBRARY_PATH", "").split(":")
+        if path and not path.startswith(KEPT)
+    ]
+    if binaries is not None and binaries.startswith(KEPT) and os.listdir(os.path.join(binaries, "lib")):
+        libraries.insert(0, os.path.join(binaries, "lib"))
+    if libraries:
+        environment["LD_LIBRARY_PATH"] = ":".join(libraries)
     return environment
 
 
@@ -198,14 +207,43 @@ def _signal(process: Process, number: int) -> None:
 Quiet = t.Callable[[Process], t.ContextManager[None]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What the first process of a daemon had when the hand-over began: its next one is to have the same.
+
+    ``owner`` is the unit that owned it in the eyes of systemd, None without one.
+    """
+
+    places: _cgroups.Places
+    owner: str | None
+    like: _likeness.Likeness
+
+
+def origin_of(instance: Instance) -> Origin:
+    """What ``instance`` has now.  Raises ``Unreachable`` when it has ended."""
+    pid = instance.process.pid
+    try:
+        like = _likeness.read(pid, instance.argv)
+    except (OSError, KeyError) as error:
+        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone") from error
+    return Origin(_cgroups.places(pid), _cgroups.unit_of(pid), like)
+
+
 class Supervisor(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
+
+    @property
+    def origin(self) -> Origin:
+        """What the daemon had when the hand-over began."""
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """Begin to end ``old`` and to start the daemon; returns at once."""
 
-    def adopt(self, new: Process) -> None:
-        """Own ``new`` from the end of the present daemon on; the pidfile must name it by then."""
+    def adopt(self, new: Process) -> list[str]:
+        """Own ``new`` from the end of the present daemon on; the pidfile must name it by then.
+
+        Returns what could not be done, as text; ``misplaced`` tells whether that matters.
+        """
 
     def hold(self) -> bool:
         """Restart nothing by itself until ``let_go``, whatever ends; whether ``reload`` has to follow."""
@@ -217,12 +255,19 @@ class Supervisor(t.Protocol):
     def revives(self) -> bool:
         """Whether it starts the daemon again by itself when that ends."""
 
+    def misplaced(self, process: Process) -> str | None:
+        """Why ``process`` or its monitor would not outlive the hand-over, or is somebody else's; None if it is well."""
+
     def healthy(self, process: Process) -> str | None:
         """What is wrong with the ownership of ``process``, or None."""
 
 
 class Job(t.Protocol):
     """A restart under way."""
+
+    @property
+    def refused(self) -> list[str]:
+        """What the new process could not be given, as text."""
 
     def failed(self) -> bool:
         """Whether ``wait`` would raise at once."""
@@ -243,6 +288,7 @@ class Systemd:
     unit: str
     name: str
     rundir: str
+    origin: Origin
     start: tuple[str, ...] = ()
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
@@ -280,18 +326,17 @@ class Systemd:
             with open(self._drop_in, "w", encoding="ascii") as file:
                 file.write(content)
         else:
-            os.unlink(self._drop_in)
+            _remove(self._drop_in)
         reload()
 
-    def adopt(self, new: Process) -> None:
+    def adopt(self, new: Process) -> list[str]:
         """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted."""
         self.override(None)
-        group = self._show("ControlGroup")
-        if group:
-            root = "/sys/fs/cgroup"
-            base = root if os.path.exists(f"{root}/cgroup.controllers") else f"{root}/systemd"
-            with open(f"{base}{group}/cgroup.procs", "w", encoding="ascii") as file:
-                file.write(str(new.pid))
+        return _take_in(new, self.origin)
+
+    def misplaced(self, process: Process) -> str | None:
+        """See ``Supervisor``."""
+        return _misplaced(process, (self.unit,))
 
     def hold(self) -> bool:
         """See ``Supervisor``: Restart=on-failure would restart the other daemon as well, and lose the flows."""
@@ -314,15 +359,15 @@ class Systemd:
         """See ``Supervisor``."""
         if not os.path.exists(self._held):
             return False
-        os.unlink(self._held)
+        _remove(self._held)
         return True
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
         state, main = self._shown(self.unit, "ActiveState", "MainPID")
         # 0: systemd could not guess which process of several is the main one, and goes by their cgroup.
-        if state == "active" and (main == str(process.pid) or (main == "0" and self._contains(process))):
-            return None
+        if state == "active" and main in (str(process.pid), "0"):
+            return self.misplaced(process)
         return f"{self.unit} is {state} with main pid {main}, not active with {process.pid}"
 
     @property
@@ -330,13 +375,6 @@ class Systemd:
         """Who owns the socket that a socket unit makes for the daemon; None without such a unit."""
         loaded, user = self._shown(f"{self.name}.socket", "LoadState", "SocketUser")
         return (user or "root") if loaded == "loaded" else None
-
-    def _contains(self, process: Process) -> bool:
-        try:
-            with open(f"/proc/{process.pid}/cgroup", encoding="utf-8", errors="replace") as file:
-                return any(line.rstrip("\n").endswith(f"/{self.unit}") for line in file)
-        except OSError:
-            return False
 
     @property
     def _drop_in(self) -> str:
@@ -370,26 +408,38 @@ class Systemd:
 
 @dataclasses.dataclass(frozen=True)
 class Plain:
-    """Nobody owns the daemon: it is started as it was, by ``program`` (its path on the disk)."""
+    """No unit starts the daemon: it is started as it was, where it was, by ``program`` (its path on the disk)."""
 
     name: str
     rundir: str
     program: str
+    origin: Origin
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
-        """See ``Supervisor``."""
-        if alive(old.process) and not terminate(old.process, signal.SIGTERM, 5.0):
-            kill(old.process)
+        """See ``Supervisor``: the new process is there, in the old one's control groups, before that ends."""
         program = self.program if binaries is None else os.path.join(binaries, self.name)
-        arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir", "--detach"]
-        if "--monitor" in old.argv:
-            arguments.append("--monitor")
-        return _Command(
-            _start([program, *old.detached, *arguments], environment_of(old, binaries)), self.name
+        arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir"]
+        arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
+        model = _launch.Model(self.origin.like, old.process, self.origin.places)
+        detach = "--detach" in old.argv
+        words = os.memfd_create("words")
+        launch = _launch.prepare(
+            [program, *old.detached, *arguments],
+            environment_of(old, os.path.dirname(program)),
+            model,
+            words=words if detach else None,
         )
+        try:
+            _end_with_monitor(old.process)
+            launch.go()
+        except BaseException:
+            launch.cancel()
+            raise
+        return _Started(launch, self, detach, words)
 
-    def adopt(self, new: Process) -> None:
+    def adopt(self, new: Process) -> list[str]:
         """See ``Supervisor``."""
+        return _take_in(new, self.origin)
 
     def hold(self) -> bool:
         """See ``Supervisor``."""
@@ -404,15 +454,123 @@ class Plain:
         """See ``Supervisor``."""
         return False
 
+    def misplaced(self, process: Process) -> str | None:
+        """See ``Supervisor``."""
+        return _misplaced(process, (self.origin.owner, None, *_cgroups.ROOTS))
+
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
-        return None if alive(process) else f"process {process.pid} of {self.name} has ended"
+        if not alive(process):
+            return f"process {process.pid} of {self.name} has ended"
+        return self.misplaced(process)
+
+
+def _remove(drop_in: str) -> None:
+    """Remove it, and its directory unless somebody else has something there."""
+    os.unlink(drop_in)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(drop_in))
+
+
+def family(process: Process) -> list[Process]:
+    """A daemon and its ``--monitor``, which must be where it is."""
+    monitor = monitor_of(process)
+    return [process] if monitor is None else [process, monitor]
+
+
+def monitor_of(found: Process) -> Process | None:
+    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
+    try:
+        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
+            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
+        with open(f"/proc/{parent}/cmdline", "rb") as file:
+            return identify(parent) if b": monitoring pid " in file.read() else None
+    except (OSError, StopIteration):
+        return None
+
+
+def _take_in(new: Process, origin: Origin) -> list[str]:
+    refused = []
+    for each in family(new):
+        refused += _cgroups.move(each.pid, origin.places)
+        # A group of its own CPUs gives all of them to whoever comes in.
+        refused += _likeness.set_affinity(each.pid, origin.like)
+    return refused
+
+
+def _misplaced(process: Process, owners: t.Sequence[str | None]) -> str | None:
+    for each in family(process):
+        group = _cgroups.ours(each.pid)
+        if group is not None:
+            return (
+                f"process {each.pid} is in the control group {group}: systemd would end it with the hand-over"
+            )
+        unit = _cgroups.unit_of(each.pid)
+        if unit not in owners:
+            wanted = owners[0] or "no unit"
+            return f"systemd says that process {each.pid} belongs to {unit or 'no unit'}, not to {wanted}"
+    return None
+
+
+def _end_with_monitor(process: Process) -> None:
+    """The monitor first: it would start another one."""
+    monitor = monitor_of(process)
+    if monitor is not None:
+        kill(monitor)
+    if alive(process) and not terminate(process, signal.SIGTERM, 5.0):
+        kill(process)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A daemon that nobody owns, while it starts; one with ``--detach`` leaves another process when it has."""
+
+    launch: _launch.Launch
+    owner: Plain
+    detach: bool
+    words: int
+
+    @property
+    def refused(self) -> list[str]:
+        return [f"{self.owner.name}: {text}" for text in self.launch.refused]
+
+    def failed(self) -> bool:
+        return not alive(self.launch.process) and not self._runs()
+
+    def wait(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while not self._runs() or (self.detach and alive(self.launch.process)):
+            if self.failed():
+                raise HotUpgradeError(f"{self.owner.name} did not start", self._said(), "Look at its log")
+            if time.monotonic() > end:
+                raise HotUpgradeError(
+                    f"{self.owner.name} did not start in {timeout:g} s", self._said(), "Look at its log"
+                )
+            time.sleep(0.02)
+        wrong = self.owner.misplaced(look(self.owner.rundir, self.owner.name).process)
+        if wrong is not None:
+            raise HotUpgradeError(f"{self.owner.name} is not where it was", wrong)
+
+    def _runs(self) -> bool:
+        """Whether the pidfile names a process that has come from ours."""
+        try:
+            found = look(self.owner.rundir, self.owner.name).process
+        except Unreachable:
+            return False
+        return found.started >= self.launch.process.started
+
+    def _said(self) -> str:
+        return os.pread(self.words, 1 << 12, 0).decode(errors="replace").strip()[-500:] or "it said nothing"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Command:
     process: subprocess.Popen[bytes]
     what: str
+
+    @property
+    def refused(self) -> list[str]:
+        return []
 
     def failed(self) -> bool:
         return self.process.poll() not in (None, 0)
@@ -438,11 +596,30 @@ def reload() -> None:
 def supervisor(daemon: Daemon) -> Supervisor:
     """Who owns ``daemon``, which runs."""
     owner = daemon.supervisor
-    if daemon.binary is None or owner is None:
+    if daemon.binary is None or owner is None or daemon.process is None:
         raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
+    rundir = os.path.dirname(daemon.pidfile)
+    origin = origin_of(inspect(daemon.process.pid, daemon.name))
     if owner.kind != "systemd" or owner.unit is None:
-        return Plain(daemon.name, os.path.dirname(daemon.pidfile), daemon.binary)
-    return Systemd(owner.unit, daemon.name, os.path.dirname(daemon.pidfile))
+        return Plain(daemon.name, rundir, daemon.binary, origin)
+    return Systemd(owner.unit, daemon.name, rundir, origin)
+
+
+def describe(owner: Supervisor, program: str | None) -> dict[str, t.Any]:
+    """``owner`` as JSON for a transaction's request; ``program`` is the one on the disk."""
+    unit = owner.unit if isinstance(owner, Systemd) else None
+    return {"unit": unit, "program": program, "origin": dataclasses.asdict(owner.origin)}
+
+
+def described(
+    name: str, rundir: str, record: t.Mapping[str, t.Any], start: t.Sequence[str] = ()
+) -> Supervisor:
+    """Undo ``describe``; ``start`` is how a unit starts it while it is held (see ``Systemd``)."""
+    origin = record["origin"]
+    found = Origin(origin["places"], origin["owner"], _likeness.from_json(origin["like"]))
+    if record["unit"] is None:
+        return Plain(name, rundir, record["program"], found)
+    return Systemd(record["unit"], name, rundir, found, tuple(start))
 
 
 def spawn(

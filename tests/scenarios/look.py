@@ -113,14 +113,20 @@ def problems() -> list[str]:
         pid, processes = pid_of(daemon), named(daemon)
         if processes != [pid]:
             found.append(f"{daemon}: the pidfile says {pid}, there are {processes}")
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+            groups = file.read()
+        if "ovsops-" in groups:
+            found.append(f"{daemon} is in a control group of the hand-over: {groups}")
         if os.path.isdir("/run/systemd/system"):
             shown = run(
                 "systemctl",
                 "show",
-                "--property=ActiveState,MainPID,ControlGroup,Restart",
+                "--property=ActiveState,MainPID,ControlGroup,Restart,LoadState",
                 f"{daemon}.service",
             )
             unit = dict(line.split("=", 1) for line in shown.splitlines())
+            if unit["LoadState"] == "masked":
+                continue
             # 0: systemd could not guess it when the package's script started several processes (units without PIDFile=).
             if unit["ActiveState"] != "active" or unit["MainPID"] not in (str(pid), "0"):
                 found.append(
@@ -128,9 +134,8 @@ def problems() -> list[str]:
                 )
             if unit["Restart"] != "on-failure":
                 found.append(f"{daemon}.service has Restart={unit['Restart']}")
-            with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-                if unit["ControlGroup"] not in file.read():
-                    found.append(f"{daemon} is not in the cgroup of its unit")
+            if unit["ControlGroup"] not in groups:
+                found.append(f"{daemon} is not in the cgroup of its unit")
     if "flow-restore-wait" in run("ovs-vsctl", "get", "open_vswitch", ".", "other_config"):
         found.append("flow-restore-wait is set")
     found += [f"{path} is left over" for path in glob.glob(f"{RUNDIR}-*") if not os.path.islink(path)]

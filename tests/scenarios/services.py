@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 
 from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
 
@@ -73,6 +74,68 @@ def monitor(scene: Scene) -> str:
     require_sound(scene, "4.0.0")
     losses.shorter_than(5)
     return f"{result['plan']['strategy']}, {losses}"
+
+
+# What starts the daemons where no unit of theirs does: a login that has ended since, a wrapper, a unit of another name.
+CTL = "/usr/share/openvswitch/scripts/ovs-ctl --system-id=random --no-record-hostname"
+UNITLESS = {
+    "by hand": f"systemd-run --quiet --scope --unit=login {CTL} start",
+    "by a wrapper unit": f"""cat > /etc/systemd/system/switch.service <<'END'
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={CTL} start
+ExecStop={CTL} stop
+END
+systemctl daemon-reload
+systemctl start switch""",
+    "by a forking unit": f"""cat > /etc/systemd/system/switch.service <<'END'
+[Service]
+Type=forking
+ExecStart={CTL} --no-monitor start
+ExecStop={CTL} stop
+Restart=on-failure
+END
+systemctl daemon-reload
+systemctl start switch""",
+}
+# The engine and its guard are gone, and systemd with what was theirs.
+GONE = """
+for try in $(seq 300); do
+    systemctl is-active --quiet 'ovsops-*' || exit 0
+    sleep 0.1
+done
+systemctl list-units 'ovsops-*' >&2
+exit 1
+"""
+
+
+def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
+    """Daemons that no unit owns: the new ones outlive the engine's unit and are where the old ones were."""
+    units = "openvswitch-switch ovs-vswitchd ovsdb-server ovsdb-server.socket ovs-record-hostname"
+    scene.sh(f"systemctl mask --now {units} 2>&1 || true\n{UNITLESS[how]}")
+    scene.populate()
+    group = "cat /proc/$(cat /run/openvswitch/{}.pid)/cgroup"
+    daemons = ("ovs-vswitchd", "ovsdb-server")
+    before = {daemon: scene.sh(group.format(daemon)) for daemon in daemons}
+    if way_back:
+        scene.install("4.0.0")
+        state = scene.look()
+        with scene.traffic() as traffic:
+            scene.hand_over(expect="applied", strategy=strategy, confirm="manual", confirm_timeout=1)
+            scene.sh(GONE)
+        losses = measured(traffic)
+        require_same(state, scene.look())
+        require_sound(scene, "3.5.0", server=False)
+    else:
+        __, losses = upgrade(scene, "4.0.0", strategy=strategy)
+        scene.sh(GONE)
+        require_sound(scene, "4.0.0")
+    after = {daemon: scene.sh(group.format(daemon)) for daemon in daemons}
+    if after != before:
+        raise Broken(f"the control groups were {before} and are {after}")
+    scene.sh("ovs-vsctl --timeout=10 add-br br9 -- del-br br9")
+    return f"{losses}; {after['ovs-vswitchd'].strip()}"
 
 
 OTHER_USER = """
@@ -149,5 +212,18 @@ SCENARIOS = [
     ("two engines at once", "3.5.0", two_engines),
     ("daemons with a monitor", "3.5.0", monitor, "native"),
     ("Open vSwitch as another user", "3.5.0", other_user),
+    *(
+        (
+            f"daemons started {how}, {strategy}{', taken back' if way_back else ''}",
+            "3.5.0",
+            functools.partial(unitless, how, strategy, way_back),
+        )
+        for how, strategy, way_back in (
+            ("by hand", "make_before_break", False),
+            ("by hand", "standby", True),
+            ("by a wrapper unit", "restart", False),
+            ("by a forking unit", "make_before_break", True),
+        )
+    ),
     ("DPDK", "3.5.0", dpdk),
 ]

@@ -1,0 +1,212 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real processes: one that has everything otherwise than this one, and another that is launched like it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _launch, _likeness
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes priorities and limits")
+
+# The first process of a daemon: unlike whatever runs the tests in each thing that exec(2) keeps.
+ODD = """
+import ctypes, os, resource, signal
+libc = ctypes.CDLL(None)
+for name, values in {"STACK": (1 << 20, 1 << 22), "CORE": (0, 0), "NOFILE": (700, 900), "MEMLOCK": (1 << 20, 1 << 22)}.items():
+    resource.setrlimit(getattr(resource, "RLIMIT_" + name), values)
+for name, text in {"oom_score_adj": "321", "coredump_filter": "0x7"}.items():
+    with open("/proc/self/" + name, "w") as file:
+        file.write(text)
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+os.setpriority(os.PRIO_PROCESS, 0, -7)
+libc.prctl(29, 123456)
+libc.prctl(38, 1, 0, 0, 0)
+libc.prctl(24, 25, 0, 0, 0)
+libc.prctl(41, 1, 0, 0, 0)
+libc.personality(0x0040000)
+for number in (10, 12):
+    signal.signal(number, signal.SIG_IGN)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGWINCH])
+os.umask(0o027)
+os.chdir("/usr")
+os.setgroups([7, 3])
+os.setgid(5)
+"""
+PATIENCE = 10.0
+
+
+@contextlib.contextmanager
+def odd_one(out: Path, more: str = "") -> t.Iterator[Process]:
+    """The first process; its streams go to a socket, a file and a pipe."""
+    reader, writer = os.pipe()
+    code = f"{ODD}{more}\nos.execve('/bin/sleep', ['first', '300'], {{'PLAIN': '1'}})"
+    with (
+        out.open("ab") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=reader,
+            stdout=file,
+            stderr=writer,
+            start_new_session=True,
+        ) as child,
+    ):
+        Waiter(PATIENCE).wait("it is odd", lambda: comm(child.pid), lambda name: name == "sleep")
+        found = identify(child.pid)
+        assert found is not None
+        try:
+            yield found
+        finally:
+            child.kill()
+            os.close(reader)
+            os.close(writer)
+
+
+def comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def launched(first: Process, **changes: t.Any) -> _launch.Launch:
+    like = dataclasses.replace(_likeness.read(first.pid, ["first"]), **changes)
+    return _launch.prepare(["/bin/sleep", "300"], {"PLAIN": "1"}, _launch.Model(like, first, {}))
+
+
+@contextlib.contextmanager
+def second(first: Process, **changes: t.Any) -> t.Iterator[_launch.Launch]:
+    launch = launched(first, **changes)
+    try:
+        launch.go()
+        assert comm(launch.process.pid) == "sleep"
+        yield launch
+    finally:
+        os.kill(launch.process.pid, signal.SIGKILL)
+
+
+def portrait(pid: int) -> dict[str, str]:
+    """All of /proc/PID that another process may have otherwise and that exec(2) keeps."""
+    place = Path(f"/proc/{pid}")
+    found = {
+        name: (place / name).read_text(errors="replace")
+        for name in (
+            *(
+                "limits",
+                "oom_score_adj",
+                "coredump_filter",
+                "cgroup",
+                "environ",
+                "personality",
+                "timerslack_ns",
+            ),
+            *("attr/current", "loginuid"),
+        )
+        if readable(place / name)
+    }
+    for line in (place / "status").read_text().splitlines():
+        key, __, value = line.partition(":\t")
+        if not re.match(
+            r"(Name|.*Pid|.*pid|Tgid|Ngid|NS.*|Vm.*|Rss.*|Huge.*|.*ctxt.*|State|SigQ|FDSize|SigPnd|ShdPnd)$",
+            key,
+        ):
+            found[f"status {key}"] = value
+    for number in range(3):
+        found[f"stream {number}"] = os.readlink(place / "fd" / str(number))
+        info = (place / "fdinfo" / str(number)).read_text()
+        found[f"fdinfo {number}"] = re.sub(r"pos:.*\n", "", info)
+    for name in ("cwd", "root", "exe", *(f"ns/{each}" for each in os.listdir(place / "ns"))):
+        found[name] = os.readlink(place / name)
+    fields = (place / "stat").read_text().rpartition(")")[2].split()
+    found["stat priority, nice, rt_priority, policy"] = " ".join(fields[n] for n in (15, 16, 37, 38))
+    found["affinity"] = str(sorted(os.sched_getaffinity(pid)))
+    found["descriptors"] = str(sorted(os.listdir(place / "fd")))
+    found["session leader"] = str(int(fields[3]) == pid)
+    found["parent is init"] = str(pid != identify(int(fields[1])))
+    return found
+
+
+def readable(path: Path) -> bool:
+    try:
+        path.read_text(errors="replace")
+    except OSError:
+        return False
+    return True
+
+
+def test_the_second_is_like_the_first(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out") as first, second(first) as launch:
+        assert portrait(launch.process.pid) == portrait(first.pid)
+        assert launch.refused == []
+
+
+def test_it_has_a_user_and_capabilities_where_the_first_has(tmp_path: Path) -> None:
+    # Ambient capabilities, as a unit with User= and AmbientCapabilities= has them: net_admin.
+    more = """
+libc.prctl(8, 1, 0, 0, 0)
+os.setresuid(2, 2, 2)
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+libc.capset(header, (ctypes.c_uint32 * 6)(1 << 12, 1 << 12, 1 << 12, 0, 0, 0))
+libc.prctl(47, 2, 12, 0, 0)
+"""
+    with odd_one(tmp_path / "out", more) as first, second(first) as launch:
+        seen = portrait(launch.process.pid)
+        assert seen == portrait(first.pid)
+        assert (seen["status CapEff"], seen["status Uid"]) == (f"{1 << 12:016x}", "2\t2\t2\t2")
+        assert launch.refused == []
+
+
+def test_what_cannot_be_set_is_said_and_nothing_fails(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out") as first:
+        limits = {"NOFILE": (1 << 40, 1 << 40), "CORE": (0, 0)}
+        with second(first, limits=limits, affinity=(4095,), cwd="/not there") as launch:
+            assert alive(launch.process)
+    assert len(launch.refused) == 3
+    assert all("cannot be set" in text for text in launch.refused)
+
+
+def test_one_that_gives_up_root_itself_is_left_root(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out", "os.setuid(2)") as first:
+        like = _likeness.read(first.pid, ["first", "--user=daemon:daemon"])
+        assert like.drops
+        with second(first, drops=True) as launch:
+            assert "Uid:\t0\t0" in Path(f"/proc/{launch.process.pid}/status").read_text()
+
+
+def test_streams_of_a_process_that_has_ended_are_opened_by_name(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out") as first:
+        like = _likeness.read(first.pid, ["first"])
+    launch = _launch.prepare(["/bin/echo", "said"], {}, _launch.Model(like, first, {}))
+    launch.go()
+    Waiter(PATIENCE).wait("it has spoken", (tmp_path / "out").read_text, lambda text: text == "said\n")
+
+
+def test_a_program_that_cannot_run_is_a_sentence(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out") as first:
+        like = _likeness.read(first.pid, ["first"])
+        launch = _launch.prepare(["/not/there"], {}, _launch.Model(like, first, {}))
+        with pytest.raises(HotUpgradeError, match="No such file"):
+            launch.go()
+
+
+def test_one_that_is_not_let_go_ends(tmp_path: Path) -> None:
+    with odd_one(tmp_path / "out") as first:
+        launch = launched(first)
+        assert alive(launch.process)
+        launch.cancel()
+        Waiter(PATIENCE).wait("it is gone", lambda: alive(launch.process), lambda lives: not lives)
