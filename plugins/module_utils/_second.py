@@ -211,8 +211,8 @@ def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
     environment = environment_of(host.old, os.path.dirname(program))
     if place != host.rundir:
         environment["OVS_RUNDIR"] = place
-    origin = host.supervisor(VSWITCHD).origin
-    model = Model(origin.like, host.old.process, origin.places)
+    heritage = host.supervisor(VSWITCHD).heritage
+    model = Model(heritage.like, host.old.process, heritage.places)
     starting = prepare(argv, environment, model, here=True)
     own = list(argv[argv.index(program) :])
     host.transaction.write("second.json", {"argv": own, "since": log_size(own)})

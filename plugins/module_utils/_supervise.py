@@ -208,7 +208,7 @@ Quiet = t.Callable[[Process], t.ContextManager[None]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class Heritage:
     """What the first process of a daemon had when the hand-over began: its next one is to have the same.
 
     ``owner`` is the unit that owned it in the eyes of systemd, None without one.
@@ -219,21 +219,21 @@ class Origin:
     like: _likeness.Likeness
 
 
-def origin_of(instance: Instance) -> Origin:
+def heritage_of(instance: Instance) -> Heritage:
     """What ``instance`` has now.  Raises ``Unreachable`` when it has ended."""
     pid = instance.process.pid
     try:
         like = _likeness.read(pid, instance.argv)
     except (OSError, KeyError) as error:
         raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone") from error
-    return Origin(_cgroups.places(pid), _cgroups.unit_of(pid), like)
+    return Heritage(_cgroups.places(pid), _cgroups.unit_of(pid), like)
 
 
 class Supervisor(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
 
     @property
-    def origin(self) -> Origin:
+    def heritage(self) -> Heritage:
         """What the daemon had when the hand-over began."""
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
@@ -288,7 +288,7 @@ class Systemd:
     unit: str
     name: str
     rundir: str
-    origin: Origin
+    heritage: Heritage
     start: tuple[str, ...] = ()
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
@@ -332,7 +332,7 @@ class Systemd:
     def adopt(self, new: Process) -> list[str]:
         """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted."""
         self.override(None)
-        return _take_in(new, self.origin)
+        return _take_in(new, self.heritage)
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Supervisor``."""
@@ -413,14 +413,14 @@ class Plain:
     name: str
     rundir: str
     program: str
-    origin: Origin
+    heritage: Heritage
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Supervisor``: the new process is there, in the old one's control groups, before that ends."""
         program = self.program if binaries is None else os.path.join(binaries, self.name)
         arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir"]
         arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
-        model = _launch.Model(self.origin.like, old.process, self.origin.places)
+        model = _launch.Model(self.heritage.like, old.process, self.heritage.places)
         detach = "--detach" in old.argv
         words = os.memfd_create("words")
         launch = _launch.prepare(
@@ -439,7 +439,7 @@ class Plain:
 
     def adopt(self, new: Process) -> list[str]:
         """See ``Supervisor``."""
-        return _take_in(new, self.origin)
+        return _take_in(new, self.heritage)
 
     def hold(self) -> bool:
         """See ``Supervisor``."""
@@ -456,7 +456,7 @@ class Plain:
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Supervisor``."""
-        return _misplaced(process, (self.origin.owner, None, *_cgroups.ROOTS))
+        return _misplaced(process, (self.heritage.owner, None, *_cgroups.ROOTS))
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
@@ -489,12 +489,12 @@ def monitor_of(found: Process) -> Process | None:
         return None
 
 
-def _take_in(new: Process, origin: Origin) -> list[str]:
+def _take_in(new: Process, heritage: Heritage) -> list[str]:
     refused = []
     for each in family(new):
-        refused += _cgroups.move(each.pid, origin.places)
+        refused += _cgroups.move(each.pid, heritage.places)
         # A group of its own CPUs gives all of them to whoever comes in.
-        refused += _likeness.set_affinity(each.pid, origin.like)
+        refused += _likeness.set_affinity(each.pid, heritage.like)
     return refused
 
 
@@ -599,24 +599,24 @@ def supervisor(daemon: Daemon) -> Supervisor:
     if daemon.binary is None or owner is None or daemon.process is None:
         raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
     rundir = os.path.dirname(daemon.pidfile)
-    origin = origin_of(inspect(daemon.process.pid, daemon.name))
+    heritage = heritage_of(inspect(daemon.process.pid, daemon.name))
     if owner.kind != "systemd" or owner.unit is None:
-        return Plain(daemon.name, rundir, daemon.binary, origin)
-    return Systemd(owner.unit, daemon.name, rundir, origin)
+        return Plain(daemon.name, rundir, daemon.binary, heritage)
+    return Systemd(owner.unit, daemon.name, rundir, heritage)
 
 
 def describe(owner: Supervisor, program: str | None) -> dict[str, t.Any]:
     """``owner`` as JSON for a transaction's request; ``program`` is the one on the disk."""
     unit = owner.unit if isinstance(owner, Systemd) else None
-    return {"unit": unit, "program": program, "origin": dataclasses.asdict(owner.origin)}
+    return {"unit": unit, "program": program, "heritage": dataclasses.asdict(owner.heritage)}
 
 
 def described(
     name: str, rundir: str, record: t.Mapping[str, t.Any], start: t.Sequence[str] = ()
 ) -> Supervisor:
     """Undo ``describe``; ``start`` is how a unit starts it while it is held (see ``Systemd``)."""
-    origin = record["origin"]
-    found = Origin(origin["places"], origin["owner"], _likeness.from_json(origin["like"]))
+    heritage = record["heritage"]
+    found = Heritage(heritage["places"], heritage["owner"], _likeness.from_json(heritage["like"]))
     if record["unit"] is None:
         return Plain(name, rundir, record["program"], found)
     return Systemd(record["unit"], name, rundir, found, tuple(start))

@@ -22,6 +22,7 @@ import again
 import broken
 import connection
 import kept
+import likeness
 import networks
 import scene
 import services
@@ -29,7 +30,7 @@ import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, networks, kept, services, starts, versions)
+GROUPS = (broken, connection, again, networks, kept, services, likeness, starts, versions)
 
 
 class Scenario(t.NamedTuple):

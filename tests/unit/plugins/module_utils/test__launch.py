@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -100,53 +100,13 @@ def second(first: Process, **changes: t.Any) -> t.Iterator[_launch.Launch]:
         os.kill(launch.process.pid, signal.SIGKILL)
 
 
-def portrait(pid: int) -> dict[str, str]:
-    """All of /proc/PID that another process may have otherwise and that exec(2) keeps."""
-    place = Path(f"/proc/{pid}")
-    found = {
-        name: (place / name).read_text(errors="replace")
-        for name in (
-            *(
-                "limits",
-                "oom_score_adj",
-                "coredump_filter",
-                "cgroup",
-                "environ",
-                "personality",
-                "timerslack_ns",
-            ),
-            *("attr/current", "loginuid"),
-        )
-        if readable(place / name)
-    }
-    for line in (place / "status").read_text().splitlines():
-        key, __, value = line.partition(":\t")
-        if not re.match(
-            r"(Name|.*Pid|.*pid|Tgid|Ngid|NS.*|Vm.*|Rss.*|Huge.*|.*ctxt.*|State|SigQ|FDSize|SigPnd|ShdPnd)$",
-            key,
-        ):
-            found[f"status {key}"] = value
-    for number in range(3):
-        found[f"stream {number}"] = os.readlink(place / "fd" / str(number))
-        info = (place / "fdinfo" / str(number)).read_text()
-        found[f"fdinfo {number}"] = re.sub(r"pos:.*\n", "", info)
-    for name in ("cwd", "root", "exe", *(f"ns/{each}" for each in os.listdir(place / "ns"))):
-        found[name] = os.readlink(place / name)
-    fields = (place / "stat").read_text().rpartition(")")[2].split()
-    found["stat priority, nice, rt_priority, policy"] = " ".join(fields[n] for n in (15, 16, 37, 38))
-    found["affinity"] = str(sorted(os.sched_getaffinity(pid)))
-    found["descriptors"] = str(sorted(os.listdir(place / "fd")))
-    found["session leader"] = str(int(fields[3]) == pid)
-    found["parent is init"] = str(pid != identify(int(fields[1])))
-    return found
+def _portrait() -> t.Callable[[int], dict[str, str]]:
+    """What the scenarios look at on lab hosts."""
+    place = Path(__file__).parents[3] / "scenarios/portrait.py"
+    return t.cast("t.Callable[[int], dict[str, str]]", runpy.run_path(str(place))["portrait"])
 
 
-def readable(path: Path) -> bool:
-    try:
-        path.read_text(errors="replace")
-    except OSError:
-        return False
-    return True
+portrait = _portrait()
 
 
 def test_the_second_is_like_the_first(tmp_path: Path) -> None:

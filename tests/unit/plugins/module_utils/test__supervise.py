@@ -5,14 +5,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
+import shutil
+import signal
 import subprocess
+import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _supervise
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _cgroups, _supervise
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+
+# What a unit has been given, where a test does not ask.
+NOTHING = t.cast("t.Any", None)
 
 
 def test_a_kept_library_is_found_by_its_short_names(tmp_path: Path) -> None:
@@ -47,15 +58,157 @@ def test_a_held_unit_does_not_restart_and_starts_as_it_is_told(
 ) -> None:
     held = tmp_path / "ovsdb-server.service.d" / "hold.conf"
     monkeypatch.setattr(_supervise.Systemd, "_held", str(held))
-    plain = _supervise.Systemd("ovsdb-server.service", "ovsdb-server", "/run/openvswitch")
+    plain = _supervise.Systemd("ovsdb-server.service", "ovsdb-server", "/run/openvswitch", NOTHING)
     assert plain.hold()
     assert held.read_text() == "[Service]\nRestart=no\n"
     assert not plain.hold()
     assert plain.let_go()
-    told = _supervise.Systemd("ovsdb-server.service", "ovsdb-server", "/run/openvswitch", ("/bin/x", "a $b%"))
+    told = _supervise.Systemd(
+        "ovsdb-server.service", "ovsdb-server", "/run/openvswitch", NOTHING, ("/bin/x", "a $b%")
+    )
     assert told.hold()
     assert held.read_text().splitlines()[2:] == ["ExecStart=", 'ExecStart="/bin/x" "a $$b%%"']
 
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+# A daemon as lib/daemon-unix.c makes one: what ``--detach`` and ``--pidfile`` do.
+DAEMON = """#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    const char *pidfile = NULL; int detach = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!strncmp(argv[i], "--pidfile=", 10)) pidfile = argv[i] + 10;
+        if (!strcmp(argv[i], "--detach")) detach = 1;
+        if (!strcmp(argv[i], "--broken")) { fputs("it is broken\\n", stderr); return 1; }
+    }
+    int notify[2];
+    if (detach) {
+        if (pipe(notify)) return 2;
+        if (fork()) { char c; close(notify[1]); return read(notify[0], &c, 1) == 1 ? 0 : 3; }
+        setsid();
+    }
+    FILE *file = fopen(pidfile, "w");
+    fprintf(file, "%d\\n", (int) getpid());
+    fclose(file);
+    if (detach) {
+        int null = open("/dev/null", O_RDWR);
+        for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+        if (write(notify[1], "", 1) != 1) return 4;
+        close(notify[0]);
+        close(notify[1]);
+        close(null);
+    }
+    pause();
+    return 0;
+}
+"""
+
+
+@pytest.fixture(name="program", scope="module")
+def _program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    compiler = shutil.which("cc")
+    if compiler is None or os.geteuid() != 0:
+        pytest.skip("needs a C compiler and root")
+    place = tmp_path_factory.mktemp("program")
+    (place / "x.c").write_text(DAEMON)
+    subprocess.run([compiler, "-o", str(place / "ovs-vswitchd"), str(place / "x.c")], check=True)
+    return str(place / "ovs-vswitchd")
+
+
+@pytest.fixture(name="first", params=["--detach", "--no-chdir"])
+def _first(program: str, tmp_path: Path, request: pytest.FixtureRequest) -> t.Iterator[_supervise.Instance]:
+    """A daemon that somebody has started in an odd place; it and its successors are ended."""
+    argv = [program, "unix:db.sock", request.param, f"--pidfile={tmp_path}/ovs-vswitchd.pid"]
+    child = subprocess.Popen(
+        argv, cwd="/usr", umask=0o027, env={"ODD": "1"}, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    found = Waiter(10.0).wait("it runs", lambda: _supervise.look(str(tmp_path), "ovs-vswitchd"), bool)
+    yield found
+    for pid in (child.pid, found.process.pid, int((tmp_path / "ovs-vswitchd.pid").read_text())):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    child.wait()
+
+
+def plain(first: _supervise.Instance, program: str) -> _supervise.Plain:
+    rundir = next(word.partition("=")[2] for word in first.argv if word.startswith("--pidfile="))
+    return _supervise.Plain("ovs-vswitchd", os.path.dirname(rundir), program, _supervise.heritage_of(first))
+
+
+def test_a_daemon_that_nobody_owns_is_started_as_it_was(first: _supervise.Instance, program: str) -> None:
+    owner = plain(first, program)
+    job = owner.restart(first, None)
+    job.wait(10.0)
+    assert not alive(first.process)
+    second = _supervise.look(owner.rundir, "ovs-vswitchd")
+    assert alive(second.process)
+    assert second.environment == {"ODD": "1"}
+    assert _supervise.heritage_of(second) == owner.heritage
+    assert os.stat(f"{owner.rundir}/ovs-vswitchd.pid").st_mode & 0o777 == 0o640
+    assert ("--detach" in second.argv) == ("--detach" in first.argv)
+    assert job.refused == []
+    assert owner.healthy(second.process) is None
+
+
+def test_one_that_does_not_start_says_why(first: _supervise.Instance, program: str) -> None:
+    broken = dataclasses.replace(first, argv=(*first.argv, "--broken"))
+    job = plain(first, program).restart(broken, None)
+    with pytest.raises(HotUpgradeError, match="did not start"):
+        job.wait(10.0)
+    assert job.failed()
+
+
+def test_a_program_that_is_not_there_leaves_the_old_process_ended_and_says_so(
+    first: _supervise.Instance,
+) -> None:
+    with pytest.raises(HotUpgradeError, match="No such file"):
+        plain(first, "/not/there/ovs-vswitchd").restart(first, None)
+
+
+def test_a_process_in_a_group_of_ours_is_not_healthy(
+    first: _supervise.Instance, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = plain(first, program)
+    monkeypatch.setattr(_cgroups, "ours", lambda pid: "/system.slice/ovsops-handover-engine.service")
+    assert "systemd would end it with the hand-over" in str(owner.healthy(first.process))
+
+
+@pytest.mark.parametrize(("said", "well"), [("login.scope", True), (None, True), ("ssh.service", False)])
+def test_systemd_must_say_that_it_belongs_where_the_old_one_did(
+    first: _supervise.Instance, program: str, monkeypatch: pytest.MonkeyPatch, said: str | None, well: bool
+) -> None:
+    owner = plain(first, program)
+    owner = dataclasses.replace(owner, heritage=dataclasses.replace(owner.heritage, owner="login.scope"))
+    monkeypatch.setattr(_cgroups, "unit_of", lambda pid: said)
+    assert (owner.healthy(first.process) is None) == well
+    unit = _supervise.Systemd("ovs-vswitchd.service", "ovs-vswitchd", owner.rundir, owner.heritage)
+    assert unit.misplaced(first.process) is not None
+
+
+def test_what_is_described_is_found_again(first: _supervise.Instance, program: str) -> None:
+    owner = plain(first, program)
+    record = json.loads(json.dumps(_supervise.describe(owner, program)))
+    assert _supervise.described("ovs-vswitchd", owner.rundir, record) == owner
+    unit = _supervise.Systemd("x.service", "ovs-vswitchd", owner.rundir, owner.heritage)
+    record = json.loads(json.dumps(_supervise.describe(unit, program)))
+    assert _supervise.described("ovs-vswitchd", owner.rundir, record) == unit
+
+
+def test_libraries_of_kept_programs_go_with_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_supervise, "KEPT", f"{tmp_path}/")
+    (tmp_path / "old/lib/x.so").parent.mkdir(parents=True)
+    (tmp_path / "old/lib/x.so").touch()
+    inherited = {"LD_LIBRARY_PATH": f"{tmp_path}/gone/lib:/opt/ovs/lib", "PATH": "/bin"}
+    instance = _supervise.Instance(Process(1, 1), ("x",), inherited)
+    assert _supervise.environment_of(instance, "/usr/sbin") == {
+        **inherited,
+        "LD_LIBRARY_PATH": "/opt/ovs/lib",
+    }
+    kept = _supervise.environment_of(instance, f"{tmp_path}/old")
+    assert kept["LD_LIBRARY_PATH"] == f"{tmp_path}/old/lib:/opt/ovs/lib"

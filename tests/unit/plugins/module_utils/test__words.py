@@ -1,0 +1,48 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _words
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Completed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+
+
+def sound(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+    return Completed(0, "ovs-vswitchd (Open vSwitch) 4.0.0\n", "")
+
+
+def test_the_errors_of_this_start_and_not_of_earlier_ones(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    argv = ["/usr/sbin/ovs-vswitchd", f"--log-file={log}"]
+    log.write_text("2026|1|x|EMER|of before\n")
+    since = _words.log_size(argv)
+    with log.open("a") as file:
+        file.write("2026|2|bridge|INFO|begins\n2026|3|dpif|ERR|no datapath\n2026|4|bridge|INFO|ends\n")
+    assert _words.last_words(argv, since, sound) == "2026|3|dpif|ERR|no datapath"
+
+
+def test_a_program_that_never_came_to_its_log_is_asked_itself(tmp_path: Path) -> None:
+    def broken(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        assert list(argv) == ["/bin/x", "--log-file=/not/there", "--version"]
+        return Completed(127, "", "error while loading shared libraries: libx.so\n")
+
+    said = _words.last_words(["/bin/x", "--log-file=/not/there"], 0, broken)
+    assert said == "error while loading shared libraries: libx.so"
+
+
+def test_one_that_hangs_is_a_sentence() -> None:
+    def hangs(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        raise HotUpgradeError("it did not end", "killed after 5 s")
+
+    assert "killed after 5 s" in _words.last_words(["/bin/x", "--log-file=/not/there"], 0, hangs)
+
+
+def test_without_an_error_the_end_of_the_log_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("one\ntwo\nthree\nfour\n")
+    assert _words.last_words(["/bin/x", f"--log-file={log}"], 0, sound) == "two\nthree\nfour"
