@@ -117,7 +117,9 @@ def read(pid: int, argv: t.Sequence[str]) -> Likeness:
 
 def from_json(record: t.Mapping[str, t.Any]) -> Likeness:
     """Undo ``dataclasses.asdict`` and a journey through JSON."""
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    plain: dict[str, t.Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
     limits = {name: tuple(pair) for name, pair in record["limits"].items()}
     return Likeness(**{**plain, "limits": limits})
 

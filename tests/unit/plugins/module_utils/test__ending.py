@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan, _pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -60,6 +61,9 @@ class FakeHost:
     def restore_what_differs(self) -> None:
         self.note("restored")
 
+    def require_places(self) -> None:
+        self.note("placed")
+
     def note(self, what: str) -> None:
         FakeHost.done.append(f"{os.path.basename(self.transaction.path)[:5]}{what}")
         if what in self.broken:
@@ -97,7 +101,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
 
 
 def what_was_done() -> list[str]:
-    return [text for text in FakeHost.done if "closed" not in text]
+    return [text for text in FakeHost.done if not text.endswith(("closed", "placed"))]
 
 
 def prefixed(transaction: Transaction, *texts: str) -> list[str]:
@@ -111,6 +115,15 @@ def test_a_rollback_goes_back_under_traffic_and_undoes_the_rest(transaction: Tra
     assert transaction.state == ROLLED_BACK
     assert transaction.read("result.json")["reason"] == "why"
     assert not list(Path(transaction.path).glob("back-*"))
+
+
+def test_a_daemon_that_would_end_with_the_guard_is_told(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeHost, "broken", {"placed": HotUpgradeError("ovs-vswitchd would end")})
+    _ending.roll_back(transaction, "why")
+    assert transaction.state == FAILED
+    assert transaction.read("result.json")["not_undone"] == ["ovs-vswitchd would end"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
-
 # What a unit has been given, where a test does not ask.
 NOTHING = t.cast("t.Any", None)
 
