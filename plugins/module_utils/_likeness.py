@@ -51,7 +51,8 @@ class Likeness:
     """A process as ``_launcher.Task`` makes another one; None where the kernel does not tell.
 
     ``drops`` says that the program gives up being root by itself (``--user``), and with that changes its groups and
-    capabilities.  ``streams`` are the names of the files behind standard input, output and error, where they have one.
+    capabilities.  ``streams`` are the names of the files behind standard input, output and error, where they have one; of a
+    daemon of root, since another could name a file that only root may open (docs/security.md).
     """
 
     limits: dict[str, tuple[int, int]]
@@ -85,6 +86,7 @@ class Likeness:
 def read(pid: int, argv: t.Sequence[str]) -> Likeness:
     """The process ``pid``, which was started with ``argv``.  Raises ``OSError`` when it has ended."""
     status = _status(pid)
+    uid = int(status["Uid"].split()[1])
     return Likeness(
         limits=_limits(pid),
         files={name: text for name in FILES for text in [_text(pid, name)] if text is not None},
@@ -102,8 +104,8 @@ def read(pid: int, argv: t.Sequence[str]) -> Likeness:
         blocked=int(status["SigBlk"], 16),
         label=_label(pid),
         namespaces=_namespaces(pid),
-        streams=tuple(_stream(pid, number) for number in range(3)),
-        uid=int(status["Uid"].split()[1]),
+        streams=tuple(_stream(pid, number) for number in range(3)) if uid == 0 else (None,) * 3,
+        uid=uid,
         gid=int(status["Gid"].split()[1]),
         groups=tuple(map(int, status["Groups"].split())),
         bounding=int(status["CapBnd"], 16),

@@ -33,6 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
     DELETED,
+    KEPT,
     doubt_of_daemon,
     open_library,
     open_program,
@@ -45,8 +46,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"
-# Where transactions keep programs and their libraries.
-KEPT = "/var/lib/ovsops/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -599,7 +598,7 @@ def supervisor(daemon: Daemon) -> Supervisor:
     if daemon.binary is None or owner is None or daemon.process is None:
         raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
     rundir = os.path.dirname(daemon.pidfile)
-    heritage = heritage_of(inspect(daemon.process.pid, daemon.name))
+    heritage = heritage_of(inspect(daemon.process))
     if owner.kind != "systemd" or owner.unit is None:
         return Plain(daemon.name, rundir, daemon.binary, heritage)
     return Systemd(owner.unit, daemon.name, rundir, heritage)

@@ -121,8 +121,11 @@ def _program(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(name="first", params=["--detach", "--no-chdir"])
-def _first(program: str, tmp_path: Path, request: pytest.FixtureRequest) -> t.Iterator[_supervise.Instance]:
+def _first(
+    program: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> t.Iterator[_supervise.Instance]:
     """A daemon that somebody has started in an odd place; it and its successors are ended."""
+    monkeypatch.setattr(_supervise, "doubt_of_daemon", lambda *__: None)  # it is in /tmp
     argv = [program, "unix:db.sock", request.param, f"--pidfile={tmp_path}/ovs-vswitchd.pid"]
     child = subprocess.Popen(
         argv, cwd="/usr", umask=0o027, env={"ODD": "1"}, stdin=subprocess.DEVNULL, start_new_session=True
@@ -200,7 +203,7 @@ def test_what_is_described_is_found_again(first: _supervise.Instance, program: s
 
 
 def test_libraries_of_kept_programs_go_with_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_supervise, "KEPT", f"{tmp_path}/")
+    monkeypatch.setattr(_supervise, "KEPT", (f"{tmp_path}/",))
     (tmp_path / "old/lib/x.so").parent.mkdir(parents=True)
     (tmp_path / "old/lib/x.so").touch()
     inherited = {"LD_LIBRARY_PATH": f"{tmp_path}/gone/lib:/opt/ovs/lib", "PATH": "/bin"}
