@@ -57,6 +57,11 @@ class Bundles:
             of.post([wire.bundled(of.version, _BUNDLE, data)])
         return self._refused()
 
+    def append(self, messages: t.Sequence[bytes]) -> None:
+        """Send modifications that are to be made behind all others."""
+        of = self._connections[-1]
+        of.post([wire.bundled(of.version, _BUNDLE, b"".join(messages))] if messages else [])
+
     def keep_alive(self) -> list[wire.SwitchError]:
         """Tell the switch that the bundles are still wanted, if that is due. Returns errors if it dropped one."""
         return self._refused() if self._want() else []

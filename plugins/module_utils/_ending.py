@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
@@ -106,11 +107,13 @@ def clean(transaction: Transaction) -> None:
         transaction.prune(*HEAVY[state])
 
 
-def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> None:
+def roll_back(
+    transaction: Transaction, reason: str, restore: bool = False, living: Living | None = None
+) -> None:
     """Undo what the journal says was begun and say so; ``Lost`` when it was confirmed meanwhile.
 
     After a reboot there is nothing to undo: the daemons were started from the disk.  Then the flag is cleared
-    and, with ``restore``, the state of the snapshot is loaded.
+    and, with ``restore``, the state of the snapshot is loaded.  ``living``: what was changed since that was taken.
     """
     state = transaction.state
     if state in FINISHED:
@@ -118,7 +121,7 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
     if state != ROLLING_BACK:
         transaction.move(state, ROLLING_BACK)
     try:
-        failures = _take_back(transaction, state, restore)
+        failures = _take_back(transaction, state, restore, living)
     except Exception as error:  # whatever it is: the host must not be left in the middle without a word
         failures = [told(error)]
     attempt(lambda: transaction.note(reason=reason, not_undone=failures))
@@ -127,8 +130,8 @@ def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> N
         attempt(lambda: clean(transaction))
 
 
-def _take_back(transaction: Transaction, state: str, restore: bool) -> list[str]:
-    host = Host(transaction)
+def _take_back(transaction: Transaction, state: str, restore: bool, living: Living | None) -> list[str]:
+    host = Host(transaction, living)
     try:
         if host.rebooted:
             failures = attempt(host.restore_after_boot if restore else host.never_stuck)

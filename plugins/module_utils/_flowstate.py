@@ -39,6 +39,9 @@ _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
 _DELETE_TIMEOUT = 5.0
 
+# Of a difference, so many objects are kept; all are counted.
+MOST_SHOWN = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -397,6 +400,15 @@ class Staged:
             self.discard()  # What kept nothing alive has begun a new bundle.
             raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
 
+    def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:
+        """Have changes made since ``state`` wait behind it: groups, then ``flows`` in the version of ``flows_of``, groups."""
+        if flows_of is self._switch.main:
+            self._bundles.append([*before, *flows, *after])
+            return
+        self._bundles.append(before)
+        self._legacy += [(flows_of, flow) for flow in flows if wire.is_flow_mod(flow)]
+        self._legacy += [(self._switch.main, group) for group in after]
+
     def commit(self) -> None:
         """Replace all groups and flows of the bridge by the staged ones, and set the rest to the snapshot's.
 
@@ -472,7 +484,7 @@ class Staged:
     def _add_legacy(self) -> None:
         """Add, right behind the commit, the flows that only an older version takes: bundles are of one version."""
         for of in {id(connection): connection for connection, __ in self._legacy}.values():
-            first = [_with_table_ids(of)] if of.version == wire.OF10 else []
+            first = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
             errors = of.send(first + [flow for connection, flow in self._legacy if connection is of])
             if errors:
                 error = self._refusal(errors[0])
@@ -589,6 +601,16 @@ class Staged:
                     yield message
 
 
+class Adjusted(Staged):
+    """The settings of a state alone; groups and flows stay as they are."""
+
+    def _fill(self) -> None:
+        """Nothing waits."""
+
+    def _replace(self) -> None:
+        """Nothing is replaced."""
+
+
 class Unbundled(Staged):
     """The same for a bridge that allows OpenFlow 1.0 only, which has no bundles: not atomic.
 
@@ -623,7 +645,7 @@ class Unbundled(Staged):
 
     def _replacing(self, chunks: t.Iterable[bytes]) -> t.Iterator[bytes]:
         of = self._switch.main
-        yield _with_table_ids(of)
+        yield wire.with_table_ids(of.xid())
         yield wire.delete_flows(of.version, of.xid())
         yield wire.delete_groups(of.version, of.xid())
         yield from chunks
@@ -682,6 +704,25 @@ def restore(switch: Switch, state: State) -> None:
     stage(switch, state, in_parts=True).commit()
 
 
+def adjust(switch: Switch, state: State) -> None:
+    """Give the bridge the settings of ``state``. Raises ``Refused`` with the bridge as it was."""
+    Adjusted(switch, state, in_parts=False).commit()
+
+
+def amend(switch: Switch, difference: Difference) -> None:
+    """Take ``difference``, of flows alone and all of them, back. Raises ``HotUpgradeError`` with the first that is refused."""
+    of = switch.main
+    wanted = set(map(wire.flow_key, difference.missing))
+    messages = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
+    messages += [
+        wire.deletion_of(flow, of.xid()) for flow in difference.extra if wire.flow_key(flow) not in wanted
+    ]
+    messages += [wire.with_xid(flow, of.xid()) for flow in difference.missing]
+    for message, answer in zip(messages, of.exchange(messages)):
+        if isinstance(answer, wire.SwitchError):
+            raise _refused(switch.name, message, answer)
+
+
 def remaining(state: State, elapsed: float) -> State:
     """The same state with the lifetime that its flows had left; ``elapsed`` are the seconds since it was taken."""
 
@@ -704,11 +745,6 @@ def _insist(of: OpenFlow, deletions: t.Sequence[bytes]) -> None:
         if isinstance(answer, wire.SwitchError):
             again = functools.partial(of.send, [message])
             Waiter(_DELETE_TIMEOUT, 0.01).wait(what, again, lambda errors: not errors, str, hint)
-
-
-def _with_table_ids(of: OpenFlow) -> bytes:
-    """Tell the switch that flow-mods of OpenFlow 1.0 name a table (NXT_FLOW_MOD_TABLE_ID)."""
-    return wire.nicira(wire.OF10, wire.NX_FLOW_MOD_TABLE_ID, of.xid(), b"\1" + bytes(7))
 
 
 def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:
@@ -754,6 +790,8 @@ class Ignore:
 
 
 EXACT = Ignore()
+# Flows that come and go by themselves are no difference between before and after.
+BY_ITSELF = Ignore(expiring=True, learned=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -774,6 +812,28 @@ class Difference:
         """Whether there is no difference."""
         return not (self.missing_count or self.extra_count)
 
+    def without_groups(self, groups: t.Container[int]) -> Difference:
+        """The same without these groups."""
+        missing, extra = (
+            tuple(
+                message
+                for message in found
+                if not (wire.is_group_mod(message) and wire.group_id(message) in groups)
+            )
+            for found in (self.missing, self.extra)
+        )
+        counts = (
+            self.missing_count - len(self.missing) + len(missing),
+            self.extra_count - len(self.extra) + len(extra),
+        )
+        return Difference(missing, extra, *counts)
+
+    @property
+    def flows_alone(self) -> bool:
+        """Whether nothing but flows differs, and all of them are known."""
+        found = (*self.missing, *self.extra)
+        return len(found) == self.missing_count + self.extra_count and all(map(wire.is_flow_mod, found))
+
     def __str__(self) -> str:
         """The numbers, and the first few objects as text."""
         lines = [f"missing {line}" for line in _oftext.lines(self.missing[:3])]
@@ -784,7 +844,7 @@ class Difference:
 NONE = Difference((), (), 0, 0)
 
 
-def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000) -> Difference:
+def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_SHOWN) -> Difference:
     """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
 
     ``live`` is streamed once; ``saved`` twice.  Holds 16 bytes for each flow of ``saved`` and ``most`` messages.
@@ -795,13 +855,13 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000)
     learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
     wanted = set()
     for message in _messages(saved, ignore, learned):
-        wanted.add(_digest(message))
+        wanted.add(digest(message))
     extra: list[bytes] = []
     extra_count = 0
     for message in _messages(live, ignore, learned):
-        digest = _digest(message)
-        if digest in wanted:
-            wanted.discard(digest)
+        found = digest(message)
+        if found in wanted:
+            wanted.discard(found)
             continue
         extra_count += 1
         if len(extra) < most:
@@ -809,7 +869,7 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = 1000)
     missing: list[bytes] = []
     if wanted:
         for message in _messages(saved, ignore, learned):
-            if len(missing) < most and _digest(message) in wanted:
+            if len(missing) < most and digest(message) in wanted:
                 missing.append(message)
     return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
 
@@ -864,6 +924,7 @@ def _learned_by(state: State) -> frozenset[Learned]:
     return frozenset(found)
 
 
-def _digest(message: bytes) -> bytes:
+def digest(message: bytes) -> bytes:
+    """What is equal for two messages that differ in their transaction id at most."""
     # The transaction id is a mere number; 128 bits make two flows with one digest impossible in practice.
     return hashlib.blake2b(message[:4] + message[8:], digest_size=16).digest()

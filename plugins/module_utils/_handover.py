@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _supervise,
     _traffic,
     _unitfile,
+    _watch,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Outcome
@@ -43,7 +44,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
     read_database,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import record, unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -145,6 +146,27 @@ def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     values = report(transaction)
     error = _failure(values) if values["state"] == FAILED else None
     return Outcome(True, values, {"state": before}, {"state": values["state"]}, error)
+
+
+def verify(identifier: str | None) -> Outcome:
+    """Account for every difference between what the switch held before the hand-over, and holds now; nothing is changed."""
+    transaction = transactions.find(identifier) if identifier else _unfinished()
+    if transaction.state != APPLIED:
+        raise Refused(
+            f"transaction {transaction.id} is {transaction.state}: there is nothing to verify any more",
+            "the switch is followed from the snapshot to the confirmation or the way back",
+            "The field changes of its result has what was seen up to then",
+        )
+    with _lease.leased(transaction):
+        changes = _watch.ask(transaction.file(_watch.SOCKET))
+    transactions.attempt(lambda: transaction.note(changes=changes))
+    values = report(transaction)
+    fault = unexplained(changes)
+    if not fault:
+        return Outcome(False, values, {}, {})
+    hint = f"Roll back transaction {transaction.id}, or look for who changed the flows and confirm it"
+    what = "the switch does not hold what it held, and nobody was seen to change it"
+    return Outcome(False, values, {}, {}, HotUpgradeError(what, fault, hint))
 
 
 def _unfinished() -> Transaction:
@@ -273,6 +295,8 @@ def report(transaction: Transaction) -> Json:
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
         "proof": _proof_text(transaction.request["plan"], result),
+        "changes": result.get("changes", {}),
+        "changed_since_snapshot": result.get("changed_since_snapshot", {}),
         "not_carried": result.get("not_carried", []),
         "reason": result.get("reason", ""),
         "not_undone": result.get("not_undone", []),

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _dispatch,
     _flow_snapshot,
     _flowstate,
+    _living,
     _meters,
     _oftext,
     _plan,
@@ -61,6 +62,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     wait_gone,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    Json,
     Transaction,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import (
@@ -99,8 +101,7 @@ SERVER_TIMEOUT = 1.0
 # How many megaflows are traced to see which kernel meter an OpenFlow meter is.
 MOST_METERED = 500
 
-# Flows that come and go by themselves are no difference between before and after.
-TOLERATED = _flowstate.Ignore(expiring=True, learned=True)
+TOLERATED = _flowstate.BY_ITSELF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Encoded(_flowstate.State):
 class Host:
     """One host, for the length of one transaction; ``switches`` are kept connections, until ``close``."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, living: _living.Living | None = None) -> None:
         self.transaction = transaction
         self.request = transaction.request
         self.rundir: str = self.request["rundir"]
@@ -137,6 +138,8 @@ class Host:
         self.states: dict[str, _flowstate.State] = {}
         self.meters: list[tuple[_meters.Meter, bytes]] = []
         self.known: list[_snapshot.Bridge] = []
+        self.living = living or _living.Living()
+        self.changes: Json = {}
         self.not_carried: list[str] = []
 
     def mark(self, name: str) -> None:
@@ -144,7 +147,13 @@ class Host:
         self.marks[name] = time.monotonic_ns() // 1000
 
     def close(self) -> None:
+        """Follow nobody any more, and ``disconnect``."""
+        self.living.close()
+        self.disconnect()
+
+    def disconnect(self) -> None:
         """Close every connection; bundles that were not committed are dropped by the switch."""
+        self.living.unwatch()
         for switch in self.switches.values():
             switch.close()
         self.switches.clear()
@@ -214,15 +223,32 @@ class Host:
         return Connection(self.rundir, self.remote, self.timeout)
 
     def take_snapshot(self) -> None:
-        """Take the snapshot, or see that the one that was given is what the bridges hold now."""
-        if self.request["snapshot"] is None:
-            self.take_own_snapshot()
-        else:
-            self.compare_with_snapshot("changed since the snapshot was taken")
+        """Take the snapshot, and follow from here on what others change; say what did since the one that was given."""
+        self.living.follow({name: self.management(name) for name in self.bridges})
+        self._take_own_snapshot()
+        if self.request["snapshot"] is not None:
+            self.transaction.note(changed_since_snapshot=self._changed_since(self.request["snapshot"]))
 
-    def take_own_snapshot(self) -> None:
-        """Take a snapshot into the transaction; it goes before the one that was given."""
+    def _take_own_snapshot(self) -> None:
+        """Take a snapshot into the transaction, of the bridges as they are now."""
+        self.living.forget()
         _flow_snapshot.take(self.connection, self.transaction.file("snapshot"))
+        snapshot = _snapshot.read(self.snapshot)
+        self.living.rest_on({name: snapshot.state(name) for name in self.bridges})
+
+    def _changed_since(self, path: str) -> dict[str, str]:
+        given, own = _snapshot.read(path), _snapshot.read(self.snapshot)
+        known = {bridge.name for bridge in given.bridges}
+        pairs = {
+            name: (given.state(name), own.state(name)) if name in known else None for name in self.bridges
+        }
+        found = {name: _flowstate.compare(*pair, TOLERATED) for name, pair in pairs.items() if pair}
+        return {name: describe(difference) for name, difference in found.items() if difference}
+
+    def renew_snapshot(self) -> None:
+        """Have the snapshot hold what the bridges hold now: what is told of a change later lacks flags."""
+        if self.living.changed() or self.living.unfollowed:
+            self._take_own_snapshot()
 
     def carry_learned(self, target: Connection) -> None:
         """Set MAC addresses and tunnel neighbours again, and remember what could not be carried over."""
@@ -459,6 +485,7 @@ class Host:
         """
         hidden = {}
         for name in self.staged:
+            self.living.expect_refill(name)
             shown = self.switches[name].count_flows()[0]
             if shown:
                 hidden[name] = self.switches[name].about_flows() - shown
@@ -528,10 +555,7 @@ class Host:
 
     def make_ready(self) -> None:
         """Bring the snapshot up to date and hold it in memory, encoded as it will be sent."""
-        snapshot = _snapshot.read(self.snapshot)
-        states = {name: snapshot.state(name) for name in self.bridges}
-        if _flow_snapshot.compare(self.connection, states, TOLERATED):
-            self.take_own_snapshot()
+        self.renew_snapshot()
         self._read_states()
         self.remember_learned()
         # If no order does it, they are right when the flag is cleared.
@@ -541,7 +565,7 @@ class Host:
     def _read_states(self) -> None:
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
-            self.states[name] = Encoded.of(snapshot.state(name))
+            self.states[name] = Encoded.of(self.living.now(name, snapshot.state(name)))
 
     def order_meters(self) -> None:
         """Put the meters in the order that gives those under traffic the kernel's numbers that they have.
@@ -584,7 +608,19 @@ class Host:
         for name in self.bridges:
             if name not in self.controlled:
                 _flowstate.restore(self.switches[name], self.states[name])
+        self.watch_and_carry()
         self.stage_controlled()
+
+    def watch_and_carry(self) -> None:
+        """Follow the new process, and make in it what was changed in the old one since the snapshot."""
+        self.living.watch(self.switches)
+        self.living.carry(self.switches)
+
+    def end_old(self, end: t.Callable[[], None]) -> None:
+        """End the old process by ``end``; nothing that it was told before is lost."""
+        self.living.quiet()
+        end()
+        self.living.last_words()
 
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
@@ -593,6 +629,7 @@ class Host:
             self._read_states()
         for name in missing:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
+            self.living.append(name, self.switches[name], self.staged[name])
 
     def _waits(self, name: str) -> bool:
         """Whether the state of the bridge is staged; the switch drops a bundle that is idle for some seconds."""
@@ -616,23 +653,53 @@ class Host:
         ) as restoration:
             restoration.commit()
 
-    def verify(self) -> None:
-        """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and holds what the snapshot holds.
+    def restore_settings(self) -> None:
+        """Give the bridges the settings that they had."""
+        for name, switch in self.switches.items():
+            _flowstate.adjust(switch, self.living.base[name])
 
-        Controllers come back meanwhile and may set their flows anew, so a difference must last to count.
+    def verify(self) -> None:
+        """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and every difference is accounted for.
+
+        Where a bridge cannot be followed, controllers may set their flows anew: a difference must last to count.
         """
         self.require_places()
-        end = time.monotonic() + SETTLED_TIMEOUT
+        self._require_same_numbers(self.living.base)
+        end = time.monotonic() + (SETTLED_TIMEOUT if self.living.unfollowed else 0.0)
         while True:
-            try:
-                self.compare_with_snapshot("does not hold what it held")
+            self.changes = self.account()
+            fault = unexplained(self.changes)
+            if not fault:
                 return
-            except Unreachable:
-                raise
-            except HotUpgradeError:
-                if time.monotonic() > end:
-                    raise
+            if time.monotonic() > end:
+                what = f"{VSWITCHD} does not hold what it held, and nobody was seen to change it"
+                raise HotUpgradeError(what, fault)
             time.sleep(0.5)
+
+    def account(self) -> Json:
+        """What became of each bridge since the hand-over began (see ``_account``), as JSON."""
+        found = {
+            name: _living.values(self.living.account(name, self._switch(name))) for name in self.living.base
+        }
+        return {"bridges": found, "unfollowed": dict(self.living.unfollowed)}
+
+    def _switch(self, name: str) -> _flowstate.Switch:
+        if name not in self.switches:
+            self.switches[name] = _flowstate.Switch(self.management(name))
+        return self.switches[name]
+
+    def take(self) -> None:
+        """Note what the switch tells, without waiting."""
+        self.living.take()
+
+    def watch_anew(self) -> None:
+        """Follow the bridges from now on, where the process that did so has ended."""
+        path = self.transaction.file("watched")
+        for __ in range(2):  # what is changed between is told, and in the second
+            _flow_snapshot.take(self.connection, path)
+            snapshot = _snapshot.read(path)
+            self.living.rest_on({name: snapshot.state(name) for name in self.bridges})
+            self.living.watch({name: self._switch(name) for name in self.bridges})
 
     @property
     def rebooted(self) -> bool:
@@ -680,7 +747,7 @@ class Host:
         self.ensure_server()
         try:
             if not self.old_program_forwards() and (anew or not self.old_runs()):
-                self.close()
+                self.disconnect()
                 self.raise_flag()
                 self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)
                 if os.path.isdir(self.snapshot):
@@ -689,6 +756,12 @@ class Host:
                 self.settle()
         finally:
             self.never_stuck()
+
+
+def unexplained(found: Json) -> str:
+    """What an account cannot explain, in one line."""
+    texts = {name: values["unexplained"] for name, values in found["bridges"].items()}
+    return "; ".join(f"bridge {name}: {text}" for name, text in texts.items() if text)
 
 
 def request_reconfiguration(database: Ovsdb) -> int:

@@ -554,11 +554,42 @@ def flow_mod(
 
 
 def nx_flow_mod(
-    xid: int, table: int, priority: int, cookie: int, idle: int, hard: int, match_length: int, rest: bytes
+    xid: int,
+    table: int,
+    priority: int,
+    cookie: int,
+    idle: int,
+    hard: int,
+    match_length: int,
+    rest: bytes,
+    flags: int = 0,
 ) -> bytes:
     """The same for OpenFlow 1.0 (NXT_FLOW_MOD, with the table in its command); ``rest``: padded match, then actions."""
-    fixed = (cookie, table << 8 | ADD, idle, hard, priority, NO_BUFFER, 0xFFFF, 0, match_length)
+    fixed = (cookie, table << 8 | ADD, idle, hard, priority, NO_BUFFER, 0xFFFF, flags, match_length)
     return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48 + len(rest), xid, NICIRA, NX_FLOW_MOD, *fixed) + rest
+
+
+def deletion_of(flow: bytes, xid: int) -> bytes:
+    """The flow-mod that deletes just the flow of a flow-mod made by this file."""
+    fields, version = flow_fields(flow), flow[0]
+    length = unpack(_NX_FLOW_MOD, flow, 0, "flow-mod")[14] if version == OF10 else 0
+    return strict_deletion(version, xid, fields.table, fields.priority, fields.match, length)
+
+
+def has_flags(flow: bytes) -> bool:
+    """Whether a flow-mod sets flags or importance (never in OpenFlow 1.0, where they are not kept)."""
+    return flow[0] != OF10 and flow[44:48] != bytes(4)
+
+
+def flags_of(flow: bytes) -> tuple[int, int]:
+    """(flags, importance) of a flow-mod of OpenFlow 1.3 or newer."""
+    flags, importance = unpack(struct.Struct("!HH"), flow, 44, "flow-mod")
+    return int(flags), int(importance)
+
+
+def with_table_ids(xid: int) -> bytes:
+    """Tell the switch that flow-mods of OpenFlow 1.0 name a table (NXT_FLOW_MOD_TABLE_ID)."""
+    return nicira(OF10, NX_FLOW_MOD_TABLE_ID, xid, b"\1" + bytes(7))
 
 
 def flow_statistics(flow: bytes) -> bytes:
@@ -593,6 +624,18 @@ def delete_flows(version: int, xid: int) -> bytes:
         return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, 48, xid, *nicira_fields)
     fields = (0, 0, ALL_TABLES, DELETE, 0, 0, 0, NO_BUFFER, ANY, ANY, 0, 0)
     return _FLOW_MOD.pack(version, FLOW_MOD, 56, xid, *fields) + _EMPTY_MATCH
+
+
+def strict_deletion(
+    version: int, xid: int, table: int, priority: int, match: bytes, match_length: int
+) -> bytes:
+    """A flow-mod that deletes one flow; ``match`` is padded, ``match_length`` (OpenFlow 1.0 only) is not."""
+    if version == OF10:
+        fixed = (0, table << 8 | DELETE_STRICT, 0, 0, priority, NO_BUFFER, 0xFFFF, 0, match_length)
+        length = 48 + len(match)
+        return _NX_FLOW_MOD.pack(OF10, EXPERIMENTER, length, xid, NICIRA, NX_FLOW_MOD, *fixed) + match
+    fields = (0, 0, table, DELETE_STRICT, 0, 0, priority, NO_BUFFER, ANY, ANY, 0, 0)
+    return _FLOW_MOD.pack(version, FLOW_MOD, 48 + len(match), xid, *fields) + match
 
 
 def keep_alive_flow_mod(version: int, xid: int) -> bytes:
@@ -634,6 +677,19 @@ def flow_fields(data: bytes) -> FlowFields:
     cookie, table, idle, hard, priority = fields[4], fields[6], fields[8], fields[9], fields[10]
     end = 48 + ((u16(data, 50, "flow-mod") + 7) & ~7)
     return FlowFields(table, priority, cookie, idle, hard, data[48:end], data[end:])
+
+
+def flow_key(data: bytes) -> tuple[int, int, bytes]:
+    """What tells the flow of a flow-mod from all others: table, priority and padded match."""
+    fields = flow_fields(data)
+    return fields.table, fields.priority, fields.match
+
+
+def is_addition(data: bytes) -> bool:
+    """Whether a flow-mod made by this file adds its flow."""
+    if not is_flow_mod(data):
+        return False
+    return data[25] == ADD  # in either kind of flow-mod
 
 
 def is_flow_mod(data: bytes) -> bool:
@@ -720,9 +776,14 @@ def group_desc_request(version: int, xid: int) -> bytes:
 
 def delete_groups(version: int, xid: int) -> bytes:
     """A group-mod that deletes every group."""
+    return delete_group(version, xid, GROUP_ALL)
+
+
+def delete_group(version: int, xid: int, group: int) -> bytes:
+    """A group-mod that deletes one group, and the flows that use it."""
     if OF10 < version < OF15:
-        return message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_DELETE, 0, GROUP_ALL))
-    mod = struct.pack("!HBxIHxxI", GROUP_DELETE, 0, GROUP_ALL, 0, 0xFFFFFFFF)
+        return message(version, GROUP_MOD, xid, struct.pack("!HBxI", GROUP_DELETE, 0, group))
+    mod = struct.pack("!HBxIHxxI", GROUP_DELETE, 0, group, 0, 0xFFFFFFFF)
     return (
         nicira(version, NX_GROUP_MOD, xid, mod) if version == OF10 else message(version, GROUP_MOD, xid, mod)
     )

@@ -14,6 +14,7 @@ does not answer, or drips, ends in ``Unreachable`` after ``timeout`` seconds, an
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import os
 import socket
@@ -27,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
     Refused,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import is_told
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, WRITABLE, wait_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import (
     MOST_STREAMED,
@@ -55,6 +57,9 @@ class OpenFlow:
         self.offered: frozenset[int] = frozenset()
         self.name = name
         self.timeout = timeout
+        # Whoever listens takes what the switch tells of its own accord out of ``told``; else it is dropped.
+        self.listens = False
+        self.told: collections.deque[bytes] = collections.deque()
         self._socket = connection
         self._buffer = bytearray(_CHUNK)
         self._filled = 0
@@ -93,6 +98,22 @@ class OpenFlow:
     def close(self) -> None:
         """Close the socket; the switch drops what was staged on it."""
         self._socket.close()
+
+    def fileno(self) -> int:
+        """The descriptor of the socket, to wait for what arrives."""
+        return self._socket.fileno()
+
+    def poll(self) -> None:
+        """Take what has arrived, without waiting.  Raises ``Unreachable`` when the switch has closed the connection."""
+        while self._readable():
+            self._read()
+        self._note(self._received())
+
+    def drain(self) -> None:
+        """Take all that the switch has written before it ended."""
+        with contextlib.suppress(Unreachable):
+            self.poll()
+        self._note(self._received())
 
     def xid(self) -> int:
         """A transaction id that this connection has not used."""
@@ -246,6 +267,8 @@ class OpenFlow:
             message = self._inbox.popleft()
             if message[1] == wire.ECHO_REQUEST:
                 self._try_send(memoryview(message[:1] + bytes([wire.ECHO_REPLY]) + message[2:]))
+            elif self.listens and is_told(message):
+                self.told.append(message)
             else:
                 yield message
 
@@ -256,10 +279,13 @@ class OpenFlow:
         take megabytes.  Yields ``message``, and after each read the newest one that is here.
         """
         yield message
-        while len(self._inbox) < _MOST_AHEAD and wait_for(self._socket.fileno(), READABLE, 0):
+        while len(self._inbox) < _MOST_AHEAD and self._readable():
             self._read()
             if self._inbox:
                 yield self._inbox[-1]
+
+    def _readable(self) -> bool:
+        return bool(wait_for(self._socket.fileno(), READABLE, 0))
 
     def _read(self) -> None:
         # One buffer for all reads: a new one of this size costs more in page faults than the copy into it.

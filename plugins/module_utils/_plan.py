@@ -224,6 +224,14 @@ def _two_processes(facts: Facts) -> t.Iterator[str]:
         )
     if facts.dpdk:
         yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
+    for bridge in facts.bridges:
+        local = [target for target in bridge.controllers if target.startswith(("unix:/", "punix:/"))]
+        if local:
+            # bridge_configure_remotes (vswitchd/bridge.c) takes such a socket in its own run directory alone.
+            yield (
+                f"bridge {bridge.name} has a controller at {local[0]}: a second process has a run directory of another name, "
+                "and would not connect there; tcp:127.0.0.1 or a name without directories (unix:NAME) has no such limit"
+            )
     need = BYTES_PER_DAEMON + max(facts.memory_vswitchd, facts.flows * BYTES_PER_FLOW)
     if need > facts.memory_available:
         yield f"two daemons need {need >> 20} MiB more memory, {facts.memory_available >> 20} MiB are available"

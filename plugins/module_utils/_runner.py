@@ -27,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ending import 
     roll_back,
     steps_of,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._guard import (
     COMING,
     DIED,
@@ -50,6 +51,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     told,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._watch import SOCKET, serve
 
 # How long whoever made the transaction may take to let go of it, and a predecessor to end, in seconds.
 HANDED_OVER = 60.0
@@ -61,16 +63,38 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
 
     One that comes late, or again, does what the state asks for: nothing for a transaction that was taken back meanwhile.
     """
-    with transaction.engine(HANDED_OVER):
-        state = transaction.state
-        if state == PREPARED and not transaction.begun():
-            _work(transaction, observe)
-        elif state in (PREPARED, ARMED, ROLLING_BACK):
-            roll_back(transaction, DIED)
+    host: Host | None = None
+    try:
+        with transaction.engine(HANDED_OVER):
+            state = transaction.state
+            if state == PREPARED and not transaction.begun():
+                host = Host(transaction)
+                _work(transaction, host, observe)
+            elif state in (PREPARED, ARMED, ROLLING_BACK):
+                roll_back(transaction, DIED)
+        if transaction.state == APPLIED:
+            host = host or Host(transaction)
+            _watch(transaction, host)
+    finally:
+        if host is not None:
+            attempt(host.close)
 
 
-def _work(transaction: Transaction, observe: Observer) -> None:
-    host = Host(transaction)
+def _watch(transaction: Transaction, host: Host) -> None:
+    """Follow the switch until somebody has confirmed or taken back, without keeping anybody from it."""
+    if not host.living.watched:
+        host.watch_anew()
+    serve(transaction.file(SOCKET), host, lambda: _state(transaction) != APPLIED)
+
+
+def _state(transaction: Transaction) -> str:
+    try:
+        return transaction.state
+    except (HotUpgradeError, OSError):  # it is being moved, or its record was removed
+        return ""
+
+
+def _work(transaction: Transaction, host: Host, observe: Observer) -> None:
     try:
         protect(transaction)
         timeline = run(transaction, steps_of(host), host, observe)
@@ -81,15 +105,15 @@ def _work(transaction: Transaction, observe: Observer) -> None:
             "marks": host.marks,
             "timeline": timeline,
             "not_carried": list(dict.fromkeys(host.not_carried)),
+            "changes": host.changes,
         }
         attempt(lambda: transaction.note(**outcome, **{FORWARDS: [new.pid, new.started]}))
         attempt(lambda: _lease.renew(transaction))
         transaction.move(ARMED, APPLIED)
     except Exception as error:  # whatever it is: the way back must be taken
-        attempt(host.close)
-        roll_back(transaction, told(error))
+        attempt(host.disconnect)
+        roll_back(transaction, told(error), living=host.living)
         return
-    attempt(host.close)
     if transaction.request["confirm"] == "none":
         confirm(transaction)
 

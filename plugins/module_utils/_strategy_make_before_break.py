@@ -33,11 +33,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
-    TOLERATED,
     Host,
     describe,
     request_reconfiguration,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Changed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -67,7 +67,6 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
-ROUNDS = 5
 
 # What the copy does not have on purpose, and what daemons write.
 UNCOMPARED_TABLES = frozenset(
@@ -152,31 +151,33 @@ def _start(host: Host) -> None:
 def _load(host: Host) -> None:
     host.order_meters()
     host.add_meters()
-    for name in host.bridges:
-        _copy_bridge(host, name)
+    for name, state in host.living.base.items():
+        _flowstate.restore(host.switches[name], host.living.now(name, state))
     host.remember_learned()
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
 
 
-def _copy_bridge(host: Host, name: str) -> None:
-    """Stream the state of a bridge from the old process into the new one, until both hold the same."""
-    new = host.switches[name]
-    with _flowstate.Switch(host.management(name)) as old:
-        _require_same_numbers(name, old, new)
-        for _round in range(ROUNDS):
-            _flowstate.restore(new, old.state())
-            difference = _compare(host, old, new)
-            if difference.same:
-                return
-    raise HotUpgradeError(
-        f"bridge {name} changes faster than it can be copied",
-        describe(difference),
-        "Stop what changes its flows for the time of the hand-over",
-    )
+def _fill(host: Host, name: str) -> None:
+    """Have the new process hold what the old one held a moment ago; that is compared."""
+    new, state = host.switches[name], host.living.now(name, host.living.base[name])
+    _require_same_numbers(name, state.settings, new.settings())
+    difference = _compare(host, state, new)
+    if not difference.same:
+        if difference.flows_alone:
+            _flowstate.amend(new, difference)
+        else:
+            _flowstate.restore(new, state)
+        difference = _compare(host, state, new)
+    if not difference.same:
+        raise HotUpgradeError(
+            f"bridge {name} of the new {VSWITCHD} does not hold what the old one holds",
+            describe(difference),
+            "The old version forwards on. Look into the log of the new one",
+        )
 
 
-def _require_same_numbers(name: str, old: _flowstate.Switch, new: _flowstate.Switch) -> None:
-    moved = _flowstate.renumbered(old.settings(), new.settings())
+def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.Settings) -> None:
+    moved = _flowstate.renumbered(old, new)
     if moved:
         raise HotUpgradeError(
             f"the flows of bridge {name} would mean other ports in the new {VSWITCHD}",
@@ -188,7 +189,7 @@ def _require_same_numbers(name: str, old: _flowstate.Switch, new: _flowstate.Swi
 def _prove(host: Host) -> None:
     # A connection below OpenFlow 1.3 makes Open vSwitch send table misses to it (connmgr_wants_packet_in_on_miss):
     # ours to the new process alone would be a difference.
-    host.close()
+    host.disconnect()
     old, new = host.control(VSWITCHD, 60.0), _second.control(host)
     datapath = _proof.USERSPACE if host.userspace else _proof.KERNEL
     with host.connection.open() as database:
@@ -212,12 +213,11 @@ def _catch_up(host: Host) -> None:
     Bridges with controllers lose their flows soon after the cut-over: theirs wait in the switch from here on.
     """
     _require_no_drift(host)  # before what it would mean for the bridges
-    late = [name for name in host.bridges if not _alike(host, name)]
-    for name in late:
-        _copy_bridge(host, name)
-    if late:
-        host.take_own_snapshot()
-        _require_no_drift(host)
+    host.renew_snapshot()
+    for name in host.bridges:
+        _fill(host, name)
+    _require_no_drift(host)
+    host.living.watch(host.switches)
     host.stage_controlled()
 
 
@@ -239,19 +239,15 @@ def _require_no_drift(host: Host) -> None:
         )
 
 
-def _alike(host: Host, name: str) -> bool:
-    with _flowstate.Switch(host.management(name)) as old:
-        return _compare(host, old, host.switches[name]).same
-
-
-def _compare(host: Host, old: _flowstate.Switch, new: _flowstate.Switch) -> _flowstate.Difference:
-    saved, live = old.state(), new.state()
+def _compare(host: Host, saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Difference:
+    live = new.state()
     if host.userspace:  # internal ports come when the old process has ended, see ``_switch_over_alone``
         known = {
             number: bits for number, bits in saved.settings.ports.items() if number in live.settings.ports
         }
         saved = dataclasses.replace(saved, settings=dataclasses.replace(saved.settings, ports=known))
-    return _flowstate.compare(saved, live, TOLERATED)
+    partial = saved.changes.partial_groups if isinstance(saved, Changed) else ()
+    return _flowstate.compare(saved, live).without_groups(partial)
 
 
 def _own(host: Host) -> None:
@@ -283,16 +279,18 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
         pass
     host.mark("drained")
     _second.take_pidfile(host)
-    _second.end_first(host)
+    host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
+    host.living.carry(host.switches)
 
 
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
     version = _second.version(host)
     _second.take_pidfile(host)
-    _second.end_first(host)
+    host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
+    host.living.carry(host.switches)
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(control)
     host.fit_dispatch(version)
@@ -304,6 +302,7 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
 
     Internal ports come last: their tap devices cannot be opened twice.
     """
+    host.living.quiet()
     with stopped(host.old.process):
         host.mark("stopped")
         copy.set_flow_restore_wait(False)
@@ -311,6 +310,8 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
         host.mark("forwarding")
         _second.take_pidfile(host)
         _second.end_first(host)
+    host.living.last_words()
+    host.living.carry(host.switches)
     request_reconfiguration(copy)
     host.mark("ended")
 
@@ -336,7 +337,7 @@ def _reconnect(host: Host) -> None:
         host.commit_behind_flush(real, lambda: _second.end_database(host))
     _tidy(host)
     if host.userspace:
-        host.restore_what_differs()  # the config of internal ports, which were not there before
+        host.restore_settings()  # of internal ports, which were not there before
 
 
 def _tidy(host: Host) -> None:

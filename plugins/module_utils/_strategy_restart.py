@@ -69,7 +69,7 @@ def persistent(do: Act) -> Act:
         try:
             attended(do)(host)
         except Unreachable:
-            host.close()
+            host.disconnect()
             new = look(host.rundir, VSWITCHD).process
             # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
             host.ensure_server(modest if "forwarding" in host.marks else stopped)
@@ -83,11 +83,11 @@ def _restart(host: Host) -> None:
     """Replace the process; DPDK wants to give back what it has before, which the service manager knows to wait for."""
     host.require_no_other()
     if host.request["dpdk"]:
-        host.swap(None)
+        host.end_old(lambda: host.swap(None))
         return
     server = look(host.rundir, OVSDB_SERVER).process
     _held.take_pidfile(host)
-    end_first(host)
+    host.end_old(lambda: end_first(host))
     host.mark("stopped")
     _held.release(host)
     with attention({OVSDB_SERVER: server}):

@@ -68,7 +68,7 @@ def _end_old(host: Host) -> None:
     host.wait_for_database(0.0)
     _second.require_answer(host)
     _second.take_pidfile(host)
-    _second.end_first(host)
+    host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
     attended(_second.connect)(host)
     host.mark("connected")

@@ -39,8 +39,10 @@ options:
       - V(handed_over) replaces the daemons, if what runs is not what is on disk.
       - V(confirmed) makes O(transaction) final, which waits for that.
       - V(rolled_back) takes O(transaction) back to the version before.
+      - V(verified) accounts for every difference between what the switch held before the hand-over and what it holds now,
+        while O(transaction) waits for its confirmation, see RV(changes). Only what nobody was seen to change is a failure.
     type: str
-    choices: [handed_over, confirmed, rolled_back]
+    choices: [handed_over, confirmed, rolled_back, verified]
     default: handed_over
   strategy:
     description:
@@ -56,8 +58,9 @@ options:
     default: auto
   snapshot:
     description:
-      - Directory of a snapshot taken by M(ovsops.hot_upgrade.ovs_flow_snapshot) with which the result is compared.
-      - When it is not set, the transaction takes its own.
+      - Directory of a snapshot taken by M(ovsops.hot_upgrade.ovs_flow_snapshot) before.
+      - What has changed since it was taken is in RV(changed_since_snapshot). It is information only. What is handed over is
+        what the switch holds at that moment, of which the transaction takes a snapshot of its own.
     type: path
   confirm:
     description:
@@ -97,7 +100,7 @@ options:
     default: false
   transaction:
     description:
-      - Which transaction to confirm or to roll back, see RV(transaction).
+      - Which transaction to confirm, to roll back or to verify, see RV(transaction).
       - When it is not set, the one of this host that is not finished.
     type: str
 seealso:
@@ -122,6 +125,11 @@ EXAMPLES = r"""
 
 - name: Prove that the host can be reached
   ansible.builtin.meta: reset_connection
+
+- name: Account for every difference that is there now
+  ovsops.hot_upgrade.ovs_handover:
+    state: verified
+    transaction: "{{ handover.transaction }}"
 
 - name: Confirm
   ovsops.hot_upgrade.ovs_handover:
@@ -219,6 +227,33 @@ proof:
   sample: >-
     410 of 416 live megaflows, with 99.2 % of their packets, were traced through both versions; none would be forwarded
     otherwise
+changes:
+  description:
+    - What others changed in the switch from the snapshot on, and what cannot be explained by that. Changes of the old process
+      up to its end are made in the new one.
+    - The bridges are followed by flow monitors and forwarded requests of OpenFlow.
+  returned: when there is a transaction
+  type: dict
+  contains:
+    bridges:
+      description:
+        - By bridge. How many flows expired and were learned, C(others) by cookie, C(settings) that were changed.
+        - C(unexplained) is empty, or the fault as text.
+      type: dict
+      sample:
+        br0:
+          expired: 3
+          learned: 12
+          others: {"0xc0ffee": {"added": 40, "modified": 7, "removed": 39}}
+          settings: ["group 5"]
+          unexplained: ""
+    unfollowed:
+      description: For each bridge that does not tell what is changed in it, why. It is only compared.
+      type: dict
+changed_since_snapshot:
+  description: For each bridge that is not as O(snapshot) has it, the difference in a few words.
+  returned: when there is a transaction
+  type: dict
 not_carried:
   description: What could not be taken over to the new process, one sentence each.
   returned: when there is a transaction
@@ -242,7 +277,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Ca
 OPTIONS: adapter.Options = {
     "state": {
         "type": "str",
-        "choices": ["handed_over", "confirmed", "rolled_back"],
+        "choices": ["handed_over", "confirmed", "rolled_back", "verified"],
         "default": "handed_over",
     },
     "strategy": {
@@ -263,10 +298,12 @@ WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", 
 
 
 def behave(call: Call) -> Outcome:
-    """Begin or end a transaction."""
+    """Begin, judge or end a transaction."""
     if call.params["state"] == "handed_over":
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
         return handover.hand_over(call.connection, wish, call.check_mode)
+    if call.params["state"] == "verified":
+        return handover.verify(call.params["transaction"])
     return handover.end(call.params["transaction"], call.params["state"], call.check_mode)
 
 

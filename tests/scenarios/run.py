@@ -23,6 +23,7 @@ import broken
 import connection
 import kept
 import likeness
+import living
 import networks
 import scene
 import services
@@ -30,7 +31,7 @@ import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, networks, kept, services, likeness, starts, versions)
+GROUPS = (broken, connection, again, networks, kept, living, services, likeness, starts, versions)
 
 
 class Scenario(t.NamedTuple):

@@ -50,7 +50,7 @@ class FakeHost:
     done: t.ClassVar[list[str]] = []
     broken: t.ClassVar[dict[str, Exception]] = {}
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, living: object = None) -> None:
         self.transaction = transaction
         self.request = transaction.request
         self.marks: dict[str, int] = {}
@@ -239,7 +239,7 @@ def test_what_cannot_be_undone_is_told_and_the_state_says_so(
 def test_a_host_that_cannot_even_be_looked_at_is_failed_not_forgotten(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(__: Transaction) -> t.Any:
+    def broken(*__: object) -> t.Any:
         raise KeyError("rundir")
 
     monkeypatch.setattr(_ending, "Host", broken)

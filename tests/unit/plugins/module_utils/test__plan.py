@@ -155,6 +155,12 @@ HAZARDS = [
     ("dpdk", {"other_config": {"dpdk-init": "true"}}, RESTART, "dpdk-init"),
     ("user", {"vswitchd": daemon("ovs-vswitchd", user="openvswitch")}, RESTART, "user openvswitch"),
     ("memory", {"memory_available": 50 << 20}, RESTART, "50 MiB are available"),
+    (
+        "a controller in the run directory",
+        {"bridges": (bridge(controllers=("unix:/run/openvswitch/c.sock",)),)},
+        RESTART,
+        "br0 has a controller at unix:/run",
+    ),
     ("no bridge", {"bridges": ()}, STANDBY, "there is no bridge"),
 ]
 

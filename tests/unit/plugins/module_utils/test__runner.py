@@ -34,14 +34,21 @@ class FakeHost:
     not_carried: t.ClassVar[list[str]] = []
     marks: t.ClassVar[dict[str, int]] = {}
     closing: t.ClassVar[list[Exception]] = []
+    changes: t.ClassVar[dict[str, t.Any]] = {}
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self.request = transaction.request
+        self.living = types.SimpleNamespace(watched=bool(transaction.begun()))
 
-    def close(self) -> None:
+    def watch_anew(self) -> None:
+        self.living.watched = True
+
+    def disconnect(self) -> None:
         for error in self.closing:
             raise error
+
+    close = disconnect
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What the engine has done."""
     done: list[str] = []
 
-    def roll_back(transaction: Transaction, reason: str) -> None:
+    def roll_back(transaction: Transaction, reason: str, living: object = None) -> None:
         done.append(f"rolled back: {reason}")
         transaction.move(transaction.state, ROLLED_BACK)
 
@@ -66,6 +73,7 @@ def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(_runner, "flush", lambda host: None)
     monkeypatch.setattr(_runner, "look", lambda rundir, name: running)
     monkeypatch.setattr(_runner, "roll_back", roll_back)
+    monkeypatch.setattr(_runner, "serve", lambda path, host, over: done.append("watched"))
     monkeypatch.setattr(_runner, "confirm", lambda transaction: transaction.move(APPLIED, CONFIRMED))
     return done
 
@@ -77,18 +85,26 @@ def transaction(tmp_path: Path) -> Transaction:
 
 def test_the_engine_works_up_to_applied(transaction: Transaction, done: list[str]) -> None:
     _runner.engine(transaction)
-    assert (done, transaction.state) == (["a"], APPLIED)
+    assert (done, transaction.state) == (["a", "watched"], APPLIED)
     assert _ending.applied_process(transaction) == Process(7, 8)
     assert _lease.age(transaction) is not None
 
 
-@pytest.mark.parametrize("state", [ROLLED_BACK, CONFIRMED, FAILED, APPLIED])
+@pytest.mark.parametrize("state", [ROLLED_BACK, CONFIRMED, FAILED])
 def test_an_engine_that_comes_late_leaves_a_transaction_alone_that_is_not_its_own_any_more(
     transaction: Transaction, done: list[str], state: str
 ) -> None:
     transaction.move(PREPARED, state)
     _runner.engine(transaction)
     assert (done, transaction.state) == ([], state)
+
+
+def test_an_engine_that_is_started_again_when_all_is_applied_goes_on_watching(
+    transaction: Transaction, done: list[str]
+) -> None:
+    transaction.move(PREPARED, APPLIED)
+    _runner.engine(transaction)
+    assert (done, transaction.state) == (["watched"], APPLIED)
 
 
 @pytest.mark.parametrize("state", [PREPARED, ARMED, ROLLING_BACK])
@@ -103,7 +119,7 @@ def test_an_engine_that_is_started_again_undoes_what_it_has_begun(
 
 def test_an_engine_that_died_before_it_had_begun_begins(transaction: Transaction, done: list[str]) -> None:
     _runner.engine(transaction)
-    assert done == ["a"]
+    assert done == ["a", "watched"]
 
 
 def test_an_error_that_nobody_has_foreseen_is_taken_back(
@@ -127,7 +143,7 @@ def test_a_full_disk_at_the_end_is_no_reason_to_go_back(
     monkeypatch.setattr(Transaction, "note", full)
     monkeypatch.setattr(_lease, "renew", full)
     _runner.engine(transaction)
-    assert (done, transaction.state) == (["a"], APPLIED)
+    assert (done, transaction.state) == (["a", "watched"], APPLIED)
 
 
 def test_a_recovery_that_is_started_again_has_nothing_to_do(

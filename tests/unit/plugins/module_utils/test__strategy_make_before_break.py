@@ -30,8 +30,19 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     monkeypatch.setattr(strategy, "netlink_sockets", lambda _pid: frozenset())
     monkeypatch.setattr(strategy, "queued", lambda _sockets: False)
     monkeypatch.setattr(strategy, "look", lambda *_words: types.SimpleNamespace(process="new"))
+
+    def end_old(end: t.Callable[[], None]) -> None:
+        calls.append("quiet")
+        end()
+        calls.append("last words")
+
     return types.SimpleNamespace(
         calls=calls,
+        end_old=end_old,
+        living=types.SimpleNamespace(
+            carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
+        ),
+        switches={},
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
         mark=lambda _name: None,
@@ -43,7 +54,8 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
 
 TAKES_UPCALLS = ["clear the flag", "_wait_for_handlers", "fit_dispatch"]
-ENDS = ["take_pidfile", "end_first"]
+# What the old process was told is asked for before it ends, and made in the new one when all of it is known.
+ENDS = ["take_pidfile", "quiet", "end_first", "last words", "carry"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         marks={},
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
-        close=lambda: calls.append("close"),
+        disconnect=lambda: calls.append("close"),
         ensure_server=calls.append,
         connect=lambda *words: calls.append(words),
     )

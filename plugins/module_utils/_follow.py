@@ -1,0 +1,368 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Follow what others change in a bridge while we work on it: controllers, learn actions, timeouts.
+
+``Changes`` is what was seen, a ``Follower`` sees it, ``Followers`` do so for all bridges of an ovs-vswitchd, up to the last
+word that it wrote before it ended: what is in a socket can be read after the writer is gone.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copy
+import selectors
+import struct
+import threading
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Event, Key
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+# How long a switch that has paused may need to tell all, in seconds.  It pauses when 128 KB wait (ofmonitor_flush).
+QUIET_TIMEOUT = 5.0
+
+# How often the attendant looks whether it is to end, in seconds.
+_LOOK = 0.2
+
+_COMMAND = struct.Struct("!H")
+_ADD_OR_MODIFY = 0x8000
+_WHOLE = (wire.GROUP_DELETE, _ADD_OR_MODIFY)
+
+# (kind, table, priority, cookie): what the changes of a flow are counted by.
+Mark = tuple[str, int, int, int]
+# (table, cookie) -> (flags, importance) of flows, which no monitor tells.
+Flags = t.Mapping[tuple[int, int], tuple[int, int]]
+
+
+class Changes:
+    """What others have changed in one bridge: the last event of each flow, what was sent for each group and meter.
+
+    ``cleared`` are what was deleted as a whole: "groups", "meters".  ``counts`` tells how often flows changed, by ``Mark``.
+    ``paused``: the switch keeps something back.
+    """
+
+    def __init__(self) -> None:
+        self.flows: dict[Key, Event] = {}
+        self.groups: dict[int, list[bytes]] = {}
+        self.meters: dict[int, bytes | None] = {}
+        self.ports: set[int] = set()
+        self.cleared: set[str] = set()
+        self.counts: collections.Counter[Mark] = collections.Counter()
+        self.paused = False
+        self._replaced_by: collections.Counter[Mark] | None = None
+        self._window: dict[Key, list[Event]] | None = None
+        self._new: set[Key] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anything was changed."""
+        return bool(self.flows or self.groups or self.meters or self.ports or self.cleared)
+
+    def without_flows(self) -> Changes:
+        """All but the flows; their ``counts`` stay."""
+        found = copy.copy(self)
+        found.flows = {}
+        return found
+
+    def forget(self) -> None:
+        """Begin anew; ``counts`` go on."""
+        for found in (self.flows, self.groups, self.meters, self.ports, self.cleared):
+            found.clear()
+
+    def expect_replacement(self) -> None:
+        """All that is told up to our next own change is the doing of that: ovs-vswitchd deletes, and we add again."""
+        self._replaced_by = self.counts.copy()
+
+    def open_window(self) -> None:
+        """From now on, keep every event of a flow for ``candidates``, not only the last."""
+        self._window = {}
+        self._new.clear()
+
+    def candidates(self, key: Key) -> list[Event]:
+        """What the flow was at some moment since ``open_window``, as far as it was touched at all."""
+        last = [self.flows[key]] if key in self.flows else []
+        return (self._window or {}).get(key, []) + last
+
+    def is_new(self, key: Key) -> bool:
+        """Whether the flow was touched for the first time since ``open_window``."""
+        return key in self._new
+
+    def take(self, message: bytes) -> None:
+        """Note what the switch told.  Raises ``ProtocolError`` when it is malformed."""
+        request = monitor.forwarded(message)
+        if request is not None:
+            self._request(request)
+            return
+        port = monitor.changed_port(message)
+        if port is not None:
+            self.ports.add(port)
+            return
+        for event in monitor.events(message):
+            self._event(event)
+
+    def _event(self, event: Event) -> None:
+        if event.kind in (monitor.PAUSED, monitor.RESUMED):
+            self.paused = event.kind == monitor.PAUSED
+        elif event.kind == monitor.OWN:
+            if self._replaced_by is not None:
+                self.forget()
+                self.counts, self._replaced_by = self._replaced_by, None
+        else:
+            key = event.key
+            if self._window is not None:
+                if key in self.flows:
+                    self._window.setdefault(key, []).append(self.flows[key])
+                else:
+                    self._new.add(key)
+            self.flows[key] = event
+            kind = "expired" if event.expired else event.kind
+            self.counts[(kind, event.table, event.priority, event.cookie)] += 1
+
+    def _request(self, request: bytes) -> None:
+        if wire.is_group_mod(request):
+            self._group(request)
+            return
+        meter, config = wire.meter_of(request)
+        (command,) = wire.unpack(_COMMAND, request, wire.HEADER.size, "meter-mod")
+        if command != wire.METER_DELETE:
+            self.meters[meter] = config
+        elif meter == wire.ALL:
+            self.meters = dict.fromkeys(self.meters)
+            self.cleared.add("meters")
+        else:
+            self.meters[meter] = None
+
+    def _group(self, request: bytes) -> None:
+        """Keep the shortest series of messages that leads to the group as it is; deleted and added again is changed."""
+        group, command = wire.group_id(request), _command(request)
+        if command == wire.GROUP_DELETE and group == wire.GROUP_ALL:
+            self.groups = {known: [wire.delete_group(request[0], 0, known)] for known in self.groups}
+            self.cleared.add("groups")
+        elif command == wire.GROUP_DELETE:
+            self.groups[group] = [request]
+        elif command in (wire.GROUP_ADD, wire.GROUP_MODIFY, _ADD_OR_MODIFY):
+            self.groups[group] = [_with_command(request, _ADD_OR_MODIFY)]
+        else:  # buckets are added or taken away
+            self.groups.setdefault(group, []).append(request)
+
+    def replaces_group(self, group: int) -> bool:
+        """Whether nothing is left of the group as it was: its buckets were not only added to, or taken from."""
+        if group not in self.groups:
+            return "groups" in self.cleared
+        first = self.groups[group][0]
+        return _command(first) in _WHOLE
+
+    def deleted_group(self, group: int) -> bool:
+        """Whether the group is gone."""
+        if group not in self.groups:
+            return "groups" in self.cleared
+        return _command(self.groups[group][-1]) == wire.GROUP_DELETE
+
+    def flow_messages(self, version: int, xid: t.Callable[[], int], flags: Flags) -> list[bytes]:
+        """The flow-mods that make the same changes elsewhere, in ``version``, the one that they were told in."""
+        found = [wire.with_table_ids(xid())] if version == wire.OF10 else []
+        for key, event in self.flows.items():
+            if event.kind == monitor.REMOVED:
+                found.append(monitor.deletion(key, version, xid(), event.match_length))
+            else:
+                known = flags.get((event.table, event.cookie), (0, 0))
+                found.append(monitor.addition(event, version, xid(), *known))
+        return found
+
+    @property
+    def partial_groups(self) -> frozenset[int]:
+        """Groups that had buckets added or taken away, so that nothing tells what they are as a whole."""
+        return frozenset(group for group, told in self.groups.items() if _command(told[-1]) not in _WHOLE)
+
+    def group_messages(
+        self, version: int, xid: t.Callable[[], int], known: t.Iterable[int]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """(what is to be sent before the flows, what after them) for the groups; ``known`` are those that were there."""
+        before: list[bytes] = []
+        after: list[bytes] = []
+        for group, messages in self.groups.items():
+            chosen = after if self.deleted_group(group) else before
+            chosen.extend(wire.with_xid(message, xid()) for message in messages)
+        if "groups" in self.cleared:
+            after += [wire.delete_group(version, xid(), group) for group in known if group not in self.groups]
+        return before, after
+
+
+def as_addition(group_mod: bytes) -> bytes:
+    """A group-mod that makes a whole group, as one that adds it."""
+    return _with_command(group_mod, wire.GROUP_ADD) if _command(group_mod) == _ADD_OR_MODIFY else group_mod
+
+
+def _command(group_mod: bytes) -> int:
+    return int(wire.unpack(_COMMAND, group_mod, _command_at(group_mod), "group-mod")[0])
+
+
+def _with_command(group_mod: bytes, command: int) -> bytes:
+    at = _command_at(group_mod)
+    return group_mod[:at] + _COMMAND.pack(command) + group_mod[at + 2 :]
+
+
+def _command_at(group_mod: bytes) -> int:
+    return 16 if group_mod[0] == wire.OF10 else 8
+
+
+class Unfollowed(HotUpgradeError):
+    """The switch does not tell what others change."""
+
+
+class Follower:
+    """Sees what others change in one bridge, from its making on; ``version`` is the language of the flows.
+
+    ``of`` is kept by the caller.  Raises ``Unfollowed`` when the bridge cannot be followed: Open vSwitch before 3.0 tells
+    flows in OpenFlow 1.0 only, by ``old``, which connects in that version, or returns None if the bridge does not allow it.
+    """
+
+    def __init__(self, of: OpenFlow, old: t.Callable[[], OpenFlow | None]) -> None:
+        self.changes = Changes()
+        self.connections = [of]
+        self.version = of.version
+        of.exchange([monitor.forward_request(of.version, of.xid())])
+        if self._begin(of):
+            return
+        fallback = None if of.version == wire.OF10 else old()
+        if fallback is None or not self._begin(fallback):
+            raise Unfollowed(
+                f"{of.name}: the switch does not tell what others change",
+                f"Open vSwitch before 3.0 does so in OpenFlow10 only, {wire.VERSION_NAMES[of.version]} is what it allows",
+            )
+        self.version = fallback.version
+        self.connections.append(fallback)
+
+    @staticmethod
+    def _begin(of: OpenFlow) -> bool:
+        of.listens = True
+        aside, request = (
+            make(of.version, of.xid()) for make in (monitor.stand_aside, monitor.monitor_request)
+        )
+        __, answer = of.exchange([aside, request])
+        # Before 3.0 the request of OpenFlow 1.4 is neither refused nor answered.
+        return not isinstance(answer, wire.SwitchError) and bool(answer)
+
+    def take(self) -> None:
+        """Note what has arrived, without waiting.  Raises ``Unreachable`` when the switch is gone."""
+        for of in self.connections:
+            of.poll()
+        self._note()
+
+    def sync(self) -> None:
+        """Note all that was changed up to now, unless the switch has paused."""
+        for of in self.connections:
+            of.exchange([])
+        self._note()
+
+    def quiet(self) -> None:
+        """The same, and wait for a switch that has paused to go on; it may pause for ever under a change without end."""
+        end = time.monotonic() + QUIET_TIMEOUT
+        self.sync()
+        while self.changes.paused and time.monotonic() < end:
+            self.sync()
+
+    def rest(self) -> None:
+        """Note what the switch wrote before it ended."""
+        for of in self.connections:
+            of.drain()
+        self._note()
+
+    def forget(self) -> None:
+        """Whatever was changed up to now is known otherwise."""
+        self.quiet()
+        self.changes.forget()
+
+    def _note(self) -> None:
+        for of in self.connections:
+            while of.told:
+                self.changes.take(of.told.popleft())
+
+
+class Followers:
+    """Followers of all bridges of one ovs-vswitchd, on connections of their own, with a thread that reads for them.
+
+    So the switch need not pause, and does not drop a connection that does not answer its echo requests.
+    ``unfollowed`` says for each bridge that cannot be followed why.
+    """
+
+    def __init__(self, paths: t.Mapping[str, str]) -> None:
+        self.unfollowed: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._stack = contextlib.ExitStack()
+        self._followers: dict[str, Follower] = {}
+        self._ended = threading.Event()
+        try:
+            for name, path in paths.items():
+                self._follow(name, path)
+        except BaseException:
+            self._stack.close()
+            raise
+        self._attendant = threading.Thread(target=self._attend, name="follow", daemon=True)
+        self._attendant.start()
+
+    def __getitem__(self, bridge: str) -> Changes:
+        """What was seen of ``bridge`` up to the last ``sync``, ``quiet`` or ``rest``; nothing of one that cannot be followed."""
+        return self._followers[bridge].changes if bridge in self._followers else Changes()
+
+    def version(self, bridge: str) -> int:
+        """The OpenFlow version in which the flows of ``bridge`` are told."""
+        return self._followers[bridge].version if bridge in self._followers else wire.OF15
+
+    def _follow(self, name: str, path: str) -> None:
+        of = self._stack.enter_context(OpenFlow.connect(path))
+
+        def old() -> OpenFlow | None:
+            if wire.OF10 not in of.offered:
+                return None
+            return self._stack.enter_context(OpenFlow.connect(path, (wire.OF10,)))
+
+        try:
+            self._followers[name] = Follower(of, old)
+        except Unfollowed as error:
+            self.unfollowed[name] = f"{error.what}: {error.why}"
+
+    def forget(self) -> None:
+        """Whatever was changed up to now is known otherwise."""
+        self._each(Follower.forget)
+
+    def quiet(self) -> None:
+        """See ``Follower``."""
+        self._each(Follower.quiet)
+
+    def rest(self) -> None:
+        """See ``Follower``; the process has ended."""
+        self._ended.set()
+        self._each(Follower.rest)
+
+    def close(self) -> None:
+        """End it; what was seen stays."""
+        self._ended.set()
+        self._attendant.join()
+        self._stack.close()
+
+    def _each(self, act: t.Callable[[Follower], None]) -> None:
+        with self._lock:
+            for follower in self._followers.values():
+                act(follower)
+
+    def _attend(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for follower in self._followers.values():
+                for of in follower.connections:
+                    selector.register(of.fileno(), selectors.EVENT_READ, follower)
+            while not self._ended.is_set():
+                for key, __ in selector.select(_LOOK):
+                    with self._lock:
+                        try:
+                            if not self._ended.is_set():
+                                key.data.take()
+                        except Unreachable:  # what it wrote last is there, for ``rest``
+                            selector.unregister(key.fileobj)

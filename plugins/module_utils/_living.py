@@ -1,0 +1,314 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A switch that is in use while it is handed over: nothing that somebody changes meanwhile is lost, or taken for a fault.
+
+``Living`` follows the old process from the snapshot on, carries what changed since into the new one, up to the last word of
+the old one, and follows the new one from then on, so that every difference can be accounted for.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import itertools
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext as oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._account import Account, account
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import (
+    Changes,
+    Flags,
+    Follower,
+    Followers,
+    Unfollowed,
+    as_addition,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+Switches = t.Mapping[str, flowstate.Switch]
+States = t.Mapping[str, flowstate.State]
+Refusals = list[tuple[bytes, wire.SwitchError]]
+
+
+# Numbers of the objects that ``Changed`` adds: above those of any snapshot, below those of requests.
+_FIRST_CHANGED = 0x20000000
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed(flowstate.State):
+    """A state with changes made to it."""
+
+    saved: flowstate.State
+    changes: Changes
+    flags: Flags
+
+    @classmethod
+    def of(cls, saved: flowstate.State, changes: Changes, flags: Flags) -> flowstate.State:
+        """``saved`` itself where nothing was changed."""
+        if not changes:
+            return saved
+        meters = dict(saved.settings.meters) if "meters" not in changes.cleared else {}
+        meters.update({meter: config for meter, config in changes.meters.items() if config is not None})
+        for meter in [meter for meter, config in changes.meters.items() if config is None]:
+            meters.pop(meter, None)
+        settings = dataclasses.replace(saved.settings, meters=meters)
+        known = saved.version, saved.ports_version, settings, saved.flows, saved.replies
+        return cls(*known, saved, changes, flags)
+
+    def objects(self) -> t.Iterator[bytes]:
+        """See ``State``."""
+        xid = functools.partial(next, itertools.count(_FIRST_CHANGED))
+        groups = list(map(as_addition, self.changes.group_messages(self.version, xid, ())[0]))
+        flows = self.changes.flow_messages(self.version, xid, self.flags)
+        flows = [flow for flow in flows if wire.is_addition(flow)]
+        for data in self.saved.objects():
+            if groups and wire.is_flow_mod(data):
+                yield b"".join(groups)
+                groups = []
+            yield self._kept(data)
+        yield b"".join([*groups, *flows])
+
+    def _kept(self, data: bytes) -> bytes:
+        return b"".join(message for message in wire.each(data) if not self._is_replaced(message))
+
+    def _is_replaced(self, message: bytes) -> bool:
+        if wire.is_flow_mod(message):
+            return wire.flow_key(message) in self.changes.flows
+        return self.changes.replaces_group(wire.group_id(message))
+
+    def check(self) -> None:
+        """See ``State``."""
+        self.saved.check()
+
+
+class Living:
+    """All bridges of one host, for the length of one hand-over.
+
+    ``unfollowed`` says for each bridge that cannot be followed why: there, flows that come and go by themselves are told
+    from others by their look.
+    """
+
+    def __init__(self) -> None:
+        self.unfollowed: dict[str, str] = {}
+        self.base: dict[str, flowstate.State] = {}
+        self._before: Followers | None = None
+        self._after: dict[str, Follower] = {}
+        self._paths: dict[str, str] = {}
+        self._late: set[str] = set()
+        self._flags: dict[str, Flags] = {}
+        self._groups: dict[str, frozenset[int]] = {}
+
+    def follow(self, paths: t.Mapping[str, str]) -> None:
+        """Follow the bridges whose management sockets are ``paths`` from now on, if that is not done already."""
+        if self._before is None:
+            self._paths = dict(paths)
+            self._before = Followers(paths)
+            self.unfollowed.update(self._before.unfollowed)
+
+    def close(self) -> None:
+        """Follow nobody any more."""
+        if self._before is not None:
+            self._before.close()
+            self._before = None
+        self.unwatch()
+
+    # The old process
+
+    def forget(self) -> None:
+        """What is read from now on holds all that was changed up to now."""
+        if self._before is not None:
+            self._before.forget()
+
+    def changed(self) -> bool:
+        """Whether a bridge was changed since ``forget``, as far as that is told."""
+        if self._before is None:
+            return False
+        self._before.quiet()
+        return any(self._before[name] for name in self.base)
+
+    def rest_on(self, states: States) -> None:
+        """What the old process held when it was read after ``forget``."""
+        self.base = dict(states)
+        for name, state in states.items():
+            self._flags[name], self._groups[name] = _look(state)
+
+    def quiet(self) -> None:
+        """Have the old process tell what it keeps back; it is to be ended right behind this."""
+        if self._before is None:
+            return
+        for name, state in self.base.items():
+            with flowstate.Switch(self._paths[name]) as switch:
+                settings = switch.settings()
+            if settings != state.settings:
+                self.base[name] = dataclasses.replace(state, settings=settings)
+                self._late.add(name)
+        self._before.quiet()
+
+    def last_words(self) -> None:
+        """Take what the old process wrote before it ended."""
+        if self._before is not None:
+            self._before.rest()
+
+    def before(self, name: str) -> Changes:
+        """What was changed in the old process since ``base`` was read."""
+        return self._before[name] if self._before is not None else Changes()
+
+    def now(self, name: str, saved: flowstate.State) -> flowstate.State:
+        """``saved`` with all that was changed since, up to now: unlike ``saved`` itself, a state that was there at a moment.
+
+        A table is read after the other, so a flow may be in ``saved`` and its group not.
+        """
+        if self._before is None or name not in self.base:
+            return saved
+        self._before.quiet()
+        changes = copy.deepcopy(self._before[name])
+        told = self._before.version(name) == saved.version
+        return Changed.of(saved, changes if told else changes.without_flows(), self._flags.get(name, {}))
+
+    # The new process
+
+    def carry(self, switches: Switches) -> None:
+        """Make in the new process what was changed in the old one since ``base``; a flow that stays is never away.
+
+        Raises ``HotUpgradeError`` with what it does not take.
+        """
+        for name, switch in switches.items():
+            if name in self._late:
+                flowstate.adjust(switch, self.base[name])
+            changes = self.before(name)
+            if changes:
+                flows_of, before, flows, after = self._messages(name, changes, switch)
+                refused = _set_meters(switch.main, changes)
+                for of, messages in ((switch.main, before), (flows_of, flows), (switch.main, after)):
+                    refused += _send(of, messages)
+                if refused:
+                    raise _not_carried(name, _words(refused))
+
+    def append(self, name: str, switch: flowstate.Switch, staged: flowstate.Staged) -> None:
+        """Have the same wait in the switch, behind ``base``."""
+        changes = self.before(name)
+        if changes:
+            _set_meters(switch.main, changes)
+            staged.append(*self._messages(name, changes, switch))
+
+    def _messages(
+        self, name: str, changes: Changes, switch: flowstate.Switch
+    ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
+        """On which connection flows go, and groups, flows and groups, in the order to send them."""
+        assert self._before is not None
+        version, xid = self._before.version(name), switch.main.xid
+        flows_of = switch.other(version)
+        if flows_of is None:
+            raise _not_carried(
+                name, f"it does not allow {wire.VERSION_NAMES[version]}, in which they were told"
+            )
+        flows = changes.flow_messages(version, xid, self._flags.get(name, {}))
+        before, after = changes.group_messages(switch.version, xid, self._groups.get(name, ()))
+        return flows_of, before, flows, after
+
+    def watch(self, switches: Switches) -> None:
+        """Follow the new process from now on: it holds what ``base`` holds, and what is carried there is ours."""
+        for name, switch in switches.items():
+            if name not in self.base:  # what it should hold is not known
+                continue
+            try:
+                self._after[name] = Follower(switch.main, _old_language(switch))
+            except Unfollowed as error:
+                self.unfollowed[name] = f"{error.what}: {error.why}"
+
+    def unwatch(self) -> None:
+        """Follow the new process no more: the connections to it are closed."""
+        self._after.clear()
+
+    def expect_refill(self, name: str) -> None:
+        """The bridge is flushed by ovs-vswitchd now, and filled again by us."""
+        if name in self._after:
+            self._after[name].sync()
+            self._after[name].changes.expect_replacement()
+
+    def take(self) -> None:
+        """Note what the new process has told, without waiting.  Raises ``Unreachable`` when it has ended."""
+        for follower in self._after.values():
+            follower.take()
+
+    def descriptors(self) -> list[int]:
+        """What becomes readable when the new process tells something."""
+        return [of.fileno() for follower in self._after.values() for of in follower.connections]
+
+    @property
+    def watched(self) -> bool:
+        """Whether the new process is followed, in all bridges that can be."""
+        return all(name in self._after or name in self.unfollowed for name in self.base)
+
+    def account(self, name: str, switch: flowstate.Switch) -> Account:
+        """Account for every difference of the bridge ``name``."""
+        if name in self._after:
+            before = self.before(name)
+            if self._before is not None and self._before.version(name) != self.base[name].version:
+                # They were made in another version, so the new process told them in its own.
+                before = before.without_flows()
+            return account(self.base[name], before, self._after[name], switch.state)
+        difference = flowstate.compare(self.base[name], switch.state(), flowstate.BY_ITSELF)
+        return Account(0, 0, {}, [], difference)
+
+
+def values(found: Account) -> dict[str, t.Any]:
+    """An account as JSON; what is not explained as text, a few of it."""
+    return {**dataclasses.asdict(found), "unexplained": str(found.unexplained) if found.unexplained else ""}
+
+
+def _look(state: flowstate.State) -> tuple[Flags, frozenset[int]]:
+    """What no monitor tells of flows, by their tables and cookies, and the groups of ``state``."""
+    flags: dict[tuple[int, int], tuple[int, int]] = {}
+    groups = set()
+    for data in state.objects():
+        for message in wire.each(data):
+            if not wire.is_flow_mod(message):
+                groups.add(wire.group_id(message))
+            elif wire.has_flags(message):
+                flow = wire.flow_fields(message)
+                flags[(flow.table, flow.cookie)] = wire.flags_of(message)
+    return flags, frozenset(groups)
+
+
+def _set_meters(of: OpenFlow, changes: Changes) -> Refusals:
+    """Add, change or delete meters; with one that is deleted go the flows that use it, as in the old process."""
+    refused = []
+    for meter, config in changes.meters.items():
+        if config is None:
+            _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)])
+            continue
+        found = _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config)])
+        if found and found[0][1].name == "OFPMMFC_METER_EXISTS":
+            found = _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config)])
+        refused += found
+    return refused
+
+
+def _send(of: OpenFlow, messages: t.Sequence[bytes]) -> Refusals:
+    """Send ``messages``; which of them the switch refused, and why."""
+    answers = zip(messages, of.exchange(messages)) if messages else ()
+    return [(message, answer) for message, answer in answers if isinstance(answer, wire.SwitchError)]
+
+
+def _old_language(switch: flowstate.Switch) -> t.Callable[[], OpenFlow | None]:
+    return lambda: switch.other(wire.OF10)
+
+
+def _words(refused: Refusals) -> str:
+    lines = oftext.lines([message for message, __ in refused[:3]])
+    return f"{len(refused)} refused, as {'; '.join(lines)} ({refused[0][1].name})"
+
+
+def _not_carried(name: str, why: str) -> HotUpgradeError:
+    return HotUpgradeError(
+        f"bridge {name}: what others changed while the hand-over ran cannot be made in the new ovs-vswitchd",
+        why,
+    )

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Between ``applied`` and the confirmation: the engine goes on following the switch, and accounts for it when asked.
+
+Whoever connects to the socket in the transaction's directory, which is root's alone, gets one JSON document.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, wait_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import connect_unix
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+SOCKET = "account.sock"
+
+# How often to read what the switch tells, and to see whether it is over, in seconds.
+INTERVAL = 0.2
+# How long an engine that has died may need to be there again, and one question may last, in seconds.
+BACK_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 600.0
+_MOST = 64 << 20
+
+Json = dict[str, t.Any]
+
+
+class Watched(t.Protocol):
+    """What is watched."""
+
+    def account(self) -> Json:
+        """What became of it since the hand-over began.  Raises ``HotUpgradeError``."""
+
+    def take(self) -> None:
+        """Note what it tells, without waiting.  Raises ``Unreachable`` when it has ended."""
+
+
+def serve(path: str, watched: Watched, over: t.Callable[[], bool]) -> None:
+    """Answer everybody who connects to the socket ``path`` until it is ``over``."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(path)
+        server.listen(8)
+        while not over():
+            with contextlib.suppress(Unreachable):  # judged when somebody asks
+                watched.take()
+            if wait_for(server.fileno(), READABLE, INTERVAL):
+                _answer(server, watched)
+
+
+def _answer(server: socket.socket, watched: Watched) -> None:
+    with contextlib.suppress(OSError), server.accept()[0] as client:
+        client.settimeout(INTERVAL * 10)
+        try:
+            document: Json = watched.account()
+        except (HotUpgradeError, OSError) as error:
+            document = {"error": str(error)}
+        client.sendall(json.dumps(document).encode())
+
+
+def ask(path: str) -> Json:
+    """The account of whoever serves ``path``.  Raises ``HotUpgradeError`` when nobody does, or it could not be made."""
+    connected = Waiter(BACK_TIMEOUT, INTERVAL).wait(
+        "the engine of the hand-over answers", lambda: _connect(path), lambda __: True
+    )
+    with connected as client:
+        data = b""
+        while len(data) < _MOST and wait_for(client.fileno(), READABLE, ANSWER_TIMEOUT):
+            part = client.recv(1 << 16)
+            if not part:
+                break
+            data += part
+    try:
+        document: Json = json.loads(data)
+    except ValueError as error:
+        raise Unreachable("the engine of the hand-over ended while it was asked", str(error)) from error
+    if "error" in document:
+        raise HotUpgradeError("the switch could not be compared with what it held", document["error"])
+    return document
+
+
+def _connect(path: str) -> socket.socket:
+    try:
+        return connect_unix(path, BACK_TIMEOUT)
+    except OSError as error:
+        raise Unreachable(f"nobody answers on {path}", error.strerror or str(error)) from error

@@ -1,0 +1,234 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a lab host: a controller that changes a bridge all the time, and its own log of what the bridge must hold.
+
+    churn.py MODE WHERE RATE LOG
+
+WHERE is the socket of a bridge, or listen:PORT for a bridge to connect to.  MODE is
+"flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of them
+each half second) or "groups" (adds, changes and deletes groups, meters and flows that use them).  Every change is followed
+by a barrier; what was not confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG
+(JSON) and ends: {"flows": {address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n,
+"connections": n, "errors": […]}.
+
+It shares no code with the collection, whose work it judges.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+import time
+
+VERSION = 5  # OpenFlow 1.4
+HELLO, ERROR, ECHO_REQUEST, FLOW_MOD, GROUP_MOD, METER_MOD, BARRIER = 0, 1, 2, 14, 15, 29, 20
+TABLE, PRIORITY, COOKIE = 7, 100, 0xC0FFEE
+MOST = 200
+
+
+class Gone(Exception):
+    """The switch has closed the connection."""
+
+
+class Controller:
+    """One OpenFlow channel after the other, and what was confirmed on them."""
+
+    def __init__(self, where):
+        self.where = where
+        self.server = None
+        self.socket = None
+        self.buffer = b""
+        self.xid = 1
+        self.connections = 0
+        self.errors = []
+        self.given_up = False
+        if where.startswith("listen:"):
+            self.server = socket.create_server(("127.0.0.1", int(where[len("listen:") :])))
+            self.server.settimeout(0.1)
+
+    def confirm(self, messages):
+        """Send ``messages`` until the switch has confirmed all of them by a barrier."""
+        while True:
+            if self.given_up:
+                raise SystemExit("the switch does not come back")
+            try:
+                if self.socket is None:
+                    self.connect()
+                self.xid += 1
+                self.socket.sendall(b"".join(messages) + message(BARRIER, self.xid))
+                self.answer(BARRIER + 1, self.xid)
+                return
+            except (Gone, OSError):
+                self.close()
+                time.sleep(0.005)
+
+    def connect(self):
+        if self.server:
+            self.socket, __ = self.server.accept()
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(20)
+            self.socket.connect(self.where)
+        self.socket.settimeout(20)
+        self.buffer = b""
+        self.socket.sendall(message(HELLO, 0, struct.pack("!HHI", 1, 8, 1 << VERSION)))
+        self.answer(HELLO, None)
+        self.connections += 1
+
+    def close(self):
+        if self.socket:
+            self.socket.close()
+        self.socket = None
+
+    def answer(self, kind, xid):
+        while True:
+            while len(self.buffer) < 8 or len(self.buffer) < struct.unpack_from("!H", self.buffer, 2)[0]:
+                data = self.socket.recv(65536)
+                if not data:
+                    raise Gone
+                self.buffer += data
+            length = struct.unpack_from("!H", self.buffer, 2)[0]
+            found, self.buffer = self.buffer[:length], self.buffer[length:]
+            if found[1] == ECHO_REQUEST:
+                self.socket.sendall(found[:1] + b"\3" + found[2:])
+            elif found[1] == ERROR:
+                self.errors.append(found[8:40].hex())
+            elif found[1] == kind and xid in (None, struct.unpack_from("!I", found, 4)[0]):
+                return
+
+
+def message(kind, xid, body=b""):
+    return struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid) + body
+
+
+def flow(command, address, instructions=b""):
+    """A flow-mod (0 add, 2 modify strictly, 4 delete strictly) of the flow to ``address``, of all if that is None."""
+    oxm = (
+        struct.pack("!I", 0x80000A02)
+        + b"\x08\x00"
+        + struct.pack("!I", 0x80001804)
+        + socket.inet_aton(address or "0")
+    )
+    match = struct.pack("!HH", 1, 4 + len(oxm)) + oxm if address else struct.pack("!HH", 1, 4)
+    match += bytes(-len(match) % 8)
+    mask = 0 if address else 0xFFFFFFFFFFFFFFFF
+    any_ = 0xFFFFFFFF
+    fields = COOKIE, mask, TABLE, command, 0, 0, PRIORITY, any_, any_, any_, 1 if command == 0 else 0, 0
+    return message(FLOW_MOD, 0, struct.pack("!QQBBHHHIIIHH", *fields) + match + instructions)
+
+
+def apply(*actions):
+    body = b"".join(actions)
+    return struct.pack("!HH4x", 4, 8 + len(body)) + body
+
+
+def to_port(port):
+    return apply(struct.pack("!HHIH6x", 0, 16, port, 0)) if port else b""
+
+
+def to_group(group, meter):
+    return struct.pack("!HHI", 6, 8, meter) + apply(struct.pack("!HHI", 22, 8, group))
+
+
+def group(command, number, port):
+    """A group-mod (0 add, 1 modify, 2 delete)."""
+    bucket = struct.pack("!HHII4x", 32, 0, 0xFFFFFFFF, 0xFFFFFFFF) + struct.pack("!HHIH6x", 0, 16, port, 0)
+    return message(GROUP_MOD, 0, struct.pack("!HBxI", command, 0, number) + (bucket if command < 2 else b""))
+
+
+def meter(command, number, rate):
+    """A meter-mod (0 add, 1 modify, 2 delete), in kbps."""
+    band = struct.pack("!HHII4x", 1, 16, rate, 0)
+    return message(METER_MOD, 0, struct.pack("!HHI", command, 1, number) + (band if command < 2 else b""))
+
+
+def churn(controller, held, rng):
+    """Add, change or delete one flow."""
+    flows = held["flows"]
+    address = f"10.{rng.randrange(4)}.{rng.randrange(8)}.{rng.randrange(1, 25)}"
+    port = rng.randrange(0, 3)
+    if address not in flows and len(flows) < MOST:
+        controller.confirm([flow(0, address, to_port(port))])
+        flows[address] = port
+    elif address in flows and rng.random() < 0.5:
+        controller.confirm([flow(2, address, to_port(port))])
+        flows[address] = port
+    else:
+        address = address if address in flows else rng.choice(sorted(flows))
+        controller.confirm([flow(4, address)])
+        del flows[address]
+
+
+def resync(controller, held, rng, count):
+    """Delete everything, and add it again, otherwise."""
+    wanted = {f"10.9.{n // 250}.{n % 250 + 1}": rng.randrange(0, 3) for n in range(count)}
+    controller.confirm(
+        [flow(3, None), *(flow(0, address, to_port(port)) for address, port in wanted.items())]
+    )
+    held["flows"] = wanted
+
+
+def groups(controller, held, rng):
+    """Change a meter, a group and the flow that uses both; or take all three away."""
+    number = rng.randrange(50, 60)
+    key, address = str(number), f"10.8.0.{number}"
+    if key in held["groups"] and rng.random() < 0.3:
+        controller.confirm([flow(4, address), group(2, number, 0), meter(2, number, 0)])
+        del held["groups"][key], held["meters"][key]
+        held["flows"].pop(address, None)
+        return
+    port, rate = rng.randrange(1, 3), rng.randrange(1, 1000) * 1000
+    # Deleted first, so that the same messages are right again after a connection was lost.
+    remade = [flow(4, address), group(2, number, 0), meter(2, number, 0)] if key not in held["groups"] else []
+    command = 0 if remade else 1
+    controller.confirm(
+        [
+            *remade,
+            meter(command, number, rate),
+            group(command, number, port),
+            flow(0, address, to_group(number, number)),
+        ]
+    )
+    held["groups"][key], held["meters"][key], held["flows"][address] = port, rate, -number
+
+
+def main(mode, where, rate, log):
+    ended = []
+    controller, rng = Controller(where), random.Random(1)
+
+    def end(number, frame):
+        ended.append(True)
+        signal.alarm(20)
+
+    def give_up(number, frame):
+        controller.given_up = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, give_up)
+    held = {"flows": {}, "groups": {}, "meters": {}}
+    changes = 0
+    pause = 0.5 if mode == "resync" else 1 / float(rate)
+    while not ended:
+        began = time.monotonic()
+        if mode == "flows":
+            churn(controller, held, rng)
+        elif mode == "resync":
+            resync(controller, held, rng, int(rate))
+        else:
+            groups(controller, held, rng)
+        changes += 1
+        time.sleep(max(0.0, pause - (time.monotonic() - began)))
+    told = {"changes": changes, "connections": controller.connections, "errors": controller.errors[:10]}
+    with open(log + ".new", "w") as file:
+        json.dump({**held, **told}, file)
+    os.rename(log + ".new", log)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,186 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A switch that is in use while it is upgraded: controllers, learn actions, timeouts; nothing of theirs is lost.
+
+The judge is the controller's own log, compared with what ovs-ofctl shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+import typing as t
+
+from scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
+
+CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
+PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"
+COOKIE = "0xc0ffee"
+FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
+GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
+METER = re.compile(r"meter=(\d+) kbps bands=\s*type=drop rate=(\d+)")
+
+# What neutron's br-tun does: every packet teaches a flow that lives for ten seconds; packets of many senders.
+LEARN = """
+ovs-ofctl -O OpenFlow15 add-flow br1 "priority=50,actions=learn(table=20,hard_timeout=10,priority=1,cookie=0x77,\
+NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0->NXM_OF_VLAN_TCI[])"
+cat > /srv/senders.sh <<'END'
+ip link add sa type veth peer name sb; ip link set sa up; ip link set sb up; ovs-vsctl --may-exist add-port br1 sb
+exec python3 -c '
+import os, random, socket, time
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); out.bind(("sa", 0))
+while True:
+    out.send(b"\\2" + bytes(5) + b"\\2\\0\\0\\0\\0" + bytes([random.randrange(200)]) + b"\\x88\\xb5" + bytes(46))
+    time.sleep(0.02)
+'
+END
+"""
+
+
+@contextlib.contextmanager
+def controller(
+    scene: Scene, mode: str, rate: int = 100, where: str = "/run/openvswitch/br0.mgmt"
+) -> t.Iterator[Json]:
+    """Have a controller change br0 meanwhile; its log is in what this yields, afterwards."""
+    scene.sh(
+        f"cat > {PLACE} <<'CHURN'\n{CHURN}\nCHURN\n"
+        + background(f"python3 {PLACE} {mode} {where} {rate} {LOG}", PID)
+    )
+    log: Json = {}
+    try:
+        yield log
+    finally:
+        scene.sh(
+            f"kill $(cat {PID}); for try in $(seq 300); do [ -e {LOG} ] && exit; sleep 0.1; done; exit 1"
+        )
+        log.update(json.loads(scene.sh(f"cat {LOG}")))
+
+
+def background(command: str, pidfile: str) -> str:
+    """Shell that starts ``command`` for longer than the session."""
+    return f"setsid {command} </dev/null >/run/background.log 2>&1 & echo $! >{pidfile}\n"
+
+
+def require_logged(scene: Scene, log: Json) -> None:
+    """Raise ``Broken`` unless br0 holds what the controller's log says."""
+    if log["errors"]:
+        raise Broken(f"the switch refused what the controller sent: {log['errors']}")
+    text = scene.sh(f"ovs-ofctl -O OpenFlow14 --no-names --no-stats dump-flows br0 cookie={COOKIE}/-1")
+    found = {address: port_of(actions) for address, actions in FLOW.findall(text)}
+    compare("flows", log["flows"], found)
+    if log["groups"]:
+        groups = dict(GROUP.findall(scene.sh("ovs-ofctl -O OpenFlow14 --no-names dump-groups br0")))
+        ours = {name: int(port) for name, port in groups.items() if 50 <= int(name) < 60}
+        compare("groups", log["groups"], ours)
+        meters = dict(METER.findall(scene.sh("ovs-ofctl -O OpenFlow14 dump-meters br0")))
+        compare(
+            "meters",
+            log["meters"],
+            {name: int(rate) for name, rate in meters.items() if 50 <= int(name) < 60},
+        )
+    missing = [line for line in text.splitlines() if COOKIE in line and "send_flow_rem" not in line]
+    if missing:
+        raise Broken(f"{len(missing)} flows lost a flag, as {missing[0]}")
+
+
+def port_of(actions: str) -> int:
+    if actions == "drop":
+        return 0
+    number = int(re.findall(r"\d+", actions)[-1])
+    return -number if "group" in actions else number
+
+
+def compare(what: str, wanted: Json, found: Json) -> None:
+    wrong = {name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)}
+    if wrong:
+        shown = [
+            f"{name}: {wanted.get(name)} in the log, {found.get(name)} in the switch"
+            for name in sorted(wrong)[:5]
+        ]
+        raise Broken(f"{len(wrong)} of {len(wanted)} {what} of the controller are wrong: {'; '.join(shown)}")
+
+
+def busy(mode: str, strategy: str, datapath: str, scene: Scene, rate: int = 100, **options: t.Any) -> str:
+    """A controller works on the bridge by its management socket all the time."""
+    scene.populate("--datapath-type", datapath)
+    scene.install("4.0.0")
+    with controller(scene, mode, rate) as log, scene.traffic() as traffic:
+        result = scene.hand_over(strategy=strategy, **options)
+    require_sound(scene, "4.0.0")
+    require_logged(scene, log)
+    changes = result["changes"]["bridges"]["br0"]
+    if changes["unexplained"] or COOKIE not in changes["others"]:
+        raise Broken(f"the result does not tell what the controller did: {changes}")
+    losses = measured(traffic)
+    if strategy == "make_before_break" and datapath == "system":
+        losses.none()
+    return (
+        f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right, "
+        f"told {changes['others'][COOKIE]}; {losses}"
+    )
+
+
+def commanded(strategy: str, datapath: str, scene: Scene) -> str:
+    """The same by a controller in the database, which connects again to the new process."""
+    scene.populate("--datapath-type", datapath)
+    scene.install("4.0.0")
+    with controller(scene, "flows", 100, "listen:6653") as log:
+        scene.sh(
+            "ovs-vsctl set-controller br0 tcp:127.0.0.1:6653 -- set controller br0 max_backoff=1000; sleep 2"
+        )
+        scene.hand_over(strategy=strategy)
+        scene.sh("sleep 3")
+    require_sound(scene, "4.0.0")
+    require_logged(scene, log)
+    return f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right"
+
+
+def learning(strategy: str, datapath: str, scene: Scene) -> str:
+    """Flows that are learned and expire all the time, as in neutron's br-tun."""
+    scene.populate("--datapath-type", datapath)
+    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
+    try:
+        scene.install("4.0.0")
+        result = scene.hand_over(strategy=strategy)
+        scene.sh("sleep 3")
+        count = "ovs-ofctl -O OpenFlow15 dump-flows br1 table=20 | grep -c cookie=0x77"
+        alive = int(scene.sh(count))
+    finally:
+        scene.sh("kill $(cat /run/senders.pid)")
+    require_sound(scene, "4.0.0")
+    changes = result["changes"]["bridges"]["br1"]
+    if not changes["learned"] or not changes["expired"] or changes["unexplained"] or changes["others"]:
+        raise Broken(f"what was learned and expired is told otherwise: {changes}")
+    if alive < 50:
+        raise Broken(f"only {alive} learned flows are there afterwards")
+    return (
+        f"{changes['learned']} learned and {changes['expired']} expired meanwhile, {alive} there afterwards"
+    )
+
+
+WAYS = (
+    ("make_before_break", "system", "uml"),
+    ("restart", "system", "uml"),
+    ("make_before_break", "netdev", "native"),
+    ("standby", "netdev", "native"),
+    ("restart", "netdev", "native"),
+)
+SCENARIOS = [
+    *(
+        (f"living: {mode}, {strategy}, {backend}", "3.5.0", functools.partial(busy, mode, strategy, datapath), backend)
+        for mode in ("flows", "resync", "groups")
+        for strategy, datapath, backend in WAYS
+    ),
+    *(
+        (f"living: controller in the database, {strategy}, {backend}", "3.5.0",
+         functools.partial(commanded, strategy, datapath), backend)
+        for strategy, datapath, backend in WAYS[::2]
+    ),
+    *(
+        (f"living: learned flows, {strategy}, {backend}", "3.5.0", functools.partial(learning, strategy, datapath), backend)
+        for strategy, datapath, backend in WAYS[::2]
+    ),
+]  # fmt: skip

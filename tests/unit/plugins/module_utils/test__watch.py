@@ -1,0 +1,63 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _watch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+
+
+class Switch:
+    """Answers with ``answer``, or raises it; its process has ended when ``gone``."""
+
+    def __init__(self, answer: t.Any, gone: bool = False) -> None:
+        self.answer, self.gone = answer, gone
+
+    def account(self) -> dict[str, t.Any]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return t.cast("dict[str, t.Any]", self.answer)
+
+    def take(self) -> None:
+        if self.gone:
+            raise Unreachable("it has ended")
+
+
+@contextlib.contextmanager
+def served(path: Path, switch: Switch) -> t.Iterator[str]:
+    over = threading.Event()
+    thread = threading.Thread(target=_watch.serve, args=(str(path), switch, over.is_set))
+    thread.start()
+    try:
+        yield str(path)
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_asks_gets_the_account_again_and_again(tmp_path: Path, gone: bool) -> None:
+    with served(tmp_path / "s", Switch({"bridges": {"br0": "x" * 100_000}}, gone)) as path:
+        assert _watch.ask(path) == _watch.ask(path) == {"bridges": {"br0": "x" * 100_000}}
+
+
+def test_an_account_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with (
+        served(tmp_path / "s", Switch(HotUpgradeError("br0 is gone"))) as path,
+        pytest.raises(HotUpgradeError, match="br0 is gone"),
+    ):
+        _watch.ask(path)
+
+
+def test_nobody_there_is_an_error_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "BACK_TIMEOUT", 0.0)
+    with pytest.raises(HotUpgradeError, match="answers"):
+        _watch.ask(str(tmp_path / "nobody"))
