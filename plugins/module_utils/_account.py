@@ -188,13 +188,14 @@ class _Comparison:
         self._compare_meters(live.meters)
         ports = self._before.ports | self._after.ports
         version = self._base.ports_version
-        bits = wire.PORT_CONFIG_BITS[version]
+        bits = wire.PORT_CONFIG_BITS[version] & base.port_bits
         for number in (base.ports.keys() & live.ports.keys()) - ports:
             if (base.ports[number] ^ live.ports[number]) & bits:
-                mods = [
-                    wire.port_mod(version, 0, number, bytes(6), found.ports[number]) for found in (base, live)
+                told = [
+                    wire.port_status(version, number, found.names.get(number, ""), found.ports[number])
+                    for found in (base, live)
                 ]
-                self._missing[("port", number)], self._extra[("port", number)] = mods
+                self._missing[("port", number)], self._extra[("port", number)] = told
         # Nothing tells who changes these, and only somebody else can: they were compared before the switch-over.
         for name in ("tables", "tlvs", "fragments"):
             if getattr(base, name) != getattr(live, name):

@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flowstate import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
@@ -193,7 +194,7 @@ def _bridge(bridge: Bridge, connection: Connection, answering: bool) -> dict[str
     counts, problem = None, "ovs-vswitchd does not answer"
     if answering:
         try:
-            path = os.path.join(connection.rundir, f"{bridge.name}.mgmt")
+            path = management_socket(connection.rundir, bridge.name)
             counts, problem = dataclasses.asdict(count(path, connection.timeout)), ""
         except HotUpgradeError as error:
             problem = str(error)

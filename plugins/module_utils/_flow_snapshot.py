@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Bridge,
     Connection,
@@ -50,11 +51,6 @@ Values = dict[str, t.Any]
 
 
 # Engine: usable without Ansible
-
-
-def management_socket(rundir: str, bridge: str) -> str:
-    """Where ``bridge`` takes OpenFlow connections."""
-    return os.path.join(rundir, f"{bridge}.mgmt")
 
 
 def take(
@@ -142,16 +138,32 @@ def compare(
     }
 
 
-def renumbered(connection: Connection, states: t.Mapping[str, flowstate.State]) -> dict[str, list[str]]:
-    """What ``flowstate.renumbered`` says of each live bridge; one without such ports is not in the result."""
+def port_faults(
+    connection: Connection, states: t.Mapping[str, flowstate.State], lost: t.Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """For each live bridge what is wrong with its ports, compared with ``states``; one without a fault is not in the result.
+
+    A port has another number, or is gone although the database has its interface, which is not announced as ``lost``.
+    Others are none: somebody has added or deleted them.
+    """
+    configured = {
+        bridge.name: {wire.port_name(each.name) for each in bridge.interfaces if each.name not in lost}
+        for bridge in live_bridges(connection)
+    }
 
     def one(item: tuple[str, flowstate.State]) -> tuple[str, list[str]]:
         name, state = item
         path = management_socket(connection.rundir, name)
         with flowstate.Switch(path, (state.version,), _timeout(connection)) as switch:
-            return name, flowstate.renumbered(state.settings, switch.settings())
+            live = switch.settings()
+        gone = set(state.settings.names.values()) - set(live.names.values())
+        missing = sorted(gone & configured.get(name, set()))
+        return name, [
+            *flowstate.renumbered(state.settings, live),
+            *(f"port {port!r} is gone" for port in missing),
+        ]
 
-    return {name: moved for name, moved in _side_by_side(one, list(states.items())) if moved}
+    return {name: faults for name, faults in _side_by_side(one, list(states.items())) if faults}
 
 
 class Numbered(t.Protocol):

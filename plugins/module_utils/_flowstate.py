@@ -49,7 +49,7 @@ class Settings:
 
     ``meters``: id -> flags and bands on the wire.  ``tables``: id -> config on the wire, only those that differ
     from the default.  ``ports``: ofport -> OFPPC_* bits; ``names``: ofport -> name, the first 15 bytes of it: what flows
-    mean by the number.  ``fragments``: OFPC_FRAG_*.
+    mean by the number.  ``fragments``: OFPC_FRAG_*.  ``port_bits``: which OFPPC_* bits are looked at and set.
     """
 
     tlvs: tuple[wire.Tlv, ...] = ()
@@ -58,6 +58,7 @@ class Settings:
     ports: t.Mapping[int, int] = dataclasses.field(default_factory=dict)
     fragments: int = 0
     names: t.Mapping[int, str] = dataclasses.field(default_factory=dict)
+    port_bits: int = 0xFFFFFFFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +266,9 @@ def settings_messages(state: State) -> bytes:
     out += [wire.table_mod(version, 0, *table) for table in sorted(settings.tables.items())]
     out.append(wire.set_fragments(version, 0, settings.fragments))
     out += [
-        wire.port_status(state.ports_version, number, settings.names.get(number, ""), config)
+        wire.port_status(
+            state.ports_version, number, settings.names.get(number, ""), config & settings.port_bits
+        )
         for number, config in sorted(settings.ports.items())
     ]
     return b"".join(out)
@@ -538,6 +541,7 @@ class Staged:
     def _ports_to_change(self, live: Settings) -> list[Step]:
         of, wanted = self._switch.ports, self._state.settings.ports
         bits = wire.PORT_CONFIG_BITS[of.version] & wire.PORT_CONFIG_BITS[self._state.ports_version]
+        bits &= self._state.settings.port_bits
         changed = {
             number
             for number in wanted.keys() & live.ports.keys()
@@ -547,8 +551,8 @@ class Staged:
         return [
             Step(
                 of,
-                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, wanted[port.number] & bits),
-                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, port.config),
+                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, wanted[port.number], bits),
+                wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, port.config, bits),
             )
             for port in ports
         ]
@@ -779,7 +783,8 @@ def _refused(name: str, message: bytes, error: wire.SwitchError) -> Refused:
 class Ignore:
     """What may differ: ``cookies``; ``timeouts`` (their values); ``expiring`` flows (those with a timeout);
     ``learned`` flows (those that a learn action of either side adds); all flows of some ``tables``; which ``ports``
-    there are and what they are called (but not the config of those that both sides have)."""
+    there are and what they are called (but not the config of those that both sides have); and whether their ``devices``
+    are up."""
 
     cookies: bool = False
     timeouts: bool = False
@@ -787,11 +792,12 @@ class Ignore:
     learned: bool = False
     tables: frozenset[int] = frozenset()
     ports: bool = False
+    devices: bool = False
 
 
 EXACT = Ignore()
-# Flows that come and go by themselves are no difference between before and after.
-BY_ITSELF = Ignore(expiring=True, learned=True)
+# Flows that come and go by themselves are no difference between before and after; ports are looked at by themselves.
+BY_ITSELF = Ignore(expiring=True, learned=True, ports=True, devices=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -852,6 +858,8 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_
     if ignore.ports:
         numbers = saved.settings.ports.keys() & live.settings.ports.keys()
         saved, live = (_with_ports(state, numbers) for state in (saved, live))
+    if ignore.devices:
+        saved, live = leaving_devices(saved), leaving_devices(live)
     learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
     wanted = set()
     for message in _messages(saved, ignore, learned):
@@ -874,6 +882,15 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_
     return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
 
 
+def leaving_devices(state: State) -> State:
+    """``state`` without whether the devices of ports are up, to be restored where these are not ours.
+
+    OFPPC_PORT_DOWN is what ovs-vswitchd knows of that, sometimes late, and to set it is to set the device down.
+    """
+    bits = state.settings.port_bits & ~wire.PORT_DOWN
+    return dataclasses.replace(state, settings=dataclasses.replace(state.settings, port_bits=bits))
+
+
 def _with_ports(state: State, numbers: t.Container[int]) -> State:
     """``state`` with these ports only, and without their names."""
     ports = {number: config for number, config in state.settings.ports.items() if number in numbers}
@@ -885,12 +902,24 @@ def renumbered(saved: Settings, live: Settings) -> list[str]:
 
     Ports that only one side has are left out: who adds and deletes ports means to.
     """
-    now = {name: number for number, name in live.names.items()}
+    before, now = _numbers(saved), _numbers(live)
     return [
-        f"port {name!r} had the number {number} and has {now[name]}"
-        for number, name in sorted(saved.names.items())
-        if now.get(name, number) != number
+        f"port {name!r} had the number {_listed(before[name])} and has {_listed(now[name])}"
+        for name in sorted(before.keys() & now.keys())
+        if before[name] - now[name] and now[name] - before[name]
     ]
+
+
+def _numbers(settings: Settings) -> dict[str, set[int]]:
+    """The numbers by name: several interfaces can begin with the same 15 bytes."""
+    found: dict[str, set[int]] = collections.defaultdict(set)
+    for number, name in settings.names.items():
+        found[name].add(number)
+    return found
+
+
+def _listed(numbers: t.Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
 
 
 Learned = tuple[int, int, int]

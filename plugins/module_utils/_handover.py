@@ -19,6 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _ending,
     _guard,
     _lease,
+    _links,
     _runner,
     _service_start,
     _supervise,
@@ -45,6 +46,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import record, unexplained
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -198,6 +200,7 @@ def look(connection: Connection) -> Facts:
         memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
         foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
         confined=_confinement(process.pid) if process else None,
+        down=frozenset(filter(_links.is_down, _cut_off_devices(database.bridges))),
         tracked=_tracked(connection, database.bridges) if process else 0,
         socket_user=_socket_user(server),
         start=_foresight(connection, server, vswitchd),
@@ -370,6 +373,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "timeout": connection.timeout,
         "bridges": {bridge.name: list(bridge.controllers) for bridge in found},
         "ports": sum(len(bridge.interfaces) for bridge in found),
+        "lost_ports": list(decision.lost_ports),
         "userspace": decision.userspace,
         "dpdk": decision.dpdk,
         "snapshot": wish.snapshot,
@@ -428,8 +432,13 @@ def _write(path: str, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _cut_off_devices(bridges: t.Sequence[Bridge]) -> set[str]:
+    names = {interface.name for bridge in bridges for interface in bridge.interfaces}
+    return {_links.device(name) for name in names} - names
+
+
 def _flows(connection: Connection, bridge: str) -> int:
-    return count(os.path.join(connection.rundir, f"{bridge}.mgmt"), connection.timeout).flows
+    return count(management_socket(connection.rundir, bridge), connection.timeout).flows
 
 
 def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:

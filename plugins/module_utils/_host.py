@@ -39,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
     Process,
@@ -256,6 +257,10 @@ class Host:
         self.not_carried += [
             f"bridge {bridge.name}: {text}" for bridge in self.known for text in bridge.not_carried
         ]
+        self.not_carried += [
+            f"port {name}: the new version does not open a device with so long a name"
+            for name in self.request["lost_ports"]
+        ]
 
     def remember_learned(self) -> None:
         """What the old process knows now: a MAC address may have moved since the snapshot was taken."""
@@ -266,15 +271,18 @@ class Host:
         """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
         snapshot = _snapshot.read(self.snapshot)
         states = {name: snapshot.state(name) for name in self.bridges}
-        self._require_same_numbers(states)
+        self._require_ports(states)
         for name, difference in _flow_snapshot.compare(self.connection, states, TOLERATED).items():
             raise HotUpgradeError(f"bridge {name} {fault}", describe(difference))
 
-    def _require_same_numbers(self, states: t.Mapping[str, _flowstate.State]) -> None:
-        """Raise ``HotUpgradeError`` when a port has another number than in ``states``: flows would mean other ports."""
-        for name, moved in _flow_snapshot.renumbered(self.connection, states).items():
-            hint = "Set ofport_request of these interfaces to the numbers that they had"
-            raise HotUpgradeError(f"the flows of bridge {name} mean other ports now", "; ".join(moved), hint)
+    def _require_ports(self, states: t.Mapping[str, _flowstate.State]) -> None:
+        """Raise ``HotUpgradeError`` when a port of ``states`` has another number, or is gone although it is configured."""
+        lost = self.request["lost_ports"]
+        for name, faults in _flow_snapshot.port_faults(self.connection, states, lost).items():
+            hint = "Look at the column error of these interfaces (ovs-vsctl list interface) and at the log"
+            raise HotUpgradeError(
+                f"the flows of bridge {name} do not mean the same ports", "; ".join(faults), hint
+            )
 
     def hold(self) -> None:
         """Have the service manager restart neither daemon by itself: that is ours for the time being."""
@@ -551,7 +559,7 @@ class Host:
 
     def management(self, bridge: str) -> str:
         """The bridge's OpenFlow socket."""
-        return os.path.join(self.rundir, f"{bridge}.mgmt")
+        return management_socket(self.rundir, bridge)
 
     def make_ready(self) -> None:
         """Bring the snapshot up to date and hold it in memory, encoded as it will be sent."""
@@ -646,7 +654,7 @@ class Host:
     def restore_what_differs(self) -> None:
         """Give the bridges that do not hold what the snapshot holds its state; the others are left alone."""
         snapshot = _snapshot.read(self.snapshot)
-        states = {name: snapshot.state(name) for name in self.bridges}
+        states = {name: _flowstate.leaving_devices(snapshot.state(name)) for name in self.bridges}
         different = _flow_snapshot.compare(self.connection, states, TOLERATED)
         with _flow_snapshot.Restoration(
             self.connection, {name: states[name] for name in different}
@@ -664,7 +672,7 @@ class Host:
         Where a bridge cannot be followed, controllers may set their flows anew: a difference must last to count.
         """
         self.require_places()
-        self._require_same_numbers(self.living.base)
+        self._require_ports(self.living.base)
         end = time.monotonic() + (SETTLED_TIMEOUT if self.living.unfollowed else 0.0)
         while True:
             self.changes = self.account()

@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 
 STATIC = "static"
+_NEIGHBOUR = re.compile(r"(\S+) +((?:[0-9a-f]{2}:){5}[0-9a-f]{2})   (?P<bridge>.+)")
 
 
 class MacEntry(t.NamedTuple):
@@ -40,9 +42,9 @@ def mac_table(vswitchd: Appctl, bridge: str) -> list[MacEntry]:
 
 
 def neighbours(vswitchd: Appctl) -> list[Neighbour]:
-    """The tunnel neighbours (ARP and ND) of all bridges."""
-    rows = (row.split() for row in vswitchd.call("tnl/neigh/show").splitlines()[2:])
-    return [Neighbour(*row) for row in rows if len(row) == 3]
+    """The tunnel neighbours (ARP and ND) of all bridges, whose names may have blanks; not those that are stale."""
+    rows = (_NEIGHBOUR.match(row) for row in vswitchd.call("tnl/neigh/show").split("\n"))
+    return [Neighbour(*row.groups()) for row in rows if row and not row["bridge"].endswith(" STALE")]
 
 
 def restore_mac_table(

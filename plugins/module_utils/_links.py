@@ -11,10 +11,27 @@ import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 
+# In bytes, without the final zero (IFNAMSIZ).
+LONGEST_NAME = 15
+
+
+def device(interface: str) -> str:
+    """What Linux calls the device of an interface: older versions of Open vSwitch have the name cut off (IFNAMSIZ)."""
+    return os.fsdecode(interface.encode()[:LONGEST_NAME])
+
 
 def exists(name: str) -> bool:
     """Whether there is a network device of this name."""
     return os.path.exists(os.path.join("/sys/class/net", name))
+
+
+def is_down(name: str) -> bool:
+    """Whether there is a network device of this name and it is down (IFF_UP, netdevice(7))."""
+    try:
+        with open(os.path.join("/sys/class/net", name, "flags"), encoding="ascii") as file:
+            return not int(file.read(), 16) & 1
+    except FileNotFoundError:
+        return False
 
 
 def rename(old: str, new: str) -> None:

@@ -135,7 +135,7 @@ class Living:
 
     def rest_on(self, states: States) -> None:
         """What the old process held when it was read after ``forget``."""
-        self.base = dict(states)
+        self.base = {name: flowstate.leaving_devices(state) for name, state in states.items()}
         for name, state in states.items():
             self._flags[name], self._groups[name] = _look(state)
 
@@ -145,7 +145,7 @@ class Living:
             return
         for name, state in self.base.items():
             with flowstate.Switch(self._paths[name]) as switch:
-                settings = switch.settings()
+                settings = dataclasses.replace(switch.settings(), port_bits=state.settings.port_bits)
             if settings != state.settings:
                 self.base[name] = dataclasses.replace(state, settings=settings)
                 self._late.add(name)

@@ -71,6 +71,7 @@ GROUP_ALL = 0xFFFFFFFC
 LOCAL = 0xFFFFFFFE
 # Port config bits that a port-mod can change: (OpenFlow 1.0, newer).
 PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
+PORT_DOWN = 1
 FRAGMENT_BITS = 0x3
 
 _EVICTION, _VACANCY = 2, 3
@@ -898,14 +899,13 @@ def _port(version: int, fields: tuple[t.Any, ...]) -> Port:
     number, hw_addr, name, config = fields
     if version == OF10 and number >= 0xFF00:
         number |= 0xFFFF0000
-    # A longer name is cut off by the switch, perhaps within a character.
     text = name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
     return Port(number, text, hw_addr, config & PORT_CONFIG_BITS[version])
 
 
-def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int) -> bytes:
-    """A port-mod that sets every bit of the port's config."""
-    mask = PORT_CONFIG_BITS[version]
+def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int, mask: int) -> bytes:
+    """A port-mod that sets those bits of the port's config that are in ``mask``."""
+    mask &= PORT_CONFIG_BITS[version]
     if version == OF10:
         return message(
             version, PORT_MOD10, xid, struct.pack("!H6sIII4x", number & 0xFFFF, hw_addr, config, mask, 0)
@@ -914,10 +914,15 @@ def port_mod(version: int, xid: int, number: int, hw_addr: bytes, config: int) -
     return message(version, PORT_MOD, xid, body + (b"\0" * 8 if version == OF13 else b""))
 
 
+def port_name(interface: str) -> str:
+    """What OpenFlow calls the port of an interface: the switch cuts off a longer name, perhaps within a character."""
+    return interface.encode("utf-8", "surrogateescape")[:15].decode("utf-8", "surrogateescape")
+
+
 def port_status(version: int, number: int, name: str, config: int) -> bytes:
     """A message that tells which port has this number, and its config; address, state and speeds are zero."""
     head = struct.pack("!B7x", _PORT_MODIFIED)
-    label = name.encode("utf-8", "surrogateescape")[:15]
+    label = port_name(name).encode("utf-8", "surrogateescape")
     if version == OF10:
         body = struct.pack("!H6x16sI20x", number & 0xFFFF, label, config)
     elif version == OF13:

@@ -49,6 +49,11 @@ MOST_ERRORS = 10_000
 Answer = t.Union[list[bytes], wire.SwitchError]
 
 
+def management_socket(rundir: str, bridge: str) -> str:
+    """Where ``bridge`` takes OpenFlow connections; its name is UTF-8 there, whatever the locale of this process is."""
+    return os.path.join(rundir, os.fsdecode(f"{bridge}.mgmt".encode()))
+
+
 class OpenFlow:
     """A connection; ``version`` is negotiated out of those ``offered`` by the switch. A context manager."""
 

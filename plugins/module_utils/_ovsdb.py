@@ -187,7 +187,11 @@ class Ovsdb:
         ]
 
     def bridges(self) -> list[Bridge]:
-        """Every bridge with its ports and interfaces, sorted by name, read in one transaction."""
+        """Every bridge with its ports and interfaces, sorted by name, read in one transaction.
+
+        Without those that ovs-vswitchd ignores for their name (add_del_bridges in vswitchd/bridge.c): their sockets would be
+        outside of the run directory.
+        """
         bridges, ports, interfaces, controllers = self.select_many(
             ("Bridge", _BRIDGE_COLUMNS, ()),
             ("Port", _PORT_COLUMNS, ()),
@@ -198,7 +202,11 @@ class Ovsdb:
         interface_rows = {row["_uuid"]: row for row in interfaces}
         targets = {row["_uuid"]: row["target"] for row in controllers}
         return sorted(
-            (_bridge(row, port_rows, interface_rows, targets) for row in bridges),
+            (
+                _bridge(row, port_rows, interface_rows, targets)
+                for row in bridges
+                if not {"/", "\\"} & set(row["name"])
+            ),
             key=lambda bridge: bridge.name,
         )
 

@@ -16,8 +16,9 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _selection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._links import LONGEST_NAME, device
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import ENOUGH, Survey
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import Foresight
 
 MAKE_BEFORE_BREAK = "make_before_break"
@@ -39,6 +40,10 @@ PER_CPU_SINCE = (2, 16)
 # Interfaces of a userspace datapath that a second process can open, or has when the first has ended (tap devices).
 OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
 
+# Those that are Linux devices; and the first version that does not open one whose name Linux would cut off.
+DEVICES = frozenset({"", "system", "internal", "tap"})
+NAMES_CHECKED_SINCE = (4, 0)
+
 Version = tuple[int, ...]
 
 
@@ -48,6 +53,7 @@ class Facts:
 
     ``schema_running`` and ``schema_on_disk`` are versions as ``8.3.0``; ``foreign_flag`` tells that
     flow-restore-wait is set by somebody else; ``confined`` is the AppArmor or SELinux label of ovs-vswitchd;
+    ``down`` are the devices of interfaces, where Linux cuts off their names, that are down;
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
     once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
     ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
@@ -65,6 +71,7 @@ class Facts:
     memory_vswitchd: int
     foreign_flag: bool
     confined: str | None
+    down: frozenset[str]
     tracked: int
     socket_user: str | None
     start: Foresight = Foresight()
@@ -111,6 +118,7 @@ class Plan:
     userspace: bool
     dpdk: bool
     restart_server: bool
+    lost_ports: tuple[str, ...]
     refused: t.Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
     start: tuple[str, ...]
@@ -157,6 +165,7 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
         userspace=facts.userspace,
         dpdk=facts.dpdk,
         restart_server=facts.server.upgrade_pending or force,
+        lost_ports=tuple(interface.name for __, interface in _cut_off(facts)) if needed else (),
         refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
         warnings=tuple(_warnings(facts, strategy)) if strategy else (),
         start=facts.start.argv,
@@ -206,6 +215,15 @@ def _common(facts: Facts) -> t.Iterator[str]:
             yield f"no usable {daemon.name} is on the disk: install the new packages first"
     yield from facts.start.refusals
 
+    for bridge, interface in _cut_off(facts):
+        name = device(interface.name)
+        if name not in facts.down:
+            yield (
+                f"interface {interface.name} of bridge {bridge.name} has a name of more than {LONGEST_NAME} bytes, which "
+                f"{facts.new} does not open, and its device {name} is not down: use a port with a shorter name instead, then "
+                f"'ip link set dev {name} down'"
+            )
+
     user = facts.vswitchd.user
     if facts.socket_user is not None and user not in (None, "root", facts.socket_user):
         yield (
@@ -213,6 +231,21 @@ def _common(facts: Facts) -> t.Iterator[str]:
             f"{facts.socket_user} alone: neither the old nor the new one could connect to it, as after any restart; let "
             f"'systemctl edit ovsdb-server.socket' add SocketUser={user} to its section [Socket]"
         )
+
+
+def _cut_off(facts: Facts) -> list[tuple[Bridge, Interface]]:
+    """The ports of userspace bridges that the new version does not open for the length of their names."""
+    if version(facts.new) < NAMES_CHECKED_SINCE:
+        return []
+    return [
+        (bridge, interface)
+        for bridge in facts.bridges
+        for interface in bridge.interfaces
+        if bridge.datapath_type == "netdev"
+        and interface.type in DEVICES
+        and (interface.ofport or -1) > 0
+        and device(interface.name) != interface.name
+    ]
 
 
 def _two_processes(facts: Facts) -> t.Iterator[str]:
@@ -363,6 +396,12 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
         yield (
             f"the {facts.tracked} connections that the userspace datapath tracks (ct) are known to the old process only: "
             "they are tracked anew, as if they began in the middle"
+        )
+    cut_off = [interface.name for __, interface in _cut_off(facts)]
+    if cut_off:
+        yield (
+            f"{facts.new} does not open devices with names of more than {LONGEST_NAME} bytes: {_names(cut_off)}, which are down "
+            "now, are no ports any more"
         )
     policed = [i.name for b in facts.bridges for i in b.interfaces if i.policing_rate > 0]
     if policed:

@@ -31,6 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import POLL, START_TIMEOUT, Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._launch import Model, prepare
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
@@ -223,7 +224,7 @@ def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
 def connect(host: Host) -> None:
     """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
     for bridge in host.bridges:
-        path = os.path.join(directory(host), f"{bridge}.mgmt")
+        path = management_socket(directory(host), bridge)
         if bridge not in host.switches:
             host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
 
@@ -280,10 +281,9 @@ def move_in(host: Host, second: Process) -> None:
     place, real = directory(host), os.path.realpath(host.rundir)
     if os.path.islink(place):
         return
-    for path in glob.glob(os.path.join(glob.escape(place), "*")):
-        name = os.path.basename(path)
+    for name in os.listdir(place):  # not by glob, which leaves out the sockets of a bridge like ".hidden"
         if name.endswith((".mgmt", ".snoop")) or name == f"{VSWITCHD}.{second.pid}.ctl":
-            os.rename(path, os.path.join(real, name))
+            os.rename(os.path.join(place, name), os.path.join(real, name))
     os.rename(place, f"{place}.done")
     os.symlink(real, place)
 

@@ -18,7 +18,6 @@ it gets until the old one is stopped and the flag is cleared.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import time
@@ -58,10 +57,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
 
 CUT_OVER = "cut over"
+# Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.
+PORTS_APART = _flowstate.Ignore(ports=True, devices=True)
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
 OWN_DEVICE = "ovs-netdev"
-# Interfaces of the userspace datapath that are tap devices; in the kernel one a second process opens them like others.
-LATE_TYPES = frozenset({"internal", "tap"})
+# Interfaces of the userspace datapath that a second process gets when the first has ended, and how it is refused before.
+TAP_TYPES = frozenset({"internal", "tap"})
+BUSY = "Device or resource busy"
 REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
@@ -161,13 +163,13 @@ def _fill(host: Host, name: str) -> None:
     """Have the new process hold what the old one held a moment ago; that is compared."""
     new, state = host.switches[name], host.living.now(name, host.living.base[name])
     _require_same_numbers(name, state.settings, new.settings())
-    difference = _compare(host, state, new)
+    difference = _compare(state, new)
     if not difference.same:
         if difference.flows_alone:
             _flowstate.amend(new, difference)
         else:
             _flowstate.restore(new, state)
-        difference = _compare(host, state, new)
+        difference = _compare(state, new)
     if not difference.same:
         raise HotUpgradeError(
             f"bridge {name} of the new {VSWITCHD} does not hold what the old one holds",
@@ -223,7 +225,8 @@ def _catch_up(host: Host) -> None:
 
 def _require_no_drift(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real, Ovsdb(_second.database(host), host.timeout) as copy:
-        changed, closed = drift(real, copy), unopened(real, copy)
+        changed = drift(real, copy)
+        closed = unopened(real, copy, TAP_TYPES if host.userspace else (), host.request["lost_ports"])
     if changed:
         host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
@@ -239,15 +242,9 @@ def _require_no_drift(host: Host) -> None:
         )
 
 
-def _compare(host: Host, saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Difference:
-    live = new.state()
-    if host.userspace:  # internal ports come when the old process has ended, see ``_switch_over_alone``
-        known = {
-            number: bits for number, bits in saved.settings.ports.items() if number in live.settings.ports
-        }
-        saved = dataclasses.replace(saved, settings=dataclasses.replace(saved.settings, ports=known))
+def _compare(saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Difference:
     partial = saved.changes.partial_groups if isinstance(saved, Changed) else ()
-    return _flowstate.compare(saved, live).without_groups(partial)
+    return _flowstate.compare(saved, new.state(), PORTS_APART).without_groups(partial)
 
 
 def _own(host: Host) -> None:
@@ -343,7 +340,8 @@ def _reconnect(host: Host) -> None:
 def _tidy(host: Host) -> None:
     _second.tidy(host)
     if host.userspace:
-        _links.delete(_aside(host))
+        for name in (_aside(host), *map(_links.device, host.request["lost_ports"])):
+            _links.delete(name)
 
 
 def finish(host: Host) -> bool:
@@ -413,16 +411,18 @@ def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
     return found
 
 
-def unopened(real: Ovsdb, copy: Ovsdb) -> list[str]:
+def unopened(real: Ovsdb, copy: Ovsdb, late: t.Container[str] = (), lost: t.Container[str] = ()) -> list[str]:
     """One sentence for each interface that the process of ``real`` has as a port, and that of ``copy`` could not open.
 
-    Tap devices are left out, which a second process gets when the first has ended.
+    Left out are those of the types ``late`` that are merely busy, and those that are announced as ``lost``.
     """
     ours, theirs = (_numbers(database) for database in (real, copy))
     return [
         f"{row['name']}: {row['error'] or 'it is not there'}"
         for row in copy.select("Interface", ("_uuid", "name", "type", "error"))
-        if row["_uuid"] in ours.keys() - theirs.keys() and row["type"] not in LATE_TYPES
+        if row["_uuid"] in ours.keys() - theirs.keys()
+        and row["name"] not in lost
+        and not (row["type"] in late and BUSY in (row["error"] or BUSY))
     ]
 
 

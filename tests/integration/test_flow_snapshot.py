@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowsta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
@@ -150,7 +151,7 @@ def content(ovs: t.Any, name: str = "br0") -> str:
 
 
 def open_switch(ovs: t.Any, name: str, *versions: int) -> flowstate.Switch:
-    path = engine.management_socket(ovs.rundir, name)
+    path = management_socket(ovs.rundir, name)
     return flowstate.Switch(path, versions) if versions else flowstate.Switch(path)
 
 
@@ -512,6 +513,7 @@ TAKE_FOR_EVER = """
 import sys
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot as engine
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
 write = _snapshot.File.write
 def slow(self, data):

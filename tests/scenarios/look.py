@@ -28,13 +28,20 @@ def lines(*argv: str) -> list[str]:
     return sorted(line.strip() for line in run(*argv).splitlines())
 
 
+def bridges() -> list[str]:
+    """The names of all bridges but those that ovs-vswitchd ignores."""
+    return [name for name in run("ovs-vsctl", "list-br").splitlines() if not {"/", "\\"} & set(name)]
+
+
 def openflow(bridge: str) -> dict[str, list[str]]:
-    """Flows, groups and meters without what counts or depends on the transaction id."""
+    """Flows, groups and meters without what counts or depends on the transaction id, and the static MAC addresses."""
     found = {}
+    target = f"unix:{RUNDIR}/{bridge}.mgmt"
     for what in ("flows", "groups", "meters", "tlv-map"):
         options = ["--no-stats"] if what == "flows" else []
-        text = lines("ovs-ofctl", "-O", "OpenFlow15", *options, f"dump-{what}", bridge)
+        text = lines("ovs-ofctl", "-O", "OpenFlow15", *options, f"dump-{what}", target)
         found[what] = [line for line in text if not re.search(r"(reply|REPLY).*xid=", line)]
+    found["MAC"] = [line for line in lines("ovs-appctl", "--", "fdb/show", bridge) if line.endswith("static")]
     return found
 
 
@@ -57,8 +64,10 @@ def links(namespace: str | None) -> dict[str, object]:
 def traffic_control() -> dict[str, list[str]]:
     """Queueing disciplines, classes and filters of the ports; what a policer or a queue has counted is left out."""
     found = {}
-    for name in run("ovs-vsctl", "--bare", "--no-headings", "--columns=name", "find", "interface").split():
-        if os.path.exists(f"/sys/class/net/{name}"):
+    for name in run(
+        "ovs-vsctl", "--bare", "--no-headings", "--columns=name", "find", "interface"
+    ).splitlines():
+        if name in os.listdir("/sys/class/net"):
             text = [line for kind in ("qdisc", "class") for line in lines("tc", kind, "show", "dev", name)]
             text += lines("tc", "filter", "show", "dev", name, "parent", "ffff:")
             found[name] = [re.sub(r"(police|index) 0x\w+|index \d+ ", "", line) for line in text]
@@ -66,7 +75,6 @@ def traffic_control() -> dict[str, list[str]]:
 
 
 def state() -> dict[str, object]:
-    bridges = run("ovs-vsctl", "list-br").split()
     namespaces = [None, *(line.split()[0] for line in run("ip", "netns", "list").splitlines())]
     return {
         "configuration": [
@@ -78,7 +86,7 @@ def state() -> dict[str, object]:
         "ofports": lines(
             "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
         ),
-        "bridges": {bridge: openflow(bridge) for bridge in bridges},
+        "bridges": {bridge: openflow(bridge) for bridge in bridges()},
         "links": {name or "host": links(name) for name in namespaces},
         "traffic control": traffic_control(),
         "datapath ports": [line for line in lines("ovs-appctl", "dpctl/show") if line.startswith("port ")],

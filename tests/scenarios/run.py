@@ -24,6 +24,7 @@ import connection
 import kept
 import likeness
 import living
+import names
 import networks
 import scene
 import services
@@ -31,7 +32,7 @@ import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, networks, kept, living, services, likeness, starts, versions)
+GROUPS = (broken, connection, again, names, networks, kept, living, services, likeness, starts, versions)
 
 
 class Scenario(t.NamedTuple):

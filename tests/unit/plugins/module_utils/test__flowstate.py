@@ -122,6 +122,23 @@ def test_a_port_that_came_or_went_has_no_other_number() -> None:
     assert flowstate.renumbered(saved, flowstate.Settings(names={2: "p2", 3: "p3"})) == []
 
 
+def test_ports_of_one_name_are_told_apart_by_nothing() -> None:
+    same = flowstate.Settings(names={1: "a-long-name-of-", 2: "a-long-name-of-"})
+    assert flowstate.renumbered(same, flowstate.Settings(names=dict(reversed(same.names.items())))) == []
+    assert flowstate.renumbered(same, flowstate.Settings(names={2: "a-long-name-of-"})) == []
+    other = flowstate.Settings(names={1: "a-long-name-of-", 3: "a-long-name-of-"})
+    assert flowstate.renumbered(same, other) == [
+        "port 'a-long-name-of-' had the number 1 or 2 and has 1 or 3"
+    ]
+
+
+def test_whether_devices_are_up_can_be_left_alone() -> None:
+    up, down = state(ports={1: 4}), state(ports={1: 4 | wire.PORT_DOWN})
+    assert flowstate.compare(up, down, flowstate.Ignore(devices=True)).same
+    assert not flowstate.compare(up, down).same
+    assert not flowstate.compare(up, state(ports={1: 0}), flowstate.Ignore(devices=True)).same
+
+
 def test_which_ports_there_are_can_be_ignored_but_not_the_config_of_those_that_stayed() -> None:
     ignore = flowstate.Ignore(ports=True)
     saved = state(ports={1: 0, 2: 4}, names={1: "p1", 2: "p2"})

@@ -18,7 +18,9 @@ NEIGHBOURS = """\
 IP                                            MAC                 Bridge
 ==========================================================================
 10.9.9.9                                      02:00:00:00:00:99   br0
-fd00::9                                       02:00:00:00:00:98   br1
+fd00::9                                       02:00:00:00:00:98   b  r 1
+10.9.9.8                                      02:00:00:00:00:97   br0 STALE
+10.9.9.7                                                          br0 INCOMPLETE
 """
 
 
@@ -47,7 +49,7 @@ def test_the_tables_are_read() -> None:
     ]
     assert learned.neighbours(vswitchd()) == [
         learned.Neighbour("10.9.9.9", "02:00:00:00:00:99", "br0"),
-        learned.Neighbour("fd00::9", "02:00:00:00:00:98", "br1"),
+        learned.Neighbour("fd00::9", "02:00:00:00:00:98", "b  r 1"),
     ]
 
 
@@ -69,7 +71,7 @@ def test_what_an_old_version_cannot_set_is_a_sentence_each() -> None:
     lost += learned.restore_neighbours(old, learned.neighbours(old))
     assert len(lost) == 4
     assert lost[0].startswith("MAC 02:00:00:00:00:01 in VLAN 0 on port 1 of br0: refused")
-    assert lost[3].startswith("tunnel neighbour fd00::9 of br1")
+    assert lost[3].startswith("tunnel neighbour fd00::9 of b  r 1")
 
 
 def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:

@@ -22,3 +22,9 @@ def test_a_device_that_is_not_there_need_not_be_deleted() -> None:
 def test_a_device_that_is_not_there_cannot_be_renamed() -> None:
     with pytest.raises(HotUpgradeError, match="no-such-device"):
         _links.rename("no-such-device", "other")
+
+
+def test_linux_cuts_off_a_long_name_by_bytes() -> None:
+    assert _links.device("123456789012345") == "123456789012345"
+    assert _links.device("a-very-long-bridge") == "a-very-long-bri"
+    assert len(_links.device("\u00fc" * 8).encode("utf-8", "surrogateescape")) == 15

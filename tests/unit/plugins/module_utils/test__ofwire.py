@@ -308,7 +308,7 @@ def test_meters_survive_the_wire(version: int, meters: dict[int, tuple[int, byte
 @given(number=st.integers(1, 0xFEFF) | st.just(wire.LOCAL), config=u32)
 def test_the_config_of_a_port_survives_the_wire(version: int, number: int, config: int) -> None:
     config &= wire.PORT_CONFIG_BITS[version]
-    assert wire.port_of(wire.port_mod(version, 1, number, b"\2\0\0\0\0\1", config)) == (number, config)
+    assert wire.port_of(wire.port_mod(version, 1, number, b"\2\0\0\0\0\1", config, ~0)) == (number, config)
     told = wire.port_status(version, number, "vm-\u00fc", config)
     assert wire.port_status_of(told) == wire.Port(number, "vm-\u00fc", bytes(6), config)
 

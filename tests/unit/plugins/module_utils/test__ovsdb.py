@@ -88,6 +88,8 @@ def bond(database: t.Any) -> None:
         other_config=["map", [["hwaddr", "02:00:00:00:00:01"]]],
     )
     database.add("Bridge", "b0", name="_first", datapath_type="netdev")
+    database.add("Bridge", "b2", name="../ignored")
+    database.add("Bridge", "b3", name="ignored\\")
 
 
 def test_bridges_with_all_they_have(serve: t.Any, database: t.Any) -> None:

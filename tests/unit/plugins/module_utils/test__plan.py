@@ -96,6 +96,7 @@ def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
         "confined": None,
         "tracked": 0,
         "socket_user": None,
+        "down": frozenset(),
     }
     return Facts(**{**values, **changes})
 
@@ -389,3 +390,45 @@ def test_a_process_that_is_not_the_daemon_is_said_to_be_none() -> None:
     assert all(
         "not taken for ovs-vswitchd: process 7 runs /tmp/x" in str(texts) for texts in refused.values()
     )
+
+
+LONG = "a-very-long-bridge-name"
+
+
+def long_names(*down: str) -> Facts:
+    """A userspace bridge whose own device has a long name."""
+    mine = interface(LONG, type="internal", ofport=65534)
+    tunnel = interface("another-very-long-name", type="vxlan", ofport=1)
+    return facts(
+        bridges=(bridge(LONG, datapath_type="netdev", interfaces=(mine, tunnel)),), down=frozenset(down)
+    )
+
+
+def test_a_device_whose_name_the_new_version_does_not_open_is_lost_if_nobody_uses_it() -> None:
+    plan = decide(long_names("a-very-long-bri"))
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert plan.lost_ports == (LONG,)
+    assert any(LONG in text for text in plan.warnings)
+
+
+def test_a_device_in_use_whose_name_the_new_version_does_not_open_is_refused() -> None:
+    plan = decide(long_names())
+    assert plan.strategy is None
+    assert all(
+        any("ip link set dev a-very-long-bri down" in text for text in plan.refused[name])
+        for name in STRATEGIES
+    )
+
+
+@pytest.mark.parametrize(
+    ("datapath_type", "versions"), [("system", ("3.5.0", "4.0.0")), ("netdev", ("3.1.0", "3.5.0"))]
+)
+def test_long_names_are_nothing_special_elsewhere(datapath_type: str, versions: tuple[str, str]) -> None:
+    mine = interface(LONG, type="internal", ofport=65534)
+    found = decide(
+        facts(
+            bridges=(bridge(LONG, datapath_type=datapath_type, interfaces=(mine,)),),
+            vswitchd=daemon("ovs-vswitchd", *versions),
+        )
+    )
+    assert (found.strategy, found.lost_ports) == (MAKE_BEFORE_BREAK, ())

@@ -116,13 +116,23 @@ def test_ports_are_part_of_what_makes_a_copy_stale(numbers: tuple[int, int | Non
 
 
 def test_a_port_that_the_new_process_cannot_open_is_named_with_its_reason() -> None:
-    real = Database(interface("p1", 1), interface("tap0", 2), interface("broken", -1), interface("p4", 4))
+    busy, long = (
+        f"could not open network device it ({why})" for why in (strategy.BUSY, "File name too long")
+    )
+    names = ("p1", "tap0", "tap1", "tap2", "veth", "lost")
+    real = Database(
+        *(interface(name, number) for number, name in enumerate(names, 1)), interface("broken", -1)
+    )
     copy = Database(
         interface("p1", 1),
-        interface("tap0", -1, type="internal"),
+        interface("tap0", -1, type="internal", error=busy),  # it will, when the first has ended
+        interface("tap1", -1, type="internal", error=long),
+        interface("tap2", None, type="tap"),
+        interface("veth", -1, error=busy),
+        interface("lost", -1, type="internal", error=long),
         interface("broken", -1),
-        interface("p4", -1, error="could not open network device p4 (Device or resource busy)"),
     )
-    assert strategy.unopened(t.cast(t.Any, real), t.cast(t.Any, copy)) == [
-        "p4: could not open network device p4 (Device or resource busy)"
-    ]
+    databases = t.cast("t.Any", (real, copy))
+    assert strategy.unopened(*databases, strategy.TAP_TYPES, ["lost"]) == [f"tap1: {long}", f"veth: {busy}"]
+    kernel = strategy.unopened(*databases)
+    assert [text.partition(":")[0] for text in kernel] == ["tap0", "tap1", "tap2", "veth", "lost"]
