@@ -573,7 +573,9 @@ class Host:
     def _read_states(self) -> None:
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
-            self.states[name] = Encoded.of(self.living.now(name, snapshot.state(name)))
+            self.states[name] = Encoded.of(
+                self.living.now(name, _flowstate.leaving_devices(snapshot.state(name)))
+            )
 
     def order_meters(self) -> None:
         """Put the meters in the order that gives those under traffic the kernel's numbers that they have.
