@@ -20,7 +20,7 @@ import secrets
 import shutil
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _plan, _pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _measured, _plan, _pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _strategy_make_before_break as make_before_break,
 )
@@ -137,9 +137,18 @@ def _take_back(transaction: Transaction, state: str, restore: bool, living: Livi
             failures = attempt(host.restore_after_boot if restore else host.never_stuck)
         else:
             failures = _undo(transaction, host, state)
-        return failures + attempt(lambda: flush(host))
+        return failures + attempt(lambda: flush(host)) + _faults(transaction, host)
     finally:
         attempt(host.close)
+
+
+def _faults(transaction: Transaction, host: Host) -> list[str]:
+    """Look at what has become of the host, write it down for whoever is told, and say what is not as it was."""
+    found: list[_measured.Measured] = []
+    failures = attempt(lambda: found.append(_measured.measure(host)))
+    measured = found[0] if found else _measured.Measured(f"nothing, since {failures[0]}")
+    attempt(lambda: transaction.note(measured=measured.text))
+    return list(measured.faults)
 
 
 def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import sys
@@ -16,7 +17,9 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _content,
     _ending,
+    _executables,
     _guard,
     _lease,
     _links,
@@ -207,6 +210,7 @@ def look(connection: Connection) -> Facts:
         groups=_traffic.select_groups(connection, database.bridges) if process else (),
         live=_traffic.live(connection, database.bridges) if process else None,
         distrust=tuple(_distrust(connection.rundir, vswitchd, server)),
+        dropped=_dropped(connection),
     )
 
 
@@ -302,6 +306,7 @@ def report(transaction: Transaction) -> Json:
         "changed_since_snapshot": result.get("changed_since_snapshot", {}),
         "not_carried": result.get("not_carried", []),
         "reason": result.get("reason", ""),
+        "measured": result.get("measured", ""),
         "not_undone": result.get("not_undone", []),
     }
 
@@ -356,7 +361,8 @@ def _failure(values: Json) -> HotUpgradeError:
             f"{values['reason']}; not undone: {'; '.join(values['not_undone'])}",
             f"Mend what is named, then roll back transaction {values['transaction']} again",
         )
-    return HotUpgradeError("the hand-over was taken back", values["reason"], "The version before forwards")
+    found = values["measured"] or "nothing: look at the host with ovs_info"
+    return HotUpgradeError("the hand-over was taken back", values["reason"], f"Found afterwards: {found}")
 
 
 def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
@@ -386,10 +392,13 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "downgrade": decision.downgrade,
         "dispatch": decision.dispatch,
         "restart_server": decision.restart_server,
-        "start": list(decision.start),
-        "schema": next(
-            os.path.join("/", name) for name in SCHEMA_FILES if os.path.exists(os.path.join("/", name))
-        ),
+        "start": {
+            "argv": list(decision.start.argv),
+            "changed": bool(decision.start.warnings),
+            "environment": dict(decision.start.environment),
+            "user": decision.start.user,
+        },
+        "schema": _schema_file(),
         "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD), connection),
         "server": record(_supervise.look(connection.rundir, OVSDB_SERVER), connection),
         "supervisors": {
@@ -457,8 +466,29 @@ def _foresight(connection: Connection, *found: Daemon) -> _service_start.Foresig
     """What starting the services of these daemons would do besides starting them."""
     with connection.open() as database:
         known = _service_start.known(database)
-    foreseen = [_service_start.foresee(_service(daemon), known) for daemon in found]
-    return _service_start.together(foreseen)
+    services = [_service(daemon) for daemon in found]
+    foreseen = _service_start.together(_service_start.foresee(service, known) for service in services)
+    lost = _executables.missing(services)
+    return dataclasses.replace(foreseen, refusals=(*lost, *foreseen.refusals))
+
+
+def _dropped(connection: Connection) -> tuple[str, ...]:
+    """What is in the database that the schema on the disk has no place for."""
+    path = _schema_file()
+    if path is None:
+        return ()
+    with open(path, encoding="utf-8") as file:
+        schema = json.load(file)
+    with connection.open() as database:
+        if database.schema_version == schema["version"]:
+            return ()
+        return tuple(map(str, _content.dropped(_content.read(database), schema)))
+
+
+def _schema_file() -> str | None:
+    """The schema that the packages on the disk bring."""
+    paths = (os.path.join("/", name) for name in SCHEMA_FILES)
+    return next((path for path in paths if os.path.exists(path)), None)
 
 
 def _service(daemon: Daemon) -> _unitfile.Service | None:

@@ -195,8 +195,11 @@ class Host:
 
     def supervisor(self, name: str) -> Supervisor:
         """Who owns the daemon ``name``."""
-        start = self.request.get("start", []) if name == OVSDB_SERVER else []
-        return described(name, self.rundir, self.request["supervisors"][name], start)
+        start = self.request["start"]
+        changed = name == OVSDB_SERVER and start["changed"]
+        return described(
+            name, self.rundir, self.request["supervisors"][name], start["argv"] if changed else ()
+        )
 
     def adopt(self, new: Process) -> None:
         """Have the service own ``new``, a second ovs-vswitchd, from the end of the old one on.
@@ -624,7 +627,7 @@ class Host:
     def watch_and_carry(self) -> None:
         """Follow the new process, and make in it what was changed in the old one since the snapshot."""
         self.living.watch(self.switches)
-        self.living.carry(self.switches, self.staged)
+        self.living.carry(self.switches)
 
     def end_old(self, end: t.Callable[[], None]) -> None:
         """End the old process by ``end``; nothing that it was told before is lost."""

@@ -55,7 +55,7 @@ def order(meters: t.Sequence[Meter], known: t.Mapping[Meter, int]) -> list[Meter
             raise HotUpgradeError(
                 f"meter {meter[1]} of bridge {meter[0]} cannot be carried over under traffic",
                 f"the kernel has it as number {number}, and there are only {len(places)} meters",
-                "The old version forwards on. Take the strategy standby",
+                "Take the strategy standby",
             )
         places[number] = meter
     others = iter([meter for meter in meters if meter not in known])

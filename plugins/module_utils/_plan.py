@@ -57,7 +57,7 @@ class Facts:
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
     once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
     ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
-    ``distrust`` tells what of this host root cannot rely on.
+    ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for.
     """
 
     vswitchd: Daemon
@@ -78,6 +78,7 @@ class Facts:
     groups: tuple[_selection.Group, ...] = ()
     live: Survey | None = None
     distrust: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def userspace(self) -> bool:
@@ -106,8 +107,7 @@ class Plan:
 
     ``filled`` tells that the new process is filled beside the old one, although only one of them is to forward at a time;
     ``comparable`` that both are configured alike meanwhile, so that traces through them can be compared; ``proof`` is
-    what the proof can cover, or why there is none; ``start`` is the command line that starts ovsdb-server meanwhile, empty for
-    that of its service.
+    what the proof can cover, or why there is none; ``start`` is how the service of ovsdb-server starts it.
     """
 
     strategy: str | None
@@ -121,7 +121,7 @@ class Plan:
     lost_ports: tuple[str, ...]
     refused: t.Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...]
-    start: tuple[str, ...]
+    start: Foresight
     before: t.Mapping[str, str]
     after: t.Mapping[str, str]
 
@@ -168,7 +168,7 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
         lost_ports=tuple(interface.name for __, interface in _cut_off(facts)) if needed else (),
         refused={name: reasons for name, reasons in refused.items() if reasons and name != strategy},
         warnings=tuple(_warnings(facts, strategy)) if strategy else (),
-        start=facts.start.argv,
+        start=facts.start,
         before=before,
         after=_versions(facts.new, facts.server.disk_version, facts.schema_on_disk) if needed else before,
     )
@@ -377,6 +377,8 @@ REASONS: t.Mapping[str, t.Callable[[Facts], t.Iterator[str]]] = {
 
 def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     yield from facts.start.warnings
+    for what in facts.dropped:
+        yield f"schema {facts.schema_on_disk} has no place for {what}: it is lost, a way back brings it again"
     controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
     if controlled:
         yield (

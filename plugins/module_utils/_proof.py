@@ -136,7 +136,7 @@ class Proof:
         raise HotUpgradeError(
             f"the new ovs-vswitchd would forward {self.different} of {self.traced} live megaflows otherwise",
             "; ".join(shown),
-            "The old one forwards on. If a difference is meant to be, name it in accept (role: hot_upgrade_accept), patterns "
+            "If a difference is meant to be, name it in accept (role: hot_upgrade_accept), patterns "
             f"are possible: {[each.name for each in self.differences[:SHOWN]]}; prove: 0 (role: hot_upgrade_prove) goes on "
             "without any proof",
         )

@@ -45,12 +45,14 @@ class Known:
 class Foresight:
     """What a start would do: ``refusals`` say why there would be none, ``warnings`` what the hand-over leaves out.
 
-    ``argv`` is the command line without what is left out, empty where there is nothing to leave out or nothing is known.
+    ``argv`` is the command line without what is left out, empty where nothing is known of it.
     """
 
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    user: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +77,10 @@ def known(database: Ovsdb) -> Known:
 
 
 def together(foreseen: t.Iterable[Foresight]) -> Foresight:
-    """What is foreseen for several services; one of them alone may have a command line of its own."""
-    every = list(foreseen)
-    return Foresight(
-        tuple(dict.fromkeys(text for each in every for text in each.refusals)),
-        tuple(dict.fromkeys(text for each in every for text in each.warnings)),
-        next((each.argv for each in every if each.argv), ()),
+    """What is foreseen for ovsdb-server's service, with what stands in the way of others."""
+    first, *others = foreseen
+    return dataclasses.replace(
+        first, refusals=tuple(dict.fromkeys(text for each in (first, *others) for text in each.refusals))
     )
 
 
@@ -105,8 +105,9 @@ def foresee(service: Service | None, known: Known, root: str = "/") -> Foresight
         return Foresight(tuple(refusals))
     identity = _identity(options, root)
     warnings = (*_deletions(unit, options, known), *_identities(unit, options, known, identity))
-    argv = _without(command, options, known, identity) if warnings else ()
-    return Foresight(tuple(refusals), warnings, argv)
+    argv = _without(command, options, known, identity) if warnings else command.argv
+    environment = {name: value.text for name, value in service.environment.items()}
+    return Foresight(tuple(refusals), warnings, argv, environment, service.user)
 
 
 def parse(command: Command) -> Options:

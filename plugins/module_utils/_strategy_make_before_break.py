@@ -24,6 +24,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _content,
     _flowstate,
     _links,
     _proof,
@@ -38,7 +39,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Changed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
-    FLOW_RESTORE_WAIT,
     Bridge,
     Connection,
     Ovsdb,
@@ -74,23 +74,11 @@ DRAIN_TIMEOUT = 0.2
 UNCOMPARED_TABLES = frozenset(
     {"Controller", "Manager", "sFlow", "NetFlow", "IPFIX", "Flow_Sample_Collector_Set", "Datapath"}
 )
-UNCOMPARED_COLUMNS = frozenset(
-    {
-        *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp", "lacp", "bfd", "cfm_mpid"),
-        *("cur_cfg", "next_cfg", "ovs_version", "db_version", "system_type", "system_version"),
-        *(
-            "datapath_types",
-            "iface_types",
-            "dpdk_initialized",
-            "dpdk_version",
-            "datapath_version",
-            "datapaths",
-        ),
-        *("statistics", "status", "rstp_status", "bond_active_slave", "bfd_status", "cfm_flap_count"),
-        # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
-        *("ofport", "ofport_request", "error"),
-    }
-)
+UNCOMPARED_COLUMNS = _content.REPORTED | {
+    *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp", "lacp", "bfd", "cfm_mpid"),
+    # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
+    *("datapaths", "ofport_request"),
+}
 
 
 def steps(request: Json) -> list[Step[Host]]:
@@ -105,7 +93,7 @@ def steps(request: Json) -> list[Step[Host]]:
         found.append(Step("prove that it forwards alike", _prove))
     alone = request["userspace"]
     return [
-        *prepare(),
+        *prepare(request),
         *database_before(request, free_try=alone),
         *all_attended(found),
         arm(),
@@ -184,7 +172,7 @@ def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.S
         raise HotUpgradeError(
             f"the flows of bridge {name} would mean other ports in the new {VSWITCHD}",
             "; ".join(moved),
-            "The old version forwards on. Set ofport_request of these interfaces to the numbers that they have",
+            "Set ofport_request of these interfaces to the numbers that they have",
         )
 
 
@@ -232,13 +220,13 @@ def _require_no_drift(host: Host) -> None:
         raise HotUpgradeError(
             "the database was changed while the hand-over was prepared",
             f"it differs from the copy in {', '.join(changed)}",
-            "The old version forwards on. Start again when nobody changes the configuration",
+            "Start again when nobody changes the configuration",
         )
     if closed:
         raise HotUpgradeError(
             f"the new {VSWITCHD} lacks {len(closed)} ports that the old one has",
             "; ".join(closed[:5]),
-            "The old version forwards on. Look into the log of the new one",
+            "Look into the log of the new one",
         )
 
 
@@ -278,7 +266,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _second.take_pidfile(host)
     host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
-    host.living.carry(host.switches, host.staged)
+    host.living.carry(host.switches)
 
 
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -287,7 +275,7 @@ def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _second.take_pidfile(host)
     host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
-    host.living.carry(host.switches, host.staged)
+    host.living.carry(host.switches)
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(control)
     host.fit_dispatch(version)
@@ -308,7 +296,7 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
         _second.take_pidfile(host)
         _second.end_first(host)
     host.living.last_words()
-    host.living.carry(host.switches, host.staged)
+    host.living.carry(host.switches)
     request_reconfiguration(copy)
     host.mark("ended")
 
@@ -390,21 +378,10 @@ def _untouched(host: Host) -> bool:
 
 def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
     """Tables and columns in which the configuration of two databases differs; what daemons report is left out."""
-    found = []
-    for table, definition in sorted(real.schema["tables"].items()):
-        if table in UNCOMPARED_TABLES:
-            continue
-        columns = [
-            name
-            for name, column in definition["columns"].items()
-            if not column.get("ephemeral", False) and name not in UNCOMPARED_COLUMNS
-        ]
-        ours, theirs = (_rows(database, table, columns) for database in (real, copy))
-        if ours.keys() != theirs.keys():
-            found.append(table)
-            continue
-        different = {name for uuid in ours for name in columns if ours[uuid][name] != theirs[uuid][name]}
-        found += [f"{table}.{name}" for name in sorted(different)]
+    ours, theirs = (
+        _content.read(database, UNCOMPARED_TABLES, UNCOMPARED_COLUMNS) for database in (real, copy)
+    )
+    found = sorted({difference.place for difference in _content.compare(ours, theirs)})
     before, now = (_numbers(database) for database in (real, copy))
     if any(before[uuid] != now[uuid] for uuid in before.keys() & now.keys()):
         found.append("Interface.ofport")
@@ -430,17 +407,6 @@ def _numbers(database: Ovsdb) -> dict[str, int]:
     """The ofport of each interface that is a port, by its UUID."""
     rows = database.select("Interface", ("_uuid", "ofport"))
     return {row["_uuid"]: row["ofport"] for row in rows if (row["ofport"] or -1) > 0}
-
-
-def _rows(database: Ovsdb, table: str, columns: list[str]) -> dict[str, dict[str, t.Any]]:
-    rows = {}
-    for row in database.select(table, ["_uuid", *columns]):
-        uuid = row.pop("_uuid")
-        row.get("other_config", {}).pop(FLOW_RESTORE_WAIT, None)
-        rows[uuid] = {
-            name: sorted(value, key=str) if isinstance(value, list) else value for name, value in row.items()
-        }
-    return rows
 
 
 def netlink_sockets(pid: int) -> frozenset[str]:

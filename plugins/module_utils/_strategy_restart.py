@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _held
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _executables, _held, _rehearsal
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
@@ -46,7 +46,7 @@ def steps(request: Json) -> list[Step[Host]]:
     ]
     late = request["userspace"] and not request["dpdk"]
     return [
-        *prepare(),
+        *prepare(request),
         *database_before(request, free_try=late),
         *([] if request["dpdk"] else all_attended(held)),
         ready(),
@@ -95,15 +95,25 @@ def _restart(host: Host) -> None:
     host.mark("connected")
 
 
-def prepare() -> list[Step[Host]]:
+def prepare(request: Json) -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
             Step("hold the restart policies", Host.hold, _let_go),
             Step("take the snapshot", Host.take_snapshot),
-            Step("keep the old programs and the database", Host.keep),
+            Step("keep the old programs and the database", _keep),
+            *(
+                [Step("start the new ovsdb-server dry", _rehearsal.rehearse, _rehearsal.clear)]
+                if request["restart_server"]
+                else []
+            ),
         ]
     )
+
+
+def _keep(host: Host) -> None:
+    host.keep()
+    _executables.require_kept(host.kept)
 
 
 def _let_go(host: Host) -> None:
@@ -136,13 +146,13 @@ def database_after(request: Json, free_try: bool = False) -> list[Step[Host]]:
 
 
 def _converted(request: Json) -> list[Step[Host]]:
-    return [Step(CONVERT, _convert, _convert_back)] if request["convert"] else []
+    return [Step(CONVERT, _convert, _rehearsal.convert_back)] if request["convert"] else []
 
 
 def _server_restarted(request: Json, free_try: bool) -> list[Step[Host]]:
     if not request["restart_server"]:
         return []
-    return [Step(RESTART_SERVER, lambda host: host.restart_server(free_try), Host.ensure_server)]
+    return [Step(RESTART_SERVER, lambda host: _rehearsal.restart_server(host, free_try), Host.ensure_server)]
 
 
 def ready() -> Step[Host]:
@@ -172,9 +182,4 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
 
 
 def _convert(host: Host) -> None:
-    host.convert(host.request["schema"])
-
-
-def _convert_back(host: Host) -> None:
-    host.ensure_server()
-    host.convert(f"{host.kept}/vswitch.ovsschema")
+    _rehearsal.convert(host, host.request["schema"])

@@ -32,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``standby`` for a transaction's request."""
     return [
-        *prepare(),
+        *prepare(request),
         *database_before(request, free_try=True),
         *all_attended(
             [

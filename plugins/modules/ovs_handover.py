@@ -263,6 +263,11 @@ reason:
   description: Why the hand-over was taken back; empty if it was not.
   returned: when there is a transaction
   type: str
+measured:
+  description: What was found on the host after the hand-over was taken back; empty if it was not.
+  returned: when there is a transaction
+  type: str
+  sample: ovs-vswitchd 3.5.0 forwards, 2 of 2 bridges answer, with 2504 flows (2504 in the snapshot)
 not_undone:
   description: What could not be undone; empty unless RV(state=failed).
   returned: when there is a transaction

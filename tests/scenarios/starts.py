@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 
+import versions
 from scene import SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
 
 OPTIONS = "/etc/default/openvswitch-switch"
@@ -45,6 +46,57 @@ def unusable(options: str, words: str, scene: Scene) -> str:
     return str(result["msg"])
 
 
+BROKEN = """
+mkdir -p /etc/systemd/system/ovsdb-server.service.d
+printf '[Service]\\nEnvironment="OVS_CTL_OPTS=%s"\\n' '--ovsdb-server-options=--nonsense' \\
+    > /etc/systemd/system/ovsdb-server.service.d/options.conf
+systemctl daemon-reload
+"""
+
+
+def fails(scene: Scene) -> str:
+    """ovsdb-server itself does not take an option: the dry start says so in its words, and nothing is stopped."""
+    scene.populate()
+    scene.sh(BROKEN)
+    scene.install("4.0.0")
+    before = scene.look()
+    with scene.traffic() as traffic:
+        reason = str(scene.hand_over(expect="rolled_back")["reason"])
+    require_sound(scene, "3.5.0")
+    require_same(before, scene.look())
+    measured(traffic).none()
+    if "nonsense" not in reason or "would not start again" not in reason:
+        raise Broken(f"it does not say why: {reason}")
+    return reason
+
+
+# One zone with a limit, which the schema of 3.1 has no column for.
+ZONE = """
+ovs-vsctl --no-wait -- --id=@z create ct_zone limit=100 external_ids:a=b \\
+    -- --id=@d create datapath datapath_version=0 ct_zones:5=@z -- set open_vswitch . datapaths:system=@d
+"""
+LIMIT = "ovs-vsctl --bare --columns=limit list ct_zone"
+
+
+def dropped(scene: Scene) -> str:
+    """A downgrade loses a limit of a conntrack zone: the plan and the result say so, and the way back brings it again."""
+    scene.sh(versions.SECOND_START)
+    scene.populate()
+    scene.sh(ZONE)
+    scene.install("3.1.0")
+    lost = "CT_Zone.limit of ct_zones 5 of datapaths system = 100"
+    with scene.traffic() as traffic:
+        result = scene.hand_over(expect="applied", confirm="manual", confirm_timeout=300)
+        scene.hand_over(expect="rolled_back", state="rolled_back")
+    for said in (result["plan"]["warnings"], result["not_carried"]):
+        if not any(lost in text for text in said):
+            raise Broken(f"{lost!r} is not in {said}")
+    limit = scene.sh(LIMIT).strip()
+    if limit != "100":
+        raise Broken(f"the limit is {limit!r} after the way back, not 100")
+    return f"{measured(traffic)}; {result['not_carried']}"
+
+
 SCENARIOS = [
     ("a start deletes bridges and ports", "3.5.0", functools.partial(deleting, ())),
     ("a start deletes bridges, spanning tree", "3.5.0", functools.partial(deleting, (SPANNING_TREE,))),
@@ -55,4 +107,6 @@ SCENARIOS = [
             unusable, 'OVS_CTL_OPTS="$OVS_CTL_OPTS --no-mlockall"', "nothing in it is expanded"
         ),
     ),
+    ("a start with an option that ovsdb-server does not know", "3.5.0", fails),
+    ("a downgrade drops a limit of a conntrack zone", "3.5.0", dropped),
 ]

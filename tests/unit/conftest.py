@@ -197,7 +197,13 @@ class Database:
         rows = self.tables[operation["table"]]
         if operation["table"] == "Open_vSwitch" and self.initialised:
             pairs = [list(pair) for pair in self.other_config.items()]
-            rows = [{"other_config": ["map", pairs], "datapath_types": ["set", ["netdev", "system"]]}]
+            rows = [
+                {
+                    "_uuid": ["uuid", "o0"],
+                    "other_config": ["map", pairs],
+                    "datapath_types": ["set", ["netdev", "system"]],
+                }
+            ]
         return {"rows": [{column: row[column] for column in operation["columns"]} for row in rows]}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan, _pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._measured import Measured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -92,6 +93,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
     monkeypatch.setattr(_ending, "finish", lambda host: False)
     monkeypatch.setattr(_ending, "_forwards", lambda host: True)
     monkeypatch.setattr(_ending, "clean", lambda transaction: None)
+    monkeypatch.setattr(_ending._measured, "measure", lambda host: Measured("all is well"))
     monkeypatch.setattr(_ending, "_request_back", lambda found, request: {"back_of": found.id})
     transaction = create({"strategy": _plan.STANDBY, "filled": True}, str(tmp_path / "transactions"))
     run(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
@@ -222,6 +224,27 @@ def test_a_hand_back_that_was_complete_is_not_done_twice(transaction: Transactio
     FakeHost.done.clear()
     _ending.roll_back(transaction, "why")
     assert what_was_done() == prefixed(transaction, f"undo {_ending.restart.CONVERT}")
+
+
+@pytest.mark.parametrize(("faults", "state"), [((), ROLLED_BACK), (("bridge br0 has 0 flows",), FAILED)])
+def test_what_is_found_afterwards_is_told_and_judged(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str
+) -> None:
+    monkeypatch.setattr(_ending._measured, "measure", lambda host: Measured("what is there", faults))
+    _ending.roll_back(transaction, "a test")
+    result = transaction.read("result.json")
+    assert (result["measured"], result["not_undone"]) == ("what is there", list(faults))
+    assert transaction.state == state
+
+
+def test_what_cannot_be_looked_at_is_said(transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_host: t.Any) -> t.NoReturn:
+        raise KeyError("x")
+
+    monkeypatch.setattr(_ending._measured, "measure", broken)
+    _ending.roll_back(transaction, "a test")
+    assert transaction.read("result.json")["measured"].startswith("nothing, since KeyError: 'x'")
+    assert transaction.state == ROLLED_BACK
 
 
 def test_what_cannot_be_undone_is_told_and_the_state_says_so(

@@ -113,9 +113,13 @@ def test_a_plain_kernel_host_gets_the_best_strategy() -> None:
 
 
 def test_what_a_start_does_besides_is_left_out_or_refused() -> None:
-    plan = decide(facts(start=Foresight((), ("deletes",), ("ovs-ctl", "start"))))
+    plan = decide(facts(start=Foresight((), ("deletes",), ("ovs-ctl", "start")), dropped=("T.c of r = 1",)))
     assert plan.strategy == MAKE_BEFORE_BREAK
-    assert (plan.warnings, plan.start) == (("deletes",), ("ovs-ctl", "start"))
+    assert plan.start.argv == ("ovs-ctl", "start")
+    assert plan.warnings == (
+        "deletes",
+        "schema 8.8.0 has no place for T.c of r = 1: it is lost, a way back brings it again",
+    )
     refused = decide(facts(start=Foresight(("would not start",), (), ())))
     assert refused.strategy is None
     assert set(refused.refused) == set(STRATEGIES)

@@ -43,7 +43,6 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
             carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
         ),
         switches={},
-        staged={},
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
         mark=lambda _name: None,
@@ -95,6 +94,10 @@ class Database:
 
     def select(self, _table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
         return [{name: row.get(name) for name in columns} for row in self.interfaces]
+
+    def transact(self, operation: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        rows = self.select(operation["table"], operation["columns"])
+        return [{"rows": [{**row, "_uuid": ["uuid", row["_uuid"]]} for row in rows]}]
 
 
 def interface(name: str, ofport: int | None, **columns: t.Any) -> dict[str, t.Any]:

@@ -1,0 +1,300 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The database through a restart and a conversion: tried on a copy first, compared afterwards, and put back.
+
+The new ovsdb-server is started dry as its service will start it, beside the old one, in a directory of its own and on a copy of
+the database without managers, before anything is stopped.  ``ovs-ctl`` (ovs-lib.in) takes its places from ``OVS_*`` variables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import identify, terminate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import user_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
+
+# How long a dry start may take, in seconds.
+TIMEOUT = 60.0
+
+# What a start changes of the switch's own row is put back afterwards; bridges and all else would be seen by ovs-vswitchd at once.
+HARMLESS = frozenset({"external_ids", "other_config"})
+FORESEEN, DROPPED = "foreseen.json", "dropped.json"
+
+# Options whose value is a word of its own, and those that name what belongs to the first process (ovsdb-server(1)).
+_VALUED = frozenset(
+    {"--user", "--remote", "--private-key", "--certificate", "--ca-cert", "--bootstrap-ca-cert"}
+)
+_PLACES = frozenset(
+    {"--remote", "--pidfile", "--unixctl", "--log-file", "--detach", "--monitor", "--no-chdir"}
+)
+_CONFIGURED = ("system-id.conf", "install_uuid.conf", "system-type.conf", "system-version.conf")
+_LOGGED = re.compile(r"\|(WARN|ERR|EMER)\|")
+
+
+def place(host: Host) -> str:
+    """The directory of the dry start."""
+    return f"{os.path.realpath(host.rundir)}-{host.transaction.id[-6:]}-dry"
+
+
+def rehearse(host: Host) -> None:
+    """Start the new ovsdb-server dry; raises ``HotUpgradeError`` when it does not start, or would change the configuration."""
+    try:
+        before = _lay_out(host)
+        output = _start(host)
+        with Ovsdb(f"unix:{place(host)}/db.sock", host.timeout) as copy:
+            after, tables = _content.read(copy), copy.schema["tables"]
+    finally:
+        clear(host)
+    # What a conversion has no place for is announced by itself.
+    changed = [each for each in _content.compare(before, after) if each.table in tables]
+    severe = [str(each) for each in changed if each.table != DATABASE or each.column not in HARMLESS]
+    if severe:
+        raise HotUpgradeError(
+            f"a start of {_name(host)} would change the configuration",
+            "; ".join([*severe[:5], *([f"{len(severe) - 5} more"] if len(severe) > 5 else []), output]),
+            "It was tried on a copy, nothing was stopped. Mend what starts it",
+        )
+    host.transaction.write(FORESEEN, [list(each.key) for each in changed])
+
+
+def clear(host: Host) -> None:
+    """End whatever the dry start has started, and remove its directory; nothing is there: fine."""
+    directory = place(host)
+    users = (0, _identity(host.request["server"]["process"][0])[0])
+    end = time.monotonic() + 5.0
+    while _kill(directory, users) and time.monotonic() < end:
+        time.sleep(0.01)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def restart_server(host: Host, free_try: bool = False) -> None:
+    """Restart ovsdb-server; what its start has changed of the configuration is put back, as the dry start has foreseen."""
+    with Ovsdb(host.remote, host.timeout) as database:
+        before = _content.read(database)
+    host.restart_server(free_try)
+    with Ovsdb(host.remote, host.timeout) as database:
+        foreseen = {tuple(key) for key in host.transaction.read(FORESEEN) or ()}
+        changed = [each for each in _content.compare(before, _content.read(database)) if each.key in foreseen]
+        if changed:
+            database.transact(*_content.putting_back(changed, database.schema))
+    host.not_carried += [
+        f"the start of {OVSDB_SERVER} changed the database, it was put back: {each}" for each in changed
+    ]
+
+
+def convert(host: Host, schema_file: str) -> None:
+    """Convert the database, and keep what the other schema has no place for."""
+    with open(schema_file, encoding="utf-8") as file:
+        schema = json.load(file)
+    with Ovsdb(host.remote, host.timeout) as database:
+        lost = _content.dropped(_content.read(database), schema)
+    host.transaction.write(DROPPED, _content.as_json(lost))
+    host.convert(schema_file)
+    host.not_carried += [f"schema {schema['version']} has no place for {each}" for each in lost]
+
+
+def convert_back(host: Host) -> None:
+    """Convert the database to the schema of before, with what had no place meanwhile."""
+    host.ensure_server()
+    with Ovsdb(host.remote, host.timeout) as database:
+        converted = database.schema_version
+    host.convert(f"{host.kept}/vswitch.ovsschema")
+    with Ovsdb(host.remote, host.timeout) as database:
+        lost = _content.of_json(host.transaction.read(DROPPED) or ())
+        if lost and database.schema_version != converted:
+            database.transact(*_content.putting_back(lost, database.schema))
+
+
+def command_line(host: Host) -> list[str]:
+    """How the dry start starts: as the service does, or as the daemon was started where no service of a known kind does."""
+    directory, start = place(host), host.request["start"]
+    if start["argv"]:
+        own = [f"--db-file={directory}/conf.db", f"--db-sock={directory}/db.sock"]
+        return [*map(_without_places, start["argv"]), *own]
+    program = host.request["supervisors"][OVSDB_SERVER]["program"]
+    arguments = _arguments(host.request["server"]["argv"][1:])
+    own = [f"--remote=punix:{directory}/db.sock", f"--pidfile={directory}/{OVSDB_SERVER}.pid"]
+    return [
+        *(program, f"{directory}/conf.db", *arguments, *own, "--no-chdir", "--detach"),
+        *(f"--unixctl={directory}/{OVSDB_SERVER}.ctl", f"--log-file={directory}/{OVSDB_SERVER}.log"),
+    ]
+
+
+def _without_places(word: str) -> str:
+    """``--ovsdb-server-options=`` may name sockets and files that the running daemon has."""
+    name, equals, value = word.partition("=")
+    if name != "--ovsdb-server-options" or not equals:
+        return word
+    return f"{name}={' '.join(_arguments(value.split()))}"
+
+
+def _arguments(words: t.Sequence[str]) -> list[str]:
+    """The options of an ovsdb-server that another one may have as well; its databases are left out."""
+    kept: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        alone = word in _VALUED and position + 1 < len(words)
+        if word.startswith("-") and word.partition("=")[0] not in _PLACES:
+            kept += words[position : position + 1 + alone]
+        position += 1 + alone
+    return kept
+
+
+def _lay_out(host: Host) -> _content.Content:
+    """Make the directory, with a copy of the database and of the files that ``ovs-ctl`` reads; what the copy holds."""
+    directory = place(host)
+    clear(host)
+    os.makedirs(f"{directory}/etc/openvswitch", 0o755)
+    for name in _CONFIGURED:
+        with contextlib.suppress(OSError):
+            shutil.copyfile(f"/etc/openvswitch/{name}", f"{directory}/etc/openvswitch/{name}")
+    backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
+    path = f"{directory}/conf.db"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(backup)
+    silent = {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": ["set", []]}}
+    check(run, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)
+    before = _content.read(t.cast(Ovsdb, _File(path, host)))
+    if host.request["convert"] and not host.request["start"]["argv"]:  # ovs-ctl does it by itself
+        check(run, ["ovsdb-tool", "convert", path, host.request["schema"]], timeout=120)
+    _give(host, path, directory)
+    return before
+
+
+class _File:
+    """A database in a file that nobody serves, for ``_content.read``."""
+
+    def __init__(self, path: str, host: Host) -> None:
+        self.path = path
+        with Ovsdb(host.remote, host.timeout) as database:
+            self.schema = database.schema
+
+    def transact(self, *operations: dict[str, t.Any]) -> t.Any:
+        """The results of operations that only read (ovsdb-tool(1), query)."""
+        argv = ["ovsdb-tool", "query", self.path, json.dumps([DATABASE, *operations])]
+        return json.loads(check(run, argv, timeout=120))
+
+
+def _give(host: Host, *paths: str) -> None:
+    """Give ``paths`` to the user as whom the running ovsdb-server runs."""
+    user, group = _identity(host.request["server"]["process"][0])
+    for path in paths:
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+def _identity(pid: int) -> tuple[int, int]:
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            values = dict(line.split(":", 1) for line in file if ":" in line)
+        return int(values["Uid"].split()[1]), int(values["Gid"].split()[1])
+    except (OSError, KeyError):
+        return 0, 0
+
+
+def _start(host: Host) -> str:
+    """Run the command line to its end; what it said.  Raises ``HotUpgradeError`` with that when it failed."""
+    directory, start = place(host), host.request["start"]
+    environment = {
+        "PATH": PATH,
+        **start["environment"],
+        **{f"OVS_{name}DIR": directory for name in ("RUN", "DB", "LOG")},
+        "OVS_SYSCONFDIR": f"{directory}/etc",
+    }
+    # Not where the daemon's user could put a link in its place.
+    said = host.transaction.file("dry.log")
+    with open(said, "w", encoding="utf-8") as output:
+        process = _popen(command_line(host), environment, output, start["user"])
+    try:
+        code: int | None = Waiter(TIMEOUT).wait(
+            "it has ended", process.poll, lambda status: status is not None
+        )
+        why = f"status {code}"
+    except TimedOut:
+        code, why = None, f"it did not end within {TIMEOUT:g} s"
+    finally:
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # 2.15 has ovs-ctl ask for the host's name in the background
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    words = _words(directory, said)
+    if code != 0:
+        raise HotUpgradeError(
+            f"{_name(host)} would not start again",
+            "; ".join(filter(None, [why, *words])),
+            "It was tried on a copy, nothing was stopped. Mend what it names: the running one could not be started again either",
+        )
+    return "; ".join(words)
+
+
+def _popen(
+    argv: t.Sequence[str], environment: t.Mapping[str, str], output: t.IO[str], user: str | None
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            user=user,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HotUpgradeError(f"cannot run {argv[0]}", str(error)) from error
+
+
+def _words(directory: str, said: str) -> list[str]:
+    """What is worth reading of what the dry start said and logged, on one line each."""
+    found = []
+    for path in (said, f"{directory}/{OVSDB_SERVER}.log"):
+        with (
+            contextlib.suppress(OSError),
+            open(path, encoding="utf-8", errors="replace", opener=_no_link) as file,
+        ):
+            lines = [line.strip() for line in file if path == said or _LOGGED.search(line)]
+            found += [line for line in lines[-6:] if line and not line.endswith("done.")]
+    return [line.replace(directory, "DIR") for line in dict.fromkeys(found)]
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _name(host: Host) -> str:
+    return str(host.request["supervisors"][OVSDB_SERVER]["unit"] or OVSDB_SERVER)
+
+
+def _kill(directory: str, users: t.Container[int]) -> int:
+    """SIGKILL every process of ``users`` that has the run directory ``directory``; how many there were."""
+    wanted, count = b"OVS_RUNDIR=" + os.fsencode(directory), 0
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        process = identify(int(number))
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{number}/environ", "rb") as file:
+                ours = wanted in file.read().split(b"\0")
+            # Others may have given a process our variable.
+            if ours and process and user_of(int(number)) in users:
+                terminate(process, signal.SIGKILL, 1.0)
+                count += 1
+    return count
