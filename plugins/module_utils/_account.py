@@ -58,15 +58,15 @@ def account(
     ``before`` ended with the old process; its flows are in the version of ``base``.  Holds 16 bytes for each flow of
     ``base``, and what was touched.
     """
-    after.sync()
-    after.changes.open_window()
+    after.quiet()
     found = _Comparison(base, before, after.changes)
-    found.compare(read)
-    after.sync()
-    if after.version == base.version:
-        found.explain()
-    else:
-        found.explain_by_text()
+    with after.changes.window():
+        found.compare(read)
+        after.quiet()
+        if after.version == base.version:
+            found.explain()
+        else:
+            found.explain_by_text()
     counts = before.counts + after.changes.counts
     ours = {mark: count for mark, count in counts.items() if not found.is_learned(mark)}
     return Account(
@@ -98,7 +98,9 @@ class _Comparison:
         return mark[0] != "expired" and mark[1:] in self._learners
 
     def difference(self) -> flowstate.Difference:
-        """What is not explained."""
+        """What is not explained; a process that was ended while it kept something back leaves nothing to be judged."""
+        if self._before.paused:
+            return flowstate.NONE
         missing, extra = list(self._missing.values()), list(self._extra.values())
         most = flowstate.MOST_SHOWN
         return flowstate.Difference(tuple(missing[:most]), tuple(extra[:most]), len(missing), len(extra))
@@ -271,4 +273,5 @@ def _by_cookie(marks: t.Mapping[Mark, int]) -> dict[str, dict[str, int]]:
 
 def _touched(changes: Changes) -> list[str]:
     names = [f"group {group}" for group in changes.groups] + [f"meter {meter}" for meter in changes.meters]
+    names += ["what was changed in the last moment"] if changes.paused else []
     return [*names, *(f"all {what}" for what in changes.cleared), *(f"port {port}" for port in changes.ports)]

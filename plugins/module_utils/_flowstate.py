@@ -624,6 +624,10 @@ class Unbundled(Staged):
     def keep_alive(self) -> None:
         """Nothing waits in the switch."""
 
+    def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:
+        """See ``Staged``: behind the commit."""
+        self._legacy += [(flows_of, message) for message in (*before, *flows, *after)]
+
     def refill(self) -> None:
         """The same as ``commit``: nothing waits in the switch."""
         self.commit()

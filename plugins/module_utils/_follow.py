@@ -22,7 +22,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Event, Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
@@ -80,18 +80,23 @@ class Changes:
         """All that is told up to our next own change is the doing of that: ovs-vswitchd deletes, and we add again."""
         self._replaced_by = self.counts.copy()
 
-    def open_window(self) -> None:
-        """From now on, keep every event of a flow for ``candidates``, not only the last."""
+    @contextlib.contextmanager
+    def window(self) -> t.Iterator[None]:
+        """Meanwhile, keep every event of a flow for ``candidates``, not only the last."""
         self._window = {}
-        self._new.clear()
+        try:
+            yield
+        finally:
+            self._window = None
+            self._new.clear()
 
     def candidates(self, key: Key) -> list[Event]:
-        """What the flow was at some moment since ``open_window``, as far as it was touched at all."""
+        """What the flow was at some moment since ``window`` began, as far as it was touched at all."""
         last = [self.flows[key]] if key in self.flows else []
         return (self._window or {}).get(key, []) + last
 
     def is_new(self, key: Key) -> bool:
-        """Whether the flow was touched for the first time since ``open_window``."""
+        """Whether the flow was touched for the first time since ``window`` began."""
         return key in self._new
 
     def take(self, message: bytes) -> None:
@@ -364,5 +369,5 @@ class Followers:
                         try:
                             if not self._ended.is_set():
                                 key.data.take()
-                        except Unreachable:  # what it wrote last is there, for ``rest``
+                        except HotUpgradeError:  # what it wrote last is there, for ``rest``
                             selector.unregister(key.fileobj)

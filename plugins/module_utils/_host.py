@@ -627,7 +627,7 @@ class Host:
     def watch_and_carry(self) -> None:
         """Follow the new process, and make in it what was changed in the old one since the snapshot."""
         self.living.watch(self.switches)
-        self.living.carry(self.switches)
+        self.living.carry(self.switches, self.staged)
 
     def end_old(self, end: t.Callable[[], None]) -> None:
         """End the old process by ``end``; nothing that it was told before is lost."""

@@ -174,12 +174,15 @@ class Living:
 
     # The new process
 
-    def carry(self, switches: Switches) -> None:
-        """Make in the new process what was changed in the old one since ``base``; a flow that stays is never away.
+    def carry(self, switches: Switches, staged: t.Mapping[str, flowstate.Staged]) -> None:
+        """Make in the new process, and in what waits there, what was changed in the old one since ``base``.
 
+        A flow that stays is never away.
         Raises ``HotUpgradeError`` with what it does not take.
         """
         for name, switch in switches.items():
+            if name in staged:
+                self.append(name, switch, staged[name])
             if name in self._late:
                 flowstate.adjust(switch, self.base[name])
             changes = self.before(name)
@@ -238,14 +241,10 @@ class Living:
         for follower in self._after.values():
             follower.take()
 
-    def descriptors(self) -> list[int]:
-        """What becomes readable when the new process tells something."""
-        return [of.fileno() for follower in self._after.values() for of in follower.connections]
-
     @property
     def watched(self) -> bool:
         """Whether the new process is followed, in all bridges that can be."""
-        return all(name in self._after or name in self.unfollowed for name in self.base)
+        return bool(self.base) and all(name in self._after or name in self.unfollowed for name in self.base)
 
     def account(self, name: str, switch: flowstate.Switch) -> Account:
         """Account for every difference of the bridge ``name``."""

@@ -266,7 +266,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _second.take_pidfile(host)
     host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
-    host.living.carry(host.switches)
+    host.living.carry(host.switches, host.staged)
 
 
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -275,7 +275,7 @@ def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _second.take_pidfile(host)
     host.end_old(lambda: _second.end_first(host))
     host.mark("stopped")
-    host.living.carry(host.switches)
+    host.living.carry(host.switches, host.staged)
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(control)
     host.fit_dispatch(version)
@@ -296,7 +296,7 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
         _second.take_pidfile(host)
         _second.end_first(host)
     host.living.last_words()
-    host.living.carry(host.switches)
+    host.living.carry(host.switches, host.staged)
     request_reconfiguration(copy)
     host.mark("ended")
 

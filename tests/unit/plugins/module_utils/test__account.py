@@ -54,7 +54,7 @@ class State(_flowstate.State):
 
 
 class Follower:
-    """Changes that are told by ``tell`` when they are asked for, one bundle for each ``sync``."""
+    """Changes that are told by ``tell`` when they are asked for, some each time."""
 
     version = wire.OF15
 
@@ -62,7 +62,7 @@ class Follower:
         self.changes = Changes()
         self.told = list(told)
 
-    def sync(self) -> None:
+    def quiet(self) -> None:
         for found in self.told.pop(0) if self.told else ():
             self.changes._event(found)
 

@@ -43,6 +43,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
             carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
         ),
         switches={},
+        staged={},
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
         mark=lambda _name: None,
