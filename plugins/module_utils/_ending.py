@@ -32,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -72,7 +72,7 @@ HEAVY: t.Mapping[str, tuple[str, ...]] = {
 # Steps whose undo is still due when the old program forwards again.
 BEFORE_THE_PROCESS = (restart.CONVERT, restart.RESTART_SERVER)
 
-# The result's entry for the process that forwards when all is applied.
+# The result's entry for the daemons of when all was applied.
 FORWARDS = "forwards"
 
 # Where a hand-back keeps its files, below the transaction or in memory.
@@ -156,13 +156,21 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     handed_back, half_done = _end_hand_backs(transaction), False
     if not handed_back:
         half_done = state != APPLIED and finish(host)
-        handed_back = (half_done or (state == APPLIED and _forwards(host))) and hand_back(transaction)
+        handed_back = (half_done or (state == APPLIED and _forwards(host))) and _under_traffic(
+            transaction, host
+        )
     failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
     if (
         half_done
     ):  # what went wrong with the new process may have been its flows, and the old one got them from it
         failures += attempt(host.restore_what_differs)
     return failures + attempt(host.require_places)
+
+
+def _under_traffic(transaction: Transaction, host: Host) -> bool:
+    # Without its database the new ovs-vswitchd could not stand in for the old program, and in userspace forwards nothing.
+    attempt(host.ensure_server)
+    return hand_back(transaction)
 
 
 def _by_hand_back(transaction: Transaction) -> list[str]:
@@ -187,10 +195,18 @@ def finish(host: Host) -> bool:
     return any(done)
 
 
-def applied_process(transaction: Transaction) -> Process | None:
-    """The ovs-vswitchd that forwarded when all was applied; None when the disk had no room to say so."""
-    recorded = (transaction.read("result.json") or {}).get(FORWARDS)
-    return Process(*recorded) if recorded else None
+def applied_processes(transaction: Transaction) -> dict[str, Process]:
+    """The daemons of when all was applied, by name; none when the disk had no room to say so."""
+    recorded = (transaction.read("result.json") or {}).get(FORWARDS, {})
+    return {name: Process(*numbers) for name, numbers in recorded.items()}
+
+
+def ended_since(transaction: Transaction) -> str | None:
+    """Which of these daemons has ended, in words."""
+    for name, process in applied_processes(transaction).items():
+        if not alive(process):
+            return f"the {name} that was handed over to, process {process.pid}, has ended"
+    return None
 
 
 def _forwards(host: Host) -> bool:
@@ -199,7 +215,7 @@ def _forwards(host: Host) -> bool:
         running = look(host.rundir, VSWITCHD).process
     except Unreachable:
         return False
-    return running == (applied_process(host.transaction) or running)
+    return running == applied_processes(host.transaction).get(VSWITCHD, running)
 
 
 def hand_back(transaction: Transaction) -> bool:

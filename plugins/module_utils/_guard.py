@@ -5,8 +5,8 @@
 # Private to this collection: no stable interface, no deprecation period.
 """The guard of a hand-over: a program on the host that undoes what nobody else brings to its end.
 
-It is there from the beginning.  It rolls back when the engine has died or hangs, when the new ovs-vswitchd dies before
-anybody has confirmed, and when nobody confirms in time.
+It is there from the beginning.  It rolls back when the engine has died or hangs, when a daemon dies before anybody has
+confirmed, and when nobody confirms in time.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import time
 import traceback
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _lease
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import Launcher, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ending import (
-    applied_process,
     clean,
+    ended_since,
     roll_back,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
     FAILED,
@@ -120,9 +118,9 @@ class Watch:
 
     def _due(self) -> str | None:
         """Why what was applied must not wait for its confirmation any longer, if it is so."""
-        process = applied_process(self.transaction)
-        if process is not None and not alive(process):
-            return f"the new {VSWITCHD} has ended before anybody confirmed"
+        ended = ended_since(self.transaction)
+        if ended is not None:
+            return f"{ended} before anybody confirmed"
         seconds = float(self.transaction.request["confirm_timeout"])
         since = _lease.age(self.transaction)
         if since is None:  # the disk had no room to say so: from now on

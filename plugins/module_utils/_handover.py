@@ -113,7 +113,7 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     transaction = _carry_out(connection, decision, wish)
     state = transaction.state
     if state == APPLIED:
-        _lease.renew(transaction)
+        transactions.attempt(lambda: _lease.renew(transaction))
     if state == APPLIED and wish.confirm == "automatic":
         _ending.confirm(transaction)
     values.update(report(transaction))
@@ -144,6 +144,7 @@ def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
     if state == CONFIRMED:
+        _require_alive(transaction)
         _ending.confirm(transaction)
     else:
         with transaction.engine():
@@ -172,6 +173,17 @@ def verify(identifier: str | None) -> Outcome:
     hint = f"Roll back transaction {transaction.id}, or look for who changed the flows and confirm it"
     what = "the switch does not hold what it held, and nobody was seen to change it"
     return Outcome(False, values, {}, {}, HotUpgradeError(what, fault, hint))
+
+
+def _require_alive(transaction: Transaction) -> None:
+    """Raise ``HotUpgradeError`` when a daemon that is to be confirmed is not there any more."""
+    ended = _ending.ended_since(transaction) if transaction.state == APPLIED else None
+    if ended:
+        raise HotUpgradeError(
+            f"transaction {transaction.id} cannot be confirmed",
+            ended,
+            "The host goes back to the version before by itself; look into the daemon's log for why it ended",
+        )
 
 
 def _unfinished() -> Transaction:

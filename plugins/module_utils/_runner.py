@@ -16,7 +16,7 @@ import sys
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _lease
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ending import (
     BOOT,
@@ -99,7 +99,8 @@ def _work(transaction: Transaction, host: Host, observe: Observer) -> None:
         protect(transaction)
         timeline = run(transaction, steps_of(host), host, observe)
         flush(host)
-        new = look(host.rundir, VSWITCHD).process
+        daemons = {name: look(host.rundir, name).process for name in (VSWITCHD, OVSDB_SERVER)}
+        forwards = {name: [process.pid, process.started] for name, process in daemons.items()}
         # Only now, and only a record: a full disk in the window is no reason to take the way back.
         outcome = {
             "marks": host.marks,
@@ -107,7 +108,7 @@ def _work(transaction: Transaction, host: Host, observe: Observer) -> None:
             "not_carried": list(dict.fromkeys(host.not_carried)),
             "changes": host.changes,
         }
-        attempt(lambda: transaction.note(**outcome, **{FORWARDS: [new.pid, new.started]}))
+        attempt(lambda: transaction.note(**outcome, **{FORWARDS: forwards}))
         attempt(lambda: _lease.renew(transaction))
         transaction.move(ARMED, APPLIED)
     except Exception as error:  # whatever it is: the way back must be taken

@@ -5,11 +5,16 @@
 
     driver.py case JSON RESULT       the whole case; RESULT is the file for its outcome (JSON)
     driver.py engine JSON PATH       the engine of transaction PATH with the fault in it
+    driver.py guard JSON PATH        its guard
+    driver.py confirm JSON PATH      what Ansible's connection would run to confirm it
     driver.py connected JSON RESULT  what Ansible's connection would run: begins the hand-over of a case, and waits
     driver.py after JSON RESULT      what is left to be judged after a power cut
 
-A case is {"strategy", "step", "when": before|after, "fault"}; without a step it is a hand-over without fault.  A strategy
-may begin with UNFILLED: then the new process is not filled beforehand, as if the host had no memory for two.
+A case is {"strategy", "phase", "step", "when": before|after, "fault"}; without a step it is a hand-over without fault.  A
+strategy may begin with UNFILLED: then the new process is not filled beforehand, as if the host had no memory for two.
+Phases: the fault comes while the steps are done ("apply"), when all is applied ("applied", the step is how it ends then),
+in a hot rollback by the guard ("back"), in one in which no hand-back is possible ("plain"), or in the confirmation
+("confirm"); in the last three the step is a moment of ``Moments``.
 """
 
 from __future__ import annotations
@@ -28,8 +33,10 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _daemons,
+    _ending,
     _facts,
     _flow_snapshot,
+    _guard,
     _handover,
     _plan,
     _probe,
@@ -64,7 +71,16 @@ UNFILLED = "unfilled "
 # So many live megaflows are proved.
 PROVE = 50
 
-UNTOLD = ("engine", "power", "disk")
+# Phases, and how long a confirmation is waited for in each, in seconds.
+APPLY, AFTER, BACK, PLAIN, CONFIRM = "apply", "applied", "back", "plain", "confirm"
+TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 10.0}
+# How what was applied ends: confirmed, or by its deadline.
+ENDS = ("confirm", "deadline")
+HAND_BACK = "hand back: "
+# An engine that hangs is ended after so many seconds here.
+HUNG = 10.0
+
+UNTOLD = ("engine", "guard", "actor", "hang", "power", "disk")
 
 # What nobody needs when a hand-over has ended.
 TRACES = (
@@ -75,6 +91,9 @@ TRACES = (
     "/run/systemd/system/*.d/zzz-ovsops-hold.conf",
     f"{SPOOL}/transactions/.draft-*",
     f"{SPOOL}/transactions/*/back-*",
+    f"{SPOOL}/transactions/*/lib",
+    "/run/ovsops/back-*",
+    "/run/ovsops/*.pulse",
 )
 
 Json = dict[str, t.Any]
@@ -82,8 +101,9 @@ Json = dict[str, t.Any]
 
 def main() -> None:
     role, case, place = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-    if role == "engine":
-        engine(case, transactions.Transaction(place))
+    if role in ("engine", "guard", "confirm"):
+        os.umask(0o077)
+        {"engine": engine, "guard": guard, "confirm": confirm}[role](case, transactions.Transaction(place))
         return
     if role == "connected":
         wait_for(lambda: os.path.exists(READY))
@@ -115,6 +135,7 @@ def whole(case: Json) -> Json:
         _probe.ensure("faults", "absent", PROBE, False)
     _probe.ensure("faults", "started", PROBE, False)
     transaction = begun_by_another() if case["fault"] == "ssh" else begin(case)
+    see_to_the_end(case, transaction)
     wait_for(lambda: ended(transaction))
     time.sleep(0.5)
     _probe.ensure("faults", "stopped", PROBE, False)
@@ -122,7 +143,7 @@ def whole(case: Json) -> Json:
     problems = [] if fault and fault["struck"] or not case["step"] else ["the fault never came"]
     state, result = transaction.state, transaction.read("result.json") or {}
     traffic = what_was_lost(fault["at_ns"] if fault else 0)
-    problems += late(traffic, state)
+    problems += late(case, traffic, state)
     problems += judge(before, state)
     if case["fault"] == "disk":
         with contextlib.suppress(FileNotFoundError):
@@ -142,15 +163,15 @@ def whole(case: Json) -> Json:
 
 
 def begin(case: Json) -> transactions.Transaction:
-    """What ``ovs_handover`` does, but the engine has the fault in it."""
+    """What ``ovs_handover`` does, but engine and guard have the fault in them."""
     strategy = case["strategy"].removeprefix(UNFILLED)
-    wish = _handover.Wish(strategy, True, SNAPSHOT, "none", 30.0, PROVE)
+    phase = case["phase"]
+    confirm, timeout = "none" if phase == APPLY else "manual", TIMEOUTS[phase]
+    wish = _handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
 
     def start(transaction: transactions.Transaction) -> None:
-        argv = [sys.executable, __file__, "engine", json.dumps(case), transaction.path]
-        launched = ["/usr/bin/env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *argv]
-        _runner._launch(_runner.GUARD, _runner._argv(transaction, "guard"))
-        _runner._launch(_runner.ENGINE, launched)
+        for name, role in ((_guard.GUARD, "guard"), (_guard.ENGINE, "engine")):
+            _runner._launch(name, program(role, case, transaction))
 
     _runner.start = start
     decision = _plan.decide(_handover.look(CONNECTION), wish.strategy, True)
@@ -159,6 +180,22 @@ def begin(case: Json) -> transactions.Transaction:
     if strategy != case["strategy"]:
         decision = dataclasses.replace(decision, filled=False)
     return _handover.begin(CONNECTION, decision, wish)
+
+
+def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
+    argv = [sys.executable, __file__, role, json.dumps(case), transaction.path]
+    return ["/usr/bin/env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *argv]
+
+
+def see_to_the_end(case: Json, transaction: transactions.Transaction) -> None:
+    """Do what belongs to the phase when all is applied."""
+    if case["phase"] not in (AFTER, CONFIRM):
+        return
+    wait_for(lambda: transaction.state in (transactions.APPLIED, *transactions.FINISHED, transactions.FAILED))
+    if case["phase"] == AFTER:
+        Moments(case, transaction).reach(case["when"], case["step"])
+    if case["phase"] == CONFIRM or case["step"] == "confirm":
+        subprocess.run(program("confirm", case, transaction), check=False)
 
 
 def begun_by_another() -> transactions.Transaction:
@@ -175,29 +212,99 @@ def begun_by_another() -> transactions.Transaction:
     return new()[0]
 
 
-def engine(case: Json, transaction: transactions.Transaction) -> None:
-    def observe(when: str, step: str) -> None:
-        if (when, step) == (case["when"], case["step"]) and not os.path.exists(
-            transaction.file("fault.json")
-        ):
-            at = time.monotonic_ns()
-            # Some faults leave nobody, or no room, to tell it afterwards.
-            transaction.write("fault.json", {"at_ns": at, "struck": case["fault"] in UNTOLD})
-            if strike(case["fault"], transaction) and case["fault"] not in UNTOLD:
-                transaction.write("fault.json", {"at_ns": at, "struck": True})
+class Moments:
+    """The moments of a transaction, in whatever process; at the one of the case its fault strikes, once."""
 
+    def __init__(self, case: Json, transaction: transactions.Transaction) -> None:
+        self.case = case
+        self.transaction = transaction
+        self.wanted = (case["when"], case["step"])
+
+    def reach(self, when: str, what: str, second: str = "") -> None:
+        """``second`` is the private run directory of this moment."""
+        if (when, what) != self.wanted or os.path.exists(self.transaction.file("fault.json")):
+            return
+        at = time.monotonic_ns()
+        # Some faults leave nobody, or no room, to tell it afterwards.
+        untold = self.case["fault"] in UNTOLD
+        self.transaction.write("fault.json", {"at_ns": at, "struck": untold})
+        if strike(self.case["fault"], self.transaction, second) and not untold:
+            self.transaction.write("fault.json", {"at_ns": at, "struck": True})
+
+    def watch(self) -> None:
+        """Have the engine's own functions tell of their moments."""
+        steps_of, move, clean = _ending.steps_of, transactions.Transaction.move, _ending.clean
+
+        def around(what: str, second: str, action: t.Callable[..., None]) -> t.Callable[..., None]:
+            def told(*arguments: t.Any) -> None:
+                self.reach("before", what, second)
+                action(*arguments)
+                self.reach("after", what, second)
+
+            return told
+
+        def told_steps(host: t.Any) -> list[transactions.Step[t.Any]]:
+            nested = host.transaction.path != self.transaction.path
+            prefix, second = (HAND_BACK if nested else ""), _second.directory(host)
+            return [
+                dataclasses.replace(
+                    step,
+                    do=around(prefix + step.name, second, step.do) if nested else step.do,
+                    undo=around(f"undo {prefix}{step.name}", second, step.undo),
+                )
+                for step in steps_of(host)
+            ]
+
+        def told_move(found: transactions.Transaction, old: str, new: str) -> None:
+            around(f"become {new}", "", lambda: move(found, old, new))()
+
+        _ending.steps_of = _runner.steps_of = told_steps
+        transactions.Transaction.move = told_move
+        _ending.clean = _guard.clean = around("clean up", "", clean)
+        if self.case["phase"] == PLAIN:
+            _ending._request_back = no_way_back
+
+
+def no_way_back(*__: t.Any) -> t.Any:
+    raise RuntimeError("the case wants the plain way back")
+
+
+def engine(case: Json, transaction: transactions.Transaction) -> None:
+    moments = Moments(case, transaction)
+    observe = moments.reach if case["phase"] == APPLY else lambda when, step: None
     _runner.engine(transaction, observe)
 
 
-def strike(fault: str, transaction: transactions.Transaction) -> bool:
+def guard(case: Json, transaction: transactions.Transaction) -> None:
+    if case["fault"] == "hang":
+        transactions.HUNG = HUNG
+    if case["phase"] in (BACK, PLAIN):
+        Moments(case, transaction).watch()
+    _guard.guard(transaction)
+
+
+def confirm(case: Json, transaction: transactions.Transaction) -> None:
+    if case["phase"] == CONFIRM:
+        Moments(case, transaction).watch()
+    _handover.end(transaction.id, transactions.CONFIRMED, False)
+
+
+def strike(fault: str, transaction: transactions.Transaction, second: str) -> bool:
     """Do it; whether there was anything to strike."""
-    private = f"{RUNDIR}-{transaction.id[-6:]}"
-    if fault == "engine":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if fault in ("actor", "hang"):
+        os.kill(os.getpid(), signal.SIGKILL if fault == "actor" else signal.SIGSTOP)
+    if fault in PROGRAMS:
+        # An engine that has ended its work already is as good as killed.
+        for pid in [pid for role in PROGRAMS[fault] for pid in programs(role, transaction)]:
+            os.kill(pid, signal.SIGKILL)
+        return True
     if fault in ("ovs-vswitchd", "ovsdb-server"):
         return kill_pidfile(RUNDIR, fault)
+    if fault == "both daemons":
+        killed = [kill_pidfile(RUNDIR, name) for name in ("ovs-vswitchd", "ovsdb-server")]
+        return any(killed)
     if fault == "second ovs-vswitchd":
-        return kill_pidfile(private, "ovs-vswitchd")
+        return kill_pidfile(second or f"{RUNDIR}-{transaction.id[-6:]}", "ovs-vswitchd")
     if fault == "second ovsdb-server":
         return kill_pidfile(transaction.file("database"), "ovsdb-server")
     if fault == "disk":
@@ -209,6 +316,21 @@ def strike(fault: str, transaction: transactions.Transaction) -> bool:
             file.write("o")
         time.sleep(60)
     raise ValueError(fault)
+
+
+PROGRAMS = {"engine": ("engine",), "guard": ("guard",), "engine and guard": ("engine", "guard")}
+
+
+def programs(role: str, transaction: transactions.Transaction) -> list[int]:
+    """The processes with this role, without keepers; the one that asks last, since it kills itself."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+            tail = [__file__.encode(), role.encode()]
+            if words[1:3] == tail and words[4:5] == [transaction.path.encode()]:
+                found.append(int(number))
+    return sorted(found, key=lambda pid: pid == os.getpid())
 
 
 def fill() -> bool:
@@ -270,7 +392,7 @@ def judge(before: Json, state: str) -> list[str]:
     except Exception as error:
         return [*problems, f"the host cannot be described: {error}"]
     problems += [f"{key}: {now[key]}, before {before[key]}" for key in before if now[key] != before[key]]
-    problems += [f"{path} is left over" for pattern in TRACES for path in glob.glob(pattern)]
+    problems += [f"{path} is left over" for path in left_over()]
     for path in glob.glob(f"{RUNDIR}-*"):
         if not os.path.islink(path):
             problems.append(f"{path} is left over")
@@ -282,6 +404,10 @@ def judge(before: Json, state: str) -> list[str]:
     return problems
 
 
+def left_over() -> list[str]:
+    return [path for pattern in TRACES for path in glob.glob(pattern)]
+
+
 def monitors(pid: int, children: set[int]) -> bool:
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return any(int(child) in children for child in file.read().split())
@@ -290,7 +416,7 @@ def monitors(pid: int, children: set[int]) -> bool:
 def again(case: Json, before: Json) -> list[str]:
     """The next run, without a fault, starts clean."""
     try:
-        transaction = begin({**case, "step": None})
+        transaction = begin({**case, "phase": APPLY, "step": None})
         wait_for(lambda: ended(transaction))
     except Exception as error:
         return [f"the next run: {type(error).__name__}: {error}"]
@@ -306,6 +432,9 @@ def after_power(case: Json) -> Json:
         before = json.load(file)
     transaction = transactions.transactions()[-1]
     wait_for(lambda: transaction.state in (*transactions.FINISHED, transactions.FAILED), 60.0)
+    if transaction.state == transactions.CONFIRMED:  # then it is a boot like any other: no flows
+        wait_for(lambda: not left_over(), 60.0)
+        return {"problems": [], "state": transaction.state, "spoiled": True}
     problems = judge(before, transaction.state)
     restored = os.stat(transaction.file(f"state.{transaction.state}")).st_ctime
     with open("/proc/uptime", encoding="ascii") as file:
@@ -333,8 +462,8 @@ def after_power(case: Json) -> Json:
 
 def ended(transaction: transactions.Transaction) -> bool:
     settled = transaction.state in (*transactions.FINISHED, transactions.FAILED)
-    programs = (_runner.ENGINE, _runner.GUARD)
-    return settled and not transaction.running() and not any(map(launcher().running, programs))
+    names = (_guard.ENGINE, _guard.GUARD)
+    return settled and not transaction.running() and not any(map(launcher().running, names))
 
 
 def what_was_lost(since_ns: int) -> Json:
@@ -355,10 +484,11 @@ def what_was_lost(since_ns: int) -> Json:
     }
 
 
-def late(traffic: Json, state: str) -> list[str]:
-    """A hand-over that goes on in spite of the fault has its own interruption later: that counts by its length."""
-    key = "outage_s" if state == transactions.CONFIRMED else "recovery_s"
-    if traffic[key] <= RECOVERY:
+def late(case: Json, traffic: Json, state: str) -> list[str]:
+    """One that goes on in spite of the fault has its own interruption later: that counts by its length."""
+    at_once = case["phase"] == APPLY and state != transactions.CONFIRMED
+    key = "recovery_s" if at_once else "outage_s"
+    if traffic[key] <= RECOVERY + (HUNG if case["fault"] == "hang" else 0):
         return []
     return [
         f"forwarded again only {traffic['recovery_s']} s after the fault (outage {traffic['outage_s']} s)"

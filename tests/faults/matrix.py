@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For every step of every strategy: one fault before or after it, and the host must forward again within 5 s.
 
+The same for what comes after the steps: when all is applied and waits for its confirmation, in a rollback, hot or plain,
+and in the confirmation (``--phase``, see driver.py).
+
 Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
 Hosts with the kernel datapath and systemd are User Mode Linux machines, those with the userspace datapath and no systemd
 namespaces. "unfilled" is a strategy as on a host where the new process cannot be filled beforehand.
@@ -36,6 +39,8 @@ import hosts
 import lab as laboratory
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import RESTART_SERVER
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Step
 
 STRATEGIES = {
     "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
@@ -65,10 +70,29 @@ EVIDENCE = (
 
 Json = dict[str, t.Any]
 
+# The last moments of a rollback.
+ENDINGS = ["become rolled_back", "clean up"]
+# What a step does that has nothing to undo.
+NOTHING = Step("", lambda __: None).undo
+
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    wanted = strategy.removeprefix(driver.UNFILLED)
+    found = [
+        *((driver.APPLY, *case) for case in in_the_steps(backend, strategy)),
+        *((driver.AFTER, *case) for case in when_applied(backend)),
+        *((driver.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
+        *((driver.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
+        *((driver.CONFIRM, *case) for case in in_the_confirmation(backend)),
+    ]
+    names = ("phase", "step", "when", "fault")
+    return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
+
+
+Moment = tuple[str, str, str]
+
+
+def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
     filled = strategy in (_plan.STANDBY, _plan.RESTART)
     request = {
         "convert": False,
@@ -76,18 +100,78 @@ def cases(backend: str, strategy: str) -> list[Json]:
         "restart_server": True,
         "prove": driver.PROVE,
         "dpdk": False,
+        "userspace": backend == "native",
+        "filled": filled,
     }
-    steps = _ending.steps_for(wanted, {**request, "userspace": backend == "native", "filled": filled})
-    names = [step.name for step in steps]
+    return _ending.steps_for(strategy.removeprefix(driver.UNFILLED), {**request, **changes})
+
+
+def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:
+    filled = strategy in (_plan.STANDBY, _plan.RESTART)
+    return SECONDS[_plan.MAKE_BEFORE_BREAK if filled else strategy.removeprefix(driver.UNFILLED)]
+
+
+def in_the_steps(backend: str, strategy: str) -> list[Moment]:
+    names = [step.name for step in steps(backend, strategy)]
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
-    faults = ["ovs-vswitchd", "ovsdb-server", "disk"]
+    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons", "guard", "engine and guard", "hang", "disk"]
     if backend == "uml":
         faults += ["ssh", "power"]
     found += [(name, "before", fault) for fault in faults for name in names]
-    for fault, (first, last) in SECONDS[_plan.MAKE_BEFORE_BREAK if filled else wanted].items():
+    for fault, (first, last) in seconds_of(strategy).items():
         there = names[names.index(first) : names.index(last) + 1]
         found += [(name, "before", fault) for name in there]
-    return [{"strategy": strategy, "step": name, "when": when, "fault": fault} for name, when, fault in found]
+    return found
+
+
+def when_applied(backend: str) -> list[Moment]:
+    """What dies after the work is done: the step is how it ends.
+
+    A dead ovs-vswitchd is never confirmed; one that dies with its database behind it is the service manager's.
+    """
+    faults = ["engine", "guard", "engine and guard", "ovs-vswitchd", "disk"]
+    found = [(end, "after", fault) for end in driver.ENDS for fault in faults]
+    faults = ["ovsdb-server", "both daemons", *(["power"] if backend == "uml" else [])]
+    return [*found, *(("deadline", "after", fault) for fault in faults)]
+
+
+def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
+    """From the decision to the last file that goes; unfilled, ``restart`` has no hot one."""
+    if strategy == driver.UNFILLED + _plan.RESTART:
+        return []
+    handed = [
+        f"{driver.HAND_BACK}{step.name}" for step in steps(backend, strategy, restart_server=False, prove=0)
+    ]
+    last = [name for name in undone(backend, strategy) if name == f"undo {RESTART_SERVER}"]
+    found = struck(backend, ["become rolling_back", *handed, *last], ENDINGS)
+    for first, last in [found for fault, found in seconds_of(strategy).items() if fault.endswith("vswitchd")]:
+        names = (driver.HAND_BACK + first, driver.HAND_BACK + last)
+        there = handed[handed.index(names[0]) : handed.index(names[1]) + 1]
+        found += [(name, "before", "second ovs-vswitchd") for name in there]
+    return found
+
+
+def in_a_plain_rollback(backend: str, strategy: str) -> list[Moment]:
+    return struck(backend, ["become rolling_back", *undone(backend, strategy)], ENDINGS)
+
+
+def in_the_confirmation(backend: str) -> list[Moment]:
+    return struck(backend, [], ["become confirmed", "clean up"])
+
+
+def undone(backend: str, strategy: str) -> list[str]:
+    """Steps that are undone, in this order."""
+    return [f"undo {step.name}" for step in reversed(steps(backend, strategy)) if step.undo is not NOTHING]
+
+
+def struck(backend: str, work: t.Sequence[str], endings: t.Sequence[str]) -> list[Moment]:
+    """A daemon that dies after the work is done is the service manager's, as on any other day."""
+    moments = [*work, *endings]
+    found = [(moment, when, "actor") for moment in moments for when in ("before", "after")]
+    faults = ["engine and guard", "disk", *(["power"] if backend == "uml" else [])]
+    found += [(moment, "before", fault) for fault in faults for moment in moments]
+    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons"]
+    return [*found, *((moment, "before", fault) for fault in faults for moment in work)]
 
 
 def code() -> str:
@@ -142,6 +226,7 @@ class Bench:
             result = self.drive("after", case, 200)
         if result["problems"]:
             self.testify(case, result)
+        if result["problems"] or result.get("spoiled"):
             self.fresh()
         return result
 
@@ -202,7 +287,7 @@ class Bench:
 
     def testify(self, case: Json, result: Json) -> None:
         """Keep what the host can tell about a case that it did not survive."""
-        name = "-".join([self.backend, case["strategy"], case["fault"], case["when"], case["step"]])
+        name = "-".join([self.backend, key(case)])
         done = subprocess.run(
             hosts.ssh_argv(self.lab, self.host, EVIDENCE), capture_output=True, text=True, check=False
         )
@@ -223,21 +308,29 @@ def pack() -> bytes:
 
 
 def key(case: Json) -> str:
-    return " ".join(case[part] for part in ("strategy", "fault", "when", "step"))
+    return " ".join(case[part] for part in ("strategy", "phase", "fault", "when", "step"))
+
+
+def chosen(backend: str, strategy: str, options: argparse.Namespace) -> list[Json]:
+    """The cases that the options want, in the order of the faults that they name."""
+    wanted = [
+        case
+        for case in cases(backend, strategy)
+        if (not options.phase or case["phase"] in options.phase)
+        and (not options.fault or case["fault"] in options.fault)
+        and (not options.step or case["step"] in options.step)
+        and (not options.when or case["when"] == options.when)
+    ]
+    if options.fault:
+        wanted.sort(key=lambda case: options.fault.index(case["fault"]))
+    return wanted
 
 
 def run(
     backend: str, strategy: str, options: argparse.Namespace, version: str, archive: bytes
 ) -> dict[str, Json]:
     """All wanted cases of a strategy on one lab host; their results by ``key``."""
-    wanted = [
-        case
-        for case in cases(backend, strategy)
-        if (not options.fault or case["fault"] in options.fault)
-        and (not options.step or case["step"] in options.step)
-    ]
-    if options.fault:
-        wanted.sort(key=lambda case: options.fault.index(case["fault"]))
+    wanted = chosen(backend, strategy, options)
     path = OUTPUT / f"{backend}-{strategy}.json"
     known: dict[str, Json] = json.loads(path.read_text()) if path.exists() else {}
     good = {name for name, found in known.items() if same(found["code"], version) and not found["problems"]}
@@ -253,7 +346,7 @@ def run(
             verdict = "survived" if not result["problems"] else "FAILED: " + "; ".join(result["problems"])
             seconds = f", {result['recovery_s']:.1f} s" if "recovery_s" in result else ""
             print(
-                f"[{number}/{len(due)}] {backend} {strategy}: {case['fault']} {case['when']} "
+                f"[{number}/{len(due)}] {backend} {strategy}, {case['phase']}: {case['fault']} {case['when']} "
                 f"'{case['step']}': {result.get('state')}{seconds}: {verdict}",
                 flush=True,
             )
@@ -264,14 +357,16 @@ def run(
 
 
 def table(results: t.Sequence[Json]) -> t.Iterator[str]:
-    """For each strategy and fault: how many survived, and how long the host did not forward at most."""
-    groups: dict[tuple[str, str, str], list[Json]] = {}
+    """For each strategy, phase and fault: how many survived, and how long the host did not forward at most."""
+    groups: dict[tuple[str, ...], list[Json]] = {}
     for result in results:
         case = result["case"]
-        groups.setdefault((result["backend"], case["strategy"], case["fault"]), []).append(result)
+        groups.setdefault((result["backend"], case["strategy"], case["phase"], case["fault"]), []).append(
+            result
+        )
     for names, found in groups.items():
         survived = [result for result in found if not result["problems"]]
-        worst = max((result["recovery_s"] for result in survived), default=0.0)
+        worst = max((result.get("recovery_s", 0.0) for result in survived), default=0.0)
         cells = "".join(f"{name:<20}" for name in names)
         yield f"{cells} {len(survived):>3} of {len(found):>3} survived, worst recovery {worst:.1f} s"
 
@@ -283,8 +378,11 @@ def main() -> int:
     parser.add_argument("--name", default="faults", help="name of the lab, before its backend")
     parser.add_argument("--backend", action="append", choices=sorted(STRATEGIES))
     parser.add_argument("--strategy", action="append")
+    parser.add_argument("--phase", action="append", choices=list(driver.TIMEOUTS))
+    parser.add_argument("--list", action="store_true", help="print the cases and do nothing")
     parser.add_argument("--fault", action="append", help="these faults only, in this order")
     parser.add_argument("--step", action="append")
+    parser.add_argument("--when", choices=("before", "after"))
     parser.add_argument("--from", dest="ovs", default="3.5.0")
     parser.add_argument("--resume", action="store_true", help="leave out what survived with the same code")
     options = parser.parse_args()
@@ -293,10 +391,16 @@ def main() -> int:
     results: list[Json] = []
     for backend in options.backend or STRATEGIES:
         for strategy in STRATEGIES[backend]:
-            if not options.strategy or strategy in options.strategy:
+            if options.strategy and strategy not in options.strategy:
+                continue
+            if options.list:
+                print(*(f"{backend} {key(case)}" for case in chosen(backend, strategy, options)), sep="\n")
+            else:
                 results += run(backend, strategy, options, version, archive).values()
+    if options.list:
+        return 0
     if not results:
-        parser.error("no case is of that backend, strategy, fault and step")
+        parser.error("no case is of that backend, strategy, phase, fault and step")
     survived = sum(not result["problems"] for result in results)
     print(f"code: {version}", *table(results), f"{survived} of {len(results)} survived", sep="\n")
     return 0 if survived == len(results) else 1

@@ -59,6 +59,10 @@ class FakeHost:
     def close(self) -> None:
         self.note("closed")
 
+    def ensure_server(self) -> None:
+        if "database" in self.broken:
+            raise self.broken["database"]
+
     def restore_what_differs(self) -> None:
         self.note("restored")
 
@@ -134,7 +138,7 @@ def test_a_daemon_that_would_end_with_the_guard_is_told(
 def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(FakeHost, "broken", {"do b": error})
+    monkeypatch.setattr(FakeHost, "broken", {"do b": error, "database": error})
     _ending.roll_back(transaction, "why")
     undone = [f"undo {name}" for name in ("b", _ending.restart.CONVERT, "a")]
     assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
@@ -170,9 +174,9 @@ def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
     monkeypatch.setattr(_ending, "look", lambda rundir, name: running)
     host = t.cast("t.Any", types.SimpleNamespace(transaction=transaction, rundir=""))
     assert _ending._forwards(host), "nobody has said which it was"
-    transaction.note(**{_ending.FORWARDS: [1, 2]})
+    transaction.note(**{_ending.FORWARDS: {"ovs-vswitchd": [1, 2]}})
     assert _ending._forwards(host)
-    transaction.note(**{_ending.FORWARDS: [1, 1]})
+    transaction.note(**{_ending.FORWARDS: {"ovs-vswitchd": [1, 1]}})
     assert not _ending._forwards(host)
 
 

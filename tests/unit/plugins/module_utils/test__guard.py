@@ -79,7 +79,7 @@ def applied(transaction: Transaction, process: _process.Process | None = None) -
     transaction.move(PREPARED, APPLIED)
     found = process or _process.identify(os.getpid())
     assert found
-    transaction.note(**{_ending.FORWARDS: [found.pid, found.started]})
+    transaction.note(**{_ending.FORWARDS: {"ovs-vswitchd": [found.pid, found.started]}})
 
 
 def let_pass(transaction: Transaction, seconds: float) -> None:
@@ -177,7 +177,10 @@ def test_a_new_process_that_dies_before_the_confirmation_is_not_waited_for(
 ) -> None:
     applied(transaction, _process.Process(os.getpid(), 1))
     _guard.guard(transaction)
-    assert taken_back == ["the new ovs-vswitchd has ended before anybody confirmed"]
+    words = (
+        f"the ovs-vswitchd that was handed over to, process {os.getpid()}, has ended before anybody confirmed"
+    )
+    assert taken_back == [words]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "No space"), KeyError("x")], ids=repr)

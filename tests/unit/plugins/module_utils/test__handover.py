@@ -127,3 +127,12 @@ def test_one_who_waits_takes_it_back_when_neither_engine_nor_guard_is_there_any_
 ) -> None:
     transaction = transactions.create({}, root)
     assert _handover.wait(transaction) == transactions.ROLLED_BACK
+
+
+def test_what_has_ended_is_not_confirmed(root: str, launch: FakeLauncher) -> None:
+    transaction = transactions.create({}, root)
+    transaction.move(transactions.PREPARED, transactions.APPLIED)
+    _handover._require_alive(transaction)
+    transaction.note(**{_handover._ending.FORWARDS: {"ovs-vswitchd": [os.getpid(), 1]}})
+    with pytest.raises(_handover.HotUpgradeError, match=f"process {os.getpid()}, has ended"):
+        _handover._require_alive(transaction)

@@ -86,7 +86,8 @@ def transaction(tmp_path: Path) -> Transaction:
 def test_the_engine_works_up_to_applied(transaction: Transaction, done: list[str]) -> None:
     _runner.engine(transaction)
     assert (done, transaction.state) == (["a", "watched"], APPLIED)
-    assert _ending.applied_process(transaction) == Process(7, 8)
+    names = ("ovs-vswitchd", "ovsdb-server")
+    assert _ending.applied_processes(transaction) == dict.fromkeys(names, Process(7, 8))
     assert _lease.age(transaction) is not None
 
 
