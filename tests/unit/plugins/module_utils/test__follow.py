@@ -1,0 +1,172 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pure part; tests/integration/test_follow.py has the daemons."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _follow, _living
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+
+ADD, MODIFY, DELETE, INSERT, EITHER = 0, 1, 2, 3, 0x8000
+ALL = wire.GROUP_ALL
+MATCH = struct.pack("!HH4x", 1, 4)
+
+# A group in the model: its content; what is inserted into it is appended.
+Groups = dict[int, tuple[int, ...]]
+
+
+def group_mod(command: int, group: int, content: int = 0) -> bytes:
+    return wire.message(wire.OF15, wire.GROUP_MOD, 0, struct.pack("!HBxIHxxI", command, 0, group, 0, content))
+
+
+def forwarded(inner: bytes) -> bytes:
+    return wire.message(wire.OF15, 32, 0, inner)
+
+
+def send(groups: Groups, message: bytes) -> None:
+    """What a switch makes of a group-mod; one that it would refuse is an error."""
+    command, group, content = struct.unpack_from("!HxxIxxxxI", message, 8)
+    if command == DELETE:
+        for number in list(groups) if group == ALL else [group]:
+            groups.pop(number, None)
+    elif command == INSERT:
+        groups[group] += (content,)
+    else:
+        assert command == EITHER or (group in groups) == (command == MODIFY)
+        groups[group] = (content,)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[Groups, list[bytes]]:
+    """Groups that are there, and requests that a switch with them would take."""
+    start: Groups = dict.fromkeys(draw(st.sets(st.integers(1, 4))), (0,))
+    groups, found = dict(start), []
+    for content in range(1, draw(st.integers(0, 12)) + 1):
+        group = draw(st.integers(1, 4))
+        known = [MODIFY, DELETE, INSERT, EITHER] if group in groups else [ADD, DELETE, EITHER]
+        command = draw(st.sampled_from(known))
+        if command == DELETE and draw(st.booleans()):
+            group = ALL
+        found.append(group_mod(command, group, content))
+        send(groups, found[-1])
+    return start, found
+
+
+@given(requests())
+def test_the_groups_are_in_the_end_what_all_requests_would_have_made_of_them(
+    drawn: tuple[Groups, list[bytes]],
+) -> None:
+    start, told = drawn
+    wanted, made, changes = dict(start), dict(start), _follow.Changes()
+    for message in told:
+        send(wanted, message)
+        changes.take(forwarded(message))
+    before, after = changes.group_messages(wire.OF15, itertools.count().__next__, start)
+    for message in (*before, *after):
+        send(made, message)
+    assert made == wanted
+    assert {group for group in start if changes.deleted_group(group)} == start.keys() - wanted.keys()
+    # A group that stays is never away: no flow that uses it is deleted with it.
+    assert not any(struct.unpack_from("!HxxI", message, 8)[1] in wanted for message in after)
+    assert not any(struct.unpack_from("!H", message, 8)[0] == DELETE for message in before)
+
+
+def meter_mod(command: int, meter: int, config: bytes = b"\0\1band") -> bytes:
+    return forwarded(wire.meter_mod(wire.OF15, 0, command, meter, config))
+
+
+def test_the_last_word_about_a_meter_counts() -> None:
+    changes = _follow.Changes()
+    for message in (
+        meter_mod(0, 1),
+        meter_mod(0, 2),
+        meter_mod(2, wire.ALL),
+        meter_mod(0, 3),
+        meter_mod(2, 4),
+    ):
+        changes.take(message)
+    assert changes.meters == {1: None, 2: None, 3: b"\0\1band", 4: None}
+    assert changes.cleared == {"meters"}
+
+
+def update(*kinds: int) -> bytes:
+    entry = struct.pack("!HHI", 8, 0, 0)
+    body = b"".join(entry[:2] + struct.pack("!H", kind) + entry[4:] for kind in kinds)
+    request = wire.multipart_request(wire.OF15, 16, 0, body)
+    return request[:1] + bytes([19]) + request[2:]
+
+
+def event(kind: str, priority: int, rest: bytes = b"") -> monitor.Event:
+    return monitor.Event(kind, 2, 0, priority, 5, 0, 0, MATCH, 4, rest)
+
+
+def test_what_is_replaced_by_ourselves_is_nobody_elses_doing() -> None:
+    changes = _follow.Changes()
+    changes._event(event("added", 1))
+    changes.expect_replacement()
+    changes._event(event("removed", 2))  # the flush
+    changes.take(update(4))  # our bundle
+    assert not changes
+    assert sum(changes.counts.values()) == 1
+    changes._event(event("added", 3))
+    changes.take(update(4))  # what else we change is not a replacement
+    assert list(changes.flows) == [(0, 3, MATCH)]
+
+
+@pytest.mark.parametrize(("kinds", "paused"), [((5,), True), ((5, 6), False), ((), False)])
+def test_a_switch_that_keeps_something_back_is_known(kinds: tuple[int, ...], paused: bool) -> None:
+    changes = _follow.Changes()
+    changes.take(update(*kinds))
+    assert changes.paused == paused
+
+
+class Saved(flowstate.State):
+    """A state that holds ``held``."""
+
+    held: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, *held: bytes, **settings: t.Any) -> Saved:
+        state = cls(wire.OF15, wire.OF15, flowstate.Settings(**settings), 0, lambda: iter(()))
+        object.__setattr__(state, "held", held)
+        return state
+
+    def objects(self) -> t.Iterator[bytes]:
+        return iter(self.held)
+
+
+def flow(priority: int, rest: bytes = b"", flags: int = 0) -> bytes:
+    return wire.flow_mod(wire.OF15, 0, 0, priority, 5, 0, 0, flags, 0, MATCH + rest)
+
+
+def test_a_state_with_changes_is_the_state_that_a_switch_would_show() -> None:
+    changes = _follow.Changes()
+    for each in (event("modified", 1, b"new, 8 B"), event("removed", 2), event("added", 9)):
+        changes._event(each)
+    changes.take(forwarded(group_mod(ADD, 7, 7)))
+    changes.take(forwarded(group_mod(DELETE, 1)))
+    changes.take(meter_mod(0, 3))
+    saved = Saved.of(group_mod(ADD, 1), group_mod(ADD, 2), flow(1), flow(2), flow(3), meters={1: b"\0\1"})
+    now = _living.Changed.of(saved, changes, {(0, 5): (1, 0)})
+    objects = [message for data in now.objects() for message in wire.each(data)]
+    wanted = [group_mod(ADD, 2), group_mod(ADD, 7, 7), flow(3), flow(1, b"new, 8 B", 1), flow(9, b"", 1)]
+    assert list(map(flowstate.digest, objects)) == list(map(flowstate.digest, wanted))
+    assert now.settings.meters == {1: b"\0\1", 3: b"\0\1band"}
+    numbers = [wire.header(message).xid for message in objects if wire.header(message).xid]
+    assert len(set(numbers)) == len(numbers) == 3
+
+
+def test_a_state_without_changes_is_itself() -> None:
+    saved = Saved.of(flow(1))
+    assert _living.Changed.of(saved, _follow.Changes(), {}) is saved
