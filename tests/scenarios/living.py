@@ -14,6 +14,7 @@ import json
 import re
 import typing as t
 
+import remote
 from scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
 
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
@@ -161,6 +162,26 @@ def learning(strategy: str, datapath: str, scene: Scene) -> str:
     )
 
 
+def played(datapath: str, scene: Scene) -> str:
+    """The whole playbook on a switch with a controller and with learned flows; nothing of that stops it."""
+    scene.populate("--datapath-type", datapath)
+    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
+    try:
+        with controller(scene, "flows") as log:
+            done = remote.playbook(scene.lab, "4.0.0", report_dir=str(scene.lab.folder))
+    finally:
+        scene.sh("kill $(cat /run/senders.pid)")
+    if done.returncode:
+        raise Broken(f"the playbook failed: {done.stdout[-2000:]}")
+    require_sound(scene, "4.0.0")
+    require_logged(scene, log)
+    result = json.loads((scene.lab.folder / f"{scene.host().name}.json").read_text())
+    told = result["changes"]["bridges"]
+    if result["outcome"] != "upgraded" or not result["verified"] or COOKIE not in told["br0"]["others"]:
+        raise Broken(f"the result tells it otherwise: {result}")
+    return f"{log['changes']} changes, {len(log['flows'])} flows right; told {told['br0']['others'][COOKIE]}, br1 {told['br1']}"
+
+
 WAYS = (
     ("make_before_break", "system", "uml"),
     ("restart", "system", "uml"),
@@ -169,6 +190,8 @@ WAYS = (
     ("restart", "netdev", "native"),
 )
 SCENARIOS = [
+    ("living: the whole playbook, native", "3.5.0", functools.partial(played, "netdev"), "native"),
+    ("living: the whole playbook, uml", "3.5.0", functools.partial(played, "system"), "uml"),
     *(
         (f"living: {mode}, {strategy}, {backend}", "3.5.0", functools.partial(busy, mode, strategy, datapath), backend)
         for mode in ("flows", "resync", "groups")
