@@ -48,8 +48,21 @@ def start(lab: Lab, host: Host) -> Lab:
         f"lab.name={host.name}",
         f"lab.mgmt={host.address}/24",
         f"lab.data={host.data_address}/24",
+        *_parameters(folder),
     ]
     return spawn(lab, host, argv, env={"TMPDIR": "/dev/shm"})
+
+
+def boot_with(lab: Lab, host: Host, *parameters: str) -> None:
+    """Add these to the kernel's command line from the next start of the host on."""
+    (lab.folder / host.name / "parameters").write_text(" ".join(parameters))
+
+
+def _parameters(folder: Path) -> list[str]:
+    try:
+        return (folder / "parameters").read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def _idlest_cpu() -> int:

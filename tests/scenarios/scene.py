@@ -26,6 +26,7 @@ import hosts
 import images
 import lab as laboratory
 import remote
+import uml
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT
 
@@ -179,8 +180,10 @@ class Scene:
         whole = data[: len(data) // EVENT.size * EVENT.size]
         return sorted(when / 1e9 for kind, __, __, when in EVENT.iter_unpack(whole) if kind == ARRIVED)
 
-    def reboot(self, host: int = 1) -> None:
-        """Shut a host down in an orderly way and start it again."""
+    def reboot(self, host: int = 1, *parameters: str) -> None:
+        """Shut a host down in an orderly way and start it again, with these ``parameters`` for its kernel besides."""
+        if parameters:
+            uml.boot_with(self.lab, self.host(host), *parameters)
         self.sh("systemd-run --quiet --on-active=1 systemctl poweroff", host)
         end = time.monotonic() + 120
         while hosts.alive(self.host(host)) and time.monotonic() < end:

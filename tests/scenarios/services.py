@@ -138,6 +138,30 @@ def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
     return f"{losses}; {after['ovs-vswitchd'].strip()}"
 
 
+# As Ubuntu up to 21.04 has it: systemd has its own hierarchy, and the unified one beside it tells who belongs where.
+HYBRID = ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+
+
+def hybrid(by_hand: bool, scene: Scene) -> str:
+    """Control groups of both kinds: nothing of the new daemons is left in those of the engine, in any hierarchy."""
+    scene.reboot(1, *HYBRID)
+    groups = scene.sh("cat /proc/1/cgroup; findmnt -t cgroup,cgroup2 -n -o TARGET")
+    if "name=systemd" not in groups or "/sys/fs/cgroup/unified" not in groups:
+        raise Broken(f"this systemd has no hybrid control groups: {groups}")
+    if by_hand:
+        return unitless("by hand", "make_before_break", False, scene)
+    scene.populate()
+    look = "for pid in /run/openvswitch/*.pid; do cat /proc/$(cat $pid)/cgroup; done"
+    before = scene.sh(look)
+    __, losses = upgrade(scene, "4.0.0")
+    scene.sh(GONE)
+    require_sound(scene, "4.0.0")
+    after = scene.sh(look)
+    if after != before:
+        raise Broken(f"the control groups were {before} and are {after}")
+    return f"{losses}; {len(after.splitlines())} groups as before"
+
+
 OTHER_USER = """
 useradd --system --no-create-home --shell /usr/sbin/nologin ovs
 echo 'OVS_CTL_OPTS="--ovs-user=ovs:ovs"' > /etc/default/openvswitch-switch
@@ -212,6 +236,8 @@ SCENARIOS = [
     ("two engines at once", "3.5.0", two_engines),
     ("daemons with a monitor", "3.5.0", monitor, "native"),
     ("Open vSwitch as another user", "3.5.0", other_user),
+    ("hybrid control groups", "3.5.0", functools.partial(hybrid, False)),
+    ("hybrid control groups, daemons by hand", "3.5.0", functools.partial(hybrid, True)),
     *(
         (
             f"daemons started {how}, {strategy}{', taken back' if way_back else ''}",
