@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _cgroups
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
     Process,
     alive,
@@ -46,6 +47,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"
+# Where a unit finds its next main process meanwhile.
+MAIN = "/run/ovsops"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +295,7 @@ class Systemd:
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Supervisor``."""
-        self.override(binaries)
+        self.override(binaries, None if "--monitor" in old.argv else self._pidfile)
         socket = f"{self.name}.socket"
         # The programs of before may not know sockets that are passed to them.
         wanted = binaries is None and self._shown(socket, "LoadState") == ["loaded"]
@@ -308,29 +311,43 @@ class Systemd:
         run(["systemctl", "reset-failed", self.unit])
         return _Command(_start(self._argv(verb, self.unit)), self.unit)
 
-    def override(self, binaries: str | None) -> None:
-        """Have the unit use ``binaries`` until the next boot, and its pidfile as the source of the main pid."""
-        lines = ["[Service]"]
-        if not self._show("PIDFile"):
-            lines.append(f"PIDFile={os.path.realpath(self.rundir)}/{self.name}.pid")
+    def override(self, binaries: str | None, pidfile: str | None) -> None:
+        """Have the unit use ``binaries`` until the next boot, and ``pidfile`` where it names no source of its main pid."""
+        before, lines = self._read_drop_in(), ["[Service]"]
+        if pidfile is not None and (not self._show("PIDFile") or "PIDFile=" in before):
+            lines.append(f"PIDFile={pidfile}")
         if binaries is not None:
             lines.append(f"Environment=PATH={binaries}:{PATH}")
             if os.listdir(os.path.join(binaries, "lib")):
                 lines.append(f"Environment=LD_LIBRARY_PATH={binaries}/lib")
+        if self._write_drop_in(before, lines):
+            reload()
+
+    def _write_drop_in(self, before: str, lines: t.Sequence[str]) -> bool:
+        """Whether there was something to write."""
         content = "\n".join([*lines, ""]) if len(lines) > 1 else ""
-        if content == self._read_drop_in():
-            return
+        if content == before:
+            return False
         if content:
             os.makedirs(os.path.dirname(self._drop_in), exist_ok=True)
             with open(self._drop_in, "w", encoding="ascii") as file:
                 file.write(content)
         else:
             _remove(self._drop_in)
-        reload()
+        return True
 
     def adopt(self, new: Process) -> list[str]:
-        """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted."""
-        self.override(None)
+        """See ``Supervisor``: systemd reads PIDFile= when the main process ends, so nothing is restarted.
+
+        Where that is a ``--monitor``, the new one's has to be it: in a file for this purpose, until ``let_go``.
+        """
+        if _is_monitor(int(self._show("MainPID") or 0)):
+            main = monitor_of(new) or new
+            os.makedirs(os.path.dirname(self._main), mode=0o700, exist_ok=True)
+            write_durable(self._main, f"{main.pid}\n".encode())
+            self.override(None, self._main)
+        else:
+            self.override(None, self._pidfile)
         return _take_in(new, self.heritage)
 
     def misplaced(self, process: Process) -> str | None:
@@ -356,24 +373,41 @@ class Systemd:
 
     def let_go(self) -> bool:
         """See ``Supervisor``."""
-        if not os.path.exists(self._held):
-            return False
-        _remove(self._held)
-        return True
+        changed = os.path.exists(self._held)
+        if changed:
+            _remove(self._held)
+        if os.path.exists(self._main):
+            before = self._read_drop_in()
+            lines = [line for line in before.splitlines() if not line.endswith(self._main)]
+            changed |= self._write_drop_in(before, lines)
+            os.unlink(self._main)
+        return changed
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
         state, main = self._shown(self.unit, "ActiveState", "MainPID")
         # 0: systemd could not guess which process of several is the main one, and goes by their cgroup.
-        if state == "active" and main in (str(process.pid), "0"):
+        if state == "active" and main in ("0", *(str(each.pid) for each in family(process))):
             return self.misplaced(process)
         return f"{self.unit} is {state} with main pid {main}, not active with {process.pid}"
+
+    def owns(self, process: Process) -> bool:
+        """Whether the unit's main process is ``process`` or its monitor."""
+        return self._show("MainPID") in [str(each.pid) for each in family(process)]
 
     @property
     def socket_user(self) -> str | None:
         """Who owns the socket that a socket unit makes for the daemon; None without such a unit."""
         loaded, user = self._shown(f"{self.name}.socket", "LoadState", "SocketUser")
         return (user or "root") if loaded == "loaded" else None
+
+    @property
+    def _pidfile(self) -> str:
+        return f"{os.path.realpath(self.rundir)}/{self.name}.pid"
+
+    @property
+    def _main(self) -> str:
+        return f"{MAIN}/{self.unit}.main"
 
     @property
     def _drop_in(self) -> str:
@@ -482,10 +516,15 @@ def monitor_of(found: Process) -> Process | None:
     try:
         with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
             parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
-        with open(f"/proc/{parent}/cmdline", "rb") as file:
-            return identify(parent) if b": monitoring pid " in file.read() else None
     except (OSError, StopIteration):
         return None
+    return identify(parent) if _is_monitor(parent) else None
+
+
+def _is_monitor(pid: int) -> bool:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b": monitoring pid " in file.read()
+    return False
 
 
 def _take_in(new: Process, heritage: Heritage) -> list[str]:
@@ -599,9 +638,12 @@ def supervisor(daemon: Daemon) -> Supervisor:
         raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
     rundir = os.path.dirname(daemon.pidfile)
     heritage = heritage_of(inspect(daemon.process))
-    if owner.kind != "systemd" or owner.unit is None:
-        return Plain(daemon.name, rundir, daemon.binary, heritage)
-    return Systemd(owner.unit, daemon.name, rundir, heritage)
+    unit = Systemd(owner.unit or "", daemon.name, rundir, heritage)
+    # Of a daemon with a monitor it is not known yet whether a unit began it: its main process is either of them then.
+    monitored = owner.kind == "monitor" and owner.unit is not None and heritage.owner == owner.unit
+    if owner.kind == "systemd" or (monitored and unit.owns(daemon.process)):
+        return unit
+    return Plain(daemon.name, rundir, daemon.binary, heritage)
 
 
 def describe(owner: Supervisor, program: str | None) -> dict[str, t.Any]:

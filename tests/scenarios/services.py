@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 
-from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
+from scene import RENUMBERED, SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
 
 COUNT = "ovs-ofctl -O OpenFlow15 dump-aggregate br0"
 
@@ -76,29 +76,47 @@ def monitor(scene: Scene) -> str:
     return f"{result['plan']['strategy']}, {losses}"
 
 
-# What starts the daemons where no unit of theirs does: a login that has ended since, a wrapper, a unit of another name.
+# What starts the daemons where no unit of theirs does: a login that has ended since, a wrapper, units of other names.
 CTL = "/usr/share/openvswitch/scripts/ovs-ctl --system-id=random --no-record-hostname"
+
+
+def custom_unit(name: str, kind: str, options: str) -> str:
+    """A script that starts ovs-ctl by a unit of this name."""
+    return f"""cat > /etc/systemd/system/{name}.service <<'END'
+[Service]
+{kind}
+ExecStart={CTL} {options} start
+ExecStop={CTL} stop
+END
+systemctl daemon-reload
+systemctl start {name}
+"""
+
+
+MONITORS = "by units with monitors"
+FORKING = "Type=forking\nRestart=on-failure"
 UNITLESS = {
     "by hand": f"systemd-run --quiet --scope --unit=login {CTL} start",
-    "by a wrapper unit": f"""cat > /etc/systemd/system/switch.service <<'END'
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={CTL} start
-ExecStop={CTL} stop
-END
-systemctl daemon-reload
-systemctl start switch""",
-    "by a forking unit": f"""cat > /etc/systemd/system/switch.service <<'END'
-[Service]
-Type=forking
-ExecStart={CTL} --no-monitor start
-ExecStop={CTL} stop
-Restart=on-failure
-END
-systemctl daemon-reload
-systemctl start switch""",
+    "by a wrapper unit": custom_unit("switch", "Type=oneshot\nRemainAfterExit=yes", ""),
+    "by a forking unit": custom_unit("switch", FORKING, "--no-monitor"),
+    MONITORS: custom_unit("my-ovsdb-server", "Type=forking", "--no-ovs-vswitchd")
+    + custom_unit("my-ovs-vswitchd", "Type=forking", "--no-ovsdb-server"),
 }
+# A process that crashes leaves its control socket behind.
+CRASH = """
+main=$(systemctl show --property=MainPID --value my-{0})
+test -n "$(pgrep -P $main)"
+old=$(cat /run/openvswitch/{0}.pid)
+kill -SEGV $old
+for try in $(seq 100); do
+    [ $old = $(cat /run/openvswitch/{0}.pid) ] || break
+    sleep 0.1
+done
+[ $old != $(cat /run/openvswitch/{0}.pid) ]
+[ $main = $(systemctl show --property=MainPID --value my-{0}) ]
+rm -f /run/openvswitch/{0}.$old.ctl
+ovs-vsctl --timeout=20 show
+"""
 # The engine and its guard are gone, and systemd with what was theirs.
 GONE = """
 for try in $(seq 300); do
@@ -114,7 +132,8 @@ def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
     """Daemons that no unit owns: the new ones outlive the engine's unit and are where the old ones were."""
     units = "openvswitch-switch ovs-vswitchd ovsdb-server ovsdb-server.socket ovs-record-hostname"
     scene.sh(f"systemctl mask --now {units} 2>&1 || true\n{UNITLESS[how]}")
-    scene.populate()
+    filled = strategy == "make_before_break"
+    scene.populate(*(() if filled else (SPANNING_TREE,)))
     group = "cat /proc/$(cat /run/openvswitch/{}.pid)/cgroup"
     daemons = ("ovs-vswitchd", "ovsdb-server")
     before = {daemon: scene.sh(group.format(daemon)) for daemon in daemons}
@@ -128,12 +147,16 @@ def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
         require_same(state, scene.look())
         require_sound(scene, "3.5.0", server=False)
     else:
-        __, losses = upgrade(scene, "4.0.0", strategy=strategy)
+        __, losses = upgrade(scene, "4.0.0", no_loss=filled, strategy=strategy)
         scene.sh(GONE)
         require_sound(scene, "4.0.0")
+    losses.shorter_than(10)
     after = {daemon: scene.sh(group.format(daemon)) for daemon in daemons}
     if after != before:
         raise Broken(f"the control groups were {before} and are {after}")
+    if how == MONITORS:
+        for daemon in daemons:
+            scene.sh(CRASH.format(daemon))
     scene.sh("ovs-vsctl --timeout=10 add-br br9 -- del-br br9")
     return f"{losses}; {after['ovs-vswitchd'].strip()}"
 
@@ -249,6 +272,8 @@ SCENARIOS = [
             ("by hand", "standby", True),
             ("by a wrapper unit", "restart", False),
             ("by a forking unit", "make_before_break", True),
+            (MONITORS, "make_before_break", False),
+            (MONITORS, "restart", True),
         )
     ),
     ("DPDK", "3.5.0", dpdk),
