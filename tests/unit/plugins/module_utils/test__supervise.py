@@ -214,3 +214,64 @@ def test_libraries_of_kept_programs_go_with_them(monkeypatch: pytest.MonkeyPatch
     }
     kept = _supervise.environment_of(instance, f"{tmp_path}/old")
     assert kept["LD_LIBRARY_PATH"] == f"{tmp_path}/old/lib:/opt/ovs/lib"
+
+
+class Unit:
+    """What systemd knows of a unit, from the files below ``place``."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, main: int, pidfile: str = "") -> None:
+        self.drop_in, self.held = (
+            place / "x.service.d" / name for name in (_supervise.DROP_IN, _supervise.HOLD)
+        )
+        self.main, self.own, self.reloads = main, pidfile, 0
+        heritage = _supervise.Heritage({}, "x.service", t.cast("t.Any", None))
+        self.supervisor = _supervise.Systemd("x.service", "ovs-vswitchd", "/run/openvswitch", heritage)
+        monkeypatch.setattr(_supervise.Systemd, "_drop_in", str(self.drop_in))
+        monkeypatch.setattr(_supervise.Systemd, "_held", str(self.held))
+        monkeypatch.setattr(_supervise.Systemd, "_shown", lambda __, unit, *keys: list(map(self.shown, keys)))
+        monkeypatch.setattr(_supervise, "MAIN", str(place / "ovsops"))
+        monkeypatch.setattr(_supervise, "reload", self.reload)
+        monkeypatch.setattr(_supervise, "_take_in", lambda *__: [])
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+    def shown(self, key: str) -> str:
+        return {"MainPID": str(self.main), "PIDFile": self.pidfile or self.own}[key]
+
+    @property
+    def pidfile(self) -> str:
+        """Of the drop-in; its own is another one."""
+        lines = self.drop_in.read_text().splitlines() if self.drop_in.exists() else []
+        return next((line.partition("=")[2] for line in lines if line.startswith("PIDFile=")), "")
+
+
+def test_the_pidfile_tells_a_unit_its_next_main_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit(tmp_path, monkeypatch, os.getpid())
+    for __ in range(3):  # as often as somebody hands over in one boot
+        unit.supervisor.adopt(Process(77, 1))
+        assert unit.pidfile.endswith("/openvswitch/ovs-vswitchd.pid")
+    assert unit.reloads == 1
+    assert not unit.supervisor.let_go()
+
+
+def test_a_unit_that_names_its_pidfile_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = Unit(tmp_path, monkeypatch, os.getpid(), "/run/own.pid")
+    unit.supervisor.adopt(Process(77, 1))
+    assert (unit.pidfile, unit.reloads, list(tmp_path.iterdir())) == ("", 0, [])
+
+
+def test_a_unit_whose_main_process_is_a_monitor_gets_the_new_monitor_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Unit(tmp_path, monkeypatch, os.getpid())
+    monkeypatch.setattr(_supervise, "_is_monitor", lambda pid: pid == os.getpid())
+    monkeypatch.setattr(_supervise, "monitor_of", lambda process: Process(76, 1))
+    unit.supervisor.hold()
+    unit.supervisor.adopt(Process(77, 1))
+    assert Path(unit.pidfile).read_text() == "76\n"
+    assert unit.supervisor.let_go()
+    assert unit.pidfile == ""
+    assert [str(path) for path in tmp_path.rglob("*")] == [str(tmp_path / "ovsops")]
