@@ -164,7 +164,15 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         half_done
     ):  # what went wrong with the new process may have been its flows, and the old one got them from it
         failures += attempt(host.restore_what_differs)
-    return failures + attempt(host.require_places)
+    failures += attempt(host.require_places)
+    _tell_not_carried(transaction, host)
+    return failures
+
+
+def _tell_not_carried(transaction: Transaction, host: Host) -> None:
+    """What the processes of before could not be given on the way back."""
+    if host.not_carried:
+        attempt(lambda: transaction.note(not_carried=list(dict.fromkeys(host.not_carried))))
 
 
 def _under_traffic(transaction: Transaction, host: Host) -> bool:
@@ -247,6 +255,7 @@ def _hand_back(transaction: Transaction, request: Json) -> bool:
         attempt(host.close)
         shutil.rmtree(back.path, ignore_errors=True)
     attempt(lambda: transaction.note(marks=host.marks))
+    _tell_not_carried(transaction, host)
     return True
 
 

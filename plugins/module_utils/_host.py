@@ -56,6 +56,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     keep_binary,
     look,
     modest,
+    prioritize,
     reload,
     resume,
     stopped,
@@ -365,6 +366,7 @@ class Host:
             with contextlib.suppress(Unreachable, ProcessLookupError):
                 vswitchd = look(self.rundir, VSWITCHD).process
                 resume(vswitchd)
+                prioritize(vswitchd, self.supervisor(VSWITCHD).heritage.like.nice)
                 stack.enter_context(quiet(vswitchd))
             self._ensure_server()
 

@@ -47,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"
+_CAP_SYS_NICE = 23
 # Where a unit finds its next main process meanwhile.
 MAIN = "/run/ovsops"
 
@@ -163,6 +164,9 @@ def modest(process: Process) -> t.Iterator[None]:
     Without its database the main loop of ovs-vswitchd spins (seen with 3.5 and 4.0), at the nice value -10 that
     the service gives it: on a host with one CPU nothing else gets on, not even the start of the database.
     """
+    if not _may_raise_priorities():
+        yield
+        return
     before = os.getpriority(os.PRIO_PROCESS, process.pid)
     os.setpriority(os.PRIO_PROCESS, process.pid, 19)
     try:
@@ -170,6 +174,20 @@ def modest(process: Process) -> t.Iterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, process.pid, before)
+
+
+def prioritize(process: Process, nice: int) -> None:
+    """Give the main thread of a daemon back what ``modest`` took: whoever was to do that may have been ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpriority(os.PRIO_PROCESS, process.pid) != nice:
+            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+
+
+def _may_raise_priorities() -> bool:
+    """Whether this process has CAP_SYS_NICE (capabilities(7)): root under sudo or in a unit may have less than all."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next(line.split()[1] for line in file if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_NICE & 1)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class FakeHost:
         self.transaction = transaction
         self.request = transaction.request
         self.marks: dict[str, int] = {}
+        self.not_carried: list[str] = []
 
     def close(self) -> None:
         self.note("closed")

@@ -52,6 +52,27 @@ def test_a_stopped_process_goes_on_whatever_happens_meanwhile() -> None:
             child.kill()
 
 
+def test_a_process_is_modest_for_a_while_and_whoever_comes_later_ends_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = identify(child.pid)
+        assert process is not None
+        before = os.getpriority(os.PRIO_PROCESS, child.pid)
+        try:
+            monkeypatch.setattr(_supervise, "_may_raise_priorities", lambda: False)
+            with _supervise.modest(process):  # nobody could end it
+                assert os.getpriority(os.PRIO_PROCESS, child.pid) == before
+            if os.geteuid() == 0:
+                monkeypatch.undo()
+                with _supervise.modest(process):
+                    assert os.getpriority(os.PRIO_PROCESS, child.pid) == 19
+                    _supervise.prioritize(process, before)
+                    assert os.getpriority(os.PRIO_PROCESS, child.pid) == before
+        finally:
+            child.kill()
+
+
 def test_a_held_unit_does_not_restart_and_starts_as_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
