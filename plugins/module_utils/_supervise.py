@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import
 DROP_IN = "zzz-ovsops.conf"
 HOLD = "zzz-ovsops-hold.conf"
 _CAP_SYS_NICE = 23
+# A PATH that means the same in a unit file.
+_PLAIN = re.compile(r"[\w/:.+-]+")
 # Where a unit finds its next main process meanwhile.
 MAIN = "/run/ovsops"
 
@@ -145,11 +148,11 @@ def _link_short_names(library: str) -> None:
 def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
     """The environment to start another daemon of this kind, by a program in ``binaries`` if that is one of ours."""
     environment = {**instance.environment}
-    libraries = [
-        path
-        for path in environment.pop("LD_LIBRARY_PATH", "").split(":")
-        if path and not path.startswith(KEPT)
-    ]
+    for name in ("PATH", "LD_LIBRARY_PATH"):
+        if name in environment:  # of an earlier hand-over that was taken back
+            own = [path for path in environment[name].split(":") if not path.startswith(KEPT)]
+            environment[name] = ":".join(own)
+    libraries = [path for path in (environment.pop("LD_LIBRARY_PATH", ""),) if path]
     if binaries is not None and binaries.startswith(KEPT) and os.listdir(os.path.join(binaries, "lib")):
         libraries.insert(0, os.path.join(binaries, "lib"))
     if libraries:
@@ -313,7 +316,12 @@ class Systemd:
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Supervisor``."""
-        self.override(binaries, None if "--monitor" in old.argv else self._pidfile)
+        path = environment_of(old, None).get("PATH", "")
+        self.override(
+            binaries,
+            None if "--monitor" in old.argv else self._pidfile,
+            path if _PLAIN.fullmatch(path) else PATH,
+        )
         socket = f"{self.name}.socket"
         # The programs of before may not know sockets that are passed to them.
         wanted = binaries is None and self._shown(socket, "LoadState") == ["loaded"]
@@ -329,13 +337,15 @@ class Systemd:
         run(["systemctl", "reset-failed", self.unit])
         return _Command(_start(self._argv(verb, self.unit)), self.unit)
 
-    def override(self, binaries: str | None, pidfile: str | None) -> None:
-        """Have the unit use ``binaries`` until the next boot, and ``pidfile`` where it names no source of its main pid."""
+    def override(self, binaries: str | None, pidfile: str | None, path: str = PATH) -> None:
+        """Have the unit use ``binaries`` before its ``path`` until the next boot, and ``pidfile`` where it names no source
+        of its main pid.
+        """
         before, lines = self._read_drop_in(), ["[Service]"]
         if pidfile is not None and (not self._show("PIDFile") or "PIDFile=" in before):
             lines.append(f"PIDFile={pidfile}")
         if binaries is not None:
-            lines.append(f"Environment=PATH={binaries}:{PATH}")
+            lines.append(f"Environment=PATH={binaries}:{path}")
             if os.listdir(os.path.join(binaries, "lib")):
                 lines.append(f"Environment=LD_LIBRARY_PATH={binaries}/lib")
         if self._write_drop_in(before, lines):

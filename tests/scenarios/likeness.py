@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -79,11 +80,15 @@ OF_ONE_START = frozenset(
 )
 
 
+# What the unit is to start by until the next boot, after a rollback.
+KEPT = re.compile(r"/var/lib/ovsops/[^:]*:")
+
+
 def portraits(scene: Scene) -> dict[str, dict[str, str]]:
     """See portrait.py."""
     found = json.loads(hosts.ssh(scene.lab, scene.host(), "python3", "-", feed=PORTRAIT))
     return {
-        what: {name: value for name, value in content.items() if name not in OF_ONE_START}
+        what: {name: KEPT.sub("", value) for name, value in content.items() if name not in OF_ONE_START}
         for what, content in found.items()
     }
 

@@ -227,10 +227,10 @@ def test_libraries_of_kept_programs_go_with_them(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(_supervise, "KEPT", (f"{tmp_path}/",))
     (tmp_path / "old/lib/x.so").parent.mkdir(parents=True)
     (tmp_path / "old/lib/x.so").touch()
-    inherited = {"LD_LIBRARY_PATH": f"{tmp_path}/gone/lib:/opt/ovs/lib", "PATH": "/bin"}
+    inherited = {"LD_LIBRARY_PATH": f"{tmp_path}/gone/lib:/opt/ovs/lib", "PATH": f"{tmp_path}/gone:/bin"}
     instance = _supervise.Instance(Process(1, 1), ("x",), inherited)
     assert _supervise.environment_of(instance, "/usr/sbin") == {
-        **inherited,
+        "PATH": "/bin",
         "LD_LIBRARY_PATH": "/opt/ovs/lib",
     }
     kept = _supervise.environment_of(instance, f"{tmp_path}/old")
