@@ -158,7 +158,7 @@ def start_time(pid: int) -> int:
 
 
 def alive(host: Host) -> bool:
-    return host.pid > 0 and start_time(host.pid) == host.started != 0
+    return host.pid > 0 and start_time(host.pid) == host.started != 0 and not _zombie(host.pid)
 
 
 def spawn(lab: Lab, host: Host, argv: t.Sequence[str], env: dict[str, str] | None = None) -> Lab:
