@@ -114,7 +114,8 @@ def inspect(
     running_version = _answer(name, rundir, process, timeout, control) if process else None
     contained = bool(process and elsewhere(process.pid, root))
     if process and contained and running_version is None and _read(root, process.pid, "comm").strip() != name:
-        process = None  # a stale pidfile whose number a process in a container has got since
+        # A stale pidfile whose number a process in a container has got since.
+        doubt, process = f"process {process.pid} is another program, in namespaces of its own", None
     started_from = program_of(process.pid, root) if process else ""
     binary = started_from.removesuffix(DELETED) if contained else _binary(name, started_from, root)
     user = user_of(process.pid, root) if process else None

@@ -11,12 +11,13 @@ databases of Open vSwitch 2.15 to 4.0.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import types
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, ProtocolError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import JsonRpc, RpcError
 
 DATABASE = "Open_vSwitch"
@@ -142,12 +143,15 @@ class Ovsdb:
         Raises ``HotUpgradeError`` when any of them (or the commit) failed: then nothing was changed.
         """
         results: list[t.Any] = self.call("transact", DATABASE, *operations)
-        for index, result in enumerate(results):
-            if result and result.get("error"):
-                # A commit failure is an extra result after those of the operations.
-                what = operations[index]["op"] if index < len(operations) else "commit"
-                raise _refused(self.remote, what, result)
-        return results
+        with _sound(self.remote):
+            for index, result in enumerate(results):
+                if result and result.get("error"):
+                    # A commit failure is an extra result after those of the operations.
+                    what = operations[index]["op"] if index < len(operations) else "commit"
+                    raise _refused(self.remote, what, result)
+            if len(results) < len(operations):
+                raise ValueError(f"{len(results)} results for {len(operations)} operations")
+            return results
 
     @functools.cached_property
     def schema(self) -> dict[str, t.Any]:
@@ -158,7 +162,8 @@ class Ovsdb:
     @property
     def schema_version(self) -> str:
         """As ``8.3.0``."""
-        return str(self.schema["version"])
+        with _sound(self.remote):
+            return str(self.schema["version"])
 
     def has_column(self, table: str, column: str) -> bool:
         """Whether this server's schema has the column (they grow with the versions)."""
@@ -178,13 +183,14 @@ class Ovsdb:
             for table, columns, where in queries
         ]
         results = self.transact(*operations)
-        return [
-            [
-                {column: plain(row[column], self._type(table, column)) for column in columns}
-                for row in result["rows"]
+        with _sound(self.remote):
+            return [
+                [
+                    {column: plain(row[column], self._type(table, column)) for column in columns}
+                    for row in result["rows"]
+                ]
+                for (table, columns, _where), result in zip(queries, results)
             ]
-            for (table, columns, _where), result in zip(queries, results)
-        ]
 
     def bridges(self) -> list[Bridge]:
         """Every bridge with its ports and interfaces, sorted by name, read in one transaction.
@@ -201,14 +207,15 @@ class Ovsdb:
         port_rows = {row["_uuid"]: row for row in ports}
         interface_rows = {row["_uuid"]: row for row in interfaces}
         targets = {row["_uuid"]: row["target"] for row in controllers}
-        return sorted(
-            (
-                _bridge(row, port_rows, interface_rows, targets)
-                for row in bridges
-                if not {"/", "\\"} & set(row["name"])
-            ),
-            key=lambda bridge: bridge.name,
-        )
+        with _sound(self.remote):
+            return sorted(
+                (
+                    _bridge(row, port_rows, interface_rows, targets)
+                    for row in bridges
+                    if not {"/", "\\"} & set(row["name"])
+                ),
+                key=lambda bridge: bridge.name,
+            )
 
     def flow_restore_wait(self) -> bool:
         """Whether ``other_config:flow-restore-wait`` is set, as vswitchd reads it."""
@@ -242,6 +249,17 @@ class Ovsdb:
         if column == "_uuid":
             return "uuid"
         return self.schema["tables"][table]["columns"][column]["type"]
+
+
+@contextlib.contextmanager
+def _sound(remote: str) -> t.Iterator[None]:
+    """Raise ``ProtocolError`` where an answer of the database does not have the form that RFC 7047 gives it."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"[:200]
+        hint = "Look at what serves it: it is no OVSDB server"
+        raise ProtocolError(f"the database at {remote} answered nonsense", why, hint) from error
 
 
 def ofport_requests(ofports: t.Iterable[tuple[str, int | None]]) -> list[dict[str, t.Any]]:

@@ -27,6 +27,8 @@ import typing as t
 
 KEY = "flow-restore-wait"
 _TIMEOUT = 10.0
+# The answer has some hundred bytes.
+_MOST = 1 << 20
 _PAUSE = 1.0
 
 
@@ -65,18 +67,30 @@ def clear(connection: socket.socket) -> None:
 
 
 def _messages(connection: socket.socket) -> t.Iterator[dict[str, t.Any]]:
-    """The JSON documents that arrive, one after the other without separators (RFC 7047 section 4)."""
-    decoder, text = json.JSONDecoder(), ""
+    """The JSON documents that arrive, one after the other without separators (RFC 7047 section 4).
+
+    Raises OSError or ValueError for a server that does not end: the next try may find another.
+    """
+    decoder, text, left = json.JSONDecoder(), "", _MOST
+    deadline = time.monotonic() + _TIMEOUT
     while True:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
         data = connection.recv(65536)
         if not data:
             return
+        left -= len(data)
+        if left < 0:
+            raise ValueError(f"the database sent more than {_MOST} bytes")
         text += data.decode()
         while text:
             try:
                 message, end = decoder.raw_decode(text)
+            except RecursionError as error:
+                raise ValueError("the database sent nonsense") from error
             except ValueError:
                 break
+            if not isinstance(message, dict):
+                raise ValueError("the database sent nonsense")
             text = text[end:].lstrip()
             yield message
 

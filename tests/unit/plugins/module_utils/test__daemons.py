@@ -245,7 +245,11 @@ def test_nothing_of_a_process_in_other_namespaces_is_executed(host: Host, name: 
 def test_a_silent_process_of_another_name_in_a_container_is_not_the_daemon(host: Host) -> None:
     host.running = None
     host.start(mounts="mnt:[1]", exe="/bin/sh", name="sh")
-    assert not host.inspect().running
+    daemon = host.inspect()
+    assert (daemon.running, daemon.doubt) == (
+        False,
+        "process 700 is another program, in namespaces of its own",
+    )
 
 
 def test_a_unit_without_a_running_systemd_supervises_nothing(host: Host) -> None:

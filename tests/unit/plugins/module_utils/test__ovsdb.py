@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, ProtocolError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     Ovsdb,
@@ -196,3 +197,25 @@ def test_a_place_opens_its_database(serve: t.Any, database: t.Any) -> None:
     server = serve(database)
     with Connection("/nowhere", server.remote, 5.0).open() as db:
         assert (db.remote, db.flow_restore_wait()) == (server.remote, False)
+
+
+SOUND = {"version": "8.3.1", "tables": {"Bridge": {"columns": {"name": {"type": "string"}}}}}
+
+
+@pytest.mark.parametrize("schema", [SOUND, None, [], {"tables": 7}, {"version": 1, "tables": {}}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None, 7, "x", {}, [], [None], [[]], [{}], [{"rows": 7}], [{"rows": [7]}], [{"rows": [{}]}],
+        [{"rows": [{"name": ["map"]}]}], [{"rows": [{"name": ["set", 7]}]}], [7],
+    ],
+)  # fmt: skip
+def test_nonsense_of_a_database_is_an_error_that_says_so(serve: t.Any, schema: t.Any, answer: t.Any) -> None:
+    def script(message: dict[str, t.Any]) -> list[t.Any]:
+        value = schema if message["method"] == "get_schema" else answer
+        return [{"id": message["id"], "result": value, "error": None}]
+
+    with Ovsdb(serve(script).remote) as database, contextlib.suppress(ProtocolError):
+        database.select("Bridge", ("name",))
+    with Ovsdb(serve(script, "2.sock").remote) as database, pytest.raises(ProtocolError, match="nonsense"):
+        database.bridges()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 import socket
 import sys
 import typing as t
@@ -52,6 +53,18 @@ def test_an_answer_in_pieces_behind_a_liveness_probe(serve: t.Any) -> None:
                 b'"result": [{"count": 1}, {}]}']  # fmt: skip
 
     clear(serve(script).remote)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"[" * 3000, b'{"id": "other"} ' * 100, b'"' + b"x" * 1000, b"\xff", b'{"id":"y","method":"echo"}'],
+)
+def test_a_server_that_does_not_end_is_no_success(
+    serve: t.Any, monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setattr(guard, "_TIMEOUT", 0.5)
+    with pytest.raises((OSError, ValueError)):
+        clear(serve(lambda message: itertools.repeat(piece)).remote)
 
 
 def test_tcp(serve: t.Any) -> None:
