@@ -43,6 +43,8 @@ _CHUNK = 1 << 18
 _SOCKET_BUFFER = 1 << 22
 # Messages that are read before they are needed; one has at most 64 KB.
 _MOST_AHEAD = 256
+# What a part of an answer counts for at least: each takes our time.
+_LEAST_PART = 4096
 # Of a long series, only so many refusals are kept; the rest is noise.
 MOST_ERRORS = 10_000
 
@@ -110,6 +112,7 @@ class OpenFlow:
 
     def poll(self) -> None:
         """Take what has arrived, without waiting.  Raises ``Unreachable`` when the switch has closed the connection."""
+        self._patience = Patience(self.timeout)
         while self._readable():
             self._read()
         self._note(self._received())
@@ -141,6 +144,7 @@ class OpenFlow:
                 continue
             answer = answers[found.xid]
             if isinstance(answer, list):
+                self._wanted(message)
                 answer.append(message)
         return [answers[wire.header(request).xid] for request in requests]
 
@@ -185,6 +189,7 @@ class OpenFlow:
                     f"{self.name}: the switch answered with another message", message[:16].hex()
                 )
             __, more, __ = wire.multipart_reply(message)
+            self._wanted(message)
             yield message
 
     def post(self, messages: t.Iterable[bytes]) -> None:
@@ -254,11 +259,16 @@ class OpenFlow:
         while True:
             for message in self._received():
                 if wanted(wire.header(message)):
-                    self._patience.earn(len(message))
+                    self._patience.earn(0)
                     return message
                 self._note([message])
             self._wait(READABLE, "did not answer")
             self._read()
+
+    def _wanted(self, part: bytes) -> None:
+        """A part of an answer is here; Open vSwitch fills them (ofpmp_reserve), so that many small ones are no answer."""
+        self._patience.earn(len(part))
+        self._patience.received(max(0, _LEAST_PART - len(part)))
 
     def _wait(self, events: int, fault: str) -> int:
         try:

@@ -57,7 +57,7 @@ class Patience:
         self._since = time.monotonic()
 
     def earn(self, count: int) -> None:
-        """The other end took ``count`` bytes, or sent as many that were wanted."""
+        """The other end took ``count`` bytes, or sent as many that were wanted; the time since the last time was its own."""
         beat()
         now = time.monotonic()
         self._left += count / SLOWEST - (now - self._since)
