@@ -26,13 +26,14 @@ import likeness
 import living
 import names
 import networks
+import pipelines
 import scene
 import services
 import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, names, networks, kept, living, services, likeness, starts, versions)
+GROUPS = (broken, connection, again, names, networks, kept, pipelines, living, services, likeness, starts, versions)
 
 
 class Scenario(t.NamedTuple):

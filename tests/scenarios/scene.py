@@ -134,6 +134,15 @@ class Scene:
         """The result of a module, also when it failed."""
         return remote.module(self.lab, self.host(host), name, arguments, check)
 
+    def put(self, files: t.Sequence[Path], folder: str, host: int = 1) -> None:
+        """Copy files into a folder of a host, which is made; the folder may be a shell expression."""
+        packed = subprocess.run(["tar", "-C", str(files[0].parent), "-cf", "-", *(file.name for file in files)],
+                                check=True, capture_output=True)  # fmt: skip
+        argv = hosts.ssh_argv(
+            self.lab, self.host(host), f'mkdir -p "{folder}" && tar -C "{folder}" --no-same-owner -xf -'
+        )
+        subprocess.run(argv, input=packed.stdout, check=True)
+
     def install(self, version: str, host: int = 1) -> None:
         """Put another version on the disk; what runs goes on."""
         # From 3.1 to 2.15 Debian's ovs-vsctl moves to another package, which dpkg loses on the way back.

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What a switch has refused: all of it at once, as OpenFlow text, with the cause that the switch wrote into its log.
+
+The tools on the disk may be older than the running switch and unable to print what it holds; that switch can
+(``bridge/dump-flows``, ovs-vswitchd(8)).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
+
+# So many objects are in a message; the rest is counted.
+SHOWN = 20
+# So many lines of a log, and at most so many bytes of it are read.
+_LOG_LINES, _LOG_BYTES = 5, 1 << 20
+
+_HINT = "The bridge is as it was before. Correct or delete that object where the snapshot was taken, and take it again"
+_COUNTS = re.compile(r"(?:table_id|table|cookie|duration|n_packets|n_bytes|n_offload_packets|n_offload_bytes)=[^, ]*,? ?")
+_WORSE = re.compile(r"\|(?:WARN|ERR|EMER)\|(.*)")
+
+
+class Refusal(Refused):
+    """A switch has refused ``objects``, each with the name of the error, of the bridge ``name``."""
+
+    def __init__(self, name: str, objects: t.Sequence[tuple[bytes, str]]) -> None:
+        self.name, self.objects = name, tuple(objects)
+        super().__init__(*_told(name, texts(self.objects)), _HINT)
+
+
+def texts(objects: t.Sequence[tuple[bytes, str]]) -> list[tuple[str, str]]:
+    """The first of ``objects`` as text, each with its error."""
+    shown = objects[:SHOWN]
+    return list(zip(_oftext.lines([message for message, __ in shown]), (error for __, error in shown)))
+
+
+def _told(name: str, told: t.Sequence[tuple[str, str]], count: int = 0) -> tuple[str, str]:
+    if len(told) == 1 and count <= 1:
+        return f"{name}: the switch refused {told[0][0]}", told[0][1]
+    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    return f"{name}: the switch refused {max(count, len(told))} objects", "; ".join(map(": ".join, told)) + more
+
+
+def explained(refusal: Refusal, dump: t.Callable[[str], str], log: str) -> HotUpgradeError:
+    """The refusal as an operator needs it; ``dump`` asks the old switch for all flows of a bridge, if it still can."""
+    told = texts(refusal.objects)
+    if any(_oftext.unreadable(text) for text, __ in told):
+        told = _completed(refusal, told, dump)
+    what, why = _told(refusal.name, told, len(refusal.objects))
+    if log:
+        why += f". The new version wrote into its log: {log}"
+    return HotUpgradeError(
+        what.replace("the switch refused", "the new version refuses"),
+        why,
+        "The old version goes on, or is put back. Change or delete what is named and start again; with the new version it "
+        "cannot be had",
+    )
+
+
+def _completed(
+    refusal: Refusal, told: t.Sequence[tuple[str, str]], dump: t.Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """The texts with the lines of the old switch for flows that the program could not print."""
+    try:
+        lines = dump(refusal.name).splitlines()
+    except HotUpgradeError:
+        return list(told)
+    found = []
+    for (text, error), (message, __) in zip(told, refusal.objects):
+        if _oftext.unreadable(text) and wire.is_flow_mod(message):
+            text = next((f"flow {line}" for line in lines if _same(line, text, message)), text)
+        found.append((text, error))
+    return found
+
+
+def _same(line: str, text: str, message: bytes) -> bool:
+    """Whether a line of the switch's dump is the flow that ``text`` tells the match of."""
+    table = re.search(r"\btable_id=(\d+)", line)
+    if (int(table[1]) if table else 0) != wire.flow_fields(message).table:
+        return False
+    match = _COUNTS.sub("", text.partition(" (")[0]).replace("flow ", "")
+    return _COUNTS.sub("", line).startswith(f"{match},actions=")
+
+
+class Log:
+    """What a daemon writes into its log from now on; ``path`` is None where it has none."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._begin = _size(path)
+
+    def complaints(self) -> str:
+        """The last warnings and errors since then, without their time and number."""
+        if self._path is None:
+            return ""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(max(self._begin if self._begin <= _size(self._path) else 0, _size(self._path) - _LOG_BYTES))
+                text = file.read(_LOG_BYTES).decode("utf-8", "backslashreplace")
+        except OSError:
+            return ""
+        found = dict.fromkeys(match[1].strip() for match in _WORSE.finditer(text))
+        return " / ".join([*found][-_LOG_LINES:])
+
+
+def _size(path: str | None) -> int:
+    try:
+        return os.stat(path).st_size if path else 0
+    except OSError:
+        return 0
+
+
+def log_of(pid: int) -> str | None:
+    """The log file that a daemon has open."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        targets = [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)]
+    except OSError:
+        return None
+    return next((target for target in targets if target.endswith(".log") and target.startswith("/")), None)
