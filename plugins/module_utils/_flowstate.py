@@ -29,6 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
     Refused,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import MOST_ERRORS, OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._refusal import Refusal
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
 
 # From so many flows on, a state goes to an empty bridge over further connections.
@@ -460,29 +461,29 @@ class Staged:
 
         Raises ``Refused`` if there are other refusals, or if the bridge does not allow that version.
         """
-        if len(errors) >= MOST_ERRORS:
-            raise self._refusal(errors[0])
+        if len(errors) >= MOST_ERRORS or any(error.name not in _oflegacy.WORDS for error in errors):
+            raise self._refusal(errors)
         names = {error.xid: error for error in errors}
-        found = []
-        for error in errors:
-            if error.name not in _oflegacy.WORDS:
-                raise self._refusal(error)
+        found, refused = [], []
         for flow in self._find(names) if names else ():
             error = names[wire.header(flow).xid]
             version, reword = _oflegacy.WORDS[error.name]
             connection = self._switch.other(version)
-            if connection is None:
-                raise _refused(self._switch.name, flow, error)
             try:
-                found.append((connection, reword(flow)))
-            except ProtocolError as problem:
-                raise _refused(self._switch.name, flow, error) from problem
+                if connection is not None:
+                    found.append((connection, reword(flow)))
+                    continue
+            except ProtocolError:
+                pass
+            refused.append((flow, error.name))
+        if refused:
+            raise Refusal(self._switch.name, refused)
         return found
 
     def _replace(self) -> None:
         errors = self._bundles.commit()
         if errors:
-            raise self._refusal(errors[0])
+            raise self._refusal(errors)
 
     def _add_legacy(self) -> None:
         """Add, right behind the commit, the flows that only an older version takes: bundles are of one version."""
@@ -490,7 +491,7 @@ class Staged:
             first = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
             errors = of.send(first + [flow for connection, flow in self._legacy if connection is of])
             if errors:
-                error = self._refusal(errors[0])
+                error = self._refusal(errors)
                 raise HotUpgradeError(error.what, error.why, "Everything else of the snapshot is restored")
 
     def _tlvs_to_add(self, live: Settings) -> list[Step]:
@@ -570,18 +571,17 @@ class Staged:
         _insist(of, messages)
 
     def _apply(self, steps: t.Sequence[Step]) -> None:
-        """Do ``steps``, and remember how to take them back. Raises ``Refused`` with the first that the switch refused."""
-        refused: list[tuple[Step, wire.SwitchError]] = []
+        """Do ``steps``, and remember how to take them back. Raises ``Refusal`` with all that the switch refused."""
+        refused: list[tuple[bytes, str]] = []
         for connection in {id(step.connection): step.connection for step in steps}.values():
             mine = [step for step in steps if step.connection is connection]
             for step, answer in zip(mine, connection.exchange([step.do for step in mine])):
                 if isinstance(answer, wire.SwitchError):
-                    refused.append((step, answer))
+                    refused.append((step.do, answer.name))
                 else:
                     self._done.append(step)
         if refused:
-            step, error = refused[0]
-            raise _refused(self._switch.name, step.do, error)
+            raise Refusal(self._switch.name, refused)
 
     def _revert(self) -> None:
         undone = list(reversed(self._done))
@@ -591,11 +591,13 @@ class Staged:
             with contextlib.suppress(TimedOut):
                 _insist(of, [step.undo for step in undone if step.connection is of])
 
-    def _refusal(self, error: wire.SwitchError) -> HotUpgradeError:
-        for message in self._find({error.xid}):
-            return _refused(self._switch.name, message, error)
+    def _refusal(self, errors: t.Sequence[wire.SwitchError]) -> Refused:
+        names = {error.xid: error.name for error in errors}
+        refused = [(message, names[wire.header(message).xid]) for message in self._find(names)]
+        if refused:
+            return Refusal(self._switch.name, refused)
         what = f"{self._switch.name}: the switch refused the restore"
-        return Refused(what, f"{error.name} {error.data[:64].hex()}", "The bridge is as it was before")
+        return Refused(what, ", ".join(sorted({*names.values()})), "The bridge is as it was before")
 
     def _find(self, xids: t.Container[int]) -> t.Iterator[bytes]:
         """The groups and flows with the numbers ``xids``."""
@@ -649,7 +651,7 @@ class Unbundled(Staged):
             if errors:
                 before.seek(0)
                 of.send(self._replacing(read_chunks(before)))
-                raise self._refusal(errors[0])
+                raise self._refusal(errors)
 
     def _replacing(self, chunks: t.Iterable[bytes]) -> t.Iterator[bytes]:
         of = self._switch.main
@@ -718,7 +720,7 @@ def adjust(switch: Switch, state: State) -> None:
 
 
 def amend(switch: Switch, difference: Difference) -> None:
-    """Take ``difference``, of flows alone and all of them, back. Raises ``HotUpgradeError`` with the first that is refused."""
+    """Take ``difference``, of flows alone and all of them, back. Raises ``Refusal`` with what is refused."""
     of = switch.main
     wanted = set(map(wire.flow_key, difference.missing))
     messages = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
@@ -726,9 +728,10 @@ def amend(switch: Switch, difference: Difference) -> None:
         wire.deletion_of(flow, of.xid()) for flow in difference.extra if wire.flow_key(flow) not in wanted
     ]
     messages += [wire.with_xid(flow, of.xid()) for flow in difference.missing]
-    for message, answer in zip(messages, of.exchange(messages)):
-        if isinstance(answer, wire.SwitchError):
-            raise _refused(switch.name, message, answer)
+    answers = zip(messages, of.exchange(messages))
+    refused = [(message, answer.name) for message, answer in answers if isinstance(answer, wire.SwitchError)]
+    if refused:
+        raise Refusal(switch.name, refused)
 
 
 def remaining(state: State, elapsed: float) -> State:
@@ -773,11 +776,6 @@ def _tlv_text(tlv: wire.Tlv) -> str:
     return (
         f"{{class={tlv.option_class:#x},type={tlv.option_type:#x},len={tlv.length}}}->tun_metadata{tlv.index}"
     )
-
-
-def _refused(name: str, message: bytes, error: wire.SwitchError) -> Refused:
-    hint = "The bridge is as it was before. Correct or delete that object where the snapshot was taken, and take it again"
-    return Refused(f"{name}: the switch refused {_oftext.line(message)}", error.name, hint)
 
 
 # Compare

@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _oftext,
     _plan,
     _proof,
+    _refusal,
     _snapshot,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
@@ -620,11 +621,18 @@ class Host:
         if not self.states:
             self._read_states()
         self.add_meters()
-        for name in self.bridges:
-            if name not in self.controlled:
-                _flowstate.restore(self.switches[name], self.states[name])
+        with self.explaining():
+            for name in self.bridges:
+                if name not in self.controlled:
+                    _flowstate.restore(self.switches[name], self.states[name])
         self.watch_and_carry()
         self.stage_controlled()
+
+    def explaining(self) -> contextlib.AbstractContextManager[list[_refusal.Refusal]]:
+        """See ``_refusal.explaining``: what the new ovs-vswitchd refuses that the old one holds."""
+        return _refusal.explaining(
+            self.old.argv, lambda bridge: self.control(VSWITCHD, 60.0).call("bridge/dump-flows", bridge)
+        )
 
     def watch_and_carry(self) -> None:
         """Follow the new process, and make in it what was changed in the old one since the snapshot."""

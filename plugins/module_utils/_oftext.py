@@ -26,20 +26,28 @@ _STATISTICS = re.compile(r"\b(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^
 _TIMEOUT = 60.0
 NOBODY: dict[str, t.Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 _UNREADABLE = "***decode error"
+_UNKNOWN = " (this ovs-ofctl cannot read the rest)"
 
 
 def lines(messages: t.Sequence[bytes], program: str = "ovs-ofctl") -> list[str]:
     """One line of OpenFlow text for each message, as ``flow ADD table=0 …``; without ``program`` a short description."""
     if not messages:
         return []
-    printed = _printed(messages, program)
-    texts = [" ".join(part.split()) for part in _MESSAGE.split(printed)[1:]]
-    if len(texts) != len(messages):
-        texts = [_UNREADABLE] * len(messages)
+    texts = _texts(messages, program)
+    unread = [message for message, text in zip(messages, texts) if text is None]
+    short = iter(_short(unread, program))
     return [
-        f"{kind(message)} {_short(message) if _UNREADABLE in text else _tidy(text)}".rstrip()
+        f"{kind(message)} {next(short) if text is None else _tidy(text)}".rstrip()
         for message, text in zip(messages, texts)
     ]
+
+
+def _texts(messages: t.Sequence[bytes], program: str) -> list[str | None]:
+    """What the program prints of each, None where it cannot read it."""
+    texts = [" ".join(part.split()) for part in _MESSAGE.split(_printed(messages, program))[1:]]
+    if len(texts) != len(messages):
+        return [None] * len(messages)
+    return [None if _UNREADABLE in text else text for text in texts]
 
 
 def line(message: bytes) -> str:
@@ -59,13 +67,28 @@ def kind(message: bytes) -> str:
     return names.get(message[1], "tlv-map")
 
 
-def _short(message: bytes) -> str:
-    """What can be told of a message that this ovs-ofctl cannot read (or if there is none)."""
+def unreadable(text: str) -> bool:
+    """Whether this line lacks what the program could not read."""
+    return text.endswith(_UNKNOWN)
+
+
+def _short(messages: t.Sequence[bytes], program: str) -> list[str]:
+    """What can be told of messages that this ovs-ofctl cannot read (or if there is none): of flows all but the actions."""
+    bare = [wire.without_actions(message) for message in messages if wire.is_flow_mod(message)]
+    matches = iter(_texts(bare, program) if bare else [])
+    return [_what(message, next(matches) if wire.is_flow_mod(message) else None) for message in messages]
+
+
+def _what(message: bytes, match: str | None) -> str:
+    if match is not None:
+        return _tidy(match).partition(" actions=")[0] + _UNKNOWN
     if wire.is_flow_mod(message):
         flow = wire.flow_fields(message)
-        names = f"cookie={flow.cookie:#x}, table={flow.table}, priority={flow.priority}"
-        return f"{names} (ovs-ofctl cannot read it: match {flow.match.hex()} actions {flow.rest[:64].hex()})"
-    return f"(ovs-ofctl cannot read it: {message[:72].hex()})"
+        return f"cookie={flow.cookie:#x}, table={flow.table}, priority={flow.priority}{_UNKNOWN}"
+    if wire.is_group_mod(message):
+        kind = dict(enumerate(("all", "select", "indirect", "ff"))).get(wire.group_type(message), "?")
+        return f"group_id={wire.group_id(message)},type={kind}{_UNKNOWN}"
+    return _UNKNOWN.strip()
 
 
 def _tidy(text: str) -> str:

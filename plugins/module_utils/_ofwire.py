@@ -680,6 +680,12 @@ def flow_fields(data: bytes) -> FlowFields:
     return FlowFields(table, priority, cookie, idle, hard, data[48:end], data[end:])
 
 
+def without_actions(data: bytes) -> bytes:
+    """A flow-mod with its match alone."""
+    length = len(data) - len(flow_fields(data).rest)
+    return data[:2] + struct.pack("!H", length) + data[4:length]
+
+
 def flow_key(data: bytes) -> tuple[int, int, bytes]:
     """What tells the flow of a flow-mod from all others: table, priority and padded match."""
     fields = flow_fields(data)

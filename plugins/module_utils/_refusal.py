@@ -11,6 +11,7 @@ The tools on the disk may be older than the running switch and unable to print w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import typing as t
@@ -25,7 +26,9 @@ SHOWN = 20
 _LOG_LINES, _LOG_BYTES = 5, 1 << 20
 
 _HINT = "The bridge is as it was before. Correct or delete that object where the snapshot was taken, and take it again"
-_COUNTS = re.compile(r"(?:table_id|table|cookie|duration|n_packets|n_bytes|n_offload_packets|n_offload_bytes)=[^, ]*,? ?")
+_COUNTS = re.compile(
+    r"(?:table_id|table|cookie|duration|n_packets|n_bytes|n_offload_packets|n_offload_bytes)=[^, ]*,? ?"
+)
 _WORSE = re.compile(r"\|(?:WARN|ERR|EMER)\|(.*)")
 
 
@@ -34,7 +37,7 @@ class Refusal(Refused):
 
     def __init__(self, name: str, objects: t.Sequence[tuple[bytes, str]]) -> None:
         self.name, self.objects = name, tuple(objects)
-        super().__init__(*_told(name, texts(self.objects)), _HINT)
+        super().__init__(*_told(name, self.objects), _HINT)
 
 
 def texts(objects: t.Sequence[tuple[bytes, str]]) -> list[tuple[str, str]]:
@@ -43,26 +46,47 @@ def texts(objects: t.Sequence[tuple[bytes, str]]) -> list[tuple[str, str]]:
     return list(zip(_oftext.lines([message for message, __ in shown]), (error for __, error in shown)))
 
 
-def _told(name: str, told: t.Sequence[tuple[str, str]], count: int = 0) -> tuple[str, str]:
-    if len(told) == 1 and count <= 1:
+def _told(name: str, objects: t.Sequence[tuple[bytes, str]]) -> tuple[str, str]:
+    told = texts(objects)
+    if len(objects) == 1:
         return f"{name}: the switch refused {told[0][0]}", told[0][1]
-    more = f"; and {count - len(told)} more" if count > len(told) else ""
-    return f"{name}: the switch refused {max(count, len(told))} objects", "; ".join(map(": ".join, told)) + more
+    more = f"; and {len(objects) - len(told)} more" if len(objects) > len(told) else ""
+    return f"{name}: the switch refused {len(objects)} objects", "; ".join(map(": ".join, told)) + more
 
 
-def explained(refusal: Refusal, dump: t.Callable[[str], str], log: str) -> HotUpgradeError:
-    """The refusal as an operator needs it; ``dump`` asks the old switch for all flows of a bridge, if it still can."""
-    told = texts(refusal.objects)
-    if any(_oftext.unreadable(text) for text, __ in told):
-        told = _completed(refusal, told, dump)
-    what, why = _told(refusal.name, told, len(refusal.objects))
+@contextlib.contextmanager
+def explaining(argv: t.Sequence[str], dump: t.Callable[[str], str]) -> t.Iterator[list[Refusal]]:
+    """Raise what was refused, or put into the list, as an operator needs it.
+
+    ``argv`` is the command line of the daemon that may refuse; ``dump`` asks the old switch for all flows of a bridge, if it
+    still can (``HotUpgradeError`` if not).
+    """
+    log, refusals = Log(log_of(argv)), list[Refusal]()
+    try:
+        yield refusals
+    except Refusal as refusal:
+        refusals.append(refusal)
+    if refusals:
+        raise explained(refusals, dump, log.complaints()) from refusals[0]
+
+
+def explained(refusals: t.Sequence[Refusal], dump: t.Callable[[str], str], log: str) -> HotUpgradeError:
+    """All that was refused in one message, with the words of the ``log``."""
+    parts = []
+    for refusal in refusals:
+        told = texts(refusal.objects)
+        if any(_oftext.unreadable(text) for text, __ in told):
+            told = _completed(refusal, told, dump)
+        more = len(refusal.objects) - len(told)
+        parts.append(
+            f"bridge {refusal.name}: {'; '.join(map(': '.join, told))}{f'; and {more} more' if more else ''}"
+        )
     if log:
-        why += f". The new version wrote into its log: {log}"
+        parts.append(f"it wrote into its log: {log}")
     return HotUpgradeError(
-        what.replace("the switch refused", "the new version refuses"),
-        why,
-        "The old version goes on, or is put back. Change or delete what is named and start again; with the new version it "
-        "cannot be had",
+        f"the new version refuses {sum(len(refusal.objects) for refusal in refusals)} of the OpenFlow objects",
+        ". ".join(parts),
+        "Change or delete what is named, or choose another version, and start again",
     )
 
 
@@ -104,7 +128,11 @@ class Log:
             return ""
         try:
             with open(self._path, "rb") as file:
-                file.seek(max(self._begin if self._begin <= _size(self._path) else 0, _size(self._path) - _LOG_BYTES))
+                file.seek(
+                    max(
+                        self._begin if self._begin <= _size(self._path) else 0, _size(self._path) - _LOG_BYTES
+                    )
+                )
                 text = file.read(_LOG_BYTES).decode("utf-8", "backslashreplace")
         except OSError:
             return ""
@@ -119,11 +147,7 @@ def _size(path: str | None) -> int:
         return 0
 
 
-def log_of(pid: int) -> str | None:
-    """The log file that a daemon has open."""
-    folder = f"/proc/{pid}/fd"
-    try:
-        targets = [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)]
-    except OSError:
-        return None
-    return next((target for target in targets if target.endswith(".log") and target.startswith("/")), None)
+def log_of(argv: t.Sequence[str]) -> str | None:
+    """The log file of a daemon with this command line (ovs-vswitchd(8)), if it names one."""
+    named = [word.partition("=")[2] for word in argv if word.startswith("--log-file=")]
+    return named[-1] if named else None

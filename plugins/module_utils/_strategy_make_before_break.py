@@ -44,6 +44,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Ovsdb,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._refusal import Refusal
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
@@ -141,8 +142,12 @@ def _start(host: Host) -> None:
 def _load(host: Host) -> None:
     host.order_meters()
     host.add_meters()
-    for name, state in host.living.base.items():
-        _flowstate.restore(host.switches[name], host.living.now(name, state))
+    with host.explaining() as refused:
+        for name, state in host.living.base.items():
+            try:
+                _flowstate.restore(host.switches[name], host.living.now(name, state))
+            except Refusal as refusal:
+                refused.append(refusal)
     host.remember_learned()
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
 
@@ -204,8 +209,9 @@ def _catch_up(host: Host) -> None:
     """
     _require_no_drift(host)  # before what it would mean for the bridges
     host.renew_snapshot()
-    for name in host.bridges:
-        _fill(host, name)
+    with host.explaining():
+        for name in host.bridges:
+            _fill(host, name)
     _require_no_drift(host)
     host.living.watch(host.switches)
     host.stage_controlled()

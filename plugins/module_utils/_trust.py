@@ -107,7 +107,8 @@ def doubt_of_daemon(pid: int, name: str, owner: int, root: str = "/") -> str | N
         return f"process {pid} is in namespaces of its own"
     path = program_of(pid, root)
     base = os.path.basename(path.removesuffix(DELETED))
-    if base != name and not base.startswith(f"{name}-"):
+    # dpkg-divert(1) leaves NAME.distrib, and wrappers start NAME.real.
+    if base != name and not base.startswith((f"{name}-", f"{name}.")):
         return f"process {pid} runs {path}"
     try:
         descriptor = os.open(os.path.join(root, "proc", str(pid), "exe"), os.O_RDONLY | os.O_CLOEXEC)

@@ -33,7 +33,20 @@ import starts
 import versions
 from images import LabError, program
 
-GROUPS = (broken, connection, again, names, networks, kept, pipelines, living, services, likeness, starts, versions)
+GROUPS = (
+    broken,
+    connection,
+    again,
+    names,
+    networks,
+    kept,
+    pipelines,
+    living,
+    services,
+    likeness,
+    starts,
+    versions,
+)
 
 
 class Scenario(t.NamedTuple):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import typing as t
 from pathlib import Path
 
@@ -58,19 +59,35 @@ class _Done:
     stdout = b""
 
 
-def test_a_flow_that_this_ovs_ofctl_cannot_read_is_described_in_short(ofctl: Path) -> None:
-    (ofctl.parent / "printed").write_text(
-        "OFPST_FLOW reply (OF1.5) (xid=0x1): ***decode error: OFPBAC_BAD_TYPE***\n0000 06\n"
+def test_of_a_flow_that_this_ovs_ofctl_cannot_read_the_match_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its actions are new; printed without them it can be read."""
+    monkeypatch.setattr(oftext, "NOBODY", {})
+    known = PRINTED.splitlines()[:2]
+    program = tmp_path / "ovs-ofctl"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"cat > {tmp_path}/given\n"
+        f"if cmp -s {tmp_path}/given {tmp_path}/bare; then printf '%s\\n' '{known[0]}' '{known[1]}'; else\n"
+        "echo 'OFPST_FLOW reply (OF1.5) (xid=0x1): ***decode error: OFPBAC_BAD_TYPE***'; echo '0000 06'; fi\n"
     )
-    (line,) = oftext.lines([FLOW], str(ofctl))
-    assert line.startswith("flow cookie=0x12, table=3, priority=77 (ovs-ofctl cannot read it: match 00010004")
+    program.chmod(0o700)
+    flow = FLOW[:2] + struct.pack("!H", len(FLOW) + 8) + FLOW[4:] + bytes.fromhex("0004000800000000")
+    (tmp_path / "bare").write_bytes(wire.flow_statistics(FLOW))
+    (line,) = oftext.lines([flow], str(program))
+    assert line == "flow cookie=0x12, table=3, priority=77 (this ovs-ofctl cannot read the rest)"
+    assert oftext.unreadable(line)
 
 
 @pytest.mark.parametrize("program", ["/nowhere/ovs-ofctl", "/bin/false"])
-def test_without_ovs_ofctl_there_still_is_a_line_for_each_message(program: str) -> None:
-    lines = oftext.lines([FLOW, METER], program)
-    assert lines[0].startswith("flow cookie=0x12, table=3, priority=77")
-    assert lines[1].startswith("meter (ovs-ofctl cannot read it: 061d0010")
+def test_without_ovs_ofctl_there_still_is_a_line_without_hex_for_each_message(program: str) -> None:
+    group = wire.delete_groups(wire.OF15, 0)
+    assert oftext.lines([FLOW, METER, group], program) == [
+        "flow cookie=0x12, table=3, priority=77 (this ovs-ofctl cannot read the rest)",
+        "meter (this ovs-ofctl cannot read the rest)",
+        f"group group_id={wire.GROUP_ALL},type=all (this ovs-ofctl cannot read the rest)",
+    ]
 
 
 def test_nothing_to_print_starts_no_program() -> None:

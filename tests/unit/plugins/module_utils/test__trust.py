@@ -118,6 +118,13 @@ def test_a_process_is_taken_for_what_it_runs() -> None:
     assert "has ended" in str(_trust.doubt_of_daemon(pid, name, 0))
 
 
+def test_a_program_that_was_put_aside_for_a_wrapper_is_the_daemon() -> None:
+    """dpkg-divert(1) and local wrappers leave ``ovs-vswitchd.distrib`` or ``.real``; ``python3.13`` is named likewise."""
+    with process(os.path.realpath("/usr/bin/python3"), "-") as pid:
+        assert _trust.doubt_of_daemon(pid, "python3", 0) is None
+        assert "runs /" in str(_trust.doubt_of_daemon(pid, "python", 0))
+
+
 def test_a_name_alone_makes_no_daemon(tmp_path: Path) -> None:
     fake = tmp_path / "ovs-vswitchd"
     fake.write_bytes(Path(os.path.realpath("/bin/cat")).read_bytes())
