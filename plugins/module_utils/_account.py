@@ -131,7 +131,7 @@ class _Comparison:
         for data in state.objects():
             for message in wire.each(data):
                 self._learners.update(wire.learn_targets(message))
-                yield _name(message), message
+                yield flowstate.object_name(message), message
 
     def _is_touched(self, name: t.Hashable) -> bool:
         if isinstance(name, int):
@@ -229,13 +229,6 @@ class _Comparison:
                 if _name_in_text(line) in touched:
                     del found[name]
         self._explain_groups()
-
-
-def _name(message: bytes) -> t.Hashable:
-    """What tells this flow or group from all others."""
-    if not wire.is_flow_mod(message):
-        return wire.group_id(message)
-    return wire.flow_key(message)
 
 
 def _name_in_text(line: str) -> str:

@@ -160,10 +160,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
             transaction, host
         )
     failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
-    if (
-        half_done
-    ):  # what went wrong with the new process may have been its flows, and the old one got them from it
-        failures += attempt(host.restore_what_differs)
+    if half_done:  # the new process may have been flushed, and the old one got its flows from it
+        failures += attempt(host.fill_up)
     failures += attempt(host.require_places)
     _tell_not_carried(transaction, host)
     return failures

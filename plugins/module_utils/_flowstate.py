@@ -723,12 +723,39 @@ def amend(switch: Switch, difference: Difference) -> None:
     """Take ``difference``, of flows alone and all of them, back. Raises ``Refusal`` with what is refused."""
     of = switch.main
     wanted = set(map(wire.flow_key, difference.missing))
-    messages = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
-    messages += [
+    messages = [
         wire.deletion_of(flow, of.xid()) for flow in difference.extra if wire.flow_key(flow) not in wanted
     ]
-    messages += [wire.with_xid(flow, of.xid()) for flow in difference.missing]
-    answers = zip(messages, of.exchange(messages))
+    _exchange(switch, messages + [wire.with_xid(flow, of.xid()) for flow in difference.missing])
+
+
+def fill_up(switch: Switch, state: State) -> None:
+    """Give the bridge the groups, flows and settings of ``state`` that it lacks; what it has stays, whatever it is.
+
+    Raises ``Refusal`` with what is refused.
+    """
+    if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
+        restore(switch, state)
+        return
+    adjust(switch, state)
+    of, live = switch.main, {object_name(message) for message in _objects(switch.state())}
+    missing = [message for message in _objects(state) if object_name(message) not in live]
+    _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing])
+
+
+def object_name(message: bytes) -> t.Hashable:
+    """What tells the flow or group of a message from all others."""
+    return wire.flow_key(message) if wire.is_flow_mod(message) else wire.group_id(message)
+
+
+def _objects(state: State) -> t.Iterator[bytes]:
+    return (message for data in state.objects() for message in wire.each(data))
+
+
+def _exchange(switch: Switch, messages: list[bytes]) -> None:
+    of = switch.main
+    first = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
+    answers = zip([*first, *messages], of.exchange([*first, *messages]))
     refused = [(message, answer.name) for message, answer in answers if isinstance(answer, wire.SwitchError)]
     if refused:
         raise Refusal(switch.name, refused)

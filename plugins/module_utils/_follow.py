@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import copy
 import selectors
 import struct
 import threading
@@ -65,10 +64,19 @@ class Changes:
         """Whether anything was changed."""
         return bool(self.flows or self.groups or self.meters or self.ports or self.cleared)
 
+    def copy(self) -> Changes:
+        """The same, which does not change any more."""
+        found = Changes()
+        found.flows = dict(self.flows)
+        found.groups = {group: list(told) for group, told in self.groups.items()}
+        found.meters, found.counts = dict(self.meters), self.counts.copy()
+        found.ports, found.cleared, found.paused = set(self.ports), set(self.cleared), self.paused
+        return found
+
     def without_flows(self) -> Changes:
-        """All but the flows; their ``counts`` stay."""
-        found = copy.copy(self)
-        found.flows = {}
+        """A copy without the flows; their ``counts`` stay."""
+        found = self.copy()
+        found.flows.clear()
         return found
 
     def forget(self) -> None:
@@ -314,8 +322,14 @@ class Followers:
         self._attendant.start()
 
     def __getitem__(self, bridge: str) -> Changes:
-        """What was seen of ``bridge`` up to the last ``sync``, ``quiet`` or ``rest``; nothing of one that cannot be followed."""
-        return self._followers[bridge].changes if bridge in self._followers else Changes()
+        """What was seen of ``bridge`` so far, as a copy; nothing of one that cannot be followed."""
+        with self._lock:
+            return self._followers[bridge].changes.copy() if bridge in self._followers else Changes()
+
+    def any_changed(self) -> bool:
+        """Whether anything was changed."""
+        with self._lock:
+            return any(follower.changes for follower in self._followers.values())
 
     def version(self, bridge: str) -> int:
         """The OpenFlow version in which the flows of ``bridge`` are told."""

@@ -272,14 +272,6 @@ class Host:
         bridges = _snapshot.read(self.snapshot).bridges
         self.known = _flow_snapshot.with_learned(self.connection, bridges)
 
-    def compare_with_snapshot(self, fault: str) -> None:
-        """Raise ``HotUpgradeError`` when a bridge does not hold what the snapshot holds."""
-        snapshot = _snapshot.read(self.snapshot)
-        states = {name: snapshot.state(name) for name in self.bridges}
-        self._require_ports(states)
-        for name, difference in _flow_snapshot.compare(self.connection, states, TOLERATED).items():
-            raise HotUpgradeError(f"bridge {name} {fault}", describe(difference))
-
     def _require_ports(self, states: t.Mapping[str, _flowstate.State]) -> None:
         """Raise ``HotUpgradeError`` when a port of ``states`` has another number, or is gone although it is configured."""
         lost = self.request["lost_ports"]
@@ -666,15 +658,13 @@ class Host:
             return False
         return True
 
-    def restore_what_differs(self) -> None:
-        """Give the bridges that do not hold what the snapshot holds its state; the others are left alone."""
+    def fill_up(self) -> None:
+        """Give the bridges what they lack of the snapshot; what others have put there since stays."""
         snapshot = _snapshot.read(self.snapshot)
-        states = {name: _flowstate.leaving_devices(snapshot.state(name)) for name in self.bridges}
-        different = _flow_snapshot.compare(self.connection, states, TOLERATED)
-        with _flow_snapshot.Restoration(
-            self.connection, {name: states[name] for name in different}
-        ) as restoration:
-            restoration.commit()
+        for name in self.bridges:
+            with _flowstate.Switch(self.management(name)) as switch:
+                state = self.living.now(name, _flowstate.leaving_devices(snapshot.state(name)))
+                _flowstate.fill_up(switch, state)
 
     def restore_settings(self) -> None:
         """Give the bridges the settings that they had."""
@@ -730,23 +720,19 @@ class Host:
         return bool(boot_id() != self.request["boot"])
 
     def restore_after_boot(self) -> None:
-        """Give the ovs-vswitchd of this boot the flows of the snapshot, unless somebody else has given it some."""
+        """Give the ovs-vswitchd of this boot what it lacks of the snapshot."""
         self.wait_for_database()
         self.never_stuck()
         self.wait_for_vswitchd()
-        snapshot = _snapshot.read(self.snapshot)
-        for name in self.bridges:
-            with _flowstate.Switch(self.management(name)) as switch:
-                if switch.count_flows()[0] <= 1:  # the one of fail_mode=standalone
-                    _flowstate.restore(switch, snapshot.state(name))
+        self.fill_up()
 
     def old_program_forwards(self) -> bool:
-        """Whether ``make_whole`` has done its work before: the kept program runs and holds what the snapshot has."""
+        """Whether ``make_whole`` has done its work before: the kept program runs, and what it lacked it has now."""
         try:
             process = look(self.rundir, VSWITCHD).process
             if os.path.dirname(os.readlink(f"/proc/{process.pid}/exe")) != self.kept:
                 return False
-            self.compare_with_snapshot("is not whole")
+            self.fill_up()
         except (HotUpgradeError, OSError):
             return False
         return True
@@ -761,7 +747,7 @@ class Host:
                 )
                 self.never_stuck()
                 self.wait_for_vswitchd()
-                self.restore_what_differs()
+                self.fill_up()
                 return
         self.make_whole()
 

@@ -11,7 +11,6 @@ the old one, and follows the new one from then on, so that every difference can 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import itertools
@@ -131,7 +130,7 @@ class Living:
         if self._before is None:
             return False
         self._before.quiet()
-        return any(self._before[name] for name in self.base)
+        return self._before.any_changed()
 
     def rest_on(self, states: States) -> None:
         """What the old process held when it was read after ``forget``."""
@@ -168,7 +167,7 @@ class Living:
         if self._before is None or name not in self.base:
             return saved
         self._before.quiet()
-        changes = copy.deepcopy(self._before[name])
+        changes = self._before[name]
         told = self._before.version(name) == saved.version
         return Changed.of(saved, changes if told else changes.without_flows(), self._flags.get(name, {}))
 

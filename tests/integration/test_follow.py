@@ -125,7 +125,7 @@ def test_groups_and_meters_of_others_are_seen(start_ovs: t.Callable[..., Ovs], v
     assert list(seen.meters) == [7]
     ovs.ofctl("del-groups", "br0")
     followers.quiet()
-    assert seen.deleted_group(3)
+    assert followers["br0"].deleted_group(3)
     followers.close()
 
 

@@ -205,3 +205,27 @@ def test_a_bridge_that_cannot_be_followed_is_compared_without_what_comes_and_goe
     assert "br0" in made.living.unfollowed
     made.new.ofctl("add-flow", "br0", "priority=3,idle_timeout=60,arp actions=drop", version="OpenFlow13")
     assert not made.account()["unexplained"]
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.5.0"])
+def test_what_a_bridge_lacks_is_given_back_and_what_others_put_there_stays(
+    start_ovs: t.Callable[..., Ovs], version: str
+) -> None:
+    ovs = start_ovs(version)
+    ovs.bridge("br0")
+    ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=drop")
+    ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
+    ovs.ofctl("add-flow", "br0", "priority=1,ip actions=meter:1,group:1")
+    ovs.ofctl("add-flow", "br0", "priority=2,arp actions=drop")
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        replies, live = list(switch.replies()), switch.state()
+    saved = _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+    wanted = dump(ovs)
+    for deleted in (("del-flows", "br0"), ("del-groups", "br0"), ("del-meters", "br0")):
+        ovs.ofctl(*deleted)
+    ovs.ofctl("add-flow", "br0", "priority=2,arp actions=NORMAL")  # a controller was quicker
+    ovs.ofctl("add-flow", "br0", "priority=3,icmp actions=drop")
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.fill_up(switch, saved)
+    theirs = [" priority=2,arp actions=NORMAL", " priority=3,icmp actions=drop"]
+    assert dump(ovs) == sorted([line for line in wanted if "arp" not in line] + theirs)

@@ -64,7 +64,7 @@ class FakeHost:
         if "database" in self.broken:
             raise self.broken["database"]
 
-    def restore_what_differs(self) -> None:
+    def fill_up(self) -> None:
         self.note("restored")
 
     def require_places(self) -> None:

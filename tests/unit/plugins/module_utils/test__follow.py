@@ -167,6 +167,18 @@ def test_a_state_with_changes_is_the_state_that_a_switch_would_show() -> None:
     assert len(set(numbers)) == len(numbers) == 3
 
 
+def test_a_copy_does_not_change_while_the_switch_goes_on_telling() -> None:
+    changes = _follow.Changes()
+    changes._event(event("added", 1))
+    changes.take(forwarded(group_mod(ADD, 1)))
+    copied = changes.copy()
+    changes._event(event("added", 2))
+    changes.take(forwarded(group_mod(INSERT, 1)))
+    changes.take(meter_mod(0, 1))
+    changes.take(update(5))
+    assert (len(copied.flows), len(copied.groups[1]), copied.meters, copied.paused) == (1, 1, {}, False)
+
+
 def test_a_state_without_changes_is_itself() -> None:
     saved = Saved.of(flow(1))
     assert _living.Changed.of(saved, _follow.Changes(), {}) is saved
