@@ -139,7 +139,7 @@ def _carry_out(connection: Connection, decision: Plan, wish: Wish) -> Transactio
 
 def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     """Confirm a transaction (the one that is not finished), or roll it back; one that is there already stays."""
-    transaction = transactions.find(identifier) if identifier else _unfinished()
+    transaction = _named(identifier)
     before = transaction.state
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
@@ -156,7 +156,9 @@ def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
 
 def verify(identifier: str | None) -> Outcome:
     """Account for every difference between what the switch held before the hand-over, and holds now; nothing is changed."""
-    transaction = transactions.find(identifier) if identifier else _unfinished()
+    transaction = _named(identifier)
+    if transaction.state == CONFIRMED:  # somebody else has, and looked before
+        return Outcome(False, report(transaction), {}, {})
     if transaction.state != APPLIED:
         raise Refused(
             f"transaction {transaction.id} is {transaction.state}: there is nothing to verify any more",
@@ -186,15 +188,37 @@ def _require_alive(transaction: Transaction) -> None:
         )
 
 
-def _unfinished() -> Transaction:
-    for transaction in reversed(transactions.transactions()):
-        if not transaction.finished:
-            return transaction
-    raise Refused(
-        "there is no hand-over to end on this host",
-        "every transaction is finished: it was confirmed, or rolled back by the host itself",
-        "Name one with the option transaction to see how it ended",
-    )
+def _named(identifier: str | None) -> Transaction:
+    """The named transaction, else the one that is not finished."""
+    transaction = transactions.find(identifier) if identifier else transactions.unfinished()
+    if transaction is None:
+        raise Refused(
+            "there is no hand-over to end on this host",
+            "every transaction is finished: it was confirmed, or rolled back by the host itself",
+            "Name one with the option transaction to see how it ended",
+        )
+    return transaction
+
+
+def settle(identifier: str | None, check_mode: bool, root: str = transactions.ROOT) -> Outcome:
+    """Wait until a transaction waits for its confirmation or is finished; what a dead engine has left is undone.
+
+    It is the named one, else the one that is not finished, else the last one; a host without any has nothing to tell.
+    The time until it goes back by itself begins anew, since somebody is here now.  Raises ``Refused`` when something
+    could not be undone.
+    """
+    known = transactions.transactions(root)
+    transaction = transactions.find(identifier, root) if identifier else transactions.unfinished(root)
+    transaction = transaction or (known[-1] if known else None)
+    if transaction is None:
+        return Outcome(False, {})
+    before = transaction.state
+    if not check_mode and not transaction.finished and wait(transaction) == FAILED:
+        clear_away(root)
+    if not check_mode and transaction.state == APPLIED:
+        _lease.renew(transaction)
+    values = report(transaction)
+    return Outcome(values["state"] != before, values, {"state": before}, {"state": values["state"]})
 
 
 def look(connection: Connection) -> Facts:
@@ -309,6 +333,7 @@ def report(transaction: Transaction) -> Json:
         "plan": transaction.request["plan"],
         "transaction": transaction.id,
         "state": transaction.state,
+        "deadline": _deadline(transaction),
         "timeline": result.get("timeline", transactions.timeline(transaction)),
         "window_ms": _milliseconds(marks, "stopped", "forwarding"),
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
@@ -321,6 +346,12 @@ def report(transaction: Transaction) -> Json:
         "measured": result.get("measured", ""),
         "not_undone": result.get("not_undone", []),
     }
+
+
+def _deadline(transaction: Transaction) -> str | None:
+    """When the host goes back by itself, in UTC; None when nobody has to confirm anything."""
+    left = _lease.left(transaction) if transaction.state == APPLIED else None
+    return None if left is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + left))
 
 
 def _milliseconds(marks: t.Mapping[str, int], begin: str, end: str) -> float | None:

@@ -19,8 +19,10 @@ import inspect
 import os
 import shutil
 import sys
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait_guard as program
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import (
     Armed,
     BootGuard,
@@ -35,6 +37,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import C
 STATE_DIRECTORY = "var/lib/ovsops"
 SHORTEST_DEADLINE = 5.0
 LONGEST_DEADLINE = 86400.0
+
+# States of a hand-over in which its engine or its guard may set and clear the flag at any moment.
+OWNING = (transactions.PREPARED, transactions.ARMED, transactions.ROLLING_BACK)
 
 # The steps of a plan.
 PROTECT = "protect"
@@ -112,6 +117,7 @@ class RestoreWait:
         """The state that ``apply`` leads to, for check mode."""
         check_deadline(self.connection, wanted)
         steps = plan(before, wanted, self.systemd)
+        self.check_owner(steps)
         deadline = None if DISARM in steps else before.deadline
         if ARM in steps and wanted.deadline is not None:
             deadline = Armed.from_now(wanted.deadline, self.launcher.kind)
@@ -126,6 +132,7 @@ class RestoreWait:
         """
         check_deadline(self.connection, wanted)
         steps = plan(before, wanted, self.systemd)
+        self.check_owner(steps)
         try:
             for step in steps:
                 self._do(step, wanted)
@@ -148,6 +155,26 @@ class RestoreWait:
                 "Find out who: another upgrade, or an agent that manages this Open vSwitch",
             )
         return after
+
+    def check_owner(self, steps: t.Sequence[str]) -> None:
+        """Raise ``Refused`` when a hand-over at work owns the flag: it needs it, and clears it in any case."""
+        if set(steps) <= {DISARM, UNPROTECT}:
+            return
+        owner = transactions.unfinished(os.path.join(self.root, transactions.ROOT.lstrip("/")))
+        if owner is None or owner.state not in OWNING or not self._same_database(owner.request["remote"]):
+            return
+        raise Refused(
+            f"flow-restore-wait in {self.connection.remote} is left alone",
+            f"it belongs to the hand-over {owner.id}, which is {owner.state}",
+            f"Wait for its end with ovs_handover and state=settled, transaction={owner.id}, which also undoes it if its engine "
+            "has died",
+        )
+
+    def _same_database(self, remote: str) -> bool:
+        """False only when it is another one for certain: two sockets with different paths."""
+        remotes = (remote, self.connection.remote)
+        paths = {os.path.realpath(name[len("unix:") :]) for name in remotes if name.startswith("unix:")}
+        return not all(name.startswith("unix:") for name in remotes) or len(paths) == 1
 
     def _do(self, step: str, wanted: Wanted) -> None:
         if step == PROTECT:

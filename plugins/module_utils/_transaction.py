@@ -295,6 +295,11 @@ def transactions(root: str = ROOT) -> list[Transaction]:
     return [Transaction(os.path.join(root, name)) for name in names if not name.startswith(".")]
 
 
+def unfinished(root: str = ROOT) -> Transaction | None:
+    """The transaction of this host that is not finished; there is one at most."""
+    return next((transaction for transaction in transactions(root) if not transaction.finished), None)
+
+
 def find(identifier: str, root: str = ROOT) -> Transaction:
     """The transaction with this id; raises ``Refused`` and names those that are there."""
     known = {transaction.id: transaction for transaction in transactions(root)}

@@ -41,8 +41,10 @@ options:
       - V(rolled_back) takes O(transaction) back to the version before.
       - V(verified) accounts for every difference between what the switch held before the hand-over and what it holds now,
         while O(transaction) waits for its confirmation, see RV(changes). Only what nobody was seen to change is a failure.
+      - V(settled) waits until O(transaction) waits for its confirmation or is finished, and tells how it stands. What an engine
+        that died has left is undone, and O(confirm_timeout) begins anew. In check mode it tells, and does nothing of this.
     type: str
-    choices: [handed_over, confirmed, rolled_back, verified]
+    choices: [handed_over, confirmed, rolled_back, verified, settled]
     default: handed_over
   strategy:
     description:
@@ -100,8 +102,8 @@ options:
     default: false
   transaction:
     description:
-      - Which transaction to confirm, to roll back or to verify, see RV(transaction).
-      - When it is not set, the one of this host that is not finished.
+      - Which transaction to confirm, to roll back, to verify or to wait for, see RV(transaction).
+      - When it is not set, the one of this host that is not finished. With O(state=settled) the last one if all are finished.
     type: str
 seealso:
   - module: ovsops.hot_upgrade.ovs_info
@@ -135,6 +137,17 @@ EXAMPLES = r"""
   ovsops.hot_upgrade.ovs_handover:
     state: confirmed
     transaction: "{{ handover.transaction }}"
+
+- name: See whether an earlier run has left a hand-over that is not finished
+  ovsops.hot_upgrade.ovs_handover:
+    state: settled
+  register: left
+
+- name: Take back what nobody has confirmed
+  ovsops.hot_upgrade.ovs_handover:
+    state: rolled_back
+    transaction: "{{ left.transaction }}"
+  when: left.state | default('') == 'applied'
 """
 
 RETURN = r"""
@@ -187,10 +200,15 @@ transaction:
 state:
   description:
     - V(confirmed) is final, V(applied) waits for the confirmation, V(rolled_back) is what was before.
-    - V(failed) could not be undone completely.
+    - V(failed) could not be undone completely. V(prepared), V(armed) and V(rolling_back) are being worked on.
   returned: when there is a transaction
   type: str
   sample: confirmed
+deadline:
+  description: When the host goes back by itself unless somebody confirms, in UTC. V(null) unless RV(state=applied).
+  returned: when there is a transaction
+  type: str
+  sample: "2026-11-23T06:17:03Z"
 timeline:
   description: Every step that was done, in microseconds of the host's monotonic clock.
   returned: when there is a transaction
@@ -277,12 +295,13 @@ not_undone:
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 
 OPTIONS: adapter.Options = {
     "state": {
         "type": "str",
-        "choices": ["handed_over", "confirmed", "rolled_back", "verified"],
+        "choices": ["handed_over", "confirmed", "rolled_back", "verified", "settled"],
         "default": "handed_over",
     },
     "strategy": {
@@ -303,18 +322,23 @@ WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", 
 
 
 def behave(call: Call) -> Outcome:
-    """Begin, judge or end a transaction."""
+    """Begin, judge, wait for or end a transaction."""
+    # A host without Open vSwitch has nothing unfinished, and can say so.
+    if call.params["state"] != "settled" or transactions.unfinished():
+        adapter.require([adapter.OVS])
     if call.params["state"] == "handed_over":
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
         return handover.hand_over(call.connection, wish, call.check_mode)
     if call.params["state"] == "verified":
         return handover.verify(call.params["transaction"])
+    if call.params["state"] == "settled":
+        return handover.settle(call.params["transaction"], call.check_mode)
     return handover.end(call.params["transaction"], call.params["state"], call.check_mode)
 
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run(OPTIONS, behave)
+    adapter.run(OPTIONS, behave, needs=())
 
 
 if __name__ == "__main__":

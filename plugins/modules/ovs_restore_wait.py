@@ -19,6 +19,7 @@ description:
     itself when the time is over, whatever happens to Ansible, to the connection or to the controller.
   - Where systemd is the init, a unit that clears the flag at the next boot, before ovs-vswitchd starts, is installed
     before the flag is set and removed when it is cleared.
+  - A flag that belongs to a hand-over at work (M(ovsops.hot_upgrade.ovs_handover)) is refused, with the transaction's id.
 author:
   - ovsops contributors (@ovsops)
 extends_documentation_fragment:

@@ -33,7 +33,7 @@ import ansible
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests" / "lab"))
+sys.path[:0] = [str(REPOSITORY / "tests" / "lab"), str(REPOSITORY / "tests" / "integration")]
 
 import images
 from nativehost import NativeHost

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -18,11 +17,15 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLAYBOOK = REPOSITORY / "playbooks/hot_upgrade.yml"
+IN_ENV = REPOSITORY / "tests/tools/in-env"
+# The oldest and the newest ansible-core, by the names of their environments.
+CORES = ("tools", "ansible-2.21")
 FLEET = ("h1", "h2", "h3", "h4", "h5", "h6")
 # Nobody listens there: the first task of such a host ends in "unreachable".
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
 FAILING = {"ansible_connection": "local", "fails": True}
 HEALTHY = {"ansible_connection": "local", "fails": False}
+UNCONFIRMED = {"ansible_connection": "local", "confirmed": ""}
 
 ROLE = """
 - name: Upgrade
@@ -37,49 +40,68 @@ ROLE = """
       ansible.builtin.fail:
   always:
     - name: Result
-      ansible.builtin.debug:
+      ansible.builtin.set_fact:
+        hot_upgrade_result:
+          outcome: "{{ 'unconfirmed' if confirmed is defined else 'upgraded' }}"
+"""
+# What the role's file of this name does: it ends when somebody has confirmed (or the host has gone back).
+CONFIRMATION = """
+- name: Wait
+  ansible.builtin.shell: "echo {{ inventory_hostname }} >>{{ waited }}; test '{{ confirmed }}' = yes"
 """
 
 
 class Outcome(t.NamedTuple):
     code: int
     touched: set[str]
+    waited: list[str]
+    output: str
 
 
-def roll_out(folder: Path, broken: dict[str, dict[str, t.Any]], playbook: str, **variables: t.Any) -> Outcome:
+def roll_out(
+    core: str, folder: Path, broken: dict[str, dict[str, t.Any]], playbook: str, **variables: t.Any
+) -> Outcome:
     """Run a playbook text over the fleet with the role replaced; who was touched, and the exit status."""
     collection = folder / "ansible_collections/ovsops/hot_upgrade"
     (collection / "roles/hot_upgrade/tasks").mkdir(parents=True)
     (collection / "roles/hot_upgrade/tasks/main.yml").write_text(ROLE)
+    (collection / "roles/hot_upgrade/tasks/confirmation.yml").write_text(CONFIRMATION)
     (collection / "playbooks").mkdir()
     (collection / "playbooks/hot_upgrade.yml").write_text(playbook)
     shutil.copy(REPOSITORY / "galaxy.yml", collection)
-    inventory = folder / "inventory.json"
+    inventory, waited = folder / "inventory.json", folder / "waited"
+    waited.touch()
+    given = json.dumps({**variables, "waited": str(waited)})
     hosts = {name: broken.get(name, HEALTHY) for name in FLEET}
     inventory.write_text(json.dumps({"ovs_hosts": {"hosts": hosts}}))
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "-e", json.dumps(variables),
+        [IN_ENV, core, "ansible-playbook", "-i", str(inventory), "-e", given,
          "ovsops.hot_upgrade.hot_upgrade"],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_NOCOLOR": "1"},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     recap = done.stdout.partition("PLAY RECAP")[2]
-    return Outcome(done.returncode, set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE)))
+    touched = set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE))
+    return Outcome(done.returncode, touched, sorted(waited.read_text().split()), done.stdout)
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> t.Callable[..., Outcome]:
+@pytest.fixture(params=CORES)
+def fleet(request: t.Any, tmp_path: Path) -> t.Callable[..., Outcome]:
     """Roll out over six hosts, one, then two, then the rest."""
+    core = request.param
+    if subprocess.run([IN_ENV, "--have", core], check=False).returncode:
+        pytest.skip(f"there is no Python for {core} here")
 
     def run(broken: dict[str, dict[str, t.Any]], playbook: str | None = None, **variables: t.Any) -> Outcome:
         text = PLAYBOOK.read_text() if playbook is None else playbook
-        return roll_out(tmp_path, broken, text, hot_upgrade_serial="1,2,100%", **variables)
+        return roll_out(core, tmp_path, broken, text, hot_upgrade_serial="1,2,100%", **variables)
 
     return run
 
 
 def test_a_healthy_fleet_is_upgraded_whole(fleet: t.Callable[..., Outcome]) -> None:
-    assert fleet({}) == Outcome(0, set(FLEET))
+    done = fleet({})
+    assert (done.code, done.touched, done.waited) == (0, set(FLEET), [])
 
 
 @pytest.mark.parametrize("how", [FAILING, UNREACHABLE], ids=["fails", "unreachable"])
@@ -87,15 +109,42 @@ def test_a_healthy_fleet_is_upgraded_whole(fleet: t.Callable[..., Outcome]) -> N
 def test_no_later_batch_is_touched(
     fleet: t.Callable[..., Outcome], how: dict[str, t.Any], who: str, touched: set[str]
 ) -> None:
-    code, seen = fleet({who: how})
-    assert code != 0
-    assert seen == touched
+    done = fleet({who: how})
+    assert done.code != 0
+    assert done.touched == touched
+    # When nobody of a batch is left, Ansible itself ends the play.
+    assert who == "h1" or "The rollout stops here, h2 failed. Nothing was done on h4, h5, h6." in done.output
+
+
+def test_the_next_batch_waits_for_the_confirmation(fleet: t.Callable[..., Outcome]) -> None:
+    done = fleet({name: {**UNCONFIRMED, "confirmed": "yes"} for name in FLEET})
+    assert (done.code, done.touched) == (0, set(FLEET))
+    # Nothing comes after the last batch that would have to wait.
+    assert done.waited == ["h1", "h2", "h3"]
+
+
+@pytest.mark.parametrize(("who", "touched"), [("h1", {"h1"}), ("h3", {"h1", "h2", "h3"})])
+def test_no_later_batch_is_touched_when_nobody_confirms(
+    fleet: t.Callable[..., Outcome], who: str, touched: set[str]
+) -> None:
+    done = fleet({who: UNCONFIRMED})
+    assert done.code != 0
+    assert done.touched == touched
+    assert done.waited == [who]
+
+
+def test_a_last_batch_whose_last_host_failed_is_the_last_one_all_the_same(
+    fleet: t.Callable[..., Outcome],
+) -> None:
+    done = fleet({"h4": {**UNCONFIRMED, "confirmed": "yes"}, "h6": UNREACHABLE})
+    assert done.code != 0
+    assert done.touched == set(FLEET)
 
 
 def test_a_budget_lets_the_rollout_go_on(fleet: t.Callable[..., Outcome]) -> None:
-    code, seen = fleet({"h2": FAILING}, hot_upgrade_max_failed="1")
-    assert code != 0
-    assert seen == set(FLEET)
+    done = fleet({"h2": FAILING}, hot_upgrade_max_failed="1")
+    assert done.code != 0
+    assert done.touched == set(FLEET)
 
 
 def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) -> None:
@@ -105,5 +154,4 @@ def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) 
     keyword = (
         head.replace("  gather_facts: false\n", "  gather_facts: false\n  any_errors_fatal: true\n") + role
     )
-    _code, seen = fleet({"h2": UNREACHABLE}, playbook=keyword)
-    assert seen == set(FLEET)
+    assert fleet({"h2": UNREACHABLE}, playbook=keyword).touched == set(FLEET)

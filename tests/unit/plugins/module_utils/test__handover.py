@@ -136,3 +136,51 @@ def test_what_has_ended_is_not_confirmed(root: str, launch: FakeLauncher) -> Non
     transaction.note(**{_handover._ending.FORWARDS: {"ovs-vswitchd": [os.getpid(), 1]}})
     with pytest.raises(_handover.HotUpgradeError, match=f"process {os.getpid()}, has ended"):
         _handover._require_alive(transaction)
+
+
+REQUEST = {"plan": {}, "confirm_timeout": 60}
+
+
+def test_a_host_without_any_hand_over_has_nothing_to_settle(root: str) -> None:
+    outcome = _handover.settle(None, False, root)
+    assert (outcome.changed, outcome.values) == (False, {})
+
+
+def test_the_unfinished_hand_over_is_told_and_its_time_begins_anew(root: str, launch: FakeLauncher) -> None:
+    transaction = transactions.create(REQUEST, root)
+    transaction.move("prepared", "applied")
+    assert _handover.settle(None, True, root).values["deadline"] is None
+    assert _handover._lease.age(transaction) is None
+    outcome = _handover.settle(None, False, root)
+    assert (outcome.changed, outcome.values["state"]) == (False, "applied")
+    assert outcome.values["transaction"] == transaction.id
+    assert outcome.values["deadline"].endswith("Z")
+    assert _handover._lease.age(transaction) is not None
+
+
+def test_a_finished_one_is_told_as_it_is(root: str, launch: FakeLauncher) -> None:
+    transactions.create(REQUEST, root).move("prepared", "confirmed")
+    outcome = _handover.settle(None, False, root)
+    assert (outcome.changed, outcome.values["state"], outcome.values["deadline"]) == (
+        False,
+        "confirmed",
+        None,
+    )
+
+
+def test_settling_waits_for_the_engine(
+    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch.names = {_handover._guard.ENGINE}
+    transaction = transactions.create(REQUEST, root)
+    monkeypatch.setattr(_handover.time, "sleep", lambda _seconds: transaction.move("prepared", "applied"))
+    told = _handover.settle(None, True, root)
+    assert (told.changed, told.values["state"]) == (False, "prepared")
+    waited = _handover.settle(None, False, root)
+    assert (waited.changed, waited.values["state"]) == (True, "applied")
+
+
+def test_settling_tries_again_to_undo_what_could_not_be_undone(root: str, launch: FakeLauncher) -> None:
+    transactions.create(REQUEST, root).move("prepared", "failed")
+    outcome = _handover.settle(None, False, root)
+    assert (outcome.changed, outcome.values["state"]) == (True, "rolled_back")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait as restore_wait
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import Moment
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import Armed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
@@ -29,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait i
     Wanted,
     plan,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Transaction
 
 ON = Wanted(True)
 OFF = Wanted(False)
@@ -228,3 +230,51 @@ def test_a_leftover_program_is_cleaned_up(bench: Bench) -> None:
     (folder / "guard.py").touch()
     assert bench.apply(OFF) == State(False, None, False, False)
     assert not folder.exists()
+
+
+def begin(bench: Bench, remote: str) -> Transaction:
+    """A hand-over on the database ``remote``."""
+    root = bench.root / transactions.ROOT.lstrip("/")
+    return transactions.create({"remote": remote}, str(root))
+
+
+@pytest.fixture
+def hand_over(bench: Bench) -> Transaction:
+    """A hand-over on the same database."""
+    return begin(bench, bench.flag.connection.remote)
+
+
+@pytest.mark.parametrize("state", ["prepared", "armed", "rolling_back"])
+@pytest.mark.parametrize("wanted", [ON, FOR_60, OFF])
+def test_the_flag_of_a_hand_over_at_work_is_not_touched(
+    bench: Bench, hand_over: Transaction, state: str, wanted: Wanted
+) -> None:
+    hand_over.move("prepared", state)
+    bench.database.other_config = {"flow-restore-wait": "true"} if wanted is OFF else {}
+    before = dict(bench.database.other_config)
+    for action in (bench.flag.apply, bench.flag.predict):
+        with pytest.raises(Refused, match=f"belongs to the hand-over {hand_over.id}, which is {state}"):
+            action(bench.flag.look(), wanted)
+    assert bench.database.other_config == before
+    assert bench.launcher.waiting == {}
+
+
+@pytest.mark.parametrize("state", ["applied", "confirmed", "rolled_back", "failed"])
+def test_a_hand_over_that_does_not_work_keeps_nobody_from_clearing_the_flag(
+    bench: Bench, hand_over: Transaction, state: str
+) -> None:
+    hand_over.move("prepared", state)
+    bench.database.other_config = {"flow-restore-wait": "true"}
+    assert not bench.apply(OFF).enabled
+
+
+def test_a_timer_of_ours_can_be_ended_during_a_hand_over(bench: Bench) -> None:
+    bench.apply(FOR_60)
+    bench.database.other_config = {}
+    begin(bench, bench.flag.connection.remote)
+    assert bench.apply(OFF) == State(False, None, False, False)
+
+
+def test_the_flag_of_another_database_is_nobody_elses(bench: Bench) -> None:
+    begin(bench, "unix:/somewhere/else/db.sock")
+    assert bench.apply(ON).enabled

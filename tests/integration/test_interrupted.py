@@ -1,0 +1,265 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook is ended in the middle, run twice at once, or left unconfirmed; then it is run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import hosts
+import images
+import lab as laboratory
+import pytest
+from target import PROBE, REPOSITORY, Target, prepare_traffic
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+
+OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
+POLICY = "/usr/sbin/policy-rc.d"
+# While /root/hold is there, apt waits just before dpkg begins.
+HOOK = 'DPkg::Pre-Invoke { "while [ -e /root/hold ]; do sleep 0.1; done"; };\n'
+NAMES = ("verify", "handover", "packages", "apt", "twice", "canary", "rest")
+
+
+class Play:
+    """A playbook that runs in a process group of its own."""
+
+    def __init__(self, lab: hosts.Lab, limit: str, playbook: str = "hot_upgrade", **variables: t.Any) -> None:
+        given = {
+            "hot_upgrade_version": images.package_version("4.0.0"),
+            "hot_upgrade_report_dir": str(lab.folder),
+            # No test is to be a race with the clock that takes an unconfirmed host back.
+            "hot_upgrade_confirm_timeout": 1200,
+            **variables,
+        }
+        name = f"ovsops.hot_upgrade.{playbook}"
+        argv = [
+            "-m",
+            "ansible",
+            "playbook",
+            "-i",
+            str(lab.inventory),
+            "--limit",
+            limit,
+            "-e",
+            json.dumps(given),
+            name,
+        ]
+        environment = {
+            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.text = ""
+        self.process = subprocess.Popen(
+            [sys.executable, *argv],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **environment}, start_new_session=True,
+        )  # fmt: skip
+
+    def until(self, text: str) -> None:
+        """Read on until a line with ``text`` comes."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.text += line
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} never came:\n{self.text}")
+
+    def end(self, number: signal.Signals) -> None:
+        """End it and all that it started on this machine."""
+        for pid in (
+            (self.process.pid, *_descendants(self.process.pid))
+            if number == signal.SIGKILL
+            else [self.process.pid]
+        ):
+            os.kill(pid, number)
+        assert self.wait() != 0
+
+    def wait(self) -> int:
+        """Read the rest of its output; return how it ended."""
+        assert self.process.stdout is not None
+        self.text += self.process.stdout.read()
+        return self.process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children and theirs: ansible's workers have sessions of their own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [found for child in map(int, children) for found in (child, *_descendants(child))]
+
+
+@pytest.fixture(scope="module")
+def targets() -> t.Iterator[dict[str, Target]]:
+    """A host for each test, with bridges, flows and endpoints."""
+    name = f"interrupted-{os.getpid()}"
+    try:
+        lab = laboratory.up(name, "native", len(NAMES), "3.5.0")
+        made = {key: Target(lab, host) for key, host in zip(NAMES, lab.hosts)}
+        for target in made.values():
+            prepare_traffic(target)
+        yield made
+    finally:
+        hosts.down(name)
+
+
+@pytest.fixture(autouse=True)
+def ended() -> t.Iterator[list[Play]]:
+    """Whatever a test started ends with it."""
+    started: list[Play] = []
+    yield started
+    for play in started:
+        if play.process.poll() is None:
+            play.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def start(ended: list[Play]) -> t.Callable[..., Play]:
+    """Start a playbook on one host."""
+
+    def play(target: Target, **variables: t.Any) -> Play:
+        ended.append(Play(target.lab, variables.pop("limit", target.host.name), **variables))
+        return ended[-1]
+
+    return play
+
+
+Start = t.Callable[..., Play]
+
+
+def result(target: Target) -> dict[str, t.Any]:
+    text = (target.lab.folder / f"{target.host.name}.json").read_text()
+    return t.cast("dict[str, t.Any]", json.loads(text))
+
+
+def states(target: Target) -> list[str]:
+    """The states of all transactions of the host, oldest first."""
+    found = target.shell("ls -d /var/lib/ovsops/transactions/*/state.* 2>/dev/null || :").split()
+    return [name.rpartition(".")[2] for name in found]
+
+
+def wait_for(target: Target, what: str, script: str) -> None:
+    """Until ``script`` prints something on the host."""
+    Waiter(120.0, 0.2).wait(what, lambda: target.shell(f"{script} || :"), bool)
+
+
+def assert_upgraded(target: Target, flows: dict[str, list[str]]) -> None:
+    assert target.version() == "4.0.0"
+    assert target.flows() == flows
+    assert states(target)[-1] == "confirmed"
+    assert target.run("ovs-vsctl", "get", "open_vswitch", ".", "other_config").strip() == "{}"
+    assert target.processes() == []
+    assert target.run("ls", "/run/ovsops") == ""
+
+
+def test_interrupted_before_it_could_confirm(targets: dict[str, Target], start: Start) -> None:
+    target = targets["verify"]
+    flows = target.flows()
+    first = start(target)
+    first.until("Look at Open vSwitch after the hand-over")
+    first.end(signal.SIGINT)
+    assert states(target) == ["applied"]
+    again = start(target)
+    assert again.wait() == 0, again.text
+    done = result(target)
+    assert (done["outcome"], done["from"], done["to"], done["verified"]) == (
+        "resumed",
+        "3.5.0",
+        "4.0.0",
+        True,
+    )
+    assert f"an earlier run has left the hand-over {done['transaction']} unfinished" in again.text
+    assert_upgraded(target, flows)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL])
+def test_killed_while_the_host_works(
+    targets: dict[str, Target], start: Start, number: signal.Signals
+) -> None:
+    target = targets["handover"]
+    flows = target.flows()
+    first = start(target, hot_upgrade_probe=PROBE)
+    first.until("Hand over to the new version")
+    wait_for(target, "the hand-over has begun", "ls -d /var/lib/ovsops/transactions/*")
+    first.end(number)
+    again = start(target, hot_upgrade_probe=PROBE)
+    assert again.wait() == 0, again.text
+    done = result(target)
+    assert (done["outcome"], done["verified"]) == ("resumed", True)
+    assert done["traffic"]["established"]["received"] > 0
+    assert_upgraded(target, flows)
+
+
+def test_interrupted_while_packages_are_installed(targets: dict[str, Target], start: Start) -> None:
+    """The host installs to the end by itself, and what was policy-rc.d is that again."""
+    target = targets["packages"]
+    flows = target.flows()
+    target.shell(f"printf '%s' '{OWN_POLICY}' >{POLICY}; chmod 755 {POLICY}; touch /root/hold")
+    target.shell(f"printf '%s' '{HOOK}' >/etc/apt/apt.conf.d/99hold")
+    first = start(target)
+    wait_for(target, "apt has forbidden restarts", f"grep 'exit 101' {POLICY}")
+    first.end(signal.SIGINT)
+    target.run("rm", "/root/hold")
+    wait_for(target, "policy-rc.d is the site's again", f"grep 'of this site' {POLICY}")
+    again = start(target)
+    assert again.wait() == 0, again.text
+    assert result(target)["outcome"] == "upgraded"
+    assert target.run("cat", POLICY) == OWN_POLICY
+    assert_upgraded(target, flows)
+
+
+def test_apt_is_killed_on_the_host(targets: dict[str, Target], start: Start) -> None:
+    target = targets["apt"]
+    target.shell("touch /root/hold")
+    target.shell(f"printf '%s' '{HOOK}' >/etc/apt/apt.conf.d/99hold")
+    first = start(target)
+    wait_for(target, "apt has forbidden restarts", f"grep 'exit 101' {POLICY}")
+    first.end(signal.SIGKILL)
+    target.shell("kill -9 $(grep -lzx OVSOPS_INSTALLS=1 /proc/[0-9]*/environ | cut -d/ -f3); rm /root/hold")
+    wait_for(target, "there is no policy-rc.d any more", f"[ -e {POLICY} ] || echo gone")
+    Waiter(30.0, 0.2).wait("nothing of ours runs", target.processes, lambda left: left == [])
+    assert target.shell("ls -d /var/lib/ovsops/policy-rc.d 2>/dev/null || :") == ""
+
+
+def test_two_runs_at_once(targets: dict[str, Target], start: Start) -> None:
+    target = targets["twice"]
+    flows = target.flows()
+    runs = [start(target), start(target)]
+    codes = [run.wait() for run in runs]
+    assert 0 in codes, runs[0].text + runs[1].text
+    assert states(target).count("confirmed") == 1
+    assert_upgraded(target, flows)
+
+
+def test_each_batch_waits_for_the_confirmation_of_the_one_before(
+    targets: dict[str, Target], start: Start
+) -> None:
+    canary, rest = targets["canary"], targets["rest"]
+    flows = canary.flows()
+    limit = f"{canary.host.name},{rest.host.name}"
+    rollout = start(canary, limit=limit, hot_upgrade_confirm="manual", hot_upgrade_serial="1,1")
+    rollout.until("Wait until a person confirms this host")
+    waits = result(canary)
+    assert (waits["outcome"], states(canary)) == ("unconfirmed", ["applied"])
+    assert waits["transaction"] in rollout.text
+    assert waits["deadline"] in rollout.text
+    assert waits["confirm_with"] in rollout.text
+    assert rest.version() == "3.5.0"
+    *__, name, option, host = waits["confirm_with"].split()
+    assert (option, host) == ("--limit", canary.host.name)
+    assert start(canary, playbook=name.rpartition(".")[2]).wait() == 0
+    assert rollout.wait() == 0, rollout.text
+    assert (result(canary)["outcome"], result(rest)["outcome"]) == ("upgraded", "unconfirmed")
+    assert_upgraded(canary, flows)
+    assert states(rest) == ["applied"]
+    assert start(rest, playbook="rollback").wait() == 0
+    assert (states(rest), rest.version()) == (["rolled_back"], "3.5.0")
+    late = start(rest, playbook="confirm")
+    assert late.wait() != 0
+    assert "cannot be confirmed" in late.text
