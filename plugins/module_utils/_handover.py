@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _links,
     _runner,
     _service_start,
+    _shaping,
     _supervise,
     _traffic,
     _unitfile,
@@ -247,6 +248,7 @@ def look(connection: Connection) -> Facts:
         live=_traffic.live(connection, database.bridges) if process else None,
         distrust=tuple(_distrust(connection.rundir, vswitchd, server)),
         dropped=_dropped(connection),
+        ingress=_ingress(connection),
     )
 
 
@@ -513,6 +515,13 @@ def _foresight(connection: Connection, *found: Daemon) -> _service_start.Foresig
     foreseen = _service_start.together(_service_start.foresee(service, known) for service in services)
     lost = _executables.missing(services)
     return dataclasses.replace(foreseen, refusals=(*lost, *foreseen.refusals))
+
+
+def _ingress(connection: Connection) -> tuple[str, ...]:
+    """The ports with an ingress qdisc that is not Open vSwitch's."""
+    with connection.open() as database:
+        found = _shaping.foreign(database, _shaping.shapers())
+    return tuple(each.device for each in found if each.ingress)
 
 
 def _dropped(connection: Connection) -> tuple[str, ...]:

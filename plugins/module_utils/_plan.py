@@ -57,7 +57,8 @@ class Facts:
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
     once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
     ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
-    ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for.
+    ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for;
+    ``ingress`` are the ports with an ingress qdisc of somebody else.
     """
 
     vswitchd: Daemon
@@ -79,6 +80,7 @@ class Facts:
     live: Survey | None = None
     distrust: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    ingress: tuple[str, ...] = ()
 
     @property
     def userspace(self) -> bool:
@@ -214,6 +216,12 @@ def _common(facts: Facts) -> t.Iterator[str]:
         if daemon.disk_version is None:
             yield f"no usable {daemon.name} is on the disk: install the new packages first"
     yield from facts.start.refusals
+    if facts.ingress:
+        yield (
+            f"{_names(facts.ingress)} have an ingress qdisc that Open vSwitch has not set: a starting ovs-vswitchd deletes it "
+            "with its filters ('tc filter show dev NAME ingress'); move them to a clsact qdisc, which it leaves alone, or take "
+            "them away and set them again afterwards"
+        )
 
     for bridge, interface in _cut_off(facts):
         name = device(interface.name)

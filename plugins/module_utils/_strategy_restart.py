@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _executables, _held, _rehearsal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _executables,
+    _held,
+    _rehearsal,
+    _shaping,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
@@ -100,6 +105,7 @@ def prepare(request: Json) -> list[Step[Host]]:
     return all_attended(
         [
             Step("hold the restart policies", Host.hold, _let_go),
+            Step("leave queueing disciplines of others alone", _shaping.leave_alone, _shaping.give_back),
             Step("take the snapshot", Host.take_snapshot),
             Step("keep the old programs and the database", _keep),
             *(
@@ -177,6 +183,7 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     def check(host: Host) -> None:
         careful(Host.verify)(host)
         host.let_go()
+        _shaping.give_back(host)
 
     return Step("verify", check, window=True)
 

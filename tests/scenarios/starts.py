@@ -97,6 +97,56 @@ def dropped(scene: Scene) -> str:
     return f"{measured(traffic)}; {result['not_carried']}"
 
 
+SHAPED = """
+tc qdisc add dev p1 root handle 1: htb default 10
+tc class add dev p1 parent 1: classid 1:10 htb rate 900mbit quantum 60000
+tc qdisc add dev p2 root tbf rate 900mbit burst 100kb latency 50ms
+tc qdisc add dev p2 clsact
+tc filter add dev p2 ingress protocol ip prio 7 matchall action pass
+tc filter add dev p2 egress protocol ip prio 7 matchall action pass
+"""
+FILTERS = """
+tc filter show dev p2 ingress
+tc filter show dev p2 egress
+ovs-vsctl --columns=type,external_ids list qos
+"""
+
+
+def shaped(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
+    """Somebody else shapes traffic on the ports: nothing of that vanishes, there and back again."""
+    scene.populate(*options)
+    scene.sh(SHAPED)
+    scene.install("4.0.0")
+    before, filters = scene.look(), scene.sh(FILTERS)
+    with scene.traffic() as traffic:
+        result = scene.hand_over(expect="applied", confirm="manual", confirm_timeout=300, strategy=strategy)
+        there, filters_there = scene.look(), scene.sh(FILTERS)
+        scene.hand_over(expect="rolled_back", state="rolled_back")
+    for seen in (there, scene.look()):
+        require_same(before, seen)
+    if not filters == filters_there == scene.sh(FILTERS):
+        raise Broken(f"filters were {filters}, then {filters_there}, then {scene.sh(FILTERS)}")
+    if any("qdisc" in text for text in result["not_carried"]):
+        raise Broken(f"it says {result['not_carried']}")
+    return str(measured(traffic))
+
+
+def policed(scene: Scene) -> str:
+    """An ingress qdisc of somebody else would vanish: it is refused with its port, and nothing is touched."""
+    scene.populate()
+    scene.sh(
+        "tc qdisc add dev p1 ingress; tc filter add dev p1 parent ffff: protocol all prio 5 matchall action pass"
+    )
+    scene.install("4.0.0")
+    before = scene.look()
+    result = scene.module("ovs_handover", {})
+    require_same(before, scene.look())
+    if not result["failed"] or "p1 have an ingress qdisc" not in result["msg"]:
+        raise Broken(f"it does not say so: {result.get('msg')}")
+    scene.sh("tc qdisc del dev p1 ingress; ovs-vsctl set interface p1 ingress_policing_rate=900000")
+    return str(scene.hand_over()["plan"]["strategy"])
+
+
 SCENARIOS = [
     ("a start deletes bridges and ports", "3.5.0", functools.partial(deleting, ())),
     ("a start deletes bridges, spanning tree", "3.5.0", functools.partial(deleting, (SPANNING_TREE,))),
@@ -109,4 +159,11 @@ SCENARIOS = [
     ),
     ("a start with an option that ovsdb-server does not know", "3.5.0", fails),
     ("a downgrade drops a limit of a conntrack zone", "3.5.0", dropped),
+    ("qdiscs of others, make_before_break", "3.5.0", functools.partial(shaped, "make_before_break", ())),
+    (
+        "qdiscs of others, restart with spanning tree",
+        "3.5.0",
+        functools.partial(shaped, "restart", (SPANNING_TREE,)),
+    ),
+    ("an ingress qdisc of somebody else", "3.5.0", policed),
 ]
