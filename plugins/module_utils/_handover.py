@@ -439,7 +439,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "restart_server": decision.restart_server,
         "start": {
             "argv": list(decision.start.argv),
-            "changed": bool(decision.start.warnings),
+            "lines": list(decision.start.lines),
             "environment": dict(decision.start.environment),
             "user": decision.start.user,
         },

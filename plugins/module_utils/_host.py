@@ -197,11 +197,8 @@ class Host:
 
     def supervisor(self, name: str) -> Supervisor:
         """Who owns the daemon ``name``."""
-        start = self.request["start"]
-        changed = name == OVSDB_SERVER and start["changed"]
-        return described(
-            name, self.rundir, self.request["supervisors"][name], start["argv"] if changed else ()
-        )
+        lines = self.request["start"]["lines"] if name == OVSDB_SERVER else []
+        return described(name, self.rundir, self.request["supervisors"][name], lines)
 
     def adopt(self, new: Process) -> None:
         """Have the service own ``new``, a second ovs-vswitchd, from the end of the old one on.

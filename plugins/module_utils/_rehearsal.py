@@ -35,7 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import
 TIMEOUT = 60.0
 
 # What a start changes of the switch's own row is put back afterwards; bridges and all else would be seen by ovs-vswitchd at once.
-HARMLESS = frozenset({"external_ids", "other_config"})
+HARMLESS = frozenset({"external_ids"})
 FORESEEN, DROPPED = "foreseen.json", "dropped.json"
 
 # Options whose value is a word of its own, and those that name what belongs to the first process (ovsdb-server(1)).
@@ -65,7 +65,7 @@ def rehearse(host: Host) -> None:
         clear(host)
     # What a conversion has no place for is announced by itself.
     changed = [each for each in _content.compare(before, after) if each.table in tables]
-    severe = [str(each) for each in changed if each.table != DATABASE or each.column not in HARMLESS]
+    severe = [str(each) for each in changed if _is_severe(each)]
     if severe:
         raise HotUpgradeError(
             f"a start of {_name(host)} would change the configuration",
@@ -86,18 +86,72 @@ def clear(host: Host) -> None:
 
 
 def restart_server(host: Host, free_try: bool = False) -> None:
-    """Restart ovsdb-server; what its start has changed of the configuration is put back, as the dry start has foreseen."""
+    """Restart ovsdb-server, and put back what its start has changed of the configuration.
+
+    Raises ``HotUpgradeError`` when that was more than names: ovs-vswitchd has acted on it, and the flows were restored, too.
+    """
     with Ovsdb(host.remote, host.timeout) as database:
         before = _content.read(database)
-    host.restart_server(free_try)
+    with _telling(host):
+        host.restart_server(free_try)
     with Ovsdb(host.remote, host.timeout) as database:
-        foreseen = {tuple(key) for key in host.transaction.read(FORESEEN) or ()}
-        changed = [each for each in _content.compare(before, _content.read(database)) if each.key in foreseen]
+        changed = _of_the_start(host, _content.compare(before, _content.read(database)))
         if changed:
             database.transact(*_content.putting_back(changed, database.schema))
     host.not_carried += [
         f"the start of {OVSDB_SERVER} changed the database, it was put back: {each}" for each in changed
     ]
+    severe = [str(each) for each in changed if _is_severe(each)]
+    if severe:
+        host.wait_for_vswitchd()
+        host.fill_up()
+        raise HotUpgradeError(
+            f"the start of {_name(host)} changed the configuration",
+            "; ".join(severe[:5]),
+            "It was put back, and the flows with it. Mend what starts it",
+        )
+
+
+def _of_the_start(host: Host, changed: t.Sequence[_content.Difference]) -> list[_content.Difference]:
+    """What of this the start has changed, and not somebody else meanwhile.
+
+    The dry start tells, if it has run what the service runs; else whatever is gone or another now, after a second in which
+    nobody could reach the database, counts as the start's.
+    """
+    foreseen = {tuple(key) for key in host.transaction.read(FORESEEN) or ()}
+    unknown = host.request["supervisors"][OVSDB_SERVER]["unit"] and not host.request["start"]["argv"]
+    return [each for each in changed if each.key in foreseen or (unknown and each.before is not None)]
+
+
+def _is_severe(difference: _content.Difference) -> bool:
+    """Whether ovs-vswitchd acts on it."""
+    return difference.table != DATABASE or difference.column not in HARMLESS
+
+
+@contextlib.contextmanager
+def _telling(host: Host) -> t.Iterator[None]:
+    """Give an error of a start the words that the daemon has meanwhile written into its log."""
+    words = (word.partition("=") for word in host.request["server"]["argv"])
+    log = next((path for name, __, path in words if name == "--log-file"), "")
+    size = os.path.getsize(log) if os.path.isfile(log) else 0
+    try:
+        yield
+    except HotUpgradeError as error:
+        said = _logged(log, size) if log else []
+        if not said:
+            raise
+        raise HotUpgradeError(error.what, "; ".join([error.why, *said]), error.hint) from error
+
+
+def _logged(path: str, begin: int = 0) -> list[str]:
+    """The last warnings and errors of a log behind its first ``begin`` bytes."""
+    try:
+        with open(path, encoding="utf-8", errors="replace", opener=_no_link) as file:
+            if os.fstat(file.fileno()).st_size > begin:
+                file.seek(begin)
+            return [line.strip() for line in file if _LOGGED.search(line)][-6:]
+    except OSError:
+        return []
 
 
 def convert(host: Host, schema_file: str) -> None:
@@ -266,14 +320,10 @@ def _popen(
 
 def _words(directory: str, said: str) -> list[str]:
     """What is worth reading of what the dry start said and logged, on one line each."""
-    found = []
-    for path in (said, f"{directory}/{OVSDB_SERVER}.log"):
-        with (
-            contextlib.suppress(OSError),
-            open(path, encoding="utf-8", errors="replace", opener=_no_link) as file,
-        ):
-            lines = [line.strip() for line in file if path == said or _LOGGED.search(line)]
-            found += [line for line in lines[-6:] if line and not line.endswith("done.")]
+    with open(said, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file]
+    found = [line for line in lines[-6:] if line and not line.endswith("done.")]
+    found += _logged(f"{directory}/{OVSDB_SERVER}.log")
     return [line.replace(directory, "DIR") for line in dict.fromkeys(found)]
 
 

@@ -23,12 +23,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile impor
     Origin,
     Service,
     Text,
+    setting,
 )
 
 OVS_CTL = "ovs-ctl"
 _OPTION = re.compile(r"--([a-z][^=]*)=(.*)", re.DOTALL)
 _SWITCH = re.compile(r"--(no-)?([a-z].*)", re.DOTALL)
 DELETE_BRIDGES, DELETE_TRANSIENT_PORTS, SYSTEM_ID = "delete-bridges", "delete-transient-ports", "system-id"
+_BESIDE = ("ExecStartPre", "ExecStartPost")
+_CHANGES = re.compile(r"\b(ovs-vsctl|ovs-ofctl|ovsdb-client|ovsdb-tool)\b")
 _BOOLEAN = frozenset({DELETE_BRIDGES, DELETE_TRANSIENT_PORTS})
 
 
@@ -45,12 +48,14 @@ class Known:
 class Foresight:
     """What a start would do: ``refusals`` say why there would be none, ``warnings`` what the hand-over leaves out.
 
-    ``argv`` is the command line without what is left out, empty where nothing is known of it.
+    ``argv`` is the command line without what is left out, empty where nothing is known of it; ``lines`` are what the unit must
+    have meanwhile, so that it does no more than that.
     """
 
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     user: str | None = None
 
@@ -90,8 +95,9 @@ def foresee(service: Service | None, known: Known, root: str = "/") -> Foresight
         return Foresight()
     command, unit = service.start, service.unit
     refusals = [f"{unit} reads {text.text}, which is not there ({text.origin})" for text in service.missing]
+    others = _others(service)
     if os.path.basename(command.words[0].text) != OVS_CTL:
-        return Foresight(refusals=tuple(refusals))
+        return Foresight(tuple(refusals), tuple(map(_told, others)), (), _without_others(service, others))
     options = parse(command)
     if options.fatal:
         unexpanded = (
@@ -106,8 +112,15 @@ def foresee(service: Service | None, known: Known, root: str = "/") -> Foresight
     identity = _identity(options, root)
     warnings = (*_deletions(unit, options, known), *_identities(unit, options, known, identity))
     argv = _without(command, options, known, identity) if warnings else command.argv
-    environment = {name: value.text for name, value in service.environment.items()}
-    return Foresight(tuple(refusals), warnings, argv, environment, service.user)
+    lines = ("ExecStart=", setting(command, argv)) if warnings else ()
+    return Foresight(
+        tuple(refusals),
+        (*warnings, *map(_told, others)),
+        argv,
+        (*lines, *_without_others(service, others)),
+        {name: value.text for name, value in service.environment.items()},
+        service.user,
+    )
 
 
 def parse(command: Command) -> Options:
@@ -141,6 +154,28 @@ def parse(command: Command) -> Options:
             action = word
     fatal = None if action else f"ovs-ctl is not told to start ({command.words[0].origin})"
     return Options(values, tuple(external), fatal)
+
+
+def _others(service: Service) -> list[Command]:
+    """What the unit runs before or after its start that changes the database or flows: what it does is done already."""
+    beside = (command for command in service.commands if command.key in _BESIDE)
+    return [command for command in beside if any(_CHANGES.search(word) for word in command.argv)]
+
+
+def _told(command: Command) -> str:
+    return (
+        f"each start runs '{' '.join(command.argv)}' ({command.words[0].origin}): what it does is done already, and the "
+        "hand-over starts without it, the next boot does not"
+    )
+
+
+def _without_others(service: Service, others: t.Sequence[Command]) -> tuple[str, ...]:
+    """The lines of a unit that take ``others`` out of it."""
+    lines: list[str] = []
+    for key in dict.fromkeys(command.key for command in others):
+        kept = [command for command in service.commands if command.key == key and command not in others]
+        lines += [f"{key}=", *map(setting, kept)]
+    return tuple(lines)
 
 
 def _deletions(unit: str, options: Options, known: Known) -> t.Iterator[str]:

@@ -42,7 +42,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
     owner_of,
     trusted_environment,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import quoted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
 
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
@@ -305,7 +304,7 @@ class Systemd:
 
     With Open vSwitch 4.0 on Debian a socket unit passes ovsdb-server its listening socket.  That cannot be started
     while the service runs, so it is put between the service's stop and start; and stopped where it is left over.
-    ``start`` is the command line that starts it while it is held, empty for that of its files (see ``_service_start``).
+    ``start`` are lines that the unit has while it is held (see ``_service_start``).
     """
 
     unit: str
@@ -387,8 +386,7 @@ class Systemd:
         if os.path.exists(self._held):
             return False
         lines = ["[Service]", "Restart=no"]
-        if self.start:
-            lines += ["ExecStart=", f"ExecStart={' '.join(map(quoted, self.start))}"]
+        lines += self.start
         os.makedirs(os.path.dirname(self._held), exist_ok=True)
         with open(self._held, "w", encoding="utf-8") as file:
             file.write("\n".join([*lines, ""]))

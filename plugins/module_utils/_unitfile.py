@@ -65,11 +65,16 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A line of ``Exec...=``: the program first; ``checked`` tells whether its failure is one of the service."""
+    """A line of ``Exec...=``: the program first; ``prefix`` are the signs before it that count with words as they are here."""
 
     key: str
     words: tuple[Text, ...]
-    checked: bool
+    prefix: str = ""
+
+    @property
+    def checked(self) -> bool:
+        """Whether its failure is one of the service."""
+        return "-" not in self.prefix
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -113,6 +118,12 @@ def read(unit: str, root: str = "/", ignored: t.Container[str] = ()) -> Service 
         _last(settings, "Group"),
         missing,
     )
+
+
+def setting(command: Command, argv: t.Sequence[str] | None = None) -> str:
+    """``command`` as a line of a unit, with other words if given."""
+    words = command.argv if argv is None else argv
+    return f"{command.key}={command.prefix}{' '.join(map(quoted, words))}"
 
 
 def quoted(word: str) -> str:
@@ -320,7 +331,8 @@ def _commands(
                 if ":" in prefix
                 else [word for each in arguments for word in _expanded(each, value.origin, environment)]
             )
-            yield Command(key, (Text(program, value.origin), *expanded), "-" not in prefix)
+            kept = prefix.replace("@", "").replace(":", "")
+            yield Command(key, (Text(program, value.origin), *expanded), kept)
 
 
 def _sequences(text: str) -> t.Iterator[list[str]]:

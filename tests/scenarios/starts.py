@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 
+import images
+import remote
 import versions
 from scene import SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
 
@@ -15,6 +17,10 @@ DELETING = f"""
 echo 'OVS_CTL_OPTS="--delete-bridges --delete-transient-ports --external-id=hostname=elsewhere"' >> {OPTIONS}
 echo another-name > /etc/openvswitch/system-id.conf
 ovs-vsctl set port p2 other_config:transient=true
+mkdir -p /etc/systemd/system/ovsdb-server.service.d
+printf '[Service]\\nExecStartPost=/usr/bin/ovs-vsctl --no-wait --if-exists del-br br1\\n' \\
+    > /etc/systemd/system/ovsdb-server.service.d/tidy.conf
+systemctl daemon-reload
 """
 
 
@@ -24,7 +30,7 @@ def deleting(options: tuple[str, ...], scene: Scene) -> str:
     scene.sh(DELETING)
     result, losses = upgrade(scene, "4.0.0", no_loss=not options)
     losses.shorter_than(10)
-    for what in ("all bridges", "the ports with", "external_ids:hostname", "another-name"):
+    for what in ("all bridges", "the ports with", "external_ids:hostname", "another-name", "del-br br1"):
         if not any(what in warning for warning in result["plan"]["warnings"]):
             raise Broken(f"the plan does not warn of {what}: {result['plan']['warnings']}")
     return f"{result['plan']['strategy']}, {losses}; {'; '.join(result['plan']['warnings'])}"
@@ -147,6 +153,50 @@ def policed(scene: Scene) -> str:
     return str(scene.hand_over()["plan"]["strategy"])
 
 
+def lost(scene: Scene) -> str:
+    """A downgrade across 2.17 deletes ovs-ctl: refused while the old version still runs; put back, it goes on."""
+    scene.populate()
+    scene.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install('2.15.0'))}\nrm /usr/sbin/policy-rc.d")
+    before = scene.look()
+    result = scene.module("ovs_handover", {})
+    if not result["failed"] or "scripts/ovs-ctl (" not in result["msg"] or "--reinstall" not in result["msg"]:
+        raise Broken(f"it does not say what is lost: {result.get('msg')}")
+    require_same(before, scene.look())
+    scene.sh(f"apt-get -qq -y install --reinstall openvswitch-common={images.package_version('2.15.0')}")
+    with scene.traffic() as traffic:
+        scene.hand_over()
+    require_sound(scene, "2.15.0")
+    return f"{measured(traffic)}; {result['msg']}"
+
+
+WRAPPED = """
+cat > /usr/local/sbin/start-database <<'END'
+#!/bin/sh
+/usr/share/openvswitch/scripts/ovs-ctl --no-ovs-vswitchd --no-monitor --system-id=random --no-record-hostname start || exit 1
+ovs-vsctl --no-wait --if-exists del-br br1
+END
+chmod 755 /usr/local/sbin/start-database
+mkdir -p /etc/systemd/system/ovsdb-server.service.d
+printf '[Service]\\nExecStart=\\nExecStart=/usr/local/sbin/start-database\\n' \\
+    > /etc/systemd/system/ovsdb-server.service.d/own.conf
+systemctl daemon-reload
+"""
+
+
+def wrapped(scene: Scene) -> str:
+    """A script of the host's own starts the database and deletes a bridge: that comes back with its flows, and is said."""
+    scene.populate()
+    scene.sh(WRAPPED)
+    scene.install("4.0.0")
+    before = scene.look()
+    reason = str(scene.hand_over(expect="rolled_back")["reason"])
+    require_sound(scene, "3.5.0", server=False)
+    require_same(before, scene.look(), ("links", "datapath ports"))
+    if "Bridge of br1 is gone" not in reason:
+        raise Broken(f"it does not say what was changed: {reason}")
+    return reason
+
+
 SCENARIOS = [
     ("a start deletes bridges and ports", "3.5.0", functools.partial(deleting, ())),
     ("a start deletes bridges, spanning tree", "3.5.0", functools.partial(deleting, (SPANNING_TREE,))),
@@ -165,5 +215,7 @@ SCENARIOS = [
         "3.5.0",
         functools.partial(shaped, "restart", (SPANNING_TREE,)),
     ),
+    ("a change of packages deletes ovs-ctl", "3.5.0", lost),
+    ("a script of the host's own deletes a bridge", "3.5.0", wrapped),
     ("an ingress qdisc of somebody else", "3.5.0", policed),
 ]

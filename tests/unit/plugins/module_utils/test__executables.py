@@ -39,10 +39,10 @@ def _service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(executables, "PATH", str(tmp_path))
     origin = Origin("/usr/lib/systemd/system/ovsdb-server.service", 7)
     commands = [
-        Command("ExecStartPre", (Text("/nowhere", origin),), False),
-        Command("ExecStartPre", (Text(str(tmp_path / "extra"), origin),), True),
-        Command("ExecStart", (Text(str(tmp_path / "ovs-ctl"), origin), Text("start", origin)), True),
-        Command("ExecStop", (Text(str(tmp_path / "ovs-ctl"), origin), Text("stop", origin)), True),
+        Command("ExecStartPre", (Text("/nowhere", origin),), "-"),
+        Command("ExecStartPre", (Text(str(tmp_path / "extra"), origin),)),
+        Command("ExecStart", (Text(str(tmp_path / "ovs-ctl"), origin), Text("start", origin))),
+        Command("ExecStop", (Text(str(tmp_path / "ovs-ctl"), origin), Text("stop", origin))),
     ]
     return Service("ovsdb-server.service", tuple(commands), {}, None, None, ())
 

@@ -41,7 +41,7 @@ RUNNING = (
 def host(tmp_path: Path, **start: t.Any) -> t.Any:
     written: Json = {}
     request = {
-        "start": {"argv": [], "changed": False, "environment": {}, "user": None, **start},
+        "start": {"argv": [], "lines": [], "environment": {}, "user": None, **start},
         "supervisors": {
             "ovsdb-server": {"unit": "ovsdb-server.service", "program": "/usr/sbin/ovsdb-server"}
         },
@@ -191,13 +191,49 @@ def test_only_what_the_start_was_foreseen_to_change_is_put_back(
     tmp_path: Path, database: t.Callable[..., Contents]
 ) -> None:
     """Whatever else has changed meanwhile, somebody else has changed."""
-    made = host(tmp_path)
+    made = host(tmp_path, argv=["ovs-ctl", "start"])
     made.restart_server = lambda _free_try: None
     made.written[_rehearsal.FORESEEN] = [["Open_vSwitch", "u", "external_ids"]]
     used = database(_switch(external_ids="a", other_config="a"), _switch(external_ids="b", other_config="b"))
     _rehearsal.restart_server(made)
     assert [each["row"] for each in used.operations] == [{"external_ids": ["map", [["k", "a"]]]}]
     assert "external_ids was {k=a} and is {k=b}" in made.not_carried[0]
+
+
+def test_where_the_start_is_not_known_what_is_gone_comes_back_and_the_flows_with_it(
+    tmp_path: Path, database: t.Callable[..., Contents]
+) -> None:
+    made, done = host(tmp_path), []
+    made.restart_server = lambda _free_try: None
+    made.wait_for_vswitchd = lambda: done.append("waited")
+    made.fill_up = lambda: done.append("restored")
+    after = {"Open_vSwitch": {"u": _switch(bridges="b")["Open_vSwitch"]["u"], "new": {}}}
+    used = database(_switch(bridges="a"), after)
+    with pytest.raises(HotUpgradeError, match=r"bridges was \{k=a\} and is \{k=b\}"):
+        _rehearsal.restart_server(made)
+    assert [each["op"] for each in used.operations] == ["update"]  # what is new may be anybody's
+    assert done == ["waited", "restored"]
+
+
+def test_a_start_that_fails_in_earnest_says_what_its_log_says(
+    tmp_path: Path, database: t.Callable[..., Contents]
+) -> None:
+    log = tmp_path / "ovsdb-server.log"
+    log.write_text("1|ERR|long ago\n")
+    made = host(tmp_path)
+    made.request["server"]["argv"].append(f"--log-file={log}")
+    made.request["server"]["argv"].remove("--log-file=/var/log/openvswitch/ovsdb-server.log")
+
+    def fails(_free_try: bool) -> None:
+        with log.open("a") as file:
+            file.write("2|INFO|fine\n3|ERR|lock held by another\n")
+        raise HotUpgradeError("it did not start", "status 1", "Look")
+
+    made.restart_server = fails
+    database(_switch())
+    with pytest.raises(HotUpgradeError) as raised:
+        _rehearsal.restart_server(made)
+    assert str(raised.value) == "it did not start: status 1; 3|ERR|lock held by another. Look"
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,29 @@ def test_a_start_of_the_other_daemon_changes_nothing(tmp_path: Path) -> None:
     assert foresee(tmp_path, "-x", unit=unit).refusals
 
 
+def test_what_the_unit_runs_beside_its_start_is_left_out_if_it_changes_something(tmp_path: Path) -> None:
+    identity(tmp_path)
+    unit = (
+        " ".join((CTL, *WORDS))
+        + " $OVS_CTL_OPTS\nExecStartPre=-/bin/mkdir /run/x\nExecStartPost=/usr/bin/ovs-vsctl del-br br0"
+        "\nExecStartPost=/bin/sh -c 'sleep 1; ovs-vsctl set bridge br1 a=b'\nExecStartPost=+/bin/chmod 770 /run/$X\n#"
+    )
+    found = foresee(tmp_path, "--no-mlockall", unit=unit)
+    assert [text.split(":")[0] for text in found.warnings] == [
+        f"each start runs '/usr/bin/ovs-vsctl del-br br0' (/etc/systemd/system/{UNIT}, line 5)",
+        f"each start runs '/bin/sh -c sleep 1; ovs-vsctl set bridge br1 a=b' (/etc/systemd/system/{UNIT}, line 6)",
+    ]
+    assert found.argv == (CTL, *WORDS, "--no-mlockall")
+    assert found.lines == ("ExecStartPost=", 'ExecStartPost=+"/bin/chmod" "770" "/run/$$X"')
+
+
+def test_the_unit_starts_with_the_changed_words_alone(tmp_path: Path) -> None:
+    identity(tmp_path)
+    assert foresee(tmp_path, "--no-mlockall").lines == ()
+    words = " ".join(f'"{word}"' for word in (CTL, *WORDS))
+    assert foresee(tmp_path, "--delete-bridges").lines == ("ExecStart=", f"ExecStart={words}")
+
+
 def test_other_programs_are_not_known(tmp_path: Path) -> None:
     assert foresee(tmp_path, "-x", unit="/opt/start-it") == Foresight()
     assert starts.foresee(None, KNOWN) == Foresight()
