@@ -23,6 +23,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _cgroups, _launcher, _likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._pulse import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 
 # How long the launcher may need for its next word, in seconds: Python starts slowly on a host under load.
@@ -87,6 +88,7 @@ class _Lines:
             if not chunk:
                 return None
             self._read += chunk
+        beat()
         line, __, self._read = self._read.partition(b"\n")
         return t.cast("dict[str, t.Any]", json.loads(line))
 
