@@ -107,7 +107,8 @@ def prepare(
     """
     pidfd = None
     try:
-        if model.process is not None and alive(model.process):
+        # Of a daemon that is not root's we want nothing that it has opened (docs/security.md).
+        if model.process is not None and model.like.uid == 0 and alive(model.process):
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(model.process.pid)
         waiting = _start(_task(argv, environment, model, pidfd, words), [pidfd, words])

@@ -51,8 +51,7 @@ class Likeness:
     """A process as ``_launcher.Task`` makes another one; None where the kernel does not tell.
 
     ``drops`` says that the program gives up being root by itself (``--user``), and with that changes its groups and
-    capabilities.  ``streams`` are the names of the files behind standard input, output and error, where they have one; of a
-    daemon of root, since another could name a file that only root may open (docs/security.md).
+    capabilities.  ``streams`` are the names of the files behind standard input, output and error, where they have one.
     """
 
     limits: dict[str, tuple[int, int]]
@@ -85,8 +84,19 @@ class Likeness:
 
 def read(pid: int, argv: t.Sequence[str]) -> Likeness:
     """The process ``pid``, which was started with ``argv``.  Raises ``OSError`` when it has ended."""
+    found = _read(pid, argv)
+    return found if found.uid == 0 else _without_choices(found)
+
+
+def _without_choices(like: Likeness) -> Likeness:
+    """Without what a daemon of another user could have chosen so that root does it harm (docs/security.md)."""
+    return dataclasses.replace(
+        like, streams=(None,) * 3, cwd="/", personality=None, umask=like.umask | 0o002, ignored=0, blocked=0
+    )
+
+
+def _read(pid: int, argv: t.Sequence[str]) -> Likeness:
     status = _status(pid)
-    uid = int(status["Uid"].split()[1])
     return Likeness(
         limits=_limits(pid),
         files={name: text for name in FILES for text in [_text(pid, name)] if text is not None},
@@ -104,8 +114,8 @@ def read(pid: int, argv: t.Sequence[str]) -> Likeness:
         blocked=int(status["SigBlk"], 16),
         label=_label(pid),
         namespaces=_namespaces(pid),
-        streams=tuple(_stream(pid, number) for number in range(3)) if uid == 0 else (None,) * 3,
-        uid=uid,
+        streams=tuple(_stream(pid, number) for number in range(3)),
+        uid=int(status["Uid"].split()[1]),
         gid=int(status["Gid"].split()[1]),
         groups=tuple(map(int, status["Groups"].split())),
         bounding=int(status["CapBnd"], 16),

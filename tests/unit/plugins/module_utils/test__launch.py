@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -118,7 +119,13 @@ def test_the_second_is_like_the_first(tmp_path: Path) -> None:
         assert launch.refused == []
 
 
-def test_it_has_a_user_and_capabilities_where_the_first_has(tmp_path: Path) -> None:
+# What another user's process may have chosen to harm root with.
+CHOSEN = re.compile(r"stream|flags of stream|cwd|personality|status Sig(Ign|Blk)|status Umask")
+
+
+def test_it_has_a_user_and_capabilities_where_the_first_has_but_not_what_that_has_chosen(
+    tmp_path: Path,
+) -> None:
     # Ambient capabilities, as a unit with User= and AmbientCapabilities= has them: net_admin.
     more = """
 libc.prctl(8, 1, 0, 0, 0)
@@ -126,11 +133,15 @@ os.setresuid(2, 2, 2)
 header = (ctypes.c_uint32 * 2)(0x20080522, 0)
 libc.capset(header, (ctypes.c_uint32 * 6)(1 << 12, 1 << 12, 1 << 12, 0, 0, 0))
 libc.prctl(47, 2, 12, 0, 0)
+os.umask(0)
 """
     with odd_one(tmp_path / "out", more) as first, second(first) as launch:
-        seen = portrait(launch.process.pid)
-        assert seen == portrait(first.pid)
+        seen, model = portrait(launch.process.pid), portrait(first.pid)
+        different = {name for name in seen if seen[name] != model[name]}
+        assert all(map(CHOSEN.match, different))
         assert (seen["status CapEff"], seen["status Uid"]) == (f"{1 << 12:016x}", "2\t2\t2\t2")
+        assert seen["status Umask"] == "0002"
+        assert {seen[f"stream {number}"] for number in range(3)} == {"/dev/null"}
         assert launch.refused == []
 
 
