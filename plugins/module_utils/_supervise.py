@@ -515,7 +515,7 @@ class Plain:
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Supervisor``."""
-        return _misplaced(process, (self.heritage.owner, None, *_cgroups.ROOTS))
+        return _misplaced(process, (self.heritage.owner, None, *_cgroups.ROOTS), self.heritage.places)
 
     def healthy(self, process: Process) -> str | None:
         """See ``Supervisor``."""
@@ -562,7 +562,10 @@ def _take_in(new: Process, heritage: Heritage) -> list[str]:
     return refused
 
 
-def _misplaced(process: Process, owners: t.Sequence[str | None]) -> str | None:
+def _misplaced(
+    process: Process, owners: t.Sequence[str | None], places: _cgroups.Places | None = None
+) -> str | None:
+    """See ``Supervisor``; in the very groups of the one before, ``places``, it is well whatever systemd calls them now."""
     for each in family(process):
         group = _cgroups.ours(each.pid)
         if group is not None:
@@ -570,7 +573,7 @@ def _misplaced(process: Process, owners: t.Sequence[str | None]) -> str | None:
                 f"process {each.pid} is in the control group {group}: systemd would end it with the hand-over"
             )
         unit = _cgroups.unit_of(each.pid)
-        if unit not in owners:
+        if unit not in owners and _cgroups.places(each.pid) != places:
             wanted = owners[0] or "no unit"
             return f"systemd says that process {each.pid} belongs to {unit or 'no unit'}, not to {wanted}"
     return None

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import hosts
-from scene import SPANNING_TREE, Broken, Scene, difference, require_sound
+from scene import GONE, SPANNING_TREE, Broken, Scene, difference, require_sound
 
 PORTRAIT = (Path(__file__).parent / "portrait.py").read_text()
 
@@ -84,6 +84,18 @@ OF_ONE_START = frozenset(
 KEPT = re.compile(r"/var/lib/ovsops/[^:]*:")
 
 
+# What nobody would miss after a reboot: empty directories, links for processes that are gone, files for a moment.
+LEFT = """
+find /run/systemd/system /etc/systemd/system -type d -empty || true
+find /run/ovsops -mindepth 1 || true
+find /var/lib/ovsops/transactions -mindepth 2 -type d -empty || true
+for link in /run/openvswitch-*; do
+    [ -e "$link" ] || [ -L "$link" ] || continue
+    grep -qz "^OVS_RUNDIR=$link$" /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/environ || echo "$link"
+done
+"""
+
+
 def portraits(scene: Scene) -> dict[str, dict[str, str]]:
     """See portrait.py."""
     found = json.loads(hosts.ssh(scene.lab, scene.host(), "python3", "-", feed=PORTRAIT))
@@ -114,7 +126,7 @@ def alike(setup: str, strategies: t.Sequence[str], options: t.Sequence[str], sce
     """Every strategy, confirmed and taken back."""
     scene.sh(setup)
     scene.populate(*options)
-    before = portraits(scene)
+    before, left = portraits(scene), scene.sh(LEFT)
     for strategy in strategies:
         for confirm in ("automatic", "manual"):
             back = confirm == "manual"
@@ -128,6 +140,9 @@ def alike(setup: str, strategies: t.Sequence[str], options: t.Sequence[str], sce
             if any("cannot be" in text for text in result["not_carried"]):
                 raise Broken(f"{when}: {result['not_carried']}")
             require_alike(scene, before, when)
+            scene.sh(GONE)
+            if scene.sh(LEFT) != left:
+                raise Broken(f"{when} is left over: {scene.sh(LEFT)}")
             require_sound(scene, scene.lab.ovs or "", server=False)
     return f"{sum(map(len, before.values()))} properties of {', '.join(sorted(before))}"
 

@@ -50,6 +50,21 @@ for try in $(seq 100); do
 done
 exit 1
 """
+# The engine and its guard are gone, and systemd with what was theirs.
+GONE = """
+gone() {
+    if [ -d /run/systemd/system ]; then
+        ! systemctl is-active --quiet 'ovsops-*'
+    else
+        ! pgrep -f /lib/run.py
+    fi
+}
+for try in $(seq 300); do
+    ! gone || exit 0
+    sleep 0.1
+done
+exit 1
+"""
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
 # For ``Scene.populate``: a host on which "standby" and "restart" do not fill the new process beside the old one.

@@ -8,7 +8,17 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 
-from scene import RENUMBERED, SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
+from scene import (
+    GONE,
+    RENUMBERED,
+    SPANNING_TREE,
+    Broken,
+    Scene,
+    measured,
+    require_same,
+    require_sound,
+    upgrade,
+)
 
 COUNT = "ovs-ofctl -O OpenFlow15 dump-aggregate br0"
 
@@ -116,15 +126,6 @@ done
 [ $main = $(systemctl show --property=MainPID --value my-{0}) ]
 rm -f /run/openvswitch/{0}.$old.ctl
 ovs-vsctl --timeout=20 show
-"""
-# The engine and its guard are gone, and systemd with what was theirs.
-GONE = """
-for try in $(seq 300); do
-    systemctl is-active --quiet 'ovsops-*' || exit 0
-    sleep 0.1
-done
-systemctl list-units 'ovsops-*' >&2
-exit 1
 """
 
 

@@ -206,10 +206,13 @@ def test_systemd_must_say_that_it_belongs_where_the_old_one_did(
     first: _supervise.Instance, program: str, monkeypatch: pytest.MonkeyPatch, said: str | None, well: bool
 ) -> None:
     owner = plain(first, program)
-    owner = dataclasses.replace(owner, heritage=dataclasses.replace(owner.heritage, owner="login.scope"))
+    elsewhere = dataclasses.replace(owner.heritage, owner="login.scope", places={"": "/somewhere else"})
+    owner = dataclasses.replace(owner, heritage=elsewhere)
     monkeypatch.setattr(_cgroups, "unit_of", lambda pid: said)
     assert (owner.healthy(first.process) is None) == well
-    unit = _supervise.Systemd("ovs-vswitchd.service", "ovs-vswitchd", owner.rundir, owner.heritage)
+    same = dataclasses.replace(elsewhere, places=_cgroups.places(first.process.pid))
+    assert dataclasses.replace(owner, heritage=same).healthy(first.process) is None
+    unit = _supervise.Systemd("ovs-vswitchd.service", "ovs-vswitchd", owner.rundir, same)
     assert unit.misplaced(first.process) is not None
 
 
