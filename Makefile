@@ -106,7 +106,7 @@ lab-clean: ## End every lab, also after an interrupted run
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
-test-faults: lab-tools ## A fault before and after every step of every strategy (options="--fault …")
+test-faults: lab-tools ## A fault at every step of every strategy, its rollback and confirmation (options="--phase …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")

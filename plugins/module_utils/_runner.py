@@ -68,7 +68,11 @@ def engine(transaction: Transaction, observe: Observer = lambda when, step: None
         with transaction.engine(HANDED_OVER):
             state = transaction.state
             if state == PREPARED and not transaction.begun():
-                host = Host(transaction)
+                try:
+                    host = Host(transaction)
+                except Exception as error:  # started again, it would find the same
+                    roll_back(transaction, told(error))
+                    raise
                 _work(transaction, host, observe)
             elif state in (PREPARED, ARMED, ROLLING_BACK):
                 roll_back(transaction, DIED)

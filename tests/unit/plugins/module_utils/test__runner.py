@@ -135,6 +135,18 @@ def test_an_error_that_nobody_has_foreseen_is_taken_back(
     assert done[0].startswith("rolled back: KeyError: 'filled'")
 
 
+def test_a_request_that_nobody_can_read_is_not_tried_again_and_again(
+    transaction: Transaction, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(__: Transaction) -> t.Any:
+        raise KeyError("rundir")
+
+    monkeypatch.setattr(_runner, "Host", broken)
+    with pytest.raises(KeyError):
+        _runner.engine(transaction)
+    assert done[0].startswith("rolled back: KeyError: 'rundir'")
+
+
 def test_a_full_disk_at_the_end_is_no_reason_to_go_back(
     transaction: Transaction, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
