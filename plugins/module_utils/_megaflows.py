@@ -177,6 +177,19 @@ def connected(flows: t.Sequence[Megaflow]) -> list[Megaflow]:
     return found
 
 
+def circling(flows: t.Sequence[Megaflow]) -> set[Megaflow]:
+    """Those that lead to a circle of recirculations: a trace through them has no end before Open vSwitch 3.4."""
+    leads: dict[int, set[int]] = collections.defaultdict(set)
+    for flow in flows:
+        leads[flow.number].update(flow.further)
+    ends: set[int] = set()
+    waiting = {number for flow in flows for number in (flow.number, *flow.further)}
+    while fresh := {number for number in waiting if leads[number] <= ends}:
+        ends |= fresh
+        waiting -= fresh
+    return {flow for flow in flows if not ends.issuperset(flow.further)}
+
+
 def likeness(one: Megaflow, other: Megaflow) -> int:
     """How much two megaflows have in common: the same packet went through both more likely the more it is."""
     return len({*one.key.split(",")} & {*other.key.split(",")})

@@ -30,8 +30,8 @@ MOST_DIFFERENCES = 20
 # So many of them are in the message of a refusal.
 SHOWN = 5
 
-# All values of the part of a hash that a group of at most 256 slots looks at; 0 would mean that there is no hash.
-HASHES = range(1, 257)
+# What a group of the most slots looks at of a hash, as so many values.
+HASHES = 256
 # Of so many groups all hashes are traced in any case; of others when a live one differs.
 MOST_HASHED = 64
 # How often a recirculation number that the new process has forgotten is asked for again.
@@ -41,10 +41,12 @@ NOT_YET = "the new process has an internal port that they need only after the sw
 GONE = "the old process could not read them back"
 NO_WAY = "no live megaflow leads to them, or only one that differs"
 NOT_SAMPLED = "more are live than were asked for"
+CIRCLE = "they recirculate in a circle"
 
 _PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
 _BRIDGE = re.compile(r'^ *bridge\("(.*)"\)$', re.MULTILINE)
 _GROUP = re.compile(r"\bgroup:(\d+)\b")
+_HASH_MASK = re.compile(r"^Megaflow: .*\bdp_hash=0x[0-9a-f]+/0x([0-9a-f]+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +185,11 @@ def metered(dump: str, most: int) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """What a trace says: the ``fate`` of the packet, in the names of groups and bridges that it went through last."""
+    """What a trace says: the ``fate`` of the packet, the ``group`` it went through last, how many values its hash counts as."""
 
     fate: Fate
     group: str
+    hashes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +210,10 @@ class _Side:
     def ask(self, key: str) -> _Answer:
         """What becomes of a packet of the flow ``key``.  Raises ``HotUpgradeError`` when the process does not tell."""
         text = self.trace("ofproto/trace", self.datapath.name, key)
-        return _Answer(self.reader.fate(actions(text), key), _group(text))
+        mask = _HASH_MASK.search(text)
+        return _Answer(
+            self.reader.fate(actions(text), key), _group(text), int(mask[1], 16) + 1 if mask else 1
+        )
 
 
 def actions(trace: str) -> str:
@@ -254,9 +260,11 @@ class _Prover:
     def run(self, flows: t.Sequence[Megaflow]) -> None:
         """Compare ``flows``, stage by stage."""
         self._chosen = set(flows)
+        self._skipped = dict.fromkeys(_megaflows.circling(flows), CIRCLE)
         by_number: dict[int, list[Megaflow]] = collections.defaultdict(list)
         for flow in flows:
-            by_number[flow.number].append(flow)
+            if flow not in self._skipped:
+                by_number[flow.number].append(flow)
         for flow in by_number[0]:
             self._examine(flow, None)
         done: set[int] = {0}
@@ -393,22 +401,24 @@ class _Prover:
         return now in self._outcomes[edge.number]
 
     def _sample_hashes(self, edge: _Edge, flow: Megaflow) -> None:
-        """Ask both for all hashes a group knows, and remember what the old process does with any of them."""
+        """Ask both for every hash that they tell apart, and remember what the old process does with any of them."""
         self._outcomes[edge.number] = frozenset()
-        outcomes, moved, group = set(), 0, ""
-        for value in HASHES:
+        outcomes, moved, group, value, hashes = set(), 0, "", 0, 1
+        while value < hashes:
+            value += 1  # 0 would mean that there is no hash yet
             key = _megaflows.hashed(flow.key, value)
             try:
-                was = self._old.ask(key)
-                now = self._ask(flow, edge, key)
+                was, now = self._old.ask(key), self._ask(flow, edge, key)
             except Unreachable:
                 raise
             except (HotUpgradeError, KeyError):
                 return
-            outcomes.add(was.fate.without(self._late))
-            moved += not was.fate.without(self._late).alike(now.fate)
+            fate = was.fate.without(self._late)
+            outcomes.add(fate)
+            moved += not fate.alike(now.fate)
             group = group or was.group
+            hashes = min(HASHES, max(hashes, was.hashes, now.hashes))
         self._outcomes[edge.number] = frozenset(outcomes)
         if moved:
             group = group or f"a bond behind {self._old.ports.get(flow.in_port, flow.in_port)}"
-            self._moved[group] = Moved(group, len(HASHES), moved)
+            self._moved[group] = Moved(group, HASHES, moved * HASHES // hashes)

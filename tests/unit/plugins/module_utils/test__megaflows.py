@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import (
     Amount,
     Megaflow,
+    circling,
     connected,
     hashed,
     parse,
@@ -60,6 +61,15 @@ def test_what_a_chain_leads_to() -> None:
     assert {each.number for each in connected(flows)} == {0, 1, 2}
     looped = [flow(0, 1, 1), flow(1, 1, 1, 1), flow(5, 1, 5)]
     assert connected(looped) == looped[:2]
+
+
+def test_what_leads_to_a_circle() -> None:
+    good = [flow(0, 1, 1), flow(1, 1, 2, 3), flow(2, 1), flow(3, 1, 2)]
+    assert circling(good) == set()
+    itself = flow(1, 1, 1)
+    assert circling([good[0], itself]) == {good[0], itself}
+    long = [flow(0, 1, 5), flow(5, 1, 6), flow(6, 1, 7), flow(7, 1, 5)]
+    assert circling([*good, *long]) == {*long}
 
 
 def test_shares_are_of_packets_and_never_rounded_up() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import (
+    CIRCLE,
     GONE,
     KERNEL,
     NO_WAY,
@@ -46,7 +47,9 @@ class Process:
     live: t.Sequence[tuple[str, str, int]] = ()
     ports: t.Mapping[int, str] = dataclasses.field(default_factory=lambda: {3: "p1", 4: "p2", 5: "p3"})
     remembers: int = 1000
+    mask: int = 0xFF
     stages: dict[int, str] = dataclasses.field(default_factory=lambda: {0: "first"})
+    hashes: list[int] = dataclasses.field(default_factory=lambda: [0])
     numbers: t.Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(7))
 
     def __call__(self, command: str, *args: str) -> str:
@@ -87,6 +90,7 @@ class Process:
         if number not in self.stages:
             raise HotUpgradeError("refused", f"no recirculation data for recirc_id {number}")
         text = self.does(self.stages[number], found[2])
+        self.hashes += [int(value, 16) for value in re.findall(r"dp_hash\(0x([0-9a-f]+)\)", key)]
 
         def allocated(stage: re.Match[str]) -> str:
             for old in [n for n in self.stages if n and len(self.stages) > self.remembers]:
@@ -96,7 +100,8 @@ class Process:
             return f"recirc({fresh:#x})"
 
         text = NEXT.sub(allocated, text)
-        return f'bridge("br0")\n 0. group:5\n\nDatapath actions: {text}\n\nDatapath actions: guessed\n'
+        looked = f"dp_hash=0x1/{self.mask:#x},eth" if "dp_hash(" in key else "eth"
+        return f'bridge("br0")\n 0. group:5\n\nMegaflow: recirc_id=0x1,{looked}\nDatapath actions: {text}\n\nDatapath actions: guessed\n'
 
 
 def pair(
@@ -204,6 +209,18 @@ def test_a_dead_process_is_no_difference() -> None:
         prove(Process(CT, LIVE), lambda c, *a: dead(c, *a) or "  port 3: p1\n  port 4: p2\n", KERNEL, ALL)
 
 
+def test_what_goes_round_in_a_circle_is_not_traced() -> None:
+    """Before 3.4 the trace would not end."""
+    circle: list[Rule] = [
+        ("first", UDP, "ct,NEXT(first2)"),
+        ("first2", UDP, "ct,NEXT(first2)"),
+        ("first", ARP, "3"),
+    ]
+    old = Process(circle, [("first", UDP, 5), ("first2", UDP, 5), ("first", ARP, 1)])
+    proof = prove(old, Process(circle), KERNEL, ALL)
+    assert (proof.traced, proof.skipped) == (1, {CIRCLE: 2})
+
+
 def test_only_what_was_asked_for_is_traced() -> None:
     proof = prove(Process(CT, LIVE), Process(CT), KERNEL, Wish(2))
     assert 2 <= proof.traced < 5
@@ -246,6 +263,10 @@ def test_a_group_that_spreads_otherwise_moves_connections_but_is_no_difference()
     [group] = moved.moved
     assert (group.group, group.hashes) == ("group 5 of bridge br0", 256)
     assert group.moved == sum(h % 2 != h % 3 % 2 for h in range(1, 257))
+    # Only the values that either of them tells apart are traced.
+    old, new = Process(hashing(2), live, mask=0x1), Process(hashing(4), mask=0x3)
+    assert prove(old, new, KERNEL, ALL).moved == ()
+    assert max(old.hashes) == 4
     other = [("bucket", "dp_hash", "5") if rule[0] == "bucket" else rule for rule in hashing(2)]
     assert pair(hashing(2), other, *live).different == 1
 
