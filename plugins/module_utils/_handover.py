@@ -99,11 +99,15 @@ class Wish:
     confirm_timeout: float
     prove: int
     accept: t.Sequence[str] = ()
+    assume_version: str | None = None
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
-    decision = decide(look(connection), wish.strategy, wish.force)
+    facts = look(connection)
+    if check_mode and wish.assume_version:
+        facts = facts.with_version(wish.assume_version)
+    decision = decide(facts, wish.strategy, wish.force)
     values: Json = {"plan": describe(decision, wish.prove)}
     if not decision.needed:
         return Outcome(False, values, decision.before, decision.before)

@@ -87,6 +87,11 @@ class Facts:
         """Whether every bridge has the userspace datapath."""
         return bool(self.bridges) and all(bridge.datapath_type == "netdev" for bridge in self.bridges)
 
+    def with_version(self, coming: str) -> Facts:
+        """The same host once the programs of that version are on the disk; of its schema nothing is known."""
+        daemons = (dataclasses.replace(each, disk_version=coming) for each in (self.vswitchd, self.server))
+        return dataclasses.replace(self, vswitchd=next(daemons), server=next(daemons))
+
     @property
     def dpdk(self) -> bool:
         """Whether ovs-vswitchd has hugepages and devices to itself."""

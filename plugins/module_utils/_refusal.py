@@ -33,10 +33,13 @@ _WORSE = re.compile(r"\|(?:WARN|ERR|EMER)\|(.*)")
 
 
 class Refusal(Refused):
-    """A switch has refused ``objects``, each with the name of the error, of the bridge ``name``."""
+    """A switch has refused ``objects``, each with the name of the error; of the switch ``name``."""
 
     def __init__(self, name: str, objects: t.Sequence[tuple[bytes, str]]) -> None:
-        self.name, self.objects = name, tuple(objects)
+        self.bridge, self.objects = (
+            name.removesuffix(".mgmt"),
+            tuple(objects),
+        )  # of a switch that is named by its socket
         super().__init__(*_told(name, self.objects), _HINT)
 
 
@@ -79,7 +82,7 @@ def explained(refusals: t.Sequence[Refusal], dump: t.Callable[[str], str], log: 
             told = _completed(refusal, told, dump)
         more = len(refusal.objects) - len(told)
         parts.append(
-            f"bridge {refusal.name}: {'; '.join(map(': '.join, told))}{f'; and {more} more' if more else ''}"
+            f"bridge {refusal.bridge}: {'; '.join(map(': '.join, told))}{f'; and {more} more' if more else ''}"
         )
     if log:
         parts.append(f"it wrote into its log: {log}")
@@ -95,7 +98,7 @@ def _completed(
 ) -> list[tuple[str, str]]:
     """The texts with the lines of the old switch for flows that the program could not print."""
     try:
-        lines = dump(refusal.name).splitlines()
+        lines = dump(refusal.bridge).splitlines()
     except HotUpgradeError:
         return list(told)
     found = []

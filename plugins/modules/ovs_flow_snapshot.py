@@ -46,7 +46,7 @@ options:
       - V(restored) makes the bridges hold exactly what the snapshot holds, unless they do already, and compares
         afterwards. Every bridge is staged in its switch before the first is changed. If a switch refuses
         something, the error names it in OpenFlow text, and that bridge is as it was.
-      - V(verified) compares, and fails if there is a difference. That an interface has another ofport is one: flows
+      - V(verified) compares, and fails if there is a difference. That an interface has another ofport is one, since flows
         name ports by number.
       - V(absent) deletes the snapshot.
     type: str

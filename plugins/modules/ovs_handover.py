@@ -96,6 +96,11 @@ options:
     type: list
     elements: str
     default: []
+  assume_version:
+    description:
+      - In check mode, plan as if this version of Open vSwitch were on disk, as V(4.0.0); otherwise it has no effect.
+      - It is for a look ahead, before the packages are installed. Of the new database schema nothing is known then.
+    type: str
   force:
     description: Replace the daemons although what runs is what is on disk.
     type: bool
@@ -314,11 +319,12 @@ OPTIONS: adapter.Options = {
     "confirm_timeout": {"type": "float", "default": 120},
     "prove": {"type": "int", "default": 10000},
     "accept": {"type": "list", "elements": "str", "default": []},
+    "assume_version": {"type": "str"},
     "force": {"type": "bool", "default": False},
     "transaction": {"type": "str"},
     **adapter.CONNECTION,
 }
-WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept")
+WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept", "assume_version")
 
 
 def behave(call: Call) -> Outcome:

@@ -44,13 +44,16 @@ def module(
         return {**result, "failed": done.returncode != 0}
 
 
-def playbook(lab: hosts.Lab, version: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+def playbook(
+    lab: hosts.Lab, version: str, check: bool = False, **variables: t.Any
+) -> subprocess.CompletedProcess[str]:
     """Run the collection's playbook on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
     named = {f"hot_upgrade_{name}": value for name, value in variables.items()}
     named["hot_upgrade_version"] = images.package_version(version)
     return subprocess.run(
         [
             "ansible-playbook",
+            *(["--check"] if check else []),
             "-i",
             str(lab.inventory),
             "-e",

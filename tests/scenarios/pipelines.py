@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import functools
+import json
 
+import remote
 import zones
 from scene import Broken, Json, Scene, require_sound
 
@@ -92,11 +94,27 @@ def covered(result: Json) -> Json:
     return proof
 
 
+def looked_ahead(scene: Scene, version: str, moved: int) -> None:
+    """Before anything is installed the playbook in check mode tells what the version will change."""
+    reports = scene.lab.folder / "reports"
+    reports.mkdir()
+    done = remote.playbook(scene.lab, version, check=True, report_dir=str(reports))
+    if done.returncode:
+        raise Broken(f"the playbook in check mode failed: {done.stdout[-2000:]}{done.stderr[-500:]}")
+    result = json.loads((reports / "host1.json").read_text())
+    if (
+        any("may move" in text for text in result["warnings"]) != bool(moved)
+        or "traced" not in result["proof"]
+    ):
+        raise Broken(f"the look ahead says {result['warnings']}, {result['proof']!r}")
+
+
 def traced(old: str, new: str, moved: int, options: tuple[str, ...], scene: Scene) -> str:
     """The proof covers the pipeline; the plan announces the connections that move, and no others."""
     if not options:
         zoned(scene)
     talking(scene, options)
+    looked_ahead(scene, new, moved)
     scene.install(new)
     result = scene.hand_over(strategy="make_before_break")
     require_sound(scene, new)

@@ -436,3 +436,12 @@ def test_long_names_are_nothing_special_elsewhere(datapath_type: str, versions: 
         )
     )
     assert (found.strategy, found.lost_ports) == (MAKE_BEFORE_BREAK, ())
+
+
+def test_a_look_ahead_plans_for_the_version_that_comes() -> None:
+    groups = (Group("br0", 5, "", (1,) * 7),)
+    installed = facts("3.1.0", "3.1.0", groups=groups)
+    plan = decide(installed.with_version("4.0.0"))
+    assert (plan.before["ovs-vswitchd"], plan.after["ovs-vswitchd"]) == ("3.1.0", "4.0.0")
+    assert any("may move" in text for text in plan.warnings)
+    assert not decide(installed, force=True).warnings

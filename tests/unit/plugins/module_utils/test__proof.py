@@ -101,7 +101,8 @@ class Process:
 
         text = NEXT.sub(allocated, text)
         looked = f"dp_hash=0x1/{self.mask:#x},eth" if "dp_hash(" in key else "eth"
-        return f'bridge("br0")\n 0. group:5\n\nMegaflow: recirc_id=0x1,{looked}\nDatapath actions: {text}\n\nDatapath actions: guessed\n'
+        flow = f"Megaflow: recirc_id=0x1,{looked}\nDatapath actions: {text}"
+        return f'bridge("br0")\n 0. group:5\n\n{flow}\n\nDatapath actions: guessed\n'
 
 
 def pair(
