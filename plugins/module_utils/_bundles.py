@@ -14,6 +14,7 @@ into every other table, with the last.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 import typing as t
@@ -22,7 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
-# How often to tell the switch that a bundle is still wanted, in seconds; by itself it forgets it after 10, or what is set.
+# How often the switch is told that a bundle is still wanted, in seconds; by itself it forgets it after 10, or what is set.
 _KEEP_ALIVE = 0.3
 
 _BUNDLE = 0x6F76
@@ -32,7 +33,8 @@ _FIRST_TABLE = 0
 class Bundles:
     """A bundle on ``main`` and, if the bridge is empty, one on each of ``further``, which are closed in the end.
 
-    All speak one version.  The switch drops what is idle for ``bundle-idle-timeout`` (10 s).
+    All speak one version.  The switch drops what is idle for ``bundle-idle-timeout`` (10 s): they are kept alive, each by a
+    sign of life of its connection, however long something else takes.
     """
 
     def __init__(self, main: OpenFlow, further: t.Sequence[OpenFlow] = ()) -> None:
@@ -41,7 +43,8 @@ class Bundles:
         self._turns = itertools.cycle(self._connections)
         for of in self._connections:
             of.post([_control(of, wire.BUNDLE_OPEN)])
-        self._due = time.monotonic() + _KEEP_ALIVE
+            of.sign_of_life(_KEEP_ALIVE, functools.partial(_still_wanted, of))
+        self._looks_at = time.monotonic() + _KEEP_ALIVE
 
     def fill(self, objects: t.Iterable[bytes]) -> list[wire.SwitchError]:
         """Send what shall replace all groups and flows, as ``State.objects`` yields it.
@@ -49,10 +52,7 @@ class Bundles:
         Returns what the switch refused of it.
         """
         self._main.post([wire.bundled(self._main.version, _BUNDLE, self._deletions())])
-        for data in filter(
-            None, objects
-        ):  # a table may be empty, and another so large that one bundle grows for long
-            self._want()
+        for data in filter(None, objects):  # a table may be empty
             of = self._connection_for(data)
             of.post([wire.bundled(of.version, _BUNDLE, data)])
         return self._refused()
@@ -62,14 +62,20 @@ class Bundles:
         of = self._connections[-1]
         of.post([wire.bundled(of.version, _BUNDLE, b"".join(messages))] if messages else [])
 
-    def keep_alive(self) -> list[wire.SwitchError]:
-        """Tell the switch that the bundles are still wanted, if that is due. Returns errors if it dropped one."""
-        return self._refused() if self._want() else []
+    def dropped(self) -> list[wire.SwitchError]:
+        """The switch's errors if it dropped one; asked as often as you like, it looks only so often."""
+        if time.monotonic() < self._looks_at:
+            return []
+        self._looks_at = time.monotonic() + _KEEP_ALIVE
+        for of in self._connections:
+            of.post([_still_wanted(of)])
+        return self._refused()
 
     def commit(self) -> list[wire.SwitchError]:
         """Make their content that of the bridge. Returns what the switch refused; the bridge is then as it was."""
         try:
             for of in self._connections:
+                of.sign_of_life()
                 errors = of.send([_control(of, wire.BUNDLE_COMMIT)])
                 if errors:
                     self._take_back()
@@ -82,17 +88,9 @@ class Bundles:
 
     def discard(self) -> None:
         """Forget them; the bridge is as it was."""
+        self._main.sign_of_life()
         self._close_further()
         self._main.send([_control(self._main, wire.BUNDLE_DISCARD)])
-
-    def _want(self) -> bool:
-        """Tell the switch that the bundles are still wanted; False if that is not due."""
-        if time.monotonic() < self._due:
-            return False
-        for of in self._connections:
-            of.post([wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))])
-        self._due = time.monotonic() + _KEEP_ALIVE
-        return True
 
     def _connection_for(self, data: bytes) -> OpenFlow:
         if not wire.is_flow_mod(data):
@@ -118,6 +116,10 @@ class Bundles:
     def _deletions(self) -> bytes:
         version = self._main.version
         return wire.delete_flows(version, self._main.xid()) + wire.delete_groups(version, self._main.xid())
+
+
+def _still_wanted(of: OpenFlow) -> bytes:
+    return wire.bundled(of.version, _BUNDLE, wire.keep_alive_flow_mod(of.version, of.xid()))
 
 
 def _control(of: OpenFlow, what: int) -> bytes:

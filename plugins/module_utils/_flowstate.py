@@ -376,11 +376,7 @@ class Step:
 
 
 class Staged:
-    """A state that waits in the switch's bundle; ``commit`` makes it the bridge's state at once, or not at all.
-
-    The switch drops a bundle that is idle for ``bundle-idle-timeout`` (10 s): call ``keep_alive`` meanwhile, as often as
-    you like.
-    """
+    """A state that waits in the switch's bundle; ``commit`` makes it the bridge's state at once, or not at all."""
 
     def __init__(self, switch: Switch, state: State, in_parts: bool) -> None:
         self._switch, self._state, self._in_parts = switch, state, in_parts
@@ -397,11 +393,11 @@ class Staged:
             self._revert()
             raise
 
-    def keep_alive(self) -> None:
-        """Tell the switch that the bundle is still wanted. Raises ``HotUpgradeError`` if it was dropped already."""
-        errors = self._bundles.keep_alive()
+    def require(self) -> None:
+        """Raise ``HotUpgradeError`` if the switch has dropped the bundle."""
+        errors = self._bundles.dropped()
         if errors:
-            self.discard()  # What kept nothing alive has begun a new bundle.
+            self.discard()  # The question itself has begun a new bundle.
             raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
 
     def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:
@@ -623,7 +619,7 @@ class Unbundled(Staged):
     ``commit`` deletes and adds; when the switch refuses something it puts back what was there.
     """
 
-    def keep_alive(self) -> None:
+    def require(self) -> None:
         """Nothing waits in the switch."""
 
     def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:

@@ -496,8 +496,6 @@ class Host:
         number = request_reconfiguration(database)
         end = time.monotonic() + self.take_over_timeout
         while not reconfigured(database, number):
-            for staged in self.staged.values():
-                staged.keep_alive()
             for name in hidden.keys() & self.staged.keys():
                 if self.switches[name].about_flows() <= hidden[name]:
                     self.mark("flushed")
@@ -644,11 +642,11 @@ class Host:
             self.living.append(name, self.switches[name], self.staged[name])
 
     def _waits(self, name: str) -> bool:
-        """Whether the state of the bridge is staged; the switch drops a bundle that is idle for some seconds."""
+        """Whether the state of the bridge is staged, and the switch has not dropped it."""
         if name not in self.staged:
             return False
         try:
-            self.staged[name].keep_alive()
+            self.staged[name].require()
         except Unreachable:
             raise
         except HotUpgradeError:

@@ -18,6 +18,8 @@ import contextlib
 import itertools
 import os
 import socket
+import threading
+import time
 import types
 import typing as t
 
@@ -28,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
     Refused,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._keeper import KEEPER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import is_told
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, WRITABLE, wait_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import (
@@ -41,6 +44,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import
 _FIRST_REQUEST = 0x40000000
 _CHUNK = 1 << 18
 _SOCKET_BUFFER = 1 << 22
+# How long a connection may be idle before it shows a sign of life, in seconds.
+_IDLE = 15.0
 # Messages that are read before they are needed; one has at most 64 KB.
 _MOST_AHEAD = 256
 # What a part of an answer counts for at least: each takes our time.
@@ -74,6 +79,10 @@ class OpenFlow:
         self._errors: list[wire.SwitchError] = []
         self._numbers = itertools.count(_FIRST_REQUEST)
         self._patience = Patience(timeout)
+        # Held by whoever uses the connection; see ``breathe``.
+        self._lock = threading.RLock()
+        self._sign_of_life: tuple[float, t.Callable[[], bytes]] = (_IDLE, self._echo)
+        self._breathes_at = time.monotonic() + _IDLE
 
     @classmethod
     def connect(cls, path: str, versions: t.Iterable[int] = wire.VERSIONS, timeout: float = 60.0) -> OpenFlow:
@@ -89,6 +98,7 @@ class OpenFlow:
         try:
             client = cls(connection, wire.OF10, os.path.basename(path), timeout)
             client.version = client._negotiate(tuple(versions))
+            KEEPER.keep(client)
             return client
         except BaseException:
             connection.close()
@@ -104,7 +114,33 @@ class OpenFlow:
 
     def close(self) -> None:
         """Close the socket; the switch drops what was staged on it."""
+        KEEPER.let_go(self)
         self._socket.close()
+
+    def sign_of_life(self, interval: float = _IDLE, message: t.Callable[[], bytes] | None = None) -> None:
+        """What is sent each ``interval`` seconds while nobody uses the connection: an echo request, or ``message``.
+
+        Open vSwitch drops a connection from which it has heard nothing for a minute, and that has not answered its probe a
+        minute later (rconn_run in lib/rconn.c).  Without a sign of life of ours, whoever works elsewhere for long would lose it.
+        """
+        self._sign_of_life = (interval, message or self._echo)
+        self._breathes_at = time.monotonic() + interval
+
+    def breathe(self) -> None:
+        """Send the sign of life if it is due and nobody uses the connection; who uses it next finds out what became of it."""
+        if time.monotonic() < self._breathes_at or not self._lock.acquire(blocking=False):
+            return
+        try:
+            interval, message = self._sign_of_life
+            self._breathes_at = time.monotonic() + interval
+            with contextlib.suppress(HotUpgradeError, OSError, ValueError):
+                if wait_for(self._socket.fileno(), WRITABLE, 0):
+                    self._try_send(memoryview(message()))
+        finally:
+            self._lock.release()
+
+    def _echo(self) -> bytes:
+        return wire.message(self.version, wire.ECHO_REQUEST, 0)
 
     def fileno(self) -> int:
         """The descriptor of the socket, to wait for what arrives."""
@@ -112,16 +148,18 @@ class OpenFlow:
 
     def poll(self) -> None:
         """Take what has arrived, without waiting.  Raises ``Unreachable`` when the switch has closed the connection."""
-        self._patience = Patience(self.timeout)
-        while self._readable():
-            self._read()
-        self._note(self._received())
+        with self._lock:
+            self._patience = Patience(self.timeout)
+            while self._readable():
+                self._read()
+            self._note(self._received())
 
     def drain(self) -> None:
         """Take all that the switch has written before it ended."""
-        with contextlib.suppress(Unreachable):
-            self.poll()
-        self._note(self._received())
+        with self._lock:
+            with contextlib.suppress(Unreachable):
+                self.poll()
+            self._note(self._received())
 
     def xid(self) -> int:
         """A transaction id that this connection has not used."""
@@ -133,6 +171,10 @@ class OpenFlow:
         An answer is the list of replies (all parts of a multipart reply; empty for a modification that was
         accepted) or the switch's error.
         """
+        with self._lock:
+            return self._exchange(requests)
+
+    def _exchange(self, requests: t.Sequence[bytes]) -> list[Answer]:
         answers: dict[int, Answer] = {wire.header(request).xid: [] for request in requests}
         for message in self._until_barrier(requests):
             found = wire.header(message)
@@ -162,6 +204,10 @@ class OpenFlow:
         the next answer while this one is worked on.  The connection is not usable for anything else before the last
         part has been taken.
         """
+        with self._lock:
+            yield from self._stream(requests)
+
+    def _stream(self, requests: t.Sequence[bytes]) -> t.Iterator[bytes]:
         numbers = [wire.header(request).xid for request in requests]
         self._patience = Patience(self.timeout, MOST_STREAMED)
         self._write_all(requests[0])
@@ -194,9 +240,10 @@ class OpenFlow:
 
     def post(self, messages: t.Iterable[bytes]) -> None:
         """Send ``messages`` (each item: one or more whole ones); the next ``send`` tells what was refused of them."""
-        self._patience = Patience(self.timeout)
-        for __ in self._write(messages):
-            self._note(self._received())
+        with self._lock:
+            self._patience = Patience(self.timeout)
+            for __ in self._write(messages):
+                self._note(self._received())
 
     def send(self, messages: t.Iterable[bytes] = ()) -> list[wire.SwitchError]:
         """Send ``messages``, however many, and wait until they and all that was posted before are handled.
@@ -204,9 +251,10 @@ class OpenFlow:
         Returns the errors that the switch sent since the last time (at most ``MOST_ERRORS``), answers to questions aside:
         it also sends one of its own accord, when it drops a bundle.
         """
-        self._note(self._until_barrier(messages))
-        errors, self._errors = self._errors, []
-        return errors
+        with self._lock:
+            self._note(self._until_barrier(messages))
+            errors, self._errors = self._errors, []
+            return errors
 
     def _note(self, messages: t.Iterable[bytes]) -> None:
         for message in messages:
@@ -243,7 +291,7 @@ class OpenFlow:
 
     def _write_all(self, message: bytes) -> None:
         for __ in self._write([message]):
-            pass
+            KEEPER.keep(client)
 
     def _try_send(self, data: memoryview) -> int:
         try:

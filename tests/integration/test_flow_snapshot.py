@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapsho
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, wait_for
 
 VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 HOSTILE = "b $(id)'\";"
@@ -331,37 +331,31 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
     ovs.vsctl("set", "open", ".", "other_config:bundle-idle-timeout=1")
     with open_switch(ovs, "br0") as switch:
         staged = flowstate.stage(switch, state)
-        # Longer than the timeout; without keep_alive the switch drops the bundle.
-        deadline = time.monotonic() + 4
-        while time.monotonic() < deadline:
-            staged.keep_alive()
-            time.sleep(0.2)
+        # Longer than the timeout, after which the switch drops a bundle that nothing keeps alive.
+        time.sleep(4)
+        staged.require()
         for command in ("del-flows", "del-groups", "del-meters"):
             ovs.ofctl(command, "br0")
         staged.commit()
         assert content(ovs) == before
-        staged = staged_and_dropped(ovs, switch, state)
+        staged = staged_and_dropped(switch, state)
         with pytest.raises(HotUpgradeError, match="dropped the staged state"):
-            staged.keep_alive()
+            staged.require()
         ovs.ofctl("del-flows", "br0")
         flowstate.stage(switch, state).commit()
         assert content(ovs) == before
-        staged = staged_and_dropped(ovs, switch, state)
+        staged = staged_and_dropped(switch, state)
         with pytest.raises(Refused, match="BFC_"):
             staged.commit()
         assert content(ovs) == before
 
 
-def staged_and_dropped(ovs: t.Any, switch: flowstate.Switch, state: flowstate.State) -> flowstate.Staged:
+def staged_and_dropped(switch: flowstate.Switch, state: flowstate.State) -> flowstate.Staged:
     """What the switch does not hold any more, because nobody has kept it alive."""
-    log = Path(ovs.path("/var/log/openvswitch/ovs-vswitchd.log"))
-    before = log.read_text().count("OFPBFC_TIMEOUT")
     staged = flowstate.stage(switch, state)
-    Waiter(30.0).wait(
-        "the switch drops the bundle",
-        lambda: log.read_text().count("OFPBFC_TIMEOUT"),
-        lambda count: count > before,
-    )
+    switch.main.sign_of_life(3600.0)
+    # All else that the switch tells was asked for.
+    assert wait_for(switch.main.fileno(), READABLE, 30.0)
     # Whoever asks meanwhile reads what the switch says of its own accord.
     switch.count_flows()
     return staged

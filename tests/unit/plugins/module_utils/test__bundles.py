@@ -38,6 +38,10 @@ class Fake:
         self._number, self._log, self._commit = number, log, commit
         self._numbers = itertools.count(1)
         self.closed = False
+        self.life: tuple[float, t.Any] = (0.0, None)
+
+    def sign_of_life(self, interval: float = 15.0, message: t.Any = None) -> None:
+        self.life = interval, message
 
     def xid(self) -> int:
         return next(self._numbers)
@@ -102,16 +106,16 @@ def test_of_several_the_first_has_the_groups_and_the_last_the_way_in() -> None:
     assert [fake.closed for fake in fakes] == [False, True, True]
 
 
-def test_while_one_table_takes_long_the_other_bundles_are_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count()
-    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+def test_every_bundle_is_kept_alive_by_its_connection_until_the_commit() -> None:
     log: list[tuple[int, t.Any]] = []
-    waiting, __ = bundles(log, [], [], [])
-    log.clear()
-    waiting.fill([flows(0)] * 5)
-    idle = [[what for number, what in log if number == each] for each in range(3)]
-    assert idle[0][1:] == idle[1] == [ALIVE] * 5
-    assert idle[2].count(0) == 5
+    waiting, fakes = bundles(log, [], [], [])
+    for fake in fakes:
+        interval, message = fake.life
+        assert interval < 1.0
+        assert message is not None
+        assert _meaning(message()) == ALIVE
+    waiting.commit()
+    assert [fake.life for fake in fakes] == [(15.0, None)] * 3
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -145,17 +149,18 @@ def test_a_single_bundle_that_fails_needs_no_deletions(commit: t.Any) -> None:
     assert log == [(0, COMMIT)]
 
 
-def test_every_bundle_is_kept_alive_and_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dropped_bundle_is_found_out_and_all_are_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[tuple[int, t.Any]] = []
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     waiting, fakes = bundles(log, [], [])
     log.clear()
-    waiting.keep_alive()
+    waiting.dropped()
     assert log == []  # it was heard of this moment
     now[0] += 1
-    waiting.keep_alive()
+    waiting.dropped()
     assert log == [(0, ALIVE), (1, ALIVE)]
     waiting.discard()
     assert log[-1] == (0, DISCARD)
+    assert fakes[0].life == (15.0, None)
     assert [fake.closed for fake in fakes] == [False, True]

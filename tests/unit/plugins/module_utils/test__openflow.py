@@ -306,3 +306,47 @@ def test_a_switch_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: py
         with pytest.raises(Unreachable, match=r"took no more data for 0\.2 s"):
             of.send(iter(flows))
     stop.set()
+
+
+def test_an_idle_connection_shows_a_sign_of_life_and_a_used_one_is_left_alone(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: bytes) -> t.Iterator[bytes]:
+        if wire.header(request).type == 20:
+            begun.set()
+            assert go_on.wait(30.0)
+        yield from polite(request)
+
+    fake = FakeSwitch(tmp_path / "br.mgmt", slow)
+    told: list[bytes] = []
+
+    def message() -> bytes:
+        told.append(wire.message(wire.OF15, wire.ECHO_REQUEST, 0))
+        return told[-1]
+
+    with OpenFlow.connect(fake.path) as of:
+        of.sign_of_life(0.0, message)
+        user = threading.Thread(target=of.send)
+        user.start()
+        assert begun.wait(30.0)
+        before = len(told)
+        of.breathe()
+        assert len(told) == before  # somebody uses it
+        go_on.set()
+        user.join(30.0)
+        of.breathe()
+        assert len(told) > before
+        of.sign_of_life()
+        assert of.send() == []
+        assert bytes(fake.received).count(told[-1]) == len(told)
+
+
+def test_a_lost_connection_breathes_no_more_and_says_so_when_it_is_used(tmp_path: Path) -> None:
+    fake = FakeSwitch(tmp_path / "br.mgmt", lambda request: [*polite(request), b""])
+    with OpenFlow.connect(fake.path) as of:
+        of.sign_of_life(0.0)
+        of.breathe()
+        of.breathe()
+        with pytest.raises(Unreachable):
+            of.send()
+    of.breathe()
