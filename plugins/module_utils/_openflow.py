@@ -291,7 +291,7 @@ class OpenFlow:
 
     def _write_all(self, message: bytes) -> None:
         for __ in self._write([message]):
-            KEEPER.keep(client)
+            pass
 
     def _try_send(self, data: memoryview) -> int:
         try:
