@@ -65,8 +65,8 @@ BOOT = "handover"
 # What a finished transaction has no use for; its journal, request and result stay.  The code goes last: a guard that
 # was killed in the middle is started again and cleans up, as long as it is there.
 HEAVY: t.Mapping[str, tuple[str, ...]] = {
-    CONFIRMED: ("old", "snapshot", "lib"),
-    ROLLED_BACK: ("snapshot", "lib"),
+    CONFIRMED: ("old", "snapshot", "watched", "lib"),
+    ROLLED_BACK: ("snapshot", "watched", "lib"),
 }
 
 # Steps whose undo is still due when the old program forwards again.

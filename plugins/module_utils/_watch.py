@@ -45,16 +45,23 @@ class Watched(t.Protocol):
 
 def serve(path: str, watched: Watched, over: t.Callable[[], bool]) -> None:
     """Answer everybody who connects to the socket ``path`` until it is ``over``."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+    _remove(path)
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as server:
         server.bind(path)
         server.listen(8)
-        while not over():
-            with contextlib.suppress(Unreachable):  # judged when somebody asks
-                watched.take()
-            if wait_for(server.fileno(), READABLE, INTERVAL):
-                _answer(server, watched)
+        try:
+            while not over():
+                with contextlib.suppress(Unreachable):  # judged when somebody asks
+                    watched.take()
+                if wait_for(server.fileno(), READABLE, INTERVAL):
+                    _answer(server, watched)
+        finally:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _answer(server: socket.socket, watched: Watched) -> None:

@@ -41,6 +41,7 @@ def served(path: Path, switch: Switch) -> t.Iterator[str]:
     finally:
         over.set()
         thread.join()
+        assert not path.exists()
 
 
 @pytest.mark.parametrize("gone", [False, True])
