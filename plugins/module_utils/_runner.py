@@ -12,6 +12,7 @@ is needed.  ``python3 run.py ROLE TRANSACTION`` with one of ``ROLES``.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import typing as t
 
@@ -178,6 +179,9 @@ def main(arguments: t.Sequence[str]) -> None:
     """``ROLE TRANSACTION``."""
     role, path = arguments
     os.umask(0o077)
+    # Each bridge takes some, and a service gets 1,024 unless it asks for more.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     ROLES[role](Transaction(path))
 
 
