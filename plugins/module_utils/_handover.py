@@ -557,7 +557,8 @@ def _service(daemon: Daemon) -> _unitfile.Service | None:
 def _proof_text(plan: Json, result: Json) -> str:
     """What was proved, or why nothing was, in words."""
     if "proof" in result:
-        return str(result["proof"]["text"])
+        # A record of an older version of this collection has none.
+        return str(result["proof"].get("text", ""))
     planned = str(plan.get("proof", ""))
     return planned if planned.startswith("nothing") else "nothing was proved: it did not come to that"
 

@@ -11,7 +11,8 @@ to the database directly, so that an upgrade that is replacing ``ovs-vsctl`` at 
     python3 -I guard.py REMOTE FILE...
 
 tries until the database at REMOTE (``unix:PATH``, ``tcp:HOST:PORT``) has no such key any more, then removes
-the FILEs (of the timer and the guard), itself and its directory.
+the FILEs (of the timer and the guard), itself and its directory.  A hand-over that is at work in this boot needs the
+flag and clears it itself, so that is waited for first, but not for ever.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ _TIMEOUT = 10.0
 # The answer has some hundred bytes.
 _MOST = 1 << 20
 _PAUSE = 1.0
+
+# As in _transaction.py and _restore_wait.py.
+TRANSACTIONS = "/var/lib/ovsops/transactions"
+OWNING = ("prepared", "armed", "rolling_back")
+# For how long a hand-over is waited for, in seconds.
+PATIENCE = 900.0
 
 
 def connect(remote: str) -> socket.socket:
@@ -95,9 +102,43 @@ def _messages(connection: socket.socket) -> t.Iterator[dict[str, t.Any]]:
             yield message
 
 
+def owner(remote: str, root: str | None = None) -> str:
+    """The hand-over of this boot that is at work on the database, by its id; empty when there is none."""
+    root = TRANSACTIONS if root is None else root
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        for name in sorted(os.listdir(root)):
+            folder = os.path.join(root, name)
+            if not any(os.path.exists(os.path.join(folder, f"state.{state}")) for state in OWNING):
+                continue
+            with open(os.path.join(folder, "request.json"), encoding="utf-8") as file:
+                request = json.load(file)
+            if (request["remote"], request["boot"]) == (remote, boot):
+                return name
+    return ""
+
+
+def give_way(remote: str) -> None:
+    """Wait until no hand-over is at work."""
+    end = time.monotonic() + PATIENCE
+    said = ""
+    while time.monotonic() < end:
+        found = owner(remote)
+        if not found:
+            return
+        if found != said:
+            said = found
+            syslog.syslog(
+                syslog.LOG_WARNING, f"{KEY} in {remote} belongs to the hand-over {found}, waiting for its end"
+            )
+        time.sleep(_PAUSE)
+
+
 def main(remote: str, *files: str) -> None:
     """See above; ends only when the work is done."""
     syslog.openlog("ovsops")
+    give_way(remote)
     said = ""
     while True:
         try:

@@ -19,7 +19,8 @@ description:
     itself when the time is over, whatever happens to Ansible, to the connection or to the controller.
   - Where systemd is the init, a unit that clears the flag at the next boot, before ovs-vswitchd starts, is installed
     before the flag is set and removed when it is cleared.
-  - A flag that belongs to a hand-over at work (M(ovsops.hot_upgrade.ovs_handover)) is refused, with the transaction's id.
+  - A flag that belongs to a hand-over at work (M(ovsops.hot_upgrade.ovs_handover)) is refused, with the transaction's id. A
+    timer whose time comes meanwhile waits until the hand-over has ended, 15 minutes at most.
 author:
   - ovsops contributors (@ovsops)
 extends_documentation_fragment:

@@ -159,7 +159,10 @@ def test_the_unfinished_hand_over_is_told_and_its_time_begins_anew(root: str, la
 
 
 def test_a_finished_one_is_told_as_it_is(root: str, launch: FakeLauncher) -> None:
-    transactions.create(REQUEST, root).move("prepared", "confirmed")
+    """A record of an older version of this collection, too, which says less."""
+    transaction = transactions.create(REQUEST, root)
+    transaction.note(proof={"traced": 2})
+    transaction.move("prepared", "confirmed")
     outcome = _handover.settle(None, False, root)
     assert (outcome.changed, outcome.values["state"], outcome.values["deadline"]) == (
         False,

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait as restore_wait
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _restore_wait_guard as guard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import boot_id
 
 
 def clear(remote: str) -> None:
@@ -104,6 +107,58 @@ def test_it_tries_until_the_database_is_back(
     assert not any(trace.exists() for trace in traces)
     assert not (tmp_path / "vswitchd.wants").exists()
     assert not program.parent.exists()
+
+
+@pytest.fixture
+def transactions_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(guard, "TRANSACTIONS", str(tmp_path / "transactions"))
+    return str(tmp_path / "transactions")
+
+
+def test_it_gives_way_to_a_hand_over_that_is_at_work(
+    serve: t.Any, database: t.Any, transactions_root: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database.other_config["flow-restore-wait"] = "true"
+    server = serve(database)
+    hand_over = transactions.create({"remote": server.remote, "boot": boot_id()}, transactions_root)
+    seen: list[str] = []
+
+    def pause(_seconds: float) -> None:
+        seen.append(f"{hand_over.state} {'flow-restore-wait' in database.other_config}")
+        hand_over.move(hand_over.state, {"prepared": "armed", "armed": "confirmed"}[hand_over.state])
+
+    monkeypatch.setattr(guard.time, "sleep", pause)
+    monkeypatch.setattr(guard, "__file__", str(tmp_path / "gone/guard.py"))
+    guard.main(server.remote)
+    assert seen == ["prepared True", "armed True"]
+    assert database.other_config == {}
+
+
+@pytest.mark.parametrize(
+    "different", [{"boot": "another"}, {"remote": "unix:/another"}], ids=["boot", "database"]
+)
+def test_a_hand_over_of_another_boot_or_database_is_not_waited_for(
+    transactions_root: str, different: dict[str, str]
+) -> None:
+    request = {"remote": "unix:/db.sock", "boot": boot_id()}
+    transactions.create({**request, **different}, transactions_root)
+    assert guard.owner("unix:/db.sock") == ""
+
+
+def test_a_hand_over_that_never_ends_is_not_waited_for_for_ever(
+    transactions_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions.create({"remote": "unix:/db.sock", "boot": boot_id()}, transactions_root)
+    clock = itertools.count(0.0, 100.0)
+    monkeypatch.setattr(guard.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(guard.time, "sleep", lambda _seconds: None)
+    guard.give_way("unix:/db.sock")
+    assert next(clock) > guard.PATIENCE
+
+
+def test_it_knows_the_names_of_the_engine() -> None:
+    assert guard.TRANSACTIONS == transactions.ROOT
+    assert guard.OWNING == restore_wait.OWNING
 
 
 def test_it_needs_nothing_but_the_standard_library() -> None:
