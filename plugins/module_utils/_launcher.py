@@ -227,14 +227,20 @@ class Task:
     def _stream(self, number: int) -> int:
         if number == 2 and self.words is not None:
             return os.dup(self.words)
-        path = self.like["streams"][number] or os.devnull
-        try:
-            if self.pidfd is not None:
+        path, failure = self.like["streams"][number], None
+        if self.pidfd is not None:
+            try:
                 return system("syscall", PIDFD_GETFD, self.pidfd, number, 0)
-            return os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND)
-        except OSError as error:
-            self.refused.append(f"stream {number} ({path}) cannot be had: {error.strerror}")
-            return os.open(os.devnull, os.O_RDWR)
+            except Cannot as error:  # an old kernel, or a security module
+                failure = error
+        if path is not None:
+            try:
+                return os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND)
+            except OSError as error:
+                failure = Cannot(error.errno, error.strerror)
+        if failure is not None:
+            self.refused.append(f"stream {number} leads nowhere: {failure.strerror}")
+        return os.open(os.devnull, os.O_RDWR)
 
     def prepare(self) -> None:
         """All of the above, in order."""
