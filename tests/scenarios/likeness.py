@@ -90,7 +90,7 @@ KEPT = re.compile(r"/var/lib/ovsops/[^:]*:")
 LEFT = """
 find /run/systemd/system /etc/systemd/system -type d -empty || true
 find /run/ovsops -mindepth 1 || true
-find /var/lib/ovsops/transactions -mindepth 2 -type d -empty || true
+find /var/lib/ovsops/transactions -mindepth 2 -type d -empty ! -path '*/old/lib' || true
 for link in /run/openvswitch-*; do
     [ -e "$link" ] || [ -L "$link" ] || continue
     grep -qz "^OVS_RUNDIR=$link$" /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/environ || echo "$link"
