@@ -33,6 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Ho
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import remove_dead_links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -163,6 +164,7 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.fill_up)
     failures += attempt(host.require_places)
+    attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
     return failures
 

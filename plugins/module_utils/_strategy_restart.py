@@ -27,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import 
     all_attended,
     attended,
     end_first,
+    remove_dead_links,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look, modest, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
@@ -183,6 +184,7 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     def check(host: Host) -> None:
         careful(Host.verify)(host)
         host.let_go()
+        remove_dead_links(host)
         _shaping.give_back(host)
 
     return Step("verify", check, window=True)

@@ -88,7 +88,7 @@ KEPT = re.compile(r"/var/lib/ovsops/[^:]*:")
 
 # What nobody would miss after a reboot: empty directories, links for processes that are gone, files for a moment.
 LEFT = """
-find /run/systemd/system /etc/systemd/system -type d -empty || true
+find /run/systemd/system /etc/systemd/system -mindepth 1 -type d -empty || true
 find /run/ovsops -mindepth 1 || true
 find /var/lib/ovsops/transactions -mindepth 2 -type d -empty ! -path '*/old/lib' || true
 for link in /run/openvswitch-*; do
