@@ -19,6 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._service_start import OVS_CTL
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import doubt_of_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import Service
 
 # What ovs-ctl sources and runs to start, to stop and to reload (ovs-ctl.in, ovs-lib.in).
@@ -65,6 +66,9 @@ def _of_ovs_ctl(program: str, origin: str, runner: Runner) -> t.Iterator[str]:
 
 
 def _wrong(path: str, runner: Runner) -> str:
+    doubt = doubt_of_file(path)
+    if doubt:
+        return doubt
     try:
         done = runner([path, "--version"])
     except HotUpgradeError as error:

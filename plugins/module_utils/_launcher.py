@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import json
 import os
@@ -104,6 +105,8 @@ class Task:
                 continue
             descriptor = os.open(f"/proc/{self.pid}/ns/{name}", os.O_RDONLY)
             try:
+                if os.readlink(f"/proc/self/fd/{descriptor}") != identity:
+                    raise OSError(errno.ESRCH, "the process whose namespaces are wanted has ended")
                 system("setns", descriptor, 0)
             finally:
                 os.close(descriptor)

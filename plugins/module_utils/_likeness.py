@@ -108,7 +108,8 @@ def _read(pid: int, argv: t.Sequence[str]) -> Likeness:
         timer_slack=_number(_text(pid, "timerslack_ns"), 10),
         huge_pages=None if "THP_enabled" not in status else status["THP_enabled"] == "1",
         personality=_number(_text(pid, "personality"), 16),
-        umask=int(status["Umask"], 8),
+        # The user of Open vSwitch must not have root's new process make files that everybody can write to.
+        umask=int(status["Umask"], 8) | (0 if uid == 0 else 0o022),
         cwd=os.readlink(f"/proc/{pid}/cwd"),
         ignored=int(status["SigIgn"], 16),
         blocked=int(status["SigBlk"], 16),

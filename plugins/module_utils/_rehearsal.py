@@ -82,7 +82,8 @@ def clear(host: Host) -> None:
     end = time.monotonic() + 5.0
     while _kill(directory, users) and time.monotonic() < end:
         time.sleep(0.01)
-    shutil.rmtree(directory, ignore_errors=True)
+    for left in (directory, _logs(host)):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def restart_server(host: Host, free_try: bool = False) -> None:
@@ -188,8 +189,13 @@ def command_line(host: Host) -> list[str]:
     own = [f"--remote=punix:{directory}/db.sock", f"--pidfile={directory}/{OVSDB_SERVER}.pid"]
     return [
         *(program, f"{directory}/conf.db", *arguments, *own, "--no-chdir", "--detach"),
-        *(f"--unixctl={directory}/{OVSDB_SERVER}.ctl", f"--log-file={directory}/{OVSDB_SERVER}.log"),
+        *(f"--unixctl={directory}/{OVSDB_SERVER}.ctl", f"--log-file={_logs(host)}/{OVSDB_SERVER}.log"),
     ]
+
+
+def _logs(host: Host) -> str:
+    """The directory for its log.  One that root opens, and gives to its user, is not where that user could put a link."""
+    return place(host) if host.request["start"]["user"] else host.transaction.file("dry")
 
 
 def _without_places(word: str) -> str:
@@ -230,6 +236,8 @@ def _lay_out(host: Host) -> _content.Content:
     before = _content.read(t.cast(Ovsdb, _File(path, host)))
     if host.request["convert"] and not host.request["start"]["argv"]:  # ovs-ctl does it by itself
         check(run, ["ovsdb-tool", "convert", path, host.request["schema"]], timeout=120)
+    with contextlib.suppress(FileNotFoundError):  # what ovsdb-tool left, and only root could open
+        os.unlink(f"{directory}/.conf.db.~lock~")
     _give(host, path, directory)
     return before
 
@@ -267,10 +275,12 @@ def _identity(pid: int) -> tuple[int, int]:
 def _start(host: Host) -> str:
     """Run the command line to its end; what it said.  Raises ``HotUpgradeError`` with that when it failed."""
     directory, start = place(host), host.request["start"]
+    os.makedirs(_logs(host), 0o700, exist_ok=True)
     environment = {
         "PATH": PATH,
         **start["environment"],
-        **{f"OVS_{name}DIR": directory for name in ("RUN", "DB", "LOG")},
+        **{f"OVS_{name}DIR": directory for name in ("RUN", "DB")},
+        "OVS_LOGDIR": _logs(host),
         "OVS_SYSCONFDIR": f"{directory}/etc",
     }
     # Not where the daemon's user could put a link in its place.
@@ -290,7 +300,7 @@ def _start(host: Host) -> str:
         ):  # 2.15 has ovs-ctl ask for the host's name in the background
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    words = _words(directory, said)
+    words = _words(directory, said, f"{_logs(host)}/{OVSDB_SERVER}.log")
     if code != 0:
         raise HotUpgradeError(
             f"{_name(host)} would not start again",
@@ -318,12 +328,12 @@ def _popen(
         raise HotUpgradeError(f"cannot run {argv[0]}", str(error)) from error
 
 
-def _words(directory: str, said: str) -> list[str]:
+def _words(directory: str, said: str, log: str) -> list[str]:
     """What is worth reading of what the dry start said and logged, on one line each."""
     with open(said, encoding="utf-8", errors="replace") as file:
         lines = [line.strip() for line in file]
     found = [line for line in lines[-6:] if line and not line.endswith("done.")]
-    found += _logged(f"{directory}/{OVSDB_SERVER}.log")
+    found += _logged(log)
     return [line.replace(directory, "DIR") for line in dict.fromkeys(found)]
 
 

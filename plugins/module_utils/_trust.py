@@ -150,10 +150,11 @@ def open_library(path: str, name: str) -> int | None:
 def doubt_of_arguments(pid: int, arguments: t.Sequence[str]) -> str | None:
     """Why root must not pass on the command line that a daemon shows, None when it may.
 
-    A daemon that is not root's could have changed it, and root starts the new one before that becomes the user.
+    A daemon that is not root's could have changed it, and with ``--user`` root starts the new one, which becomes the user
+    later.  Without, the new one is the user's from the beginning (``_likeness.Likeness.drops``).
     """
     user, group = user_of(pid), _number_of(pid, "Gid")
-    if user in (0, None):
+    if user in (0, None) or not any(word == "--user" or word.startswith("--user=") for word in arguments):
         return None
     words, wanted = list(arguments), None
     while words:

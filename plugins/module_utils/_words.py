@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import stat
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, run
@@ -16,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 
 LOG_DIRECTORY = "/var/log/openvswitch"
 MOST = 500
+_MOST_READ = 1 << 20
 # How long a program may need to say its version, in seconds.
 TIMEOUT = 5.0
 _GRAVE = re.compile(r"\|(?:EMER|ERR)\|")
@@ -56,9 +59,12 @@ def _log(argv: t.Sequence[str]) -> str:
 
 
 def _read(path: str, since: int) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(since)
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
+    """What a regular file holds after ``since`` bytes; its directory may belong to the daemon's user (docs/security.md)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode):
+                file.seek(max(since, found.st_size - _MOST_READ))
+                return file.read(_MOST_READ).decode(errors="replace")
+    return ""

@@ -37,6 +37,7 @@ def _service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setattr(executables, "PATH", str(tmp_path))
+    monkeypatch.setattr(executables, "doubt_of_file", lambda path: None)
     origin = Origin("/usr/lib/systemd/system/ovsdb-server.service", 7)
     commands = [
         Command("ExecStartPre", (Text("/nowhere", origin),), "-"),
@@ -67,6 +68,13 @@ def test_a_tool_that_does_not_run_is_named_with_its_words(service: Service) -> N
     (found,) = executables.missing([service], broken)
     assert "ovsdb-tool" in found
     assert "libx.so" in found
+
+
+def test_a_tool_that_others_can_change_is_not_run(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executables, "doubt_of_file", lambda path: f"{path} belongs to nobody")
+    found = executables.missing([service], lambda argv, timeout=30.0: pytest.fail(f"{argv} was run"))
+    assert len(found) == len(TOOLS)
+    assert all("belongs to nobody" in text for text in found)
 
 
 def test_a_kept_program_that_does_not_run_is_no_way_back() -> None:

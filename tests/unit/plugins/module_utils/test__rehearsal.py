@@ -71,8 +71,10 @@ def test_a_daemon_without_a_known_service_is_started_as_it_was_in_a_place_of_its
         *("/usr/sbin/ovsdb-server", f"{directory}/conf.db", "-vfile:info", "--user", "ovs:ovs"),
         *("--private-key=db:Open_vSwitch,SSL,private_key", f"--remote=punix:{directory}/db.sock"),
         *(f"--pidfile={directory}/ovsdb-server.pid", "--no-chdir", "--detach"),
-        *(f"--unixctl={directory}/ovsdb-server.ctl", f"--log-file={directory}/ovsdb-server.log"),
+        *(f"--unixctl={directory}/ovsdb-server.ctl", f"--log-file={tmp_path}/dry/ovsdb-server.log"),
     ]
+    # A unit's own user opens the log himself.
+    assert f"--log-file={directory}/ovsdb-server.log" in _rehearsal.command_line(host(tmp_path, user="ovs"))
 
 
 def test_a_service_is_started_with_its_options_but_for_places(tmp_path: Path) -> None:

@@ -215,8 +215,12 @@ class TestArguments:
     def test_others_are_not(self, pid: int, argument: str) -> None:
         assert _trust.doubt_of_arguments(pid, [*OVS_CTL, argument])
 
+    def test_one_that_root_starts_as_the_user_may_have_any(self, pid: int) -> None:
+        """As where the unit has User=: nothing of it is root's."""
+        assert _trust.doubt_of_arguments(pid, ["--log-file=/tmp/x"]) is None
+
     @pytest.mark.parametrize(
-        "arguments", [[], ["--user", "root"], [f"--user={USER[0]}:root"], ["--user", "nobody-knows"]]
+        "arguments", [["--user", "root"], [f"--user={USER[0]}:root"], ["--user", "nobody-knows"]]
     )
     def test_the_user_is_the_one_that_the_process_is(self, pid: int, arguments: list[str]) -> None:
         assert "--user=" in str(_trust.doubt_of_arguments(pid, arguments))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -46,3 +47,15 @@ def test_without_an_error_the_end_of_the_log_is_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("one\ntwo\nthree\nfour\n")
     assert _words.last_words(["/bin/x", f"--log-file={log}"], 0, sound) == "two\nthree\nfour"
+
+
+def test_a_log_that_is_no_log_is_not_read(tmp_path: Path) -> None:
+    """Its directory may be the daemon's user's: a pipe would be waited for, a link leads anywhere."""
+    secret, log = tmp_path / "secret", tmp_path / "x.log"
+    secret.write_text("2026|3|dpif|ERR|secret\n")
+    os.mkfifo(log)
+    argv = ["/bin/true", f"--log-file={log}"]
+    assert _words.last_words(argv, 0, sound) == ""
+    log.unlink()
+    log.symlink_to(secret)
+    assert _words.last_words(argv, 0, sound) == ""
