@@ -67,10 +67,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     Json,
     Transaction,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
-    doubt_of_arguments,
-    doubt_of_directory,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import doubt_of_directory
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
 PACKAGE = "ansible_collections.ovsops.hot_upgrade.plugins.module_utils"
@@ -262,13 +259,11 @@ def _distrust(rundir: str, *found: Daemon) -> t.Iterator[str]:
     if wrong:
         yield f"a run directory cannot be made beside {rundir}: {wrong}"
     for daemon in found:
-        owner = daemon.supervisor
-        by_unit = daemon.name == OVSDB_SERVER and owner is not None and owner.kind == "systemd"
-        if daemon.process is None or by_unit:
+        if daemon.process is None:
             continue
-        wrong = doubt_of_arguments(daemon.process.pid, _supervise.inspect(daemon.process).argv[1:])
+        wrong = _supervise.inspect(daemon.process).doubt
         if wrong:
-            yield f"the command line of {daemon.name} is not passed on by root: {wrong}"
+            yield f"root cannot start another {daemon.name} like the running one: {wrong}"
 
 
 def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:

@@ -38,8 +38,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER, VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import (
+    HotUpgradeError,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
@@ -548,7 +553,11 @@ class Host:
     def words_of_new(self) -> str:
         """The last words of an ovs-vswitchd that the transaction has started itself."""
         started = self.transaction.read("second.json")
-        return last_words(started["argv"], started["since"]) if started else ""
+        if not started:
+            return ""
+        # As root, only what root has started; one with User= has shown a command line that may be anything.
+        as_root = self.supervisor(VSWITCHD).heritage.like.uid == 0 or drops(started["argv"])
+        return last_words(started["argv"], started["since"], run if as_root else None)
 
     def management(self, bridge: str) -> str:
         """The bridge's OpenFlow socket."""
@@ -798,10 +807,12 @@ def _instance(record: t.Mapping[str, t.Any]) -> Instance:
 
 
 def record(instance: Instance, connection: Connection) -> dict[str, t.Any]:
-    """``instance`` as JSON for a transaction's request.
+    """``instance`` as JSON for a transaction's request; raises ``Refused`` when root must not start one like it.
 
     An earlier hand-over may have given it a run directory and a database under names that go with the process.
     """
+    if instance.doubt:
+        raise Refused(f"root cannot start another {instance.argv[0]} like the running one", instance.doubt)
     environment = dict(instance.environment)
     if "OVS_RUNDIR" in environment:
         environment["OVS_RUNDIR"] = connection.rundir

@@ -136,6 +136,8 @@ def _task(
         "argv": list(argv),
         "environment": dict(environment),
         "like": dataclasses.asdict(model.like),
+        # By what is run, not by what the model showed at some time: else it would be run as root (docs/security.md).
+        "drops": _likeness.drops(argv),
         "pid": None if pidfd is None or model.process is None else model.process.pid,
         "pidfd": pidfd,
         "words": words,

@@ -72,14 +72,16 @@ def write(path: str, text: str) -> None:
 class Task:
     """What is to be run, and like what: ``like`` is a ``_likeness.Likeness`` as JSON.
 
-    ``pid`` and ``pidfd`` are a process that has its namespaces and streams, None when that has ended; ``words`` is a
-    descriptor that becomes standard error instead, or None.
+    ``drops`` tells that the program becomes its user itself (``_likeness.drops``).  ``pid`` and ``pidfd`` are a process
+    that has its namespaces and streams, None when that has ended; ``words`` is a descriptor that becomes standard error
+    instead, or None.
     """
 
     def __init__(self, task: Json) -> None:
         self.argv: list[str] = task["argv"]
         self.environment: dict[str, str] = task["environment"]
         self.like: Json = task["like"]
+        self.drops: bool = task["drops"]
         self.pid: int | None = task["pid"]
         self.pidfd: int | None = task["pidfd"]
         self.words: int | None = task["words"]
@@ -171,7 +173,7 @@ class Task:
         like = self.like
         if like["no_new_privs"]:
             self.attempt("no_new_privs", lambda: prctl(PR_SET_NO_NEW_PRIVS, 1))
-        if like["drops"]:  # the program itself, when it has started as root
+        if self.drops:  # the program itself, when it has started as root
             return
         for number in range(CAPABILITIES):
             if not like["bounding"] >> number & 1 and self._bounded(number):

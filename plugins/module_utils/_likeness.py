@@ -50,8 +50,7 @@ _NO_LABEL = ("", "unconfined", "kernel")
 class Likeness:
     """A process as ``_launcher.Task`` makes another one; None where the kernel does not tell.
 
-    ``drops`` says that the program gives up being root by itself (``--user``), and with that changes its groups and
-    capabilities.  ``streams`` are the names of the files behind standard input, output and error, where they have one.
+    ``streams`` are the names of the files behind standard input, output and error, where they have one.
     """
 
     limits: dict[str, tuple[int, int]]
@@ -78,13 +77,12 @@ class Likeness:
     inheritable: int
     ambient: int
     no_new_privs: bool
-    drops: bool
     seccomp: int
 
 
-def read(pid: int, argv: t.Sequence[str]) -> Likeness:
-    """The process ``pid``, which was started with ``argv``.  Raises ``OSError`` when it has ended."""
-    found = _read(pid, argv)
+def read(pid: int) -> Likeness:
+    """The process ``pid``.  Raises ``OSError`` when it has ended."""
+    found = _read(pid)
     return found if found.uid == 0 else _without_choices(found)
 
 
@@ -95,7 +93,7 @@ def _without_choices(like: Likeness) -> Likeness:
     )
 
 
-def _read(pid: int, argv: t.Sequence[str]) -> Likeness:
+def _read(pid: int) -> Likeness:
     status = _status(pid)
     return Likeness(
         limits=_limits(pid),
@@ -108,8 +106,7 @@ def _read(pid: int, argv: t.Sequence[str]) -> Likeness:
         timer_slack=_number(_text(pid, "timerslack_ns"), 10),
         huge_pages=None if "THP_enabled" not in status else status["THP_enabled"] == "1",
         personality=_number(_text(pid, "personality"), 16),
-        # The user of Open vSwitch must not have root's new process make files that everybody can write to.
-        umask=int(status["Umask"], 8) | (0 if uid == 0 else 0o022),
+        umask=int(status["Umask"], 8),
         cwd=os.readlink(f"/proc/{pid}/cwd"),
         ignored=int(status["SigIgn"], 16),
         blocked=int(status["SigBlk"], 16),
@@ -123,9 +120,13 @@ def _read(pid: int, argv: t.Sequence[str]) -> Likeness:
         inheritable=int(status["CapInh"], 16),
         ambient=int(status["CapAmb"], 16),
         no_new_privs=status.get("NoNewPrivs") == "1",
-        drops=any(word == "--user" or word.startswith("--user=") for word in argv),
         seccomp=int(status.get("Seccomp", "0")),
     )
+
+
+def drops(argv: t.Sequence[str]) -> bool:
+    """Whether a daemon with this command line gives up being root by itself, and with that its groups and capabilities."""
+    return any(word == "--user" or word.startswith("--user=") for word in argv)
 
 
 def from_json(record: t.Mapping[str, t.Any]) -> Likeness:

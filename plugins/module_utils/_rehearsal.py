@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -26,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import identify, terminate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import user_of
@@ -286,7 +288,7 @@ def _start(host: Host) -> str:
     # Not where the daemon's user could put a link in its place.
     said = host.transaction.file("dry.log")
     with open(said, "w", encoding="utf-8") as output:
-        process = _popen(command_line(host), environment, output, start["user"])
+        process = _popen(command_line(host), environment, output, _credentials(host))
     try:
         code: int | None = Waiter(TIMEOUT).wait(
             "it has ended", process.poll, lambda status: status is not None
@@ -310,8 +312,21 @@ def _start(host: Host) -> str:
     return "; ".join(words)
 
 
+def _credentials(host: Host) -> dict[str, t.Any]:
+    """As whom it is started: as the unit's user, else as root, unless the running one is somebody else's from its beginning."""
+    start, server = host.request["start"], host.request["server"]
+    if start["user"]:
+        entry = pwd.getpwnam(start["user"])
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+    user, group = _identity(server["process"][0])
+    if user == 0 or start["argv"] or drops(server["argv"]):
+        return {}
+    return {"user": user, "group": group, "extra_groups": []}
+
+
 def _popen(
-    argv: t.Sequence[str], environment: t.Mapping[str, str], output: t.IO[str], user: str | None
+    argv: t.Sequence[str], environment: t.Mapping[str, str], output: t.IO[str], who: t.Mapping[str, t.Any]
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -322,7 +337,7 @@ def _popen(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            user=user,
+            **who,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise HotUpgradeError(f"cannot run {argv[0]}", str(error)) from error

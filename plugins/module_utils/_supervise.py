@@ -36,7 +36,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import r
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import (
     DELETED,
     KEPT,
+    doubt_of_arguments,
     doubt_of_daemon,
+    doubt_of_environment,
     open_library,
     open_program,
     owner_of,
@@ -56,11 +58,15 @@ MAIN = "/run/ovsops"
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """A running daemon: its identity, and what is needed to start another of its kind."""
+    """A running daemon: its identity, and what is needed to start another of its kind.
+
+    ``doubt`` is why root must not start one like that.
+    """
 
     process: Process
     argv: tuple[str, ...]
     environment: dict[str, str]
+    doubt: str | None = None
 
     @property
     def detached(self) -> tuple[str, ...]:
@@ -80,17 +86,20 @@ def look(rundir: str, name: str) -> Instance:
 
 
 def inspect(process: Process) -> Instance:
-    """What a daemon shows of itself, as far as root may rely on it; raises ``Unreachable`` when it has ended."""
+    """What a daemon shows of itself, its environment as far as root may pass it on; raises ``Unreachable`` when it has ended."""
     try:
         argv = _words(f"/proc/{process.pid}/cmdline")
         words = _words(f"/proc/{process.pid}/environ")
     except OSError as error:
         raise Unreachable(f"process {process.pid} has ended", error.strerror or str(error)) from error
     shown = dict(word.split("=", 1) for word in words if "=" in word)
-    environment = trusted_environment(process.pid, shown)
+    # One that is somebody else's from its beginning gets a successor that is so, too (``_launcher.Task.set_identity``).
+    dropped = _likeness.drops(argv)
+    environment = trusted_environment(process.pid, shown) if dropped else shown
     if not argv or not alive(process):
         raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago")
-    return Instance(process, tuple(argv), environment)
+    doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, shown)
+    return Instance(process, tuple(argv), environment, doubt if dropped else None)
 
 
 def kill(process: Process, timeout: float = 10.0) -> None:
@@ -245,7 +254,7 @@ def heritage_of(instance: Instance) -> Heritage:
     """What ``instance`` has now.  Raises ``Unreachable`` when it has ended."""
     pid = instance.process.pid
     try:
-        like = _likeness.read(pid, instance.argv)
+        like = _likeness.read(pid)
     except (OSError, KeyError) as error:
         raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone") from error
     return Heritage(_cgroups.places(pid), _cgroups.unit_of(pid), like)

@@ -42,6 +42,26 @@ _HARMLESS = re.compile(
     r"|/(etc|var/lib)/openvswitch/conf\.db"
 )
 
+_ORDINARY = re.compile(
+    r"(LANG|LANGUAGE|LC_[A-Z]+)=[\w.@:-]*"
+    r"|TZ=\w+(/\w+)*"
+    r"|PATH=(/usr)?(/local)?/s?bin(:(/usr)?(/local)?/s?bin)*"
+    r"|HOME=/(root)?|(USER|LOGNAME)=root|SHELL=(/usr)?/bin/(ba|da)?sh"
+    r"|INVOCATION_ID=[0-9a-f]{32}|JOURNAL_STREAM=\d+:\d+|SYSTEMD_EXEC_PID=\d+"
+    r"|OVS_RUNDIR=(/var)?/run/openvswitch(-[0-9a-f]+)?"
+    r"|OVS_LOGDIR=/var/log/openvswitch|OVS_DBDIR=/(etc|var/lib)/openvswitch|OVS_SYSCONFDIR=/etc"
+    r"|OVS_(PKGDATADIR=/usr/share/openvswitch|S?BINDIR=/usr/s?bin)"
+)
+
+# What the daemons read (lib/dirs.c.in, lib/vlog.c, lib/dns-resolve.c).
+_READ = frozenset(
+    f"OVS_{name}"
+    for name in (
+        *("RUNDIR", "LOGDIR", "DBDIR", "SYSCONFDIR", "PKGDATADIR", "BINDIR"),
+        *("SYSLOG_METHOD", "RESOLV_CONF", "HOSTS_FILE", "UNBOUND_CONF"),
+    )
+)
+
 
 def doubt_of_file(path: str, root: str = "/") -> str | None:
     """Why root must not run the file ``path`` (seen from ``root``); None when only root can have put it there.
@@ -151,10 +171,10 @@ def doubt_of_arguments(pid: int, arguments: t.Sequence[str]) -> str | None:
     """Why root must not pass on the command line that a daemon shows, None when it may.
 
     A daemon that is not root's could have changed it, and with ``--user`` root starts the new one, which becomes the user
-    later.  Without, the new one is the user's from the beginning (``_likeness.Likeness.drops``).
+    later.
     """
     user, group = user_of(pid), _number_of(pid, "Gid")
-    if user in (0, None) or not any(word == "--user" or word.startswith("--user=") for word in arguments):
+    if user in (0, None):
         return None
     words, wanted = list(arguments), None
     while words:
@@ -171,8 +191,24 @@ def doubt_of_arguments(pid: int, arguments: t.Sequence[str]) -> str | None:
 
 
 def trusted_environment(pid: int, environment: t.Mapping[str, str]) -> dict[str, str]:
-    """What of the environment that a daemon shows may be given to a process of root: nothing if it is another user's."""
-    return dict(environment) if user_of(pid) == 0 else {}
+    """What of the environment that a daemon shows may be given to a process of root.
+
+    Of another user's daemon what a service has by default: no variable that names code or files of somebody else.
+    """
+    if user_of(pid) == 0:
+        return dict(environment)
+    return {
+        name: value
+        for name, value in environment.items()
+        if _ORDINARY.fullmatch(f"{name}={value}") is not None
+    }
+
+
+def doubt_of_environment(pid: int, environment: t.Mapping[str, str]) -> str | None:
+    """Why the new daemon would lack what Open vSwitch reads of the environment that the old one shows, or None."""
+    lost = environment.keys() - trusted_environment(pid, environment).keys()
+    found = sorted(lost & _READ)
+    return f"it shows {found[0]}={environment[found[0]]}, which only root may give" if found else None
 
 
 def user_of(pid: int, root: str = "/") -> int | None:

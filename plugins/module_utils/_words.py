@@ -32,18 +32,24 @@ def log_size(argv: t.Sequence[str]) -> int:
         return 0
 
 
-def last_words(argv: t.Sequence[str], since: int, runner: Runner = run) -> str:
+def last_words(argv: t.Sequence[str], since: int, runner: Runner | None = run) -> str:
     """What a daemon that was started as ``argv`` said of its end: the errors in its log after ``since`` bytes, else what
-    its program says when it is to do nothing but tell its version (a library that is missing, an unknown option).
+    its program says when it is to do nothing but tell its version (a library that is missing, an unknown option); without
+    a ``runner`` it is not asked.
     """
     lines = _read(_log(argv), since).splitlines()
     grave = [line for line in lines if _GRAVE.search(line)]
-    return "\n".join(grave)[-MOST:] or _dry(argv, runner) or "\n".join(lines[-3:])[-MOST:]
+    told = "\n".join(grave)[-MOST:]
+    if not told and runner is not None:
+        told = _dry(argv, runner)
+    return told or "\n".join(lines[-3:])[-MOST:]
 
 
 def _dry(argv: t.Sequence[str], runner: Runner) -> str:
     try:
-        done = runner([*argv, "--version"], TIMEOUT)
+        # Not even its log is opened.
+        words = [word for word in argv if word.partition("=")[0] != "--log-file"]
+        done = runner([*words, "--version"], TIMEOUT)
     except HotUpgradeError as error:
         return str(error)
     return done.err.strip()[-MOST:] if done.rc else ""

@@ -88,7 +88,7 @@ def comm(pid: int) -> str:
 
 
 def launched(first: Process, **changes: t.Any) -> _launch.Launch:
-    like = dataclasses.replace(_likeness.read(first.pid, ["first"]), **changes)
+    like = dataclasses.replace(_likeness.read(first.pid), **changes)
     return _launch.prepare(["/bin/sleep", "300"], {"PLAIN": "1"}, _launch.Model(like, first, {}))
 
 
@@ -154,17 +154,21 @@ def test_what_cannot_be_set_is_said_and_nothing_fails(tmp_path: Path) -> None:
     assert all("cannot be set" in text for text in launch.refused)
 
 
-def test_one_that_gives_up_root_itself_is_left_root(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("argument", "user"), [("--user=daemon:daemon", 0), ("--use=daemon", 2)])
+def test_only_one_that_gives_up_root_itself_is_left_root(tmp_path: Path, argument: str, user: int) -> None:
     with odd_one(tmp_path / "out", "os.setuid(2)") as first:
-        like = _likeness.read(first.pid, ["first", "--user=daemon:daemon"])
-        assert like.drops
-        with second(first, drops=True) as launch:
-            assert "Uid:\t0\t0" in Path(f"/proc/{launch.process.pid}/status").read_text()
+        model = _launch.Model(_likeness.read(first.pid), first, {})
+        launch = _launch.prepare(["/bin/sh", "-c", "exec sleep 300", argument], {}, model)
+        launch.go()
+    try:
+        assert f"Uid:\t{user}\t{user}" in Path(f"/proc/{launch.process.pid}/status").read_text()
+    finally:
+        os.kill(launch.process.pid, signal.SIGKILL)
 
 
 def test_streams_of_a_process_that_has_ended_are_opened_by_name(tmp_path: Path) -> None:
     with odd_one(tmp_path / "out") as first:
-        like = _likeness.read(first.pid, ["first"])
+        like = _likeness.read(first.pid)
     launch = _launch.prepare(["/bin/echo", "said"], {}, _launch.Model(like, first, {}))
     launch.go()
     Waiter(PATIENCE).wait("it has spoken", (tmp_path / "out").read_text, lambda text: text == "said\n")
@@ -172,7 +176,7 @@ def test_streams_of_a_process_that_has_ended_are_opened_by_name(tmp_path: Path) 
 
 def test_a_program_that_cannot_run_is_a_sentence(tmp_path: Path) -> None:
     with odd_one(tmp_path / "out") as first:
-        like = _likeness.read(first.pid, ["first"])
+        like = _likeness.read(first.pid)
         launch = _launch.prepare(["/not/there"], {}, _launch.Model(like, first, {}))
         with pytest.raises(HotUpgradeError, match="No such file"):
             launch.go()

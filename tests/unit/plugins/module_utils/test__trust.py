@@ -150,9 +150,26 @@ def test_another_users_process_is_no_daemon(tmp_path: Path) -> None:
         assert _second.processes_of(str(tmp_path), (name,)) == []
         os.chown(tmp_path, SOMEBODY, -1)
         assert _second.processes_of(str(tmp_path), (name,)) == [identify(pid)]
-        assert _trust.trusted_environment(pid, {"LD_PRELOAD": "/tmp/x.so"}) == {}
+        own = {"LANG": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "OVS_RUNDIR": "/run/openvswitch"}
+        hostile = {
+            "LD_PRELOAD": "/tmp/x.so",
+            "OPENSSL_CONF": "/tmp/x",
+            "LC_ALL": "../x",
+            "LC_X\n": "x",
+            "TZ": "/tmp/x",
+            "PATH": "/usr/bin:/tmp:/bin",
+            "HOME": "/tmp",
+            "OVS_LOGDIR": "/etc/cron.d",
+            "OVS_RUNDIR": "/run/openvswitch-1\n/x",
+        }
+        assert _trust.trusted_environment(pid, own) == own
+        assert _trust.trusted_environment(pid, hostile) == {}
+        # The service's own file has it, the daemon does not read it.
+        assert _trust.doubt_of_environment(pid, {**own, "OVS_CTL_OPTS": "--ovs-user=ovs"}) is None
+        assert "OVS_LOGDIR=/etc/cron.d" in str(_trust.doubt_of_environment(pid, hostile))
     with process("/bin/cat") as pid:
         assert _trust.trusted_environment(pid, {"OVS_DBDIR": "/srv"}) == {"OVS_DBDIR": "/srv"}
+        assert _trust.doubt_of_environment(pid, {"OVS_DBDIR": "/srv"}) is None
 
 
 USER = [pwd.getpwuid(SOMEBODY).pw_name, grp.getgrgid(pwd.getpwuid(SOMEBODY).pw_gid).gr_name]
@@ -215,12 +232,8 @@ class TestArguments:
     def test_others_are_not(self, pid: int, argument: str) -> None:
         assert _trust.doubt_of_arguments(pid, [*OVS_CTL, argument])
 
-    def test_one_that_root_starts_as_the_user_may_have_any(self, pid: int) -> None:
-        """As where the unit has User=: nothing of it is root's."""
-        assert _trust.doubt_of_arguments(pid, ["--log-file=/tmp/x"]) is None
-
     @pytest.mark.parametrize(
-        "arguments", [["--user", "root"], [f"--user={USER[0]}:root"], ["--user", "nobody-knows"]]
+        "arguments", [[], ["--user", "root"], [f"--user={USER[0]}:root"], ["--user", "nobody-knows"]]
     )
     def test_the_user_is_the_one_that_the_process_is(self, pid: int, arguments: list[str]) -> None:
         assert "--user=" in str(_trust.doubt_of_arguments(pid, arguments))

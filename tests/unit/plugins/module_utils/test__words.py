@@ -29,7 +29,7 @@ def test_the_errors_of_this_start_and_not_of_earlier_ones(tmp_path: Path) -> Non
 
 def test_a_program_that_never_came_to_its_log_is_asked_itself(tmp_path: Path) -> None:
     def broken(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
-        assert list(argv) == ["/bin/x", "--log-file=/not/there", "--version"]
+        assert list(argv) == ["/bin/x", "--version"]
         return Completed(127, "", "error while loading shared libraries: libx.so\n")
 
     said = _words.last_words(["/bin/x", "--log-file=/not/there"], 0, broken)
@@ -59,3 +59,20 @@ def test_a_log_that_is_no_log_is_not_read(tmp_path: Path) -> None:
     log.unlink()
     log.symlink_to(secret)
     assert _words.last_words(argv, 0, sound) == ""
+
+
+def test_a_command_line_that_root_must_not_run_is_not_run(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("the end\n")
+    assert _words.last_words(["/bin/x", f"--log-file={log}"], 0, None) == "the end"
+
+
+def test_a_program_that_is_asked_does_not_open_its_log() -> None:
+    asked: list[t.Sequence[str]] = []
+
+    def program(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        asked.append(argv)
+        return Completed(1, "", "no such option")
+
+    assert _words.last_words(["/bin/x", "--log-file=/not/there", "-v"], 0, program) == "no such option"
+    assert asked == [["/bin/x", "-v", "--version"]]
