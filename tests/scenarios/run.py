@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import again
+import attackers
 import broken
 import connection
 import kept
@@ -45,6 +46,7 @@ GROUPS = (
     services,
     likeness,
     starts,
+    attackers,
     versions,
 )
 
