@@ -29,5 +29,4 @@ options:
 requirements:
   - Open vSwitch 2.15 or newer
   - Python 3.9 or newer
-  - the Python package C(ovs) (C(python3-openvswitch) in distributions)
 """

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""The only file that knows AnsibleModule: options in, dependencies, privileges, JSON out.
+"""The only file that knows AnsibleModule: options in, privileges, JSON out.
 
 A module is ``run(options, behaviour)``; the behaviour is ordinary Python that returns an ``Outcome``
 or raises ``HotUpgradeError``.
@@ -11,15 +11,11 @@ or raises ``HotUpgradeError``.
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 import os
-import sys
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
@@ -33,27 +29,10 @@ CONNECTION: Options = {
     "timeout": {"type": "float", "default": 10},
 }
 
-# Where distributions keep the interpreter that sees their packages.
-INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
-
-
-@dataclasses.dataclass(frozen=True)
-class Dependency:
-    """A Python package, and where an operator gets it."""
-
-    module: str
-    package: str
-    pip: str
-
-
-OVS = Dependency("ovs.jsonrpc", "python3-openvswitch", "ovs")
-PYROUTE2 = Dependency("pyroute2", "python3-pyroute2", "pyroute2")
-
 
 def run(
     options: Options,
     behaviour: t.Callable[[Call], Outcome],
-    needs: t.Sequence[Dependency] = (OVS,),
     **spec: t.Any,
 ) -> None:
     """Run ``behaviour`` as an Ansible module and end the process with its JSON.
@@ -63,7 +42,6 @@ def run(
     module = AnsibleModule(argument_spec=options, supports_check_mode=True, **spec)
     try:
         require_root()
-        require(needs)
         outcome = behaviour(Call(dict(module.params), module.check_mode))
     except HotUpgradeError as error:
         module.fail_json(**failure(error))
@@ -95,31 +73,3 @@ def require_root() -> None:
             f"it runs as user id {os.geteuid()}, which may not use the sockets of Open vSwitch",
             "Set 'become: true' on the task or the play",
         )
-
-
-def require(needs: t.Sequence[Dependency]) -> None:
-    """Make ``needs`` importable: by another interpreter of the host (does not return), else raise."""
-    missing = [need for need in needs if not importable(need.module)]
-    if not missing:
-        return
-    if not has_respawned():
-        interpreter = probe_interpreters_for_module(INTERPRETERS, ", ".join(need.module for need in needs))
-        if interpreter:
-            respawn_module(interpreter)
-    tried = " nor ".join(dict.fromkeys((sys.executable, *INTERPRETERS)))
-    packages = " ".join(need.package for need in missing)
-    names = " ".join(need.pip for need in missing)
-    raise HotUpgradeError(
-        f"the Python package {names} is missing on this host",
-        f"neither {tried} can import it",
-        f"Install the distribution's package {packages}, or run '{sys.executable} -m pip install {names}'",
-    )
-
-
-def importable(name: str) -> bool:
-    """Whether the running interpreter can import the module ``name``."""
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True

@@ -300,7 +300,6 @@ not_undone:
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 
 OPTIONS: adapter.Options = {
@@ -329,9 +328,6 @@ WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", 
 
 def behave(call: Call) -> Outcome:
     """Begin, judge, wait for or end a transaction."""
-    # A host without Open vSwitch has nothing unfinished, and can say so.
-    if call.params["state"] != "settled" or transactions.unfinished():
-        adapter.require([adapter.OVS])
     if call.params["state"] == "handed_over":
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
         return handover.hand_over(call.connection, wish, call.check_mode)
@@ -344,7 +340,7 @@ def behave(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run(OPTIONS, behave, needs=())
+    adapter.run(OPTIONS, behave)
 
 
 if __name__ == "__main__":

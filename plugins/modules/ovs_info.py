@@ -425,18 +425,16 @@ totals:
 """
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _facts as facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, OVS, require, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
 
 
 def tell(call: Call) -> Outcome:
-    if facts.present(call.connection):
-        require([OVS])
     return Outcome(changed=False, values=facts.gather(call.connection))
 
 
 def main() -> None:
-    run(CONNECTION, tell, needs=())
+    run(CONNECTION, tell)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def behave(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    run(OPTIONS, behave, needs=())
+    run(OPTIONS, behave)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Ca
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 
 Json = dict[str, t.Any]
-NOWHERE = adapter.Dependency("no.such.module", "python3-nosuch", "nosuch")
 
 
 class Run:
@@ -29,10 +28,9 @@ class Run:
         self,
         behaviour: t.Callable[[Call], Outcome],
         arguments: Json | None = None,
-        needs: t.Sequence[adapter.Dependency] = (),
     ) -> tuple[Json, int]:
         with patch_module_args(arguments or {}), pytest.raises(SystemExit) as end:
-            adapter.run(CONNECTION, behaviour, needs)
+            adapter.run(CONNECTION, behaviour)
         return json.loads(self.capsys.readouterr().out), int(end.value.code or 0)
 
 
@@ -130,40 +128,3 @@ def test_another_user_than_root_is_told_what_to_do(run: Run, monkeypatch: pytest
     result, _status = run(never)
     assert "must run as root: it runs as user id 1000" in result["msg"]
     assert "become: true" in result["error"]["hint"]
-
-
-def test_a_missing_package_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "probe_interpreters_for_module", lambda paths, name: None)
-    result, _status = run(never, needs=[adapter.OVS, NOWHERE])
-    assert "The Python package nosuch is missing" in result["msg"].replace("the Python", "The Python")
-    assert "python3-nosuch" in result["msg"]
-    assert "pip install nosuch" in result["msg"]
-    assert "python3-openvswitch" not in result["msg"]
-
-
-def test_another_interpreter_that_has_all_packages_takes_over(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    probed: list[t.Any] = []
-
-    def probe(paths: t.Sequence[str], name: str) -> str:
-        probed.append((tuple(paths), name))
-        return "/usr/bin/python3"
-
-    def respawn(interpreter: str) -> t.NoReturn:
-        print(json.dumps({"respawned": interpreter}))
-        raise SystemExit(0)
-
-    monkeypatch.setattr(adapter, "probe_interpreters_for_module", probe)
-    monkeypatch.setattr(adapter, "respawn_module", respawn)
-    result, _status = run(never, needs=[adapter.OVS, NOWHERE])
-    assert result == {"respawned": "/usr/bin/python3"}
-    assert probed == [(adapter.INTERPRETERS, "ovs.jsonrpc, no.such.module")]
-
-
-def test_a_respawned_module_does_not_respawn_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "has_respawned", lambda: True)
-    monkeypatch.setattr(adapter, "probe_interpreters_for_module", never)
-    result, status = run(never, needs=[NOWHERE])
-    assert status == 1
-    assert "nosuch" in result["msg"]

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _facts as facts
 from ansible_collections.ovsops.hot_upgrade.plugins.modules import ovs_info
 
 
@@ -47,13 +46,3 @@ def test_every_value_is_documented_and_every_documented_value_is_there(
     assert set(bridge["ports"][0]) == set(sample["ports"][0])
     assert set(result["totals"]) == set(documented["totals"]["sample"])
     assert set(result["kernel_modules"][0]) == set(documented["kernel_modules"]["contains"])
-
-
-def test_a_host_without_open_vswitch_needs_no_python_package(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(facts, "present", lambda place, root="/": False)
-    monkeypatch.setattr(ovs_info, "require", lambda needs: pytest.fail("asked for packages"))
-    result = run(capsys, rundir=str(tmp_path / "none"))
-    assert result["bridges"] == []
-    assert "failed" not in result
