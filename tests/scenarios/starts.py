@@ -197,6 +197,17 @@ def wrapped(scene: Scene) -> str:
     return reason
 
 
+def put_back(scene: Scene) -> str:
+    """The playbook puts back what the same downgrade deletes, before it hands over."""
+    scene.populate()
+    done = remote.playbook(scene.lab, "2.15.0")
+    if done.returncode:
+        raise Broken(f"the playbook failed: {done.stdout[-1500:]}")
+    require_sound(scene, "2.15.0")
+    scene.sh("/usr/share/openvswitch/scripts/ovs-ctl version")
+    return done.stdout.strip().splitlines()[-1]
+
+
 SCENARIOS = [
     ("a start deletes bridges and ports", "3.5.0", functools.partial(deleting, ())),
     ("a start deletes bridges, spanning tree", "3.5.0", functools.partial(deleting, (SPANNING_TREE,))),
@@ -216,6 +227,7 @@ SCENARIOS = [
         functools.partial(shaped, "restart", (SPANNING_TREE,)),
     ),
     ("a change of packages deletes ovs-ctl", "3.5.0", lost),
+    ("the playbook puts back what a change of packages deletes", "3.5.0", put_back),
     ("a script of the host's own deletes a bridge", "3.5.0", wrapped),
     ("an ingress qdisc of somebody else", "3.5.0", policed),
 ]
