@@ -144,7 +144,9 @@ def parse(command: Command) -> Options:
             values[switch.group(2)] = Text("no" if switch.group(1) else "yes", origin)
         elif text.startswith("-"):
             return Options(values, tuple(external), f"ovs-ctl does not know the option {text} ({origin})")
-        elif action is not None:
+        elif (
+            action is not None and action.text
+        ):  # before that, an empty word changes nothing: ${OVS_USER_OPT} of the RPM
             return Options(
                 values,
                 tuple(external),
@@ -152,7 +154,7 @@ def parse(command: Command) -> Options:
             )
         else:
             action = word
-    fatal = None if action else f"ovs-ctl is not told to start ({command.words[0].origin})"
+    fatal = None if action and action.text else f"ovs-ctl is not told to start ({command.words[0].origin})"
     return Options(values, tuple(external), fatal)
 
 

@@ -127,6 +127,14 @@ def test_an_option_that_ovs_ctl_does_not_know_is_only_reported_by_it(tmp_path: P
     assert (found.refusals, found.warnings) == ((), ())
 
 
+def test_the_rpms_unit_may_have_an_empty_word_before_its_command(tmp_path: Path) -> None:
+    identity(tmp_path)
+    unit = f"{CTL} --no-ovs-vswitchd --system-id=random ${{OVS_USER_OPT}} start"
+    assert foresee(tmp_path, "", unit=unit).refusals == ()
+    (refusal,) = foresee(tmp_path, "", unit=f"{unit} ${{OVS_USER_OPT}}").refusals
+    assert "'' is another" in refusal
+
+
 def test_a_start_of_the_other_daemon_changes_nothing(tmp_path: Path) -> None:
     identity(tmp_path, "other\n")
     unit = f"{CTL} --no-ovsdb-server --system-id=random start"
