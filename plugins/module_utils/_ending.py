@@ -105,6 +105,7 @@ def clean(transaction: Transaction) -> None:
     state = transaction.state
     if state in FINISHED:
         BootGuard(BOOT).remove()
+        _pulse.bury(transaction.id)
         transaction.prune(*HEAVY[state])
 
 

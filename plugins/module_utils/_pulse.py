@@ -80,6 +80,13 @@ def end_hung(name: str, seconds: float) -> float | None:
     return found.age if terminate(found.process, signal.SIGKILL) else None
 
 
+def bury(name: str) -> None:
+    """Remove what one who was killed has left under ``name``."""
+    if last(name) is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_path(name))
+
+
 def _path(name: str) -> str:
     return os.path.join(DIRECTORY, f"{name}.pulse")
 

@@ -63,11 +63,16 @@ def test_one_that_hangs_is_ended(hung: t.Any) -> None:
     assert hung.exitcode == -signal.SIGKILL
     assert _pulse.end_hung("x", 0.0) is None
     assert _pulse.last("x") is None, "a dead process has no heartbeat"
+    _pulse.bury("x")
+    _pulse.bury("x")
+    assert os.listdir(_pulse.DIRECTORY) == []
 
 
 def test_nobody_ends_himself() -> None:
     with _pulse.beating("x"):
         assert _pulse.end_hung("x", 0.0) is None
+        _pulse.bury("x")
+        assert _pulse.last("x") is not None
 
 
 def test_a_host_without_a_run_directory_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
