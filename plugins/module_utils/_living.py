@@ -20,7 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowsta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext as oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._account import Account, account
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import (
     Changes,
     Flags,
@@ -166,7 +166,10 @@ class Living:
         """
         if self._before is None or name not in self.base:
             return saved
-        self._before.quiet()
+        try:
+            self._before.quiet()
+        except Unreachable:  # it has died: the way back is taken with what it wrote last
+            self._before.rest()
         changes = self._before[name]
         told = self._before.version(name) == saved.version
         return Changed.of(saved, changes if told else changes.without_flows(), self._flags.get(name, {}))
