@@ -106,7 +106,7 @@ def prepare(request: Json) -> list[Step[Host]]:
     return all_attended(
         [
             Step("hold the restart policies", Host.hold, _let_go),
-            Step("leave queueing disciplines of others alone", _shaping.leave_alone, _shaping.give_back),
+            Step("leave queueing disciplines of others alone", _shaping.leave_alone, _give_back),
             Step("take the snapshot", Host.take_snapshot),
             Step("keep the old programs and the database", _keep),
             *(
@@ -116,6 +116,12 @@ def prepare(request: Json) -> list[Step[Host]]:
             ),
         ]
     )
+
+
+def _give_back(host: Host) -> None:
+    """What cannot be told to a database that is dead would stay for good."""
+    host.ensure_server()
+    _shaping.give_back(host)
 
 
 def _keep(host: Host) -> None:

@@ -60,3 +60,12 @@ def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> N
 def test_the_restart_policies_are_held_before_anything_else() -> None:
     """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
     assert restart.prepare({"restart_server": True})[0].name == "hold the restart policies"
+
+
+def test_a_database_that_is_dead_is_told_what_to_give_back(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.ensure_server = lambda: host.calls.append("database")
+    monkeypatch.setattr(restart._shaping, "give_back", lambda host: host.calls.append("given back"))
+    restart._give_back(host)
+    assert host.calls == ["database", "given back"]
