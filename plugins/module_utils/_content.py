@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
+    SECRETS,
     Ovsdb,
 )
 
@@ -211,10 +212,11 @@ def _wire_atom(atom: t.Any, names: t.Mapping[str, str]) -> t.Any:
 
 
 def show(value: Value) -> str:
-    """A value for people."""
+    """A value for people, without secrets."""
     kind, parts = value
     if kind == "map":
-        return "{" + ", ".join(f"{_show_atom(key)}={_show_atom(item)}" for key, item in parts) + "}"
+        pairs = ((key, "(secret)" if key in SECRETS else _show_atom(item)) for key, item in parts)
+        return "{" + ", ".join(f"{_show_atom(key)}={item}" for key, item in pairs) + "}"
     return _show_atom(parts[0]) if len(parts) == 1 else "[" + ", ".join(map(_show_atom, parts)) + "]"
 
 

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     DATABASE,
     FLOW_RESTORE_WAIT,
+    SECRETS,
     Bridge,
     Connection,
     is_true,
@@ -200,6 +201,6 @@ def _bridge(bridge: Bridge, connection: Connection, answering: bool) -> dict[str
             problem = str(error)
     described = dataclasses.asdict(bridge)
     for interface in described["interfaces"]:
-        # The pre-shared key of an IPsec tunnel is nobody's business here.
-        interface["options"].pop("psk", None)
+        for key in SECRETS & interface["options"].keys():
+            del interface["options"][key]
     return {**described, "counts": counts, "counts_error": problem}

@@ -23,6 +23,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import
 DATABASE = "Open_vSwitch"
 DEFAULT_REMOTE = "unix:/run/openvswitch/db.sock"
 FLOW_RESTORE_WAIT = "flow-restore-wait"
+# Keys of maps whose values are nobody's business: the pre-shared key of an IPsec tunnel.
+SECRETS = frozenset({"psk"})
 
 Row = dict[str, t.Any]
 Condition = tuple[str, str, t.Any]

@@ -219,3 +219,10 @@ def test_read_leaves_out_what_daemons_write(serve: t.Any, database: t.Any) -> No
     assert found["Open_vSwitch"]["o0"]["other_config"] == ("map", (("a", "b"),))
     assert found["Interface"]["i0"]["name"] == ("set", ("p0",))
     assert not {"ofport", "error"} & found["Interface"]["i0"].keys()
+
+
+def test_a_secret_is_not_shown() -> None:
+    options = ("map", (("psk", "hunter2"), ("remote_ip", "10.0.0.1")))
+    assert contents.show(options) == "{psk=(secret), remote_ip=10.0.0.1}"
+    difference = contents.Difference("Interface", "i", "options", "tun0", options, ("map", ()))
+    assert "hunter2" not in str(difference)
