@@ -96,7 +96,7 @@ def custom_unit(name: str, kind: str, options: str) -> str:
 [Service]
 {kind}
 ExecStart={CTL} {options} start
-ExecStop={CTL} stop
+ExecStop={CTL} {options} stop
 END
 systemctl daemon-reload
 systemctl start {name}
