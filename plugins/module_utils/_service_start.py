@@ -107,7 +107,8 @@ def foresee(service: Service | None, known: Known, root: str = "/") -> Foresight
         )
         refusals.append(f"{unit} would not start again: {options.fatal}{unexpanded}")
         return Foresight(refusals=tuple(refusals))
-    if "ovsdb-server" in options.values and options.values["ovsdb-server"].text == "no":
+    refusals += _ended_too(service, options)
+    if _leaves_out(options, "ovsdb-server"):
         return Foresight(tuple(refusals))
     identity = _identity(options, root)
     warnings = (*_deletions(unit, options, known), *_identities(unit, options, known, identity))
@@ -121,6 +122,26 @@ def foresee(service: Service | None, known: Known, root: str = "/") -> Foresight
         {name: value.text for name, value in service.environment.items()},
         service.user,
     )
+
+
+def _leaves_out(options: Options, daemon: str) -> bool:
+    return daemon in options.values and options.values[daemon].text == "no"
+
+
+def _ended_too(service: Service, start: Options) -> t.Iterator[str]:
+    """What a restart of a unit that starts one daemon does to the other."""
+    stops = [
+        command
+        for command in service.commands
+        if command.key == "ExecStop" and os.path.basename(command.words[0].text) == OVS_CTL
+    ]
+    for other in ("ovs-vswitchd", "ovsdb-server"):
+        for command in stops:
+            if _leaves_out(start, other) and not _leaves_out(parse(command), other):
+                yield (
+                    f"{service.unit} does not start {other}, but stopping it ends {other} "
+                    f"({command.words[0].origin}): ExecStop= lacks --no-{other}"
+                )
 
 
 def parse(command: Command) -> Options:

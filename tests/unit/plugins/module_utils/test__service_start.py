@@ -174,3 +174,22 @@ def test_several_services_together() -> None:
     """Each can stand in the way; what is left out is that of ovsdb-server's."""
     one, two = Foresight(("a",), ("b",), ("x",)), Foresight(("a", "c"), ("d",), ("y",))
     assert starts.together([one, two]) == Foresight(("a", "c"), ("b",), ("x",))
+
+
+@pytest.mark.parametrize(
+    ("stop", "refused"),
+    [
+        (f"{CTL} stop", True),
+        (f"{CTL} --no-ovsdb-server stop", True),
+        (f"{CTL} --no-ovs-vswitchd stop", False),
+        ("/bin/kill $MAINPID", False),
+    ],
+)
+def test_a_unit_whose_stop_ends_the_other_daemon_is_not_restarted(
+    tmp_path: Path, stop: str, refused: bool
+) -> None:
+    identity(tmp_path)
+    unit = f"{' '.join((CTL, *WORDS))}\nExecStop={stop}\nExecReload=/bin/true"
+    found = foresee(tmp_path, '""', unit=unit)
+    assert bool(found.refusals) == refused
+    assert all("stopping it ends ovs-vswitchd" in text for text in found.refusals)
