@@ -18,8 +18,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _launche
 def task(**like: t.Any) -> _launcher.Task:
     return _launcher.Task(
         {
-            **{"argv": ["x"], "environment": {}, "like": like, "drops": False},
-            **{"pid": 1, "pidfd": None, "words": None},
+            "argv": ["x"],
+            "environment": {},
+            "like": like,
+            "drops": False,
+            "pid": 1,
+            "pidfd": None,
+            "words": None,
         }
     )
 
