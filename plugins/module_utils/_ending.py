@@ -20,7 +20,7 @@ import secrets
 import shutil
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _measured, _plan, _pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _measured, _plan, _pulse, _shaping
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _strategy_make_before_break as make_before_break,
 )
@@ -161,6 +161,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         handed_back = (half_done or (state == APPLIED and _forwards(host))) and _under_traffic(
             transaction, host
         )
+    if not handed_back and _shaping.STEP in transaction.begun():  # they were given back when all was applied
+        attempt(lambda: _shaping.leave_alone(host))
     failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.fill_up)

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import D
 # What names the rows that are ours: the transaction.
 MARK = "ovsops-handover"
 KEPT = "shaping.json"
+STEP = "leave queueing disciplines of others alone"
 
 # include/uapi/linux/{netlink,rtnetlink,pkt_sched}.h
 _NETLINK_ROUTE, _NLMSG_ERROR, _NLMSG_DONE = 0, 2, 3
@@ -75,10 +76,14 @@ def foreign(database: Ovsdb, shapers: t.Iterable[Shaper]) -> tuple[Shaper, ...]:
 
 
 def leave_alone(host: Host) -> None:
-    """Have every ovs-vswitchd leave the root qdiscs of others alone until ``give_back``; the running one does so, too."""
+    """Have every ovs-vswitchd leave the root qdiscs of others alone until ``give_back``; the running one does so, too.
+
+    Also again, on the way back: they are still those that were there at first.
+    """
     with Ovsdb(host.remote, host.timeout) as database:
         kept = [each for each in foreign(database, shapers()) if not each.ingress]
-        host.transaction.write(KEPT, [dataclasses.astuple(each) for each in kept])
+        if host.transaction.read(KEPT) is None:
+            host.transaction.write(KEPT, [dataclasses.astuple(each) for each in kept])
         if kept:
             devices = {each.device for each in kept}
             database.transact(*_without_queues(database, devices, host.transaction.id))

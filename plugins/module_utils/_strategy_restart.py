@@ -106,7 +106,7 @@ def prepare(request: Json) -> list[Step[Host]]:
     return all_attended(
         [
             Step("hold the restart policies", Host.hold, _let_go),
-            Step("leave queueing disciplines of others alone", _shaping.leave_alone, _give_back),
+            Step(_shaping.STEP, _shaping.leave_alone, _give_back),
             Step("take the snapshot", Host.take_snapshot),
             Step("keep the old programs and the database", _keep),
             *(

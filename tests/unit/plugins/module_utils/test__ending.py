@@ -231,6 +231,22 @@ def test_a_hand_back_that_was_complete_is_not_done_twice(transaction: Transactio
     assert what_was_done() == prefixed(transaction, f"undo {_ending.restart.CONVERT}")
 
 
+def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were given back when all was applied, and a program that starts anew would delete them."""
+    monkeypatch.setattr(_ending._shaping, "leave_alone", lambda host: host.note("left alone"))
+    monkeypatch.setattr(_ending, "hand_back", lambda _transaction: False)
+    _ending.roll_back(transaction, "a test")
+    assert not any("left alone" in what for what in FakeHost.done)
+    again = create({"strategy": _plan.STANDBY, "filled": True}, os.path.dirname(transaction.path))
+    shaped = [Step(_ending._shaping.STEP, lambda host: None), *steps(FakeHost(again))]
+    monkeypatch.setattr(_ending, "steps_of", lambda _host: shaped)
+    run(again, shaped, FakeHost(again))
+    _ending.roll_back(again, "a test")
+    assert sum("left alone" in what for what in FakeHost.done) == 1
+
+
 @pytest.mark.parametrize(("faults", "state"), [((), ROLLED_BACK), (("bridge br0 has 0 flows",), FAILED)])
 def test_what_is_found_afterwards_is_told_and_judged(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str

@@ -153,6 +153,18 @@ def test_a_host_without_them_is_not_touched(host: t.Any, monkeypatch: pytest.Mon
     assert host.database.operations == []
 
 
+def test_on_the_way_back_it_is_done_again_and_the_qdiscs_of_the_beginning_count(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shaping, "shapers", lambda: (root("p1"), root("p4")))
+    shaping.leave_alone(host)
+    monkeypatch.setattr(shaping, "shapers", lambda: (root("p4"),))
+    shaping.leave_alone(host)
+    assert [each["op"] for each in host.database.operations].count("insert") == 2
+    shaping.give_back(host)
+    assert len(host.not_carried) == 1
+
+
 def test_what_is_given_back_is_ours_alone_and_what_is_gone_is_told(
     host: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
