@@ -55,6 +55,30 @@ def test_a_beat_is_heard_by_others() -> None:
     _pulse.beat()
 
 
+def test_no_reader_sees_half_a_beat() -> None:
+    """One that beats all the time was ended as one that had never beaten."""
+    ready, tell = FORK.Pipe(duplex=False)
+
+    def work() -> None:
+        with _pulse.beating("x"):
+            tell.send(None)
+            while True:
+                _pulse.beat()
+
+    process = FORK.Process(target=work)
+    process.start()
+    ready.recv()
+    path = os.path.join(_pulse.DIRECTORY, "x.pulse")
+    try:
+        for __ in range(20_000):
+            with open(path, "rb") as file:
+                assert file.read()[16:] != bytes(8)
+    finally:
+        process.kill()
+        process.join(30)
+        _pulse.bury("x")
+
+
 def test_one_that_hangs_is_ended(hung: t.Any) -> None:
     assert _pulse.end_hung("x", 1e6) is None
     assert hung.is_alive()
