@@ -17,6 +17,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import fnmatch
+import itertools
 import re
 import typing as t
 
@@ -127,10 +128,13 @@ class Proof:
         """Raise ``HotUpgradeError`` if something differs that was not accepted; ``log`` is what the new process wrote."""
         if not self.different:
             return
-        shown = [
-            f"{each.name} ({each.megaflows} megaflows, {each.packets} packets), as {each.example}"
-            for each in self.differences[:SHOWN]
-        ]
+        shown = []
+        for example, same in itertools.groupby(self.differences[:SHOWN], lambda each: each.example):
+            alike = list(same)
+            names = ", ".join(each.name for each in alike)
+            shown.append(
+                f"{names} ({alike[0].megaflows} megaflows, {alike[0].packets} packets), as {example}"
+            )
         if len(self.differences) > SHOWN:
             shown.append("and others, see verification.proof in the result")
         if log:
