@@ -29,6 +29,7 @@ _HINT = "The bridge is as it was before. Correct or delete that object where the
 _COUNTS = re.compile(
     r"(?:table_id|table|cookie|duration|n_packets|n_bytes|n_offload_packets|n_offload_bytes)=[^, ]*,? ?"
 )
+_GROWING = re.compile(r"(?:duration|n_packets|n_bytes|n_offload_packets|n_offload_bytes)=[^, ]*, ?")
 _WORSE = re.compile(r"\|(?:WARN|ERR|EMER)\|(.*)")
 
 
@@ -104,7 +105,9 @@ def _completed(
     found = []
     for (text, error), (message, __) in zip(told, refusal.objects):
         if _oftext.unreadable(text) and wire.is_flow_mod(message):
-            text = next((f"flow {line}" for line in lines if _same(line, text, message)), text)
+            text = next(
+                (f"flow {_GROWING.sub('', line)}" for line in lines if _same(line, text, message)), text
+            )
         found.append((text, error))
     return found
 

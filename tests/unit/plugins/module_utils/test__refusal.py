@@ -58,7 +58,7 @@ def test_what_the_tools_cannot_print_the_old_switch_tells() -> None:
     text = explained(
         lambda bridge: DUMP if bridge == "br1" else "", Refusal("br1", [(FLOW, "OFPBAC_BAD_TYPE")])
     )
-    assert "1 of the OpenFlow objects: bridge br1: flow cookie=0x12, table_id=3" in text
+    assert "1 of the OpenFlow objects: bridge br1: flow cookie=0x12, table_id=3, priority=77,tcp," in text
     assert "tp_dst=7,actions=sample(probability=1): OFPBAC_BAD_TYPE" in text
 
 

@@ -92,6 +92,8 @@ def test_slots_are_shared_out_by_weight() -> None:
     hits = collections.Counter(table([1, 2, 5], NEW))
     assert (hits[0], hits[1], hits[2]) == (2, 4, 10)
     assert 1 not in table([1, 0, 3], NEW)
+    # Webster's method, not another one that favours the large.
+    assert table([5, 1, 1], NEW)[:7] == (0, 0, 0, 1, 2, 0, 0)
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [1000, 1], [1] * 257])
