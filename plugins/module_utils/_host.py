@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _dispatch,
     _flow_snapshot,
     _flowstate,
+    _late_ports,
     _living,
     _meters,
     _oftext,
@@ -149,6 +150,7 @@ class Host:
         self.living = living or _living.Living()
         self.changes: Json = {}
         self.not_carried: list[str] = []
+        self.late: list[_late_ports.Late] = []
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""

@@ -18,6 +18,7 @@ it gets until the old one is stopped and the flag is cleared.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import time
@@ -26,6 +27,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _content,
     _flowstate,
+    _late_ports,
     _links,
     _proof,
     _second,
@@ -33,8 +35,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import (
+    POLL,
     Host,
     describe,
+    reconfigured,
     request_reconfiguration,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Changed
@@ -62,8 +66,7 @@ CUT_OVER = "cut over"
 PORTS_APART = _flowstate.Ignore(ports=True, devices=True)
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
 OWN_DEVICE = "ovs-netdev"
-# Interfaces of the userspace datapath that a second process gets when the first has ended, and how it is refused before.
-TAP_TYPES = frozenset({"internal", "tap"})
+# How a second process is refused the tap devices of the first.
 BUSY = "Device or resource busy"
 REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
@@ -215,13 +218,19 @@ def _catch_up(host: Host) -> None:
             _fill(host, name)
     _require_no_drift(host)
     host.living.watch(host.switches)
+    if host.userspace:
+        with Ovsdb(_second.database(host), host.timeout) as copy:
+            host.late = _late_ports.park(copy)
+            _apply(host, copy)
     host.stage_controlled()
 
 
 def _require_no_drift(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real, Ovsdb(_second.database(host), host.timeout) as copy:
         changed = drift(real, copy)
-        closed = unopened(real, copy, TAP_TYPES if host.userspace else (), host.request["lost_ports"])
+        closed = unopened(
+            real, copy, _late_ports.TAP_TYPES if host.userspace else (), host.request["lost_ports"]
+        )
     if changed:
         host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
@@ -302,10 +311,22 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
         host.mark("forwarding")
         _second.take_pidfile(host)
         _second.end_first(host)
+    host.mark("ended")
     host.living.last_words()
     host.living.carry(host.switches, host.staged)
-    request_reconfiguration(copy)
-    host.mark("ended")
+    host.mark("carried")
+    _late_ports.put_back(copy, host.late, functools.partial(_apply, host, copy))
+    host.mark("complete")
+
+
+def _apply(host: Host, database: Ovsdb) -> None:
+    """Return when the new process has done what ``database`` says."""
+    number = request_reconfiguration(database)
+    end = time.monotonic() + host.take_over_timeout
+    while not reconfigured(database, number):
+        if time.monotonic() > end:
+            raise HotUpgradeError(f"the new {VSWITCHD} does not apply its database", hint="Look into its log")
+        time.sleep(POLL)
 
 
 def _wait_for_handlers(control: Appctl) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _strategy_make_before_break as strategy,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._late_ports import TAP_TYPES
 
 
 @pytest.fixture(name="host")
@@ -138,6 +139,6 @@ def test_a_port_that_the_new_process_cannot_open_is_named_with_its_reason() -> N
         interface("broken", -1),
     )
     databases = t.cast("t.Any", (real, copy))
-    assert strategy.unopened(*databases, strategy.TAP_TYPES, ["lost"]) == [f"tap1: {long}", f"veth: {busy}"]
+    assert strategy.unopened(*databases, TAP_TYPES, ["lost"]) == [f"tap1: {long}", f"veth: {busy}"]
     kernel = strategy.unopened(*databases)
     assert [text.partition(":")[0] for text in kernel] == ["tap0", "tap1", "tap2", "veth", "lost"]
