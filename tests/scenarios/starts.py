@@ -159,13 +159,13 @@ def policed(scene: Scene) -> str:
 def lost(scene: Scene) -> str:
     """A downgrade across 2.17 deletes ovs-ctl: refused while the old version still runs; put back, it goes on."""
     scene.populate()
-    scene.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install('2.15.0'))}\nrm /usr/sbin/policy-rc.d")
     before = scene.look()
+    scene.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install('2.15.0'))}\nrm /usr/sbin/policy-rc.d")
     result = scene.module("ovs_handover", {})
     if not result["failed"] or "scripts/ovs-ctl (" not in result["msg"] or "--reinstall" not in result["msg"]:
         raise Broken(f"it does not say what is lost: {result.get('msg')}")
-    require_same(before, scene.look())
     scene.sh(f"apt-get -qq -y install --reinstall openvswitch-common={images.package_version('2.15.0')}")
+    require_same(before, scene.look())
     with scene.traffic() as traffic:
         scene.hand_over()
     require_sound(scene, "2.15.0")
