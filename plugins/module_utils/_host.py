@@ -762,6 +762,8 @@ class Host:
         self.ensure_server()
         try:
             if not self.old_program_forwards() and (anew or not self.old_runs()):
+                if os.path.isdir(self.snapshot):
+                    self._read_states()  # now: a process that ends in an orderly way tells of each flow as deleted
                 self.disconnect()
                 self.raise_flag()
                 self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import types
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+
+
+def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_it_ends(
+    tmp_path: Path,
+) -> None:
+    """One that ends in an orderly way deletes its flows, and tells its followers so: nothing would be left to give."""
+    done: list[str] = []
+
+    def noted(name: str) -> t.Callable[..., bool]:
+        return lambda *__: bool(done.append(name))
+
+    host = types.SimpleNamespace(
+        snapshot=str(tmp_path),
+        kept=str(tmp_path / "old"),
+        **{
+            name: noted(name)
+            for name in (
+                *("ensure_server", "old_program_forwards", "old_runs", "disconnect", "raise_flag", "swap"),
+                *("_read_states", "load", "release", "settle", "never_stuck"),
+            )
+        },
+    )
+    Host.make_whole(t.cast(Host, host), anew=True)
+    assert done.index("_read_states") < done.index("swap") < done.index("load")
