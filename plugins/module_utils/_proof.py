@@ -44,7 +44,8 @@ NO_WAY = "no live megaflow leads to them, or only one that differs"
 NOT_SAMPLED = "more are live than were asked for"
 CIRCLE = "they recirculate in a circle"
 
-_PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
+# A name may hold blanks; what is in parentheses behind it are type and options.
+_PORT = re.compile(r"^  port (\d+): (.+?)(?: \([a-z0-9-]+(?:: .*)?\))?$", re.MULTILINE)
 _BRIDGE = re.compile(r'^ *bridge\("(.*)"\)$', re.MULTILINE)
 _GROUP = re.compile(r"\bgroup:(\d+)\b")
 _HASH_MASK = re.compile(r"^Megaflow: .*\bdp_hash=0x[0-9a-f]+/0x([0-9a-f]+)", re.MULTILINE)

@@ -28,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import (
     actions,
     metered,
     prove,
+    survey,
 )
 
 # A rule: what a key must contain (in any order), and the actions; NEXT is the recirculation to that stage.
@@ -321,6 +322,20 @@ def test_only_the_first_stage_of_a_trace_counts() -> None:
     assert actions("Datapath actions: ct,recirc(0x1)\n\nDatapath actions: drop\n") == "ct,recirc(0x1)"
     with pytest.raises(HotUpgradeError):
         actions("nothing")
+
+
+def test_what_a_plan_can_know_beforehand() -> None:
+    old = Process(CT, [*LIVE, ("first", "in_port(6),eth()", 803)], {3: "p1", 4: "a b", 6: "in side"})
+    shown = "  port 3: p1\n  port 4: a b (vxlan: packet_type=ptap)\n  port 6: in side (tap)\n"
+
+    def call(command: str, *args: str) -> str:
+        return shown if command == "dpctl/show" else old.dump()
+
+    old.rules = [*CT, ("first", "in_port(6)", "3")]
+    found = survey(call, USERSPACE, {"in side"})
+    assert (found.whole.megaflows, found.traceable.megaflows, found.share) == (6, 5, 26.3)
+    assert survey(call, KERNEL, {"in side"}).share == 100.0
+    assert survey(call, USERSPACE, {"a b"}).traceable.megaflows == 5
 
 
 def test_meters_are_looked_for_in_the_first_stage() -> None:
