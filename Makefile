@@ -102,7 +102,7 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-scenarios test-faults bench-interruption bench-snapshot
+.PHONY: test-scenarios test-faults bench-interruption bench-ports bench-snapshot
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
@@ -111,6 +111,9 @@ test-faults: lab-tools ## A fault at every step of every strategy, its rollback 
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)
+
+bench-ports: lab-tools ## What the number of ports costs the traffic (options="--ports 10,100 …")
+	@$(in_tools) python tests/bench/ports.py $(options)
 
 bench-snapshot: lab-tools ## Snapshot and restore beside ovs-save (options="…")
 	@$(in_tools) python tests/bench/snapshot.py $(options)

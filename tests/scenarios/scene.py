@@ -199,10 +199,14 @@ class Scene:
 
     def arrivals(self) -> list[float]:
         """When the packets of the last probe arrived, in seconds of the host's monotonic clock."""
-        argv = hosts.ssh_argv(self.lab, self.host(), "cat", f"/run/ovsops/probe-{PROBE['name']}/events.bin")
-        data = subprocess.run(argv, check=True, capture_output=True).stdout
+        data = self.events()
         whole = data[: len(data) // EVENT.size * EVENT.size]
         return sorted(when / 1e9 for kind, __, __, when in EVENT.iter_unpack(whole) if kind == ARRIVED)
+
+    def events(self) -> bytes:
+        """The last probe's record of every packet."""
+        argv = hosts.ssh_argv(self.lab, self.host(), "cat", f"/run/ovsops/probe-{PROBE['name']}/events.bin")
+        return subprocess.run(argv, check=True, capture_output=True).stdout
 
     def reboot(self, host: int = 1, *parameters: str) -> None:
         """Shut a host down in an orderly way and start it again, with these ``parameters`` for its kernel besides."""
