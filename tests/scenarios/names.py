@@ -37,26 +37,26 @@ BRIDGES = (
 PORTS = ("p o r t '\"", "-port", "$(touch /pwned)", "a-name-of-more-than-fifteen-bytes", "ünï,(x)=y", "*/?")
 # Devices of br0.
 DEVICES = ("-tap", "a,b(c)=e", "ünï", "3", "LOCAL2", "123456789012345")
-MAKE = """
+MAKE = r"""
 import json, subprocess, sys
 bridges, ports, devices, datapath = json.loads(sys.argv[1])
 def run(*argv):
     subprocess.run(argv, check=True)
 for name in bridges:
-    ignored = {"/", "\\\\"} & set(name)
-    subprocess.run(["ovs-vsctl", "--timeout=10", "--", "add-br", name, "--", "set", "bridge", name, "fail_mode=secure",
-                    "datapath_type=" + datapath], stderr=subprocess.DEVNULL)
-    if ignored:
-        continue
+    words = ["--", "add-br", name, "--", "set", "bridge", name, "fail_mode=secure", "datapath_type=" + datapath]
+    flows = []
     for number, port in enumerate(ports, 1):
-        one, other = str(number) + port, str(number) + port + "'"
+        one, other = name + str(number) + port, name + str(number) + port + "'"
         for port, peer, wanted in ((one, other, number), (other, one, number + 20)):
-            unique, distant = name + port, name + peer
-            run("ovs-vsctl", "--", "add-port", name, unique, "--", "set", "interface", unique, "type=patch",
-                "options:peer=" + json.dumps(distant), "ofport_request=" + str(wanted))
-    flows = ["table=1,priority=%d,in_port=%d,actions=output:%d" % (n, n, n + 20) for n in range(1, len(ports) + 1)]
+            words += ["--", "add-port", name, port, "--", "set", "interface", port, "type=patch",
+                      "options:peer=" + json.dumps(peer), "ofport_request=" + str(wanted)]
+        flows.append("table=1,priority=%d,in_port=%d,actions=output:%d" % (number, number, number + 20))
+    # It fails for bridges whose own device cannot be made; they are there nevertheless.
+    subprocess.run(["ovs-vsctl", "--timeout=30", *words], stderr=subprocess.DEVNULL)
+    if {"/", chr(92)} & set(name):
+        continue
     subprocess.run(["ovs-ofctl", "-O", "OpenFlow15", "add-flows", "unix:/run/openvswitch/%s.mgmt" % name, "-"],
-                   input="\\n".join(flows), text=True, check=True)
+                   input="\n".join(flows), text=True, check=True)
     run("ovs-appctl", "--", "fdb/add", name, name + str(2) + ports[1], "0", "02:00:00:00:00:77")
 for number, device in enumerate(devices, 50):
     run("ovs-vsctl", "--", "add-port", "br0", device, "--", "set", "interface", device, "type=internal",
