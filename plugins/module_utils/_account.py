@@ -29,6 +29,9 @@ Content = t.Optional[tuple[int, int, int, bytes]]
 
 Messages = dict[t.Hashable, bytes]
 
+# A meter of which nothing was told; None: it was deleted.
+_UNTOLD = b""
+
 
 # What names a flow in OpenFlow text, whatever the version: its table, its priority and its match.
 _NAME_IN_TEXT = re.compile(
@@ -86,6 +89,7 @@ class _Comparison:
         # What was touched before the bridge is read is judged by what was told of it, all else by what ``base`` holds.
         self._touched = before.flows.keys() | after.flows.keys()
         self._groups = before.groups.keys() | after.groups.keys()
+        self._meters_then, self._cleared_then = dict(after.meters), set(after.cleared)
         self._groups_then = {group: list(told) for group, told in after.groups.items()}
         self._live_touched: Messages = {}
         self._missing: Messages = {}
@@ -151,6 +155,7 @@ class _Comparison:
                 self._missing.pop(key, None)
                 self._extra.pop(key, None)
         self._explain_groups()
+        self._explain_settings()
 
     def _told(self, key: Key) -> Event:
         found = self._after.flows.get(key)
@@ -184,6 +189,18 @@ class _Comparison:
             )
             if last.deleted_group(group) != (actual is None):
                 self._blame(group, actual, None if actual else last.groups[group][-1])
+
+    def _explain_settings(self) -> None:
+        """Drop what was changed while the bridge was read."""
+        after = self._after
+        for found in (self._missing, self._extra):
+            for kind, number in [
+                key for key in found if isinstance(key, tuple) and key[0] in ("port", "meter")
+            ]:
+                late = after.meters.get(number, _UNTOLD) != self._meters_then.get(number, _UNTOLD)
+                late = late or "meters" in after.cleared - self._cleared_then
+                if late if kind == "meter" else number in after.ports:
+                    del found[(kind, number)]
 
     def _compare_settings(self, live: flowstate.Settings) -> None:
         base = self._base.settings
@@ -229,6 +246,7 @@ class _Comparison:
                 if _name_in_text(line) in touched:
                     del found[name]
         self._explain_groups()
+        self._explain_settings()
 
 
 def _name_in_text(line: str) -> str:

@@ -725,6 +725,12 @@ def amend(switch: Switch, difference: Difference) -> None:
     _exchange(switch, messages + [wire.with_xid(flow, of.xid()) for flow in difference.missing])
 
 
+def renew_timeouts(switch: Switch, state: State) -> None:
+    """Have the time of every flow of ``state`` that expires begin anew: each is added again, as it is."""
+    xid = switch.main.xid
+    _exchange(switch, [wire.with_xid(flow, xid()) for flow in _objects(state) if wire.expires(flow)])
+
+
 def fill_up(switch: Switch, state: State) -> None:
     """Give the bridge the groups, flows and settings of ``state`` that it lacks; what it has stays, whatever it is.
 

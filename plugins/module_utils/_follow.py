@@ -45,7 +45,7 @@ class Changes:
     """What others have changed in one bridge: the last event of each flow, what was sent for each group and meter.
 
     ``cleared`` are what was deleted as a whole: "groups", "meters".  ``counts`` tells how often flows changed, by ``Mark``.
-    ``paused``: the switch keeps something back.
+    ``paused``: the switch keeps something back.  ``deleted``: flows that were deleted since ``expect_replacement``.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,9 @@ class Changes:
         self.cleared: set[str] = set()
         self.counts: collections.Counter[Mark] = collections.Counter()
         self.paused = False
+        # Our own messages that change flows: what was told of these flows before is over.
+        self.ours: dict[int, Key] = {}
+        self.deleted = 0
         self._replaced_by: collections.Counter[Mark] | None = None
         self._window: dict[Key, list[Event]] | None = None
         self._new: set[Key] = set()
@@ -87,6 +90,7 @@ class Changes:
     def expect_replacement(self) -> None:
         """All that is told up to our next own change is the doing of that: ovs-vswitchd deletes, and we add again."""
         self._replaced_by = self.counts.copy()
+        self.deleted = 0
 
     @contextlib.contextmanager
     def window(self) -> t.Iterator[None]:
@@ -123,11 +127,16 @@ class Changes:
     def _event(self, event: Event) -> None:
         if event.kind in (monitor.PAUSED, monitor.RESUMED):
             self.paused = event.kind == monitor.PAUSED
+            if not self.paused:  # our own changes were told as if they were others'
+                self._end_replacement()
         elif event.kind == monitor.OWN:
+            if event.xid in self.ours:
+                self.flows.pop(self.ours.pop(event.xid), None)
             if self._replaced_by is not None:
                 self.forget()
-                self.counts, self._replaced_by = self._replaced_by, None
+                self._end_replacement()
         else:
+            self.deleted += event.kind == monitor.REMOVED and not event.expired
             key = event.key
             if self._window is not None:
                 if key in self.flows:
@@ -137,6 +146,10 @@ class Changes:
             self.flows[key] = event
             kind = "expired" if event.expired else event.kind
             self.counts[(kind, event.table, event.priority, event.cookie)] += 1
+
+    def _end_replacement(self) -> None:
+        if self._replaced_by is not None:
+            self.counts, self._replaced_by = self._replaced_by, None
 
     def _request(self, request: bytes) -> None:
         if wire.is_group_mod(request):
@@ -178,10 +191,17 @@ class Changes:
             return "groups" in self.cleared
         return _command(self.groups[group][-1]) == wire.GROUP_DELETE
 
-    def flow_messages(self, version: int, xid: t.Callable[[], int], flags: Flags) -> list[bytes]:
-        """The flow-mods that make the same changes elsewhere, in ``version``, the one that they were told in."""
+    def flow_messages(
+        self, version: int, xid: t.Callable[[], int], flags: Flags, alive: t.Container[Key] = ()
+    ) -> list[bytes]:
+        """The flow-mods that make the same changes elsewhere, in ``version``, the one that they were told in.
+
+        What has only expired stays where it is ``alive`` again.
+        """
         found = [wire.with_table_ids(xid())] if version == wire.OF10 else []
         for key, event in self.flows.items():
+            if event.expired and key in alive:
+                continue
             if event.kind == monitor.REMOVED:
                 found.append(monitor.deletion(key, version, xid(), event.match_length))
             else:

@@ -52,6 +52,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     Process,
     alive,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import connect_unix
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
@@ -490,27 +491,28 @@ class Host:
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
         """Do ``change``, wait until ovs-vswitchd has applied ``database``, and commit what is staged as soon as it is due.
 
-        The flush that comes with a bridge's first controller (F1) is seen by its empty tables, before ovs-vswitchd
-        says that it is done; a bridge that is empty already is filled then.
+        The flush that comes with a bridge's first controller (F1) is told by the switch while it is at it: so the commit is
+        there before a controller can be.  A bridge that is empty already is filled when ovs-vswitchd says that it is done.
         """
-        hidden = {}
+        shown = {name: self.switches[name].count_flows()[0] for name in self.staged}
+        hidden = {name: self.switches[name].about_flows() - count for name, count in shown.items() if count}
         for name in self.staged:
             self.living.expect_refill(name)
-            shown = self.switches[name].count_flows()[0]
-            if shown:
-                hidden[name] = self.switches[name].about_flows() - shown
         change()
         number = request_reconfiguration(database)
         end = time.monotonic() + self.take_over_timeout
         while not reconfigured(database, number):
             for name in hidden.keys() & self.staged.keys():
-                if self.switches[name].about_flows() <= hidden[name]:
+                flushed = self.living.flushed(name, shown[name])
+                if flushed is None:  # nothing tells: it has to be asked
+                    flushed = self.switches[name].about_flows() <= hidden[name]
+                if flushed:
                     self.mark("flushed")
                     self.staged.pop(name).refill()
                     self.mark("refilled")
             if time.monotonic() > end:
                 raise HotUpgradeError(f"{VSWITCHD} does not apply its database", hint="Look into its log")
-            time.sleep(POLL)
+            readable(self.living.descriptors(), POLL)
         for name in list(self.staged):
             self.staged.pop(name).commit()
 

@@ -17,6 +17,7 @@ import itertools
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext as oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._account import Account, account
@@ -29,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import 
     Unfollowed,
     as_addition,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
 Switches = t.Mapping[str, flowstate.Switch]
@@ -189,7 +191,8 @@ class Living:
                 flowstate.adjust(switch, self.base[name])
             changes = self.before(name)
             if changes:
-                flows_of, before, flows, after = self._messages(name, changes, switch)
+                flows_of, before, flows, after = self._messages(name, changes, switch, self._alive(name))
+                self._own(name, flows)
                 refused = _set_meters(switch.main, changes)
                 for of, messages in ((switch.main, before), (flows_of, flows), (switch.main, after)):
                     refused += _send(of, messages)
@@ -204,7 +207,7 @@ class Living:
             staged.append(*self._messages(name, changes, switch))
 
     def _messages(
-        self, name: str, changes: Changes, switch: flowstate.Switch
+        self, name: str, changes: Changes, switch: flowstate.Switch, alive: t.Container[Key] = ()
     ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
         """On which connection flows go, and groups, flows and groups, in the order to send them."""
         assert self._before is not None
@@ -214,9 +217,23 @@ class Living:
             raise _not_carried(
                 name, f"it does not allow {wire.VERSION_NAMES[version]}, in which they were told"
             )
-        flows = changes.flow_messages(version, xid, self._flags.get(name, {}))
+        flows = changes.flow_messages(version, xid, self._flags.get(name, {}), alive)
         before, after = changes.group_messages(switch.version, xid, self._groups.get(name, ()))
         return flows_of, before, flows, after
+
+    def _alive(self, name: str) -> frozenset[Key]:
+        """The flows that the new process was seen to add by itself: it learns as soon as it takes packets."""
+        if name not in self._after:
+            return frozenset()
+        self._after[name].sync()
+        flows = self._after[name].changes.flows
+        return frozenset(key for key, event in flows.items() if event.kind != monitor.REMOVED)
+
+    def _own(self, name: str, flows: t.Sequence[bytes]) -> None:
+        """Have ``flows`` be known as ours when the new process tells of them."""
+        if name in self._after:
+            mods = filter(wire.is_flow_mod, flows)
+            self._after[name].changes.ours = {wire.header(flow).xid: wire.flow_key(flow) for flow in mods}
 
     def watch(self, switches: Switches) -> None:
         """Follow the new process from now on: it holds what ``base`` holds, and what is carried there is ours."""
@@ -237,6 +254,19 @@ class Living:
         if name in self._after:
             self._after[name].sync()
             self._after[name].changes.expect_replacement()
+
+    def flushed(self, name: str, flows: int) -> bool | None:
+        """Whether all ``flows`` of the bridge were seen to be deleted since ``expect_refill``; None when nothing tells."""
+        if name not in self._after:
+            return None
+        self._after[name].take()
+        changes = self._after[name].changes
+        # A switch that has so much to tell pauses.
+        return changes.deleted >= flows or (changes.paused and changes.deleted > 0)
+
+    def descriptors(self) -> list[int]:
+        """What becomes readable when the new process tells something."""
+        return [of.fileno() for follower in self._after.values() for of in follower.connections]
 
     def take(self) -> None:
         """Note what the new process has told, without waiting.  Raises ``Unreachable`` when it has ended."""

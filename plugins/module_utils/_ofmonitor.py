@@ -61,7 +61,10 @@ Key = tuple[int, int, bytes]
 
 
 class Event(t.NamedTuple):
-    """One change of a flow; ``match`` is padded, ``match_length`` is not; ``rest``: instructions (OpenFlow 1.0: actions)."""
+    """One change of a flow; ``match`` is padded, ``match_length`` is not; ``rest``: instructions (OpenFlow 1.0: actions).
+
+    ``xid`` is that of our own message, if it is about ``OWN``.
+    """
 
     kind: str
     reason: int
@@ -73,6 +76,7 @@ class Event(t.NamedTuple):
     match: bytes
     match_length: int
     rest: bytes
+    xid: int = 0
 
     @property
     def key(self) -> Key:
@@ -177,7 +181,7 @@ def deletion(key: Key, version: int, xid: int, match_length: int) -> bytes:
 def _event(entry: bytes, version: int) -> Event:
     kind = _EVENTS.get(wire.u16(entry, 2, "flow update"))
     if kind in (OWN, PAUSED, RESUMED):
-        return _bare(kind)
+        return _bare(kind, entry)
     if kind is None:
         raise ProtocolError("a flow update is of no known kind", entry[:16].hex())
     __, __, table, reason, idle, hard, priority, cookie = wire.unpack(_FULL, entry, 0, "flow update")
@@ -189,7 +193,7 @@ def _event(entry: bytes, version: int) -> Event:
 def _old_event(entry: bytes, version: int) -> Event:
     kind = _OLD_EVENTS.get(wire.u16(entry, 2, "flow update"))
     if kind == OWN:
-        return _bare(kind)
+        return _bare(kind, entry)
     if kind is None:
         raise ProtocolError("a flow update is of no known kind", entry[:16].hex())
     fields = wire.unpack(_OLD_FULL, entry, 0, "flow update")
@@ -206,8 +210,9 @@ def _parts(entry: bytes, start: int, length: int) -> tuple[bytes, bytes]:
     return entry[start:end], entry[end:]
 
 
-def _bare(kind: str) -> Event:
-    return Event(kind, 0, 0, 0, 0, 0, 0, b"", 0, b"")
+def _bare(kind: str, entry: bytes = bytes(8)) -> Event:
+    (xid,) = wire.unpack(struct.Struct("!I"), entry, 4, "flow update")
+    return Event(kind, 0, 0, 0, 0, 0, 0, b"", 0, b"", int(xid))
 
 
 def _kind(message: bytes) -> wire.Kind:

@@ -692,6 +692,11 @@ def flow_key(data: bytes) -> tuple[int, int, bytes]:
     return fields.table, fields.priority, fields.match
 
 
+def expires(data: bytes) -> bool:
+    """Whether this is a flow-mod whose flow has an idle or a hard timeout."""
+    return is_flow_mod(data) and data[26:30] != bytes(4)  # in either kind of flow-mod
+
+
 def is_addition(data: bytes) -> bool:
     """Whether a flow-mod made by this file adds its flow."""
     if not is_flow_mod(data):

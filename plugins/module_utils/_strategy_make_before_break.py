@@ -217,6 +217,10 @@ def _catch_up(host: Host) -> None:
         for name in host.bridges:
             _fill(host, name)
     _require_no_drift(host)
+    # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
+    for name in host.bridges:
+        state = host.living.now(name, host.living.base[name])
+        _flowstate.renew_timeouts(host.switches[name], state)
     host.living.watch(host.switches)
     if host.userspace:
         with Ovsdb(_second.database(host), host.timeout) as copy:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import typing as t
 from pathlib import Path
 
@@ -179,6 +180,28 @@ def test_a_controllers_resync_is_no_hole_and_no_fault(move: t.Callable[..., Move
     assert dump(made.new) == sorted(
         f" priority={n},ip,nw_dst=10.1.{n // 250}.{n % 250} actions=NORMAL" for n in range(1, 2001)
     )
+    assert not made.account()["unexplained"]
+
+
+def test_what_both_processes_touch_is_as_it_is_in_the_end(move: t.Callable[..., Move]) -> None:
+    """On a slow host flows expire in the new process as soon as it works, while the old one goes on learning them."""
+    made = move()
+    made.old.ofctl("add-flow", "br0", "table=1,priority=1,ip,nw_dst=10.0.0.1 actions=drop")
+    made.old.ofctl("add-flow", "br0", "table=1,priority=2,hard_timeout=1,ip,nw_dst=10.0.0.2 actions=drop")
+    made.copy()
+    made.new.ofctl("del-flows", "br0", "table=1,ip,nw_dst=10.0.0.1")
+    made.old.ofctl("add-flow", "br0", "table=1,priority=1,ip,nw_dst=10.0.0.1 actions=NORMAL")
+    for __ in range(200):
+        if "priority=2" not in str(dump(made.old)):
+            break
+        time.sleep(0.05)
+    made.new.ofctl("add-flow", "br0", "table=1,priority=2,hard_timeout=300,ip,nw_dst=10.0.0.2 actions=drop")
+    made.end()
+    left = [line for line in dump(made.new) if "table=1" in line]
+    assert left == [
+        " table=1, hard_timeout=300, priority=2,ip,nw_dst=10.0.0.2 actions=drop",
+        " table=1, priority=1,ip,nw_dst=10.0.0.1 actions=NORMAL",
+    ]
     assert not made.account()["unexplained"]
 
 

@@ -179,6 +179,19 @@ def test_meters_and_ports_are_accounted_for() -> None:
     assert fault(account(base, State.of(ports={1: 4, 2: 0}), before)) == (0, 0)
 
 
+def test_meters_and_ports_that_change_while_they_are_read_are_no_fault() -> None:
+    base = State.of(meters={1: b"\0\1old", 2: b"\0\1old"}, ports={1: 0})
+    follower = Follower()
+
+    def read() -> State:
+        follower.changes.meters.update({1: b"\0\1new", 2: None, 3: b"\0\1new"})
+        follower.changes.ports.add(1)
+        return State.of(meters={1: b"\0\1old", 3: b"\0\1new"}, ports={1: 4})
+
+    found = _account.account(base, Changes(), t.cast(t.Any, follower), read)
+    assert fault(found) == (0, 0)
+
+
 def test_what_nothing_tells_of_is_said_and_is_no_fault() -> None:
     found = account(State.of(fragments=0), State.of(fragments=1))
     assert fault(found) == (0, 0)

@@ -124,6 +124,54 @@ def test_what_is_replaced_by_ourselves_is_nobody_elses_doing() -> None:
     assert list(changes.flows) == [(0, 3, MATCH)]
 
 
+def own(xid: int) -> bytes:
+    body = struct.pack("!HHI", 8, 4, xid)
+    request = wire.multipart_request(wire.OF15, 16, 0, body)
+    return request[:1] + bytes([19]) + request[2:]
+
+
+def test_what_was_told_of_a_flow_before_our_own_change_of_it_is_over() -> None:
+    changes = _follow.Changes()
+    changes.ours = {77: (0, 1, MATCH), 78: (0, 2, MATCH)}
+    for priority in (1, 2):
+        changes._event(event("removed", priority))  # its clock had run since it was loaded
+    changes.take(own(77))
+    changes.take(own(99))
+    assert list(changes.flows) == [(0, 2, MATCH)]
+
+
+def test_a_flow_that_has_expired_is_not_deleted_where_it_was_learned_again() -> None:
+    changes = _follow.Changes()
+    expired = event("removed", 1)._replace(reason=1)
+    changes._event(expired)
+    changes._event(event("removed", 2))
+    xid = itertools.count().__next__
+    assert len(changes.flow_messages(wire.OF15, xid, {})) == 2
+    (left,) = changes.flow_messages(wire.OF15, xid, {}, alive={(0, 1, MATCH), (0, 2, MATCH)})
+    assert wire.flow_key(left) == (0, 2, MATCH)
+
+
+def test_a_flush_is_seen_by_what_it_deletes() -> None:
+    changes = _follow.Changes()
+    changes._event(event("removed", 1))
+    changes.expect_replacement()
+    changes._event(event("removed", 2)._replace(reason=0))  # it expired
+    assert changes.deleted == 0
+    changes._event(event("removed", 3))
+    assert changes.deleted == 1
+
+
+def test_a_switch_that_pauses_tells_our_replacement_as_if_it_were_others() -> None:
+    changes = _follow.Changes()
+    changes.expect_replacement()
+    changes.take(update(5))
+    changes._event(event("removed", 1))
+    changes._event(event("added", 1))
+    changes.take(update(6))
+    assert sum(changes.counts.values()) == 0
+    assert not changes.paused
+
+
 @pytest.mark.parametrize(("kinds", "paused"), [((5,), True), ((5, 6), False), ((), False)])
 def test_a_switch_that_keeps_something_back_is_known(kinds: tuple[int, ...], paused: bool) -> None:
     changes = _follow.Changes()
