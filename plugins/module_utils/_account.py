@@ -209,7 +209,8 @@ class _Comparison:
         version = self._base.ports_version
         bits = wire.PORT_CONFIG_BITS[version] & base.port_bits
         for number in (base.ports.keys() & live.ports.keys()) - ports:
-            if (base.ports[number] ^ live.ports[number]) & bits:
+            renamed = base.names.get(number, "") != live.names.get(number, "")
+            if renamed or (base.ports[number] ^ live.ports[number]) & bits:
                 told = [
                     wire.port_status(version, number, found.names.get(number, ""), found.ports[number])
                     for found in (base, live)

@@ -137,6 +137,7 @@ def _take_back(transaction: Transaction, state: str, restore: bool, living: Livi
     try:
         if host.rebooted:
             failures = attempt(host.restore_after_boot if restore else host.never_stuck)
+            failures += attempt(lambda: _shaping.give_back(host))  # the database has outlived the boot
         else:
             failures = _undo(transaction, host, state)
         return failures + attempt(lambda: flush(host)) + _faults(transaction, host)

@@ -77,7 +77,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import (
     Appctl,
-    daemon_socket,
     read_pid,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
@@ -415,10 +414,6 @@ class Host:
             )
 
     # ovs-vswitchd
-
-    def control_in(self, place: Connection) -> Appctl:
-        """The control socket of the ovs-vswitchd in another run directory."""
-        return Appctl(daemon_socket(place.rundir, VSWITCHD), 60.0)
 
     def control(self, name: str, timeout: float = 10.0) -> Appctl:
         """The control socket of the running daemon ``name``."""

@@ -236,9 +236,12 @@ class Living:
             self._after[name].changes.ours = {wire.header(flow).xid: wire.flow_key(flow) for flow in mods}
 
     def watch(self, switches: Switches) -> None:
-        """Follow the new process from now on: it holds what ``base`` holds, and what is carried there is ours."""
+        """Follow the new process from now on: it holds what ``base`` holds, and what is carried there is ours.
+
+        What is followed already stays so: a switch has one monitor of a number on a connection (ofmonitor_create).
+        """
         for name, switch in switches.items():
-            if name not in self.base:  # what it should hold is not known
+            if name in self._after or name not in self.base:  # what it should hold is not known
                 continue
             try:
                 self._after[name] = Follower(switch.main, _old_language(switch))

@@ -84,7 +84,6 @@ MAX_MESSAGE = 0xFFFF
 
 HEADER = struct.Struct("!BBHI")
 _EXPERIMENTER = struct.Struct("!II")
-_MULTIPART = struct.Struct("!HHI")
 _BUNDLE = struct.Struct("!IHH")
 _FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIHH")
 _FLOW_STATS15 = struct.Struct("!HxxBxHHHHHQHH")

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
@@ -16,6 +15,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flowstate import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import Survey
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
@@ -27,7 +27,7 @@ def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[
     """The select groups of all bridges.  Raises ``HotUpgradeError``."""
     found: list[_selection.Group] = []
     for bridge in bridges:
-        path = os.path.join(connection.rundir, f"{bridge.name}.mgmt")
+        path = management_socket(connection.rundir, bridge.name)
         with Switch(path, timeout=connection.timeout) as switch:
             of = switch.main
             for reply in of.stream(wire.group_desc_request(of.version, of.xid())):

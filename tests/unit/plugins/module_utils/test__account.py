@@ -192,6 +192,15 @@ def test_meters_and_ports_that_change_while_they_are_read_are_no_fault() -> None
     assert fault(found) == (0, 0)
 
 
+def test_ports_that_have_swapped_their_numbers_are_a_fault_unless_somebody_was_seen_to_do_it() -> None:
+    base = State.of(ports={1: 0, 2: 0}, names={1: "p1", 2: "p2"})
+    swapped = State.of(ports={1: 0, 2: 0}, names={1: "p2", 2: "p1"})
+    assert fault(account(base, swapped)) == (2, 2)
+    before = Changes()
+    before.ports.update((1, 2))
+    assert fault(account(base, swapped, before)) == (0, 0)
+
+
 def test_what_nothing_tells_of_is_said_and_is_no_fault() -> None:
     found = account(State.of(fragments=0), State.of(fragments=1))
     assert fault(found) == (0, 0)

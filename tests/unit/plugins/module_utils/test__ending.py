@@ -247,6 +247,16 @@ def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
     assert sum("left alone" in what for what in FakeHost.done) == 1
 
 
+def test_what_a_power_loss_has_left_in_the_database_is_taken_out(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeHost, "rebooted", True)
+    monkeypatch.setattr(FakeHost, "restore_after_boot", lambda host: host.note("filled"), raising=False)
+    monkeypatch.setattr(_ending._shaping, "give_back", lambda host: host.note("given back"))
+    _ending.roll_back(transaction, "a test", restore=True)
+    assert what_was_done() == prefixed(transaction, "filled", "given back")
+
+
 @pytest.mark.parametrize(("faults", "state"), [((), ROLLED_BACK), (("bridge br0 has 0 flows",), FAILED)])
 def test_what_is_found_afterwards_is_told_and_judged(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str

@@ -42,3 +42,23 @@ def test_the_way_back_from_a_process_that_has_died_rests_on_its_last_words(
     living.base = {"br0": saved}
     assert living.now("br0", saved) is saved
     assert followers.read == 1
+
+
+class FakeFollower:
+    """One that counts how often the switch is asked to tell."""
+
+    asked = 0
+
+    def __init__(self, *__: object) -> None:
+        FakeFollower.asked += 1
+
+
+def test_a_bridge_that_is_followed_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_living, "Follower", FakeFollower)
+    living, switch = _living.Living(), t.cast("t.Any", types.SimpleNamespace(main=None))
+    living.base = {"br0": t.cast("t.Any", None)}
+    for __ in range(2):
+        living.watch({"br0": switch})
+    assert FakeFollower.asked == 1
+    assert living.watched
+    assert not living.unfollowed
