@@ -12,18 +12,17 @@ The tools on the disk may be older than the running switch and unable to print w
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _oftext, _words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
 
 # So many objects are in a message; the rest is counted.
 SHOWN = 20
-# So many lines of a log, and at most so many bytes of it are read.
-_LOG_LINES, _LOG_BYTES = 5, 1 << 20
+# So many lines of a log.
+_LOG_LINES = 5
 
 _HINT = "The bridge is as it was before. Correct or delete that object where the snapshot was taken, and take it again"
 _COUNTS = re.compile(
@@ -65,7 +64,7 @@ def explaining(argv: t.Sequence[str], dump: t.Callable[[str], str]) -> t.Iterato
     ``argv`` is the command line of the daemon that may refuse; ``dump`` asks the old switch for all flows of a bridge, if it
     still can (``HotUpgradeError`` if not).
     """
-    log, refusals = Log(log_of(argv)), list[Refusal]()
+    log, refusals = Log(argv), list[Refusal]()
     try:
         yield refusals
     except Refusal as refusal:
@@ -122,38 +121,13 @@ def _same(line: str, text: str, message: bytes) -> bool:
 
 
 class Log:
-    """What a daemon writes into its log from now on; ``path`` is None where it has none."""
+    """What a daemon with the command line ``argv`` writes into its log from now on."""
 
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._begin = _size(path)
+    def __init__(self, argv: t.Sequence[str]) -> None:
+        self._argv, self._begin = argv, _words.log_size(argv)
 
     def complaints(self) -> str:
         """The last warnings and errors since then, without their time and number."""
-        if self._path is None:
-            return ""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(
-                    max(
-                        self._begin if self._begin <= _size(self._path) else 0, _size(self._path) - _LOG_BYTES
-                    )
-                )
-                text = file.read(_LOG_BYTES).decode("utf-8", "backslashreplace")
-        except OSError:
-            return ""
+        text = _words.written(self._argv, self._begin)
         found = dict.fromkeys(match[1].strip() for match in _WORSE.finditer(text))
         return " / ".join([*found][-_LOG_LINES:])
-
-
-def _size(path: str | None) -> int:
-    try:
-        return os.stat(path).st_size if path else 0
-    except OSError:
-        return 0
-
-
-def log_of(argv: t.Sequence[str]) -> str | None:
-    """The log file of a daemon with this command line (ovs-vswitchd(8)), if it names one."""
-    named = [word.partition("=")[2] for word in argv if word.startswith("--log-file=")]
-    return named[-1] if named else None

@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import D
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import identify, terminate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._trust import user_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import TimedOut, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._words import log_size, written
 
 # How long a dry start may take, in seconds.
 TIMEOUT = 60.0
@@ -134,27 +135,20 @@ def _is_severe(difference: _content.Difference) -> bool:
 @contextlib.contextmanager
 def _telling(host: Host) -> t.Iterator[None]:
     """Give an error of a start the words that the daemon has meanwhile written into its log."""
-    words = (word.partition("=") for word in host.request["server"]["argv"])
-    log = next((path for name, __, path in words if name == "--log-file"), "")
-    size = os.path.getsize(log) if os.path.isfile(log) else 0
+    argv = host.request["server"]["argv"]
+    size = log_size(argv)
     try:
         yield
     except HotUpgradeError as error:
-        said = _logged(log, size) if log else []
+        said = _logged(argv, size)
         if not said:
             raise
         raise HotUpgradeError(error.what, "; ".join([error.why, *said]), error.hint) from error
 
 
-def _logged(path: str, begin: int = 0) -> list[str]:
-    """The last warnings and errors of a log behind its first ``begin`` bytes."""
-    try:
-        with open(path, encoding="utf-8", errors="replace", opener=_no_link) as file:
-            if os.fstat(file.fileno()).st_size > begin:
-                file.seek(begin)
-            return [line.strip() for line in file if _LOGGED.search(line)][-6:]
-    except OSError:
-        return []
+def _logged(argv: t.Sequence[str], since: int = 0) -> list[str]:
+    """The last warnings and errors in the log of a daemon with this command line."""
+    return [line.strip() for line in written(argv, since).splitlines() if _LOGGED.search(line)][-6:]
 
 
 def convert(host: Host, schema_file: str) -> None:
@@ -348,12 +342,8 @@ def _words(directory: str, said: str, log: str) -> list[str]:
     with open(said, encoding="utf-8", errors="replace") as file:
         lines = [line.strip() for line in file]
     found = [line for line in lines[-6:] if line and not line.endswith("done.")]
-    found += _logged(log)
+    found += _logged([f"--log-file={log}"])
     return [line.replace(directory, "DIR") for line in dict.fromkeys(found)]
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _name(host: Host) -> str:

@@ -48,7 +48,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Ovsdb,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import alive
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._refusal import Log, Refusal, log_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._refusal import Log, Refusal
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
@@ -193,7 +193,7 @@ def _prove(host: Host) -> None:
     with host.connection.open() as database:
         bonds = members(database.bridges())
     wish = _proof.Wish(host.request["prove"], tuple(host.request["accept"]), bonds)
-    log = Log(log_of(host.old.argv))
+    log = Log(host.old.argv)
     proof = _proof.prove(old.call, new.call, datapath, wish)
     host.transaction.note(proof=proof.report())
     proof.require(log.complaints())

@@ -37,12 +37,17 @@ def last_words(argv: t.Sequence[str], since: int, runner: Runner | None = run) -
     its program says when it is to do nothing but tell its version (a library that is missing, an unknown option); without
     a ``runner`` it is not asked.
     """
-    lines = _read(_log(argv), since).splitlines()
+    lines = written(argv, since).splitlines()
     grave = [line for line in lines if _GRAVE.search(line)]
     told = "\n".join(grave)[-MOST:]
     if not told and runner is not None:
         told = _dry(argv, runner)
     return told or "\n".join(lines[-3:])[-MOST:]
+
+
+def written(argv: t.Sequence[str], since: int) -> str:
+    """What a daemon with this command line has written into its log after ``since`` bytes; all of it if that is a new one."""
+    return _read(_log(argv), since)
 
 
 def _dry(argv: t.Sequence[str], runner: Runner) -> str:
@@ -71,6 +76,7 @@ def _read(path: str, since: int) -> str:
         with open(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if stat.S_ISREG(found.st_mode):
-                file.seek(max(since, found.st_size - _MOST_READ))
+                begin = since if since <= found.st_size else 0
+                file.seek(max(begin, found.st_size - _MOST_READ))
                 return file.read(_MOST_READ).decode(errors="replace")
     return ""

@@ -49,6 +49,12 @@ def test_without_an_error_the_end_of_the_log_is_told(tmp_path: Path) -> None:
     assert _words.last_words(["/bin/x", f"--log-file={log}"], 0, sound) == "two\nthree\nfour"
 
 
+def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("new\n")
+    assert _words.written(["/bin/x", f"--log-file={log}"], 1000) == "new\n"
+
+
 def test_a_log_that_is_no_log_is_not_read(tmp_path: Path) -> None:
     """Its directory may be the daemon's user's: a pipe would be waited for, a link leads anywhere."""
     secret, log = tmp_path / "secret", tmp_path / "x.log"
