@@ -22,7 +22,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _content, _flowstate, _snapshot
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
@@ -96,6 +96,7 @@ def restart_server(host: Host, free_try: bool = False) -> None:
     """
     with Ovsdb(host.remote, host.timeout) as database:
         before = _content.read(database)
+    states = _states(host) if _is_unknown(host) else {}
     with _telling(host):
         host.restart_server(free_try)
     with Ovsdb(host.remote, host.timeout) as database:
@@ -108,7 +109,9 @@ def restart_server(host: Host, free_try: bool = False) -> None:
     severe = [str(each) for each in changed if _is_severe(each)]
     if severe:
         host.wait_for_vswitchd()
-        host.fill_up()
+        for name, state in states.items():
+            with _flowstate.Switch(host.management(name)) as switch:
+                _flowstate.fill_up(switch, state)
         raise HotUpgradeError(
             f"the start of {_name(host)} changed the configuration",
             "; ".join(severe[:5]),
@@ -123,8 +126,21 @@ def _of_the_start(host: Host, changed: t.Sequence[_content.Difference]) -> list[
     nobody could reach the database, counts as the start's.
     """
     foreseen = {tuple(key) for key in host.transaction.read(FORESEEN) or ()}
-    unknown = host.request["supervisors"][OVSDB_SERVER]["unit"] and not host.request["start"]["argv"]
+    unknown = _is_unknown(host)
     return [each for each in changed if each.key in foreseen or (unknown and each.before is not None)]
+
+
+def _is_unknown(host: Host) -> bool:
+    """Whether the service starts the daemon by something of which nothing is known."""
+    return bool(host.request["supervisors"][OVSDB_SERVER]["unit"] and not host.request["start"]["argv"])
+
+
+def _states(host: Host) -> dict[str, _flowstate.State]:
+    """What the bridges hold now: of one that is deleted, its followers are told that its flows were."""
+    snapshot = _snapshot.read(host.snapshot)
+    return {
+        name: host.living.now(name, _flowstate.leaving_devices(snapshot.state(name))) for name in host.bridges
+    }
 
 
 def _is_severe(difference: _content.Difference) -> bool:

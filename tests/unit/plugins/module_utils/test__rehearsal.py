@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -203,18 +204,24 @@ def test_only_what_the_start_was_foreseen_to_change_is_put_back(
 
 
 def test_where_the_start_is_not_known_what_is_gone_comes_back_and_the_flows_with_it(
-    tmp_path: Path, database: t.Callable[..., Contents]
+    tmp_path: Path, database: t.Callable[..., Contents], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, done = host(tmp_path), []
-    made.restart_server = lambda _free_try: None
+    done: list[str] = []
+    made = host(tmp_path)
+    monkeypatch.setattr(_rehearsal, "_states", lambda _host: done.append("read") or {"br0": "state"})
+    monkeypatch.setattr(_rehearsal._flowstate, "Switch", lambda _path: contextlib.nullcontext())
+    monkeypatch.setattr(
+        _rehearsal._flowstate, "fill_up", lambda _switch, state: done.append(f"filled: {state}")
+    )
+    made.management = lambda name: name
+    made.restart_server = lambda _free_try: done.append("restarted")
     made.wait_for_vswitchd = lambda: done.append("waited")
-    made.fill_up = lambda: done.append("restored")
     after = {"Open_vSwitch": {"u": _switch(bridges="b")["Open_vSwitch"]["u"], "new": {}}}
     used = database(_switch(bridges="a"), after)
     with pytest.raises(HotUpgradeError, match=r"bridges was \{k=a\} and is \{k=b\}"):
         _rehearsal.restart_server(made)
     assert [each["op"] for each in used.operations] == ["update"]  # what is new may be anybody's
-    assert done == ["waited", "restored"]
+    assert done == ["read", "restarted", "waited", "filled: state"]
 
 
 def test_a_start_that_fails_in_earnest_says_what_its_log_says(
@@ -222,7 +229,7 @@ def test_a_start_that_fails_in_earnest_says_what_its_log_says(
 ) -> None:
     log = tmp_path / "ovsdb-server.log"
     log.write_text("1|ERR|long ago\n")
-    made = host(tmp_path)
+    made = host(tmp_path, argv=["ovs-ctl", "start"])
     made.request["server"]["argv"].append(f"--log-file={log}")
     made.request["server"]["argv"].remove("--log-file=/var/log/openvswitch/ovsdb-server.log")
 
