@@ -325,8 +325,18 @@ def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) 
     Anybody can give a process of his such a name and such an environment: only the programs that packages install count,
     and only as root or as the user whose directory it is.
     """
-    found = []
     owner = owner_of(place)
+    found = []
+    for process, name in _named(place, names, owner):
+        with contextlib.suppress(OSError):
+            if doubt_of_daemon(process.pid, name, owner) is None and alive(process):
+                found.append(process)
+    return found
+
+
+def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process, str]]:
+    """Processes of that name and run directory, whatever they run."""
+    found = []
     for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
         if user_of(number) not in (0, owner):
             continue
@@ -336,9 +346,8 @@ def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) 
             with open(f"/proc/{number}/environ", "rb") as environ:
                 words = environ.read(_MOST_ENVIRONMENT).split(b"\0")
             process = identify(number)
-            ours = name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words
-            if process and ours and doubt_of_daemon(number, name, owner) is None and alive(process):
-                found.append(process)
+            if process and name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words:
+                found.append((process, name))
     return found
 
 
@@ -350,7 +359,9 @@ def remove_dead_links(host: Host) -> None:
 
 
 def _is_there(host: Host) -> bool:
-    return bool(processes_of(directory(host), (VSWITCHD,)))
+    """Whether it is worth waiting for; a wrapper is not the daemon's program yet."""
+    place = directory(host)
+    return any(alive(process) for process, __ in _named(place, (VSWITCHD,), owner_of(place)))
 
 
 def _patient(remote: str) -> Ovsdb:
