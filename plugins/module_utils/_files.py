@@ -8,8 +8,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
+import typing as t
 
 
 def write_durable(path: str, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
@@ -34,6 +37,19 @@ def write_durable(path: str, content: bytes, mode: int = 0o600, owner: tuple[int
             os.unlink(draft)
         raise
     sync_directory(directory)
+
+
+def open_regular(path: str) -> t.BinaryIO:
+    """The regular file ``path``, to be read; raises ``OSError`` for a link, a pipe, a device.
+
+    For directories that are another user's, who could lead root anywhere, or have it wait (docs/security.md).
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return file
 
 
 def sync_directory(path: str) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Ovsdb
@@ -48,6 +49,8 @@ _VALUED = frozenset(
 _PLACES = frozenset(
     {"--remote", "--pidfile", "--unixctl", "--log-file", "--detach", "--monitor", "--no-chdir"}
 )
+_SCRIPTS = frozenset({"install_uuid.conf"})
+_MOST_CONFIGURED = 1 << 16
 _CONFIGURED = ("system-id.conf", "install_uuid.conf", "system-type.conf", "system-version.conf")
 _LOGGED = re.compile(r"\|(WARN|ERR|EMER)\|")
 
@@ -85,7 +88,7 @@ def clear(host: Host) -> None:
     end = time.monotonic() + 5.0
     while _kill(directory, users) and time.monotonic() < end:
         time.sleep(0.01)
-    for left in (directory, _logs(host)):
+    for left in (directory, _apart(host)):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -201,12 +204,12 @@ def command_line(host: Host) -> list[str]:
     own = [f"--remote=punix:{directory}/db.sock", f"--pidfile={directory}/{OVSDB_SERVER}.pid"]
     return [
         *(program, f"{directory}/conf.db", *arguments, *own, "--no-chdir", "--detach"),
-        *(f"--unixctl={directory}/{OVSDB_SERVER}.ctl", f"--log-file={_logs(host)}/{OVSDB_SERVER}.log"),
+        *(f"--unixctl={directory}/{OVSDB_SERVER}.ctl", f"--log-file={_apart(host)}/{OVSDB_SERVER}.log"),
     ]
 
 
-def _logs(host: Host) -> str:
-    """The directory for its log.  One that root opens, and gives to its user, is not where that user could put a link."""
+def _apart(host: Host) -> str:
+    """The directory of what root opens or runs as a script meanwhile: not where the daemon's user could change it."""
     return place(host) if host.request["start"]["user"] else host.transaction.file("dry")
 
 
@@ -235,10 +238,11 @@ def _lay_out(host: Host) -> _content.Content:
     """Make the directory, with a copy of the database and of the files that ``ovs-ctl`` reads; what the copy holds."""
     directory = place(host)
     clear(host)
-    os.makedirs(f"{directory}/etc/openvswitch", 0o755)
+    os.makedirs(directory, 0o755)
+    os.makedirs(f"{_apart(host)}/etc/openvswitch", 0o755)
     for name in _CONFIGURED:
         with contextlib.suppress(OSError):
-            shutil.copyfile(f"/etc/openvswitch/{name}", f"{directory}/etc/openvswitch/{name}")
+            _copy_small(f"/etc/openvswitch/{name}", f"{_apart(host)}/etc/openvswitch/{name}")
     backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
     path = f"{directory}/conf.db"
     with open(path, "w", encoding="utf-8") as file:
@@ -252,6 +256,19 @@ def _lay_out(host: Host) -> _content.Content:
         os.unlink(f"{directory}/.conf.db.~lock~")
     _give(host, path, directory)
     return before
+
+
+def _copy_small(source: str, target: str) -> None:
+    """Copy a file of /etc/openvswitch, which may be the daemon's user's; a link is not followed (docs/security.md).
+
+    What ovs-ctl runs as a script, as root, is copied only if it is root's.
+    """
+    with open_regular(source) as file:
+        found = os.fstat(file.fileno())
+        if os.path.basename(source) in _SCRIPTS and (found.st_uid != 0 or found.st_mode & 0o022):
+            return
+        with open(target, "wb") as copy:
+            copy.write(file.read(_MOST_CONFIGURED))
 
 
 class _File:
@@ -287,13 +304,13 @@ def _identity(pid: int) -> tuple[int, int]:
 def _start(host: Host) -> str:
     """Run the command line to its end; what it said.  Raises ``HotUpgradeError`` with that when it failed."""
     directory, start = place(host), host.request["start"]
-    os.makedirs(_logs(host), 0o700, exist_ok=True)
+    os.makedirs(_apart(host), 0o700, exist_ok=True)
     environment = {
         "PATH": PATH,
         **start["environment"],
         **{f"OVS_{name}DIR": directory for name in ("RUN", "DB")},
-        "OVS_LOGDIR": _logs(host),
-        "OVS_SYSCONFDIR": f"{directory}/etc",
+        "OVS_LOGDIR": _apart(host),
+        "OVS_SYSCONFDIR": f"{_apart(host)}/etc",
     }
     # Not where the daemon's user could put a link in its place.
     said = host.transaction.file("dry.log")
@@ -312,7 +329,7 @@ def _start(host: Host) -> str:
         ):  # 2.15 has ovs-ctl ask for the host's name in the background
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    words = _words(directory, said, f"{_logs(host)}/{OVSDB_SERVER}.log")
+    words = _words(directory, said, f"{_apart(host)}/{OVSDB_SERVER}.log")
     if code != 0:
         raise HotUpgradeError(
             f"{_name(host)} would not start again",

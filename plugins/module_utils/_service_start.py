@@ -17,6 +17,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Ovsdb, is_true
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile import (
     Command,
@@ -27,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unitfile impor
 )
 
 OVS_CTL = "ovs-ctl"
+_MOST_READ = 1 << 16
 _OPTION = re.compile(r"--([a-z][^=]*)=(.*)", re.DOTALL)
 _SWITCH = re.compile(r"--(no-)?([a-z].*)", re.DOTALL)
 DELETE_BRIDGES, DELETE_TRANSIENT_PORTS, SYSTEM_ID = "delete-bridges", "delete-transient-ports", "system-id"
@@ -232,8 +234,8 @@ def _identity(options: Options, root: str) -> Text | None:
     for name in ("system-id.conf", "install_uuid.conf"):
         path = os.path.join("/etc/openvswitch", name)
         try:
-            with open(os.path.join(root, path.lstrip("/")), encoding="utf-8", errors="replace") as file:
-                content = file.read().rstrip("\n")
+            with open_regular(os.path.join(root, path.lstrip("/"))) as file:
+                content = file.read(_MOST_READ).decode(errors="replace").rstrip("\n")
         except OSError:
             continue
         if name == "install_uuid.conf":

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._jsonrpc import JsonRpc, RpcError
 
 _MOST_PIDFILE = 64
@@ -51,16 +51,13 @@ def read_pid(pidfile: str) -> int:
     Whoever owns the run directory can put anything there; see docs/security.md.
     """
     hint = "Check that the daemon runs and that the run directory is the right one"
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(os.open(pidfile, flags), "rb") as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            content = file.read(_MOST_PIDFILE) if regular else b""
+        with open_regular(pidfile) as file:
+            content = file.read(_MOST_PIDFILE)
     except OSError as error:
         raise Unreachable(f"cannot read the pidfile {pidfile}", error.strerror or str(error), hint) from error
     if not _PID.fullmatch(content):
-        seen = f"it begins with {content!r}" if regular else "it is no file"
-        raise Unreachable(f"the pidfile {pidfile} holds no process id", seen, hint)
+        raise Unreachable(f"the pidfile {pidfile} holds no process id", f"it begins with {content!r}", hint)
     return int(content)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import open_regular
 
 LOG_DIRECTORY = "/var/log/openvswitch"
 MOST = 500
@@ -71,12 +71,8 @@ def _log(argv: t.Sequence[str]) -> str:
 
 def _read(path: str, since: int) -> str:
     """What a regular file holds after ``since`` bytes; its directory may belong to the daemon's user (docs/security.md)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode):
-                begin = since if since <= found.st_size else 0
-                file.seek(max(begin, found.st_size - _MOST_READ))
-                return file.read(_MOST_READ).decode(errors="replace")
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(since if since <= size else 0, size - _MOST_READ))
+        return file.read(_MOST_READ).decode(errors="replace")
     return ""

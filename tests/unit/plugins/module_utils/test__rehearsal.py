@@ -299,3 +299,24 @@ def test_what_a_conversion_drops_is_announced(tmp_path: Path, database: t.Callab
     assert [each.place for each in _content.of_json(made.written[_rehearsal.DROPPED])] == [
         "Open_vSwitch.external_ids"
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_script_of_another_user_is_not_run_by_the_dry_start(tmp_path: Path) -> None:
+    """With --ovs-user, /etc/openvswitch belongs to that user, and ovs-ctl sources this file."""
+    script, target = tmp_path / "install_uuid.conf", tmp_path / "copy"
+    script.write_text("INSTALLATION_UUID=x")
+    _rehearsal._copy_small(str(script), str(target))
+    assert target.read_text() == "INSTALLATION_UUID=x"
+    target.unlink()
+    os.chown(script, 65534, 65534)
+    _rehearsal._copy_small(str(script), str(target))
+    assert not target.exists()
+
+
+def test_a_link_or_a_pipe_is_not_copied_for_the_dry_start(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(OSError, match="symbolic links|no regular file"):
+            _rehearsal._copy_small(str(tmp_path / name), str(tmp_path / "copy"))

@@ -52,7 +52,7 @@ def test_a_pidfile_without_a_number(tmp_path: Path, content: str) -> None:
 
 def test_a_pidfile_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.pid")
-    with pytest.raises(Unreachable, match="it is no file"):
+    with pytest.raises(Unreachable, match="it is no regular file"):
         read_pid(str(tmp_path / "x.pid"))
 
 
