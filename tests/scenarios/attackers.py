@@ -18,11 +18,11 @@ made = 0
 while True:
     for place in glob.glob("/run/openvswitch-*"):
         for name in names:
-            subprocess.run([name, "0.3"], env={"OVS_RUNDIR": place})
+            subprocess.run([name, "0.1"], env={"OVS_RUNDIR": place})
             made += 1
             with open("/tmp/mine/count", "w") as file:
                 file.write(str(made))
-    time.sleep(0.01)
+    time.sleep(1)  # the host has one CPU, and the hand-over needs it
 """
 ATTACK = f"""
 cat > /tmp/attack.py <<'END'
