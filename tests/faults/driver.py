@@ -73,9 +73,11 @@ PROVE = 50
 
 # Phases, and how long a confirmation is waited for in each, in seconds.
 APPLY, AFTER, BACK, PLAIN, CONFIRM = "apply", "applied", "back", "plain", "confirm"
-TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 10.0}
+TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 30.0}
 # How what was applied ends: confirmed, or by its deadline.
 ENDS = ("confirm", "deadline")
+# A slow host may need this to confirm, in seconds.
+PATIENT = 120.0
 HAND_BACK = "hand back: "
 # An engine that hangs is ended after so many seconds here.
 HUNG = 10.0
@@ -166,7 +168,8 @@ def begin(case: Json) -> transactions.Transaction:
     """What ``ovs_handover`` does, but engine and guard have the fault in them."""
     strategy = case["strategy"].removeprefix(UNFILLED)
     phase = case["phase"]
-    confirm, timeout = "none" if phase == APPLY else "manual", TIMEOUTS[phase]
+    confirm = "none" if phase == APPLY else "manual"
+    timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
     wish = _handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
 
     def start(transaction: transactions.Transaction) -> None:
