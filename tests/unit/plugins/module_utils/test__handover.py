@@ -103,12 +103,13 @@ def test_a_transaction_whose_engine_never_came_is_undone(root: str, launch: Fake
     assert transaction.finished
 
 
+@pytest.mark.parametrize("name", [_handover._guard.ENGINE, _handover._guard.GUARD])
 def test_one_who_waits_does_not_take_the_transaction_from_an_engine_that_is_slow_to_come(
-    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
+    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """However long it takes: the wall clock and the monotonic one may be hours later."""
     transaction = transactions.create({}, root)
-    launch.names = {_handover._guard.ENGINE}
+    launch.names = {name}
     looks = itertools.count()
 
     def sleep(__: float) -> None:
