@@ -23,6 +23,8 @@ TAP_TYPES = frozenset({"internal", "tap"})
 _PARKED = "ovsops/late"
 # For how long the new process may stop to move packets, in seconds: the sockets of its other ports hold more than that.
 _PAUSE = 0.03
+# How long it is let alone between two turns, at most, in seconds.
+_LONGEST_REST = 0.25
 # How many are put back at first, and at least.
 _FIRST = 16
 
@@ -89,8 +91,11 @@ def put_back(copy: Ovsdb, late: t.Sequence[Late], apply: t.Callable[[], None]) -
         began = time.monotonic()
         copy.transact(away, *_moved(some, "insert"))
         apply()
-        count = next_count(count, time.monotonic() - began, alone)
+        seconds = time.monotonic() - began
+        count = next_count(count, seconds, alone)
         turns += 1
+        if late:  # what came meanwhile waits in the sockets, of which it takes some packets each time it looks at them
+            time.sleep(min(_LONGEST_REST, seconds / 2))
     return turns
 
 
