@@ -45,7 +45,7 @@ class Changes:
     """What others have changed in one bridge: the last event of each flow, what was sent for each group and meter.
 
     ``cleared`` are what was deleted as a whole: "groups", "meters".  ``counts`` tells how often flows changed, by ``Mark``.
-    ``paused``: the switch keeps something back.  ``deleted``: flows that were deleted since ``expect_replacement``.
+    ``paused``: the switch keeps something back.  ``deleted`` and ``expired``: how many flows were, since ``expect_replacement``.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Changes:
         self.paused = False
         # Our own messages that change flows: what was told of these flows before is over.
         self.ours: dict[int, Key] = {}
-        self.deleted = 0
+        self.deleted = self.expired = 0
         self._replaced_by: collections.Counter[Mark] | None = None
         self._window: dict[Key, list[Event]] | None = None
         self._new: set[Key] = set()
@@ -90,7 +90,7 @@ class Changes:
     def expect_replacement(self) -> None:
         """All that is told up to our next own change is the doing of that: ovs-vswitchd deletes, and we add again."""
         self._replaced_by = self.counts.copy()
-        self.deleted = 0
+        self.deleted = self.expired = 0
 
     @contextlib.contextmanager
     def window(self) -> t.Iterator[None]:
@@ -137,6 +137,7 @@ class Changes:
                 self._end_replacement()
         else:
             self.deleted += event.kind == monitor.REMOVED and not event.expired
+            self.expired += event.expired
             key = event.key
             if self._window is not None:
                 if key in self.flows:

@@ -489,10 +489,10 @@ class Host:
         The flush that comes with a bridge's first controller (F1) is told by the switch while it is at it: so the commit is
         there before a controller can be.  A bridge that is empty already is filled when ovs-vswitchd says that it is done.
         """
-        shown = {name: self.switches[name].count_flows()[0] for name in self.staged}
-        hidden = {name: self.switches[name].about_flows() - count for name, count in shown.items() if count}
         for name in self.staged:
             self.living.expect_refill(name)
+        shown = {name: self.switches[name].count_flows()[0] for name in self.staged}
+        hidden = {name: self.switches[name].about_flows() - count for name, count in shown.items() if count}
         change()
         number = request_reconfiguration(database)
         end = time.monotonic() + self.take_over_timeout
@@ -507,7 +507,8 @@ class Host:
                     self.mark("refilled")
             if time.monotonic() > end:
                 raise HotUpgradeError(f"{VSWITCHD} does not apply its database", hint="Look into its log")
-            readable(self.living.descriptors(), POLL)
+            # Of the others nobody takes what they tell now: they would always be readable.
+            readable(self.living.descriptors(hidden.keys() & self.staged.keys()), POLL)
         for name in list(self.staged):
             self.staged.pop(name).commit()
 

@@ -264,12 +264,13 @@ class Living:
             return None
         self._after[name].take()
         changes = self._after[name].changes
-        # A switch that has so much to tell pauses.
-        return changes.deleted >= flows or (changes.paused and changes.deleted > 0)
+        # What has expired meanwhile is not there to be deleted; and a switch that has so much to tell pauses.
+        return changes.deleted > 0 and (changes.paused or changes.deleted + changes.expired >= flows)
 
-    def descriptors(self) -> list[int]:
-        """What becomes readable when the new process tells something."""
-        return [of.fileno() for follower in self._after.values() for of in follower.connections]
+    def descriptors(self, names: t.Iterable[str]) -> list[int]:
+        """What becomes readable when the new process tells something of the bridges ``names``."""
+        followers = (self._after[name] for name in names if name in self._after)
+        return [of.fileno() for follower in followers for of in follower.connections]
 
     def take(self) -> None:
         """Note what the new process has told, without waiting.  Raises ``Unreachable`` when it has ended."""

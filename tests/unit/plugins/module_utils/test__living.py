@@ -62,3 +62,28 @@ def test_a_bridge_that_is_followed_is_not_asked_again(monkeypatch: pytest.Monkey
     assert FakeFollower.asked == 1
     assert living.watched
     assert not living.unfollowed
+
+
+@pytest.mark.parametrize(
+    ("deleted", "expired", "paused", "flushed"),
+    [
+        (10, 0, False, True),
+        (9, 0, False, False),
+        (9, 1, False, True),  # one had expired before
+        (0, 10, False, False),  # all have expired, and the flush is still to come
+        (1, 0, True, True),
+    ],
+)
+def test_a_flush_is_told_from_flows_that_expire(
+    deleted: int, expired: int, paused: bool, flushed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = Changes()
+    changes.deleted, changes.expired, changes.paused = deleted, expired, paused
+    connection = types.SimpleNamespace(fileno=lambda: 7)
+    follower = types.SimpleNamespace(changes=changes, take=lambda: None, connections=[connection])
+    living = _living.Living()
+    monkeypatch.setattr(living, "_after", {"br0": follower})
+    assert living.flushed("br0", 10) is flushed
+    assert living.flushed("br1", 10) is None
+    assert living.descriptors({"br0", "br1"}) == [7]
+    assert living.descriptors(()) == []
