@@ -436,12 +436,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "downgrade": decision.downgrade,
         "dispatch": decision.dispatch,
         "restart_server": decision.restart_server,
-        "start": {
-            "argv": list(decision.start.argv),
-            "lines": list(decision.start.lines),
-            "environment": dict(decision.start.environment),
-            "user": decision.start.user,
-        },
+        "start": _started(decision.start),
         "schema": _schema_file(),
         "vswitchd": record(_supervise.look(connection.rundir, VSWITCHD), connection),
         "server": record(_supervise.look(connection.rundir, OVSDB_SERVER), connection),
@@ -450,6 +445,15 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
             for name, daemon in daemons.items()
         },
         "boot": boot_id(),
+    }
+
+
+def _started(start: _service_start.Foresight) -> Json:
+    return {
+        "argv": list(start.argv),
+        "lines": list(start.lines),
+        "environment": dict(start.environment),
+        "user": start.user,
     }
 
 

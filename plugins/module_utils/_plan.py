@@ -412,6 +412,15 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"the {facts.tracked} connections that the userspace datapath tracks (ct) are known to the old process only: "
             "they are tracked anew, as if they began in the middle"
         )
+    yield from _warnings_of_ports(facts, strategy)
+    if facts.confined:
+        yield (
+            f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "
+            "directory beside the real one"
+        )
+
+
+def _warnings_of_ports(facts: Facts, strategy: str) -> t.Iterator[str]:
     cut_off = [interface.name for __, interface in _cut_off(facts)]
     if cut_off:
         yield (
@@ -429,11 +438,6 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     internal = [i.name for b in facts.bridges for i in b.interfaces if i.type == "internal"]
     if facts.dpdk and internal:
         yield f"the internal ports {_names(internal)} of the userspace datapath are made anew: addresses and routes are lost"
-    if facts.confined:
-        yield (
-            f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "
-            "directory beside the real one"
-        )
 
 
 def _versions(vswitchd: str, server: str | None, schema: str) -> dict[str, str]:
