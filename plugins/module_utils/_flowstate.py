@@ -604,7 +604,7 @@ class Staged:
 
 
 class Adjusted(Staged):
-    """The settings of a state alone; groups and flows stay as they are."""
+    """What a state has of tables, ports and fragments; all that flows may use stays as it is."""
 
     def _fill(self) -> None:
         """Nothing waits."""
@@ -711,8 +711,10 @@ def restore(switch: Switch, state: State) -> None:
 
 
 def adjust(switch: Switch, state: State) -> None:
-    """Give the bridge the settings of ``state``. Raises ``Refused`` with the bridge as it was."""
-    Adjusted(switch, state, in_parts=False).commit()
+    """Give the bridge the tables, ports and fragments of ``state``. Raises ``Refused`` with the bridge as it was."""
+    live = switch.settings()
+    settings = dataclasses.replace(state.settings, meters=live.meters, tlvs=live.tlvs)
+    Adjusted(switch, dataclasses.replace(state, settings=settings), in_parts=False).commit()
 
 
 def amend(switch: Switch, difference: Difference) -> None:
@@ -740,7 +742,10 @@ def fill_up(switch: Switch, state: State) -> None:
         restore(switch, state)
         return
     adjust(switch, state)
-    of, live = switch.main, {object_name(message) for message in _objects(switch.state())}
+    of, meters = switch.main, switch.settings().meters
+    lost = [meter for meter in state.settings.meters.items() if meter[0] not in meters]
+    _exchange(switch, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in lost])
+    live = {object_name(message) for message in _objects(switch.state())}
     missing = [message for message in _objects(state) if object_name(message) not in live]
     _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing])
 

@@ -252,3 +252,20 @@ def test_what_a_bridge_lacks_is_given_back_and_what_others_put_there_stays(
         _flowstate.fill_up(switch, saved)
     theirs = [" priority=2,arp actions=NORMAL", " priority=3,icmp actions=drop"]
     assert dump(ovs) == sorted([line for line in wanted if "arp" not in line] + theirs)
+
+
+def test_settings_are_given_back_without_what_others_use_meanwhile(start_ovs: t.Callable[..., Ovs]) -> None:
+    ovs = start_ovs()
+    ovs.bridge("br0")
+    ovs.ofctl("mod-port", "br0", "br0", "no-flood", version="OpenFlow10")
+    ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        saved = switch.state()
+    ovs.ofctl("mod-port", "br0", "br0", "flood", version="OpenFlow10")
+    ovs.ofctl("mod-meter", "br0", "meter=1,kbps,band=type=drop,rate=200")
+    ovs.ofctl("add-meter", "br0", "meter=2,kbps,band=type=drop,rate=300")
+    meters = dump(ovs, "dump-meters")
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.adjust(switch, saved)
+    assert "NO_FLOOD" in ovs.ofctl("show", "br0", version="OpenFlow10")
+    assert dump(ovs, "dump-meters") == meters
