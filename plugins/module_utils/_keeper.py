@@ -11,7 +11,6 @@ A thread, since whoever works does so anywhere: it loads a million flows, traces
 from __future__ import annotations
 
 import threading
-import time
 import typing as t
 import weakref
 
@@ -32,6 +31,7 @@ class Keeper:
     def __init__(self) -> None:
         self._things: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._pause = threading.Event()
         self._thread: threading.Thread | None = None
 
     def keep(self, thing: Kept) -> None:
@@ -49,7 +49,7 @@ class Keeper:
 
     def _run(self) -> None:
         while True:
-            time.sleep(_INTERVAL)
+            self._pause.wait(_INTERVAL)
             with self._lock:
                 things = list(self._things)
                 if not things:
