@@ -77,6 +77,9 @@ class OpenFlow:
         self._filled = 0
         self._inbox: collections.deque[bytes] = collections.deque()
         self._errors: list[wire.SwitchError] = []
+        # Answers that wait until what is half sent is whole.
+        self._owed = bytearray()
+        self._half_sent = False
         self._numbers = itertools.count(_FIRST_REQUEST)
         self._patience = Patience(timeout)
         # Held by whoever uses the connection; see ``breathe``.
@@ -134,7 +137,7 @@ class OpenFlow:
             interval, message = self._sign_of_life
             self._breathes_at = time.monotonic() + interval
             with contextlib.suppress(HotUpgradeError, OSError, ValueError):
-                if wait_for(self._socket.fileno(), WRITABLE, 0):
+                if not self._owed and wait_for(self._socket.fileno(), WRITABLE, 0):
                     self._try_send(memoryview(message()))
         finally:
             self._lock.release()
@@ -277,7 +280,9 @@ class OpenFlow:
     def _write(self, messages: t.Iterable[bytes]) -> t.Iterator[None]:
         """Send ``messages`` in large writes; yield when something was read meanwhile, so that neither side blocks."""
         for chunk in _chunks(messages):
-            left = memoryview(chunk)
+            left = memoryview(self._owed + chunk if self._owed else chunk)
+            self._owed.clear()
+            self._half_sent = True
             self._patience.resume()
             while left:
                 due = self._wait(READABLE | WRITABLE, "took no more data")
@@ -288,6 +293,8 @@ class OpenFlow:
                     count = self._try_send(left)
                     self._patience.earn(count)
                     left = left[count:]
+            self._half_sent = False
+            self._pay()
 
     def _write_all(self, message: bytes) -> None:
         for __ in self._write([message]):
@@ -329,11 +336,17 @@ class OpenFlow:
         while self._inbox:
             message = self._inbox.popleft()
             if message[1] == wire.ECHO_REQUEST:
-                self._try_send(memoryview(message[:1] + bytes([wire.ECHO_REPLY]) + message[2:]))
+                self._owed += message[:1] + bytes([wire.ECHO_REPLY]) + message[2:]
+                self._pay()
             elif self.listens and is_told(message):
                 self.told.append(message)
             else:
                 yield message
+
+    def _pay(self) -> None:
+        """Send what is owed, but not into the middle of another message."""
+        if self._owed and not self._half_sent:
+            del self._owed[: self._try_send(memoryview(bytes(self._owed)))]
 
     def _read_ahead(self, message: bytes) -> t.Iterator[bytes]:
         """Take what the switch has to say, up to a bound, before the caller works on ``message``.

@@ -350,3 +350,31 @@ def test_a_lost_connection_breathes_no_more_and_says_so_when_it_is_used(tmp_path
         with pytest.raises(Unreachable):
             of.send()
     of.breathe()
+
+
+def test_an_answer_does_not_go_into_the_middle_of_a_message() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    flow = wire.message(wire.OF15, wire.FLOW_MOD, 0x77, bytes(60000))
+    got = bytearray()
+
+    def switch() -> None:
+        """One that probes for life when it has read the half of a message."""
+        got.extend(theirs.recv(1000))
+        theirs.sendall(wire.message(wire.OF15, wire.ECHO_REQUEST, 0x55))
+        while data := theirs.recv(65536):
+            got.extend(data)
+            for request in list(wire.split(got)):
+                if request[1] == 20:
+                    theirs.sendall(wire.message(wire.OF15, 21, wire.header(request).xid))
+                    return
+
+    reader = threading.Thread(target=switch, daemon=True)
+    reader.start()
+    of = OpenFlow(ours, wire.OF15, "br.mgmt", 10.0)
+    with contextlib.closing(theirs), contextlib.closing(ours):
+        assert of.send([flow] * 5) == []
+        reader.join(10)
+    kinds = [wire.header(message).type for message in wire.split(got)]
+    assert kinds == [*[wire.FLOW_MOD] * 5, wire.ECHO_REPLY, 20]
