@@ -163,7 +163,8 @@ def port_faults(
             *(f"port {port!r} is gone" for port in missing),
         ]
 
-    return {name: faults for name, faults in _side_by_side(one, list(states.items())) if faults}
+    there = [item for item in states.items() if item[0] in configured]
+    return {name: faults for name, faults in _side_by_side(one, there) if faults}
 
 
 class Numbered(t.Protocol):

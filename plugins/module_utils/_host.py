@@ -35,6 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _snapshot,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._account import Account
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._command import check, run
@@ -695,10 +696,17 @@ class Host:
 
     def account(self) -> Json:
         """What became of each bridge since the hand-over began (see ``_account``), as JSON."""
-        found = {
-            name: _living.values(self.living.account(name, self._switch(name))) for name in self.living.base
-        }
+        found = {name: _living.values(self._account(name)) for name in self.living.base}
         return {"bridges": found, "unfollowed": dict(self.living.unfollowed)}
+
+    def _account(self, name: str) -> Account:
+        """Of one bridge; one that somebody has deleted is no fault."""
+        try:
+            return self.living.account(name, self._switch(name))
+        except Unreachable:
+            if any(bridge.name == name for bridge in _flow_snapshot.live_bridges(self.connection)):
+                raise
+            return _living.DELETED
 
     def _switch(self, name: str) -> _flowstate.Switch:
         if name not in self.switches:

@@ -11,6 +11,7 @@ the old one, and follows the new one from then on, so that every difference can 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -32,6 +33,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import 
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+
+# Of a bridge that is not there any more.
+DELETED = Account(0, 0, {}, ["the bridge was deleted"], flowstate.NONE)
 
 Switches = t.Mapping[str, flowstate.Switch]
 States = t.Mapping[str, flowstate.State]
@@ -273,9 +277,10 @@ class Living:
         return [of.fileno() for follower in followers for of in follower.connections]
 
     def take(self) -> None:
-        """Note what the new process has told, without waiting.  Raises ``Unreachable`` when it has ended."""
+        """Note what the new process has told, without waiting; whether a bridge is gone is judged by ``account``."""
         for follower in self._after.values():
-            follower.take()
+            with contextlib.suppress(Unreachable):
+                follower.take()
 
     @property
     def watched(self) -> bool:

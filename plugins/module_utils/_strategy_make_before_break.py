@@ -170,7 +170,7 @@ def _fill(host: Host, name: str) -> None:
         raise HotUpgradeError(
             f"bridge {name} of the new {VSWITCHD} does not hold what the old one holds",
             describe(difference),
-            "The old version forwards on. Look into the log of the new one",
+            "Look into the log of the new one",
         )
 
 

@@ -8,6 +8,10 @@ import types
 import typing as t
 from pathlib import Path
 
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _living
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 
 
@@ -33,3 +37,18 @@ def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_i
     )
     Host.make_whole(t.cast(Host, host), anew=True)
     assert done.index("_read_states") < done.index("swap") < done.index("load")
+
+
+def test_a_bridge_that_somebody_has_deleted_is_no_fault_and_one_that_does_not_answer_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(name: str) -> t.NoReturn:
+        raise Unreachable(f"cannot connect to {name}.mgmt")
+
+    configured = [types.SimpleNamespace(name="br1")]
+    monkeypatch.setattr(_flow_snapshot, "live_bridges", lambda connection: configured)
+    host = t.cast("t.Any", types.SimpleNamespace(_switch=gone, living=_living.Living(), connection=None))
+    found = Host._account(host, "br0")
+    assert (found.settings, found.unexplained.same) == (["the bridge was deleted"], True)
+    with pytest.raises(Unreachable):
+        Host._account(host, "br1")

@@ -87,3 +87,20 @@ def test_a_flush_is_told_from_flows_that_expire(
     assert living.flushed("br1", 10) is None
     assert living.descriptors({"br0", "br1"}) == [7]
     assert living.descriptors(()) == []
+
+
+def test_a_bridge_that_is_gone_keeps_nobody_from_listening_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone() -> None:
+        raise Unreachable("br0.mgmt: the OpenFlow connection was lost", "closed by the switch")
+
+    heard: list[str] = []
+    followers = {
+        "br0": types.SimpleNamespace(take=gone),
+        "br1": types.SimpleNamespace(take=lambda: heard.append("br1")),
+    }
+    living = _living.Living()
+    monkeypatch.setattr(living, "_after", followers)
+    living.take()
+    assert heard == ["br1"]
