@@ -122,14 +122,21 @@ def roll_back(
         raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
     if state != ROLLING_BACK:
         transaction.move(state, ROLLING_BACK)
+        # Whoever goes on after an interruption does not know it.
+        attempt(lambda: transaction.note(reason=reason))
     try:
         failures = _take_back(transaction, state, restore, living)
     except Exception as error:  # whatever it is: the host must not be left in the middle without a word
         failures = [told(error)]
-    attempt(lambda: transaction.note(reason=reason, not_undone=failures))
+    attempt(lambda: _tell(transaction, reason, failures))
     transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
     if not failures:
         attempt(lambda: clean(transaction))
+
+
+def _tell(transaction: Transaction, reason: str, failures: list[str]) -> None:
+    known = (transaction.read("result.json") or {}).get("reason")
+    transaction.note(reason=known or reason, not_undone=failures)
 
 
 def _take_back(transaction: Transaction, state: str, restore: bool, living: Living | None) -> list[str]:

@@ -257,6 +257,22 @@ def test_what_a_power_loss_has_left_in_the_database_is_taken_out(
     assert what_was_done() == prefixed(transaction, "filled", "given back")
 
 
+def test_a_rollback_that_was_interrupted_keeps_its_reason(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*__: object) -> t.NoReturn:
+        raise SystemExit
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(_ending, "_take_back", killed)
+        with pytest.raises(SystemExit):
+            _ending.roll_back(transaction, "nobody confirmed within 120 s")
+    assert transaction.state == ROLLING_BACK
+    _ending.roll_back(transaction, "the engine was ended from outside")
+    assert transaction.state == ROLLED_BACK
+    assert transaction.read("result.json")["reason"] == "nobody confirmed within 120 s"
+
+
 @pytest.mark.parametrize(("faults", "state"), [((), ROLLED_BACK), (("bridge br0 has 0 flows",), FAILED)])
 def test_what_is_found_afterwards_is_told_and_judged(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str
