@@ -72,9 +72,8 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
 
 def _listen(process: subprocess.Popen[bytes], end: float) -> tuple[str, str]:
     """What the process says up to its end; raises ``TimeoutError`` at ``end``."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    pipes = t.cast("list[t.IO[bytes]]", [process.stdout, process.stderr])
+    said = {pipe.fileno(): bytearray() for pipe in pipes}
     texts, left = list(said.values()), MOST_OUTPUT
     while said:
         due = readable(said, max(0.0, end - time.monotonic()))

@@ -74,8 +74,7 @@ class _Lines:
     """Answers as they come, each in time."""
 
     def __init__(self, waiting: subprocess.Popen[bytes]) -> None:
-        assert waiting.stdout is not None
-        self._descriptor = waiting.stdout.fileno()
+        self._descriptor = t.cast("t.IO[bytes]", waiting.stdout).fileno()
         self._read = b""
 
     def next(self) -> dict[str, t.Any] | None:
@@ -180,7 +179,7 @@ def _say(waiting: subprocess.Popen[bytes], word: str) -> None:
 
 
 def _send(waiting: subprocess.Popen[bytes], data: bytes) -> None:
-    assert waiting.stdin is not None
+    pipe = t.cast("t.IO[bytes]", waiting.stdin)
     with contextlib.suppress(BrokenPipeError):  # its last words say why
-        waiting.stdin.write(data)
-        waiting.stdin.flush()
+        pipe.write(data)
+        pipe.flush()

@@ -214,8 +214,7 @@ class Living:
         self, name: str, changes: Changes, switch: flowstate.Switch, alive: t.Container[Key] = ()
     ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
         """On which connection flows go, and groups, flows and groups, in the order to send them."""
-        assert self._before is not None
-        version, xid = self._before.version(name), switch.main.xid
+        version, xid = t.cast(Followers, self._before).version(name), switch.main.xid
         flows_of = switch.other(version)
         if flows_of is None:
             raise _not_carried(

@@ -222,7 +222,8 @@ class Transaction:
         while True:
             with _locked(self.file(LOCK)) as mine:
                 if mine:
-                    with beating(self.id):
+                    with contextlib.ExitStack() as stack:
+                        stack.enter_context(beating(self.id))
                         yield hung
                     return
             if time.monotonic() >= end:

@@ -76,8 +76,9 @@ def odd(strategy: str, datapath: str, scene: Scene) -> str:
     """Every name goes through the whole hand-over, and nothing runs it."""
     made(scene, datapath)
     userspace = datapath == "netdev"
+    lossless = not userspace and strategy == "make_before_break"
     result, losses = upgrade(
-        scene, "4.0.0", no_loss=not userspace, but=RENUMBERED if userspace else (), strategy=strategy
+        scene, "4.0.0", no_loss=lossless, but=RENUMBERED if userspace else (), strategy=strategy
     )
     losses.shorter_than(5)
     scene.sh("[ ! -e /pwned ]")

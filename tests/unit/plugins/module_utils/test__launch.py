@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import dataclasses
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
+import types
 import typing as t
 from pathlib import Path
 
@@ -106,7 +107,11 @@ def second(first: Process, **changes: t.Any) -> t.Iterator[_launch.Launch]:
 def _portrait() -> t.Callable[[int], dict[str, str]]:
     """What the scenarios look at on lab hosts."""
     place = Path(__file__).parents[3] / "scenarios/portrait.py"
-    return t.cast("t.Callable[[int], dict[str, str]]", runpy.run_path(str(place))["portrait"])
+    # Not by runpy, which ansible-test's own importer breaks on Python 3.9.
+    loader = importlib.machinery.SourceFileLoader("portrait", str(place))
+    module = types.ModuleType("portrait")
+    loader.exec_module(module)
+    return t.cast("t.Callable[[int], dict[str, str]]", module.portrait)
 
 
 portrait = _portrait()
