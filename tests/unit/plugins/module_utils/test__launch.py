@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
 import dataclasses
+import importlib.machinery
 import os
 import re
 import signal
