@@ -262,8 +262,9 @@ class Follower:
         self.changes = Changes()
         self.connections = [of]
         self.version = of.version
+        of.listens = True
         of.exchange([monitor.forward_request(of.version, of.xid())])
-        if self._begin(of):
+        if _knows_monitor(of) and self._begin(of):
             return
         fallback = None if of.version == wire.OF10 else old()
         if fallback is None or not self._begin(fallback):
@@ -281,8 +282,7 @@ class Follower:
             make(of.version, of.xid()) for make in (monitor.stand_aside, monitor.monitor_request)
         )
         __, answer = of.exchange([aside, request])
-        # Before 3.0 the request of OpenFlow 1.4 is neither refused nor answered.
-        return not isinstance(answer, wire.SwitchError) and bool(answer)
+        return not isinstance(answer, wire.SwitchError)
 
     def take(self) -> None:
         """Note what has arrived, without waiting.  Raises ``Unreachable`` when the switch is gone."""
@@ -318,6 +318,15 @@ class Follower:
         for of in self.connections:
             while of.told:
                 self.changes.take(of.told.popleft())
+
+
+def _knows_monitor(of: OpenFlow) -> bool:
+    """Whether the switch has the monitor of this OpenFlow version; before 3.0 it stumbles over all but that of 1.0."""
+    if of.version == wire.OF10:
+        return True
+    (reply,) = of.ask(wire.description_request(of.version, of.xid()))
+    major = wire.software(reply).partition(".")[0]
+    return not major.isdigit() or int(major) >= 3
 
 
 class Followers:
