@@ -109,6 +109,7 @@ class Living:
         self._late: set[str] = set()
         self._flags: dict[str, Flags] = {}
         self._groups: dict[str, frozenset[int]] = {}
+        self._meters: dict[str, frozenset[int]] = {}
 
     def follow(self, paths: t.Mapping[str, str]) -> None:
         """Follow the bridges whose management sockets are ``paths`` from now on, if that is not done already."""
@@ -143,6 +144,7 @@ class Living:
         self.base = {name: flowstate.leaving_devices(state) for name, state in states.items()}
         for name, state in states.items():
             self._flags[name], self._groups[name] = _look(state)
+            self._meters[name] = frozenset(state.settings.meters)
 
     def quiet(self) -> None:
         """Have the old process tell what it keeps back; it is to be ended right behind this."""
@@ -197,7 +199,7 @@ class Living:
             if changes:
                 flows_of, before, flows, after = self._messages(name, changes, switch, self._alive(name))
                 self._own(name, flows)
-                refused = _set_meters(switch.main, changes)
+                refused = _set_meters(switch.main, changes, self._meters.get(name, ()))
                 for of, messages in ((switch.main, before), (flows_of, flows), (switch.main, after)):
                     refused += _send(of, messages)
                 if refused:
@@ -207,7 +209,7 @@ class Living:
         """Have the same wait in the switch, behind ``base``."""
         changes = self.before(name)
         if changes:
-            _set_meters(switch.main, changes)
+            _set_meters(switch.main, changes, self._meters.get(name, ()))
             staged.append(*self._messages(name, changes, switch))
 
     def _messages(
@@ -317,10 +319,11 @@ def _look(state: flowstate.State) -> tuple[Flags, frozenset[int]]:
     return flags, frozenset(groups)
 
 
-def _set_meters(of: OpenFlow, changes: Changes) -> Refusals:
-    """Add, change or delete meters; with one that is deleted go the flows that use it, as in the old process."""
+def _set_meters(of: OpenFlow, changes: Changes, known: t.Iterable[int]) -> Refusals:
+    """Add, change or delete meters, of which ``known`` were there; with one that is deleted go the flows that use it."""
     refused = []
-    for meter, config in changes.meters.items():
+    cleared = dict.fromkeys(known) if "meters" in changes.cleared else {}
+    for meter, config in {**cleared, **changes.meters}.items():
         if config is None:
             _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)])
             continue

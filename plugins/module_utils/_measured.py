@@ -6,7 +6,7 @@
 """What a host is found to be after a way back: no message promises what was not looked at.
 
 Flows may have come and gone meanwhile, and controllers bring theirs again, so a bridge is at fault only when it is not there,
-does not answer, or has lost everything.
+does not answer, or has lost everything.  One that somebody has deleted is named, and no fault, unless none is left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import os
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate, _snapshot
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _flow_snapshot,
+    _flowstate,
+    _snapshot,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD, parse_version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
@@ -43,14 +47,26 @@ def measure(host: Host) -> Measured:
         version = parse_version(host.control(VSWITCHD).call("version")) or "of unknown version"
     except HotUpgradeError as error:
         return Measured(f"{VSWITCHD} does not answer", (f"{VSWITCHD} does not answer: {error}",))
-    before = _saved(host)
+    before, deleted = _saved(host), _deleted(host)
     end = time.monotonic() + PATIENCE
-    found = {name: _flows(host, name, before.get(name, 0), end) for name in host.bridges}
+    left = [name for name in host.bridges if name not in deleted]
+    found = {name: _flows(host, name, before.get(name, 0), end) for name in left}
     faults = tuple(fault for name, count in found.items() for fault in _faults(name, count, before.get(name)))
     counts = [count for count in found.values() if isinstance(count, int)]
     flows = f"{sum(counts)} flows" + (f" ({sum(before.values())} in the snapshot)" if before else "")
     text = f"{VSWITCHD} {version} forwards, {len(counts)} of {len(found)} bridges answer, with {flows}"
+    if deleted:
+        text += f"; deleted meanwhile: {', '.join(deleted)}"
     return Measured(text, faults)
+
+
+def _deleted(host: Host) -> list[str]:
+    """Which bridges of the beginning the database does not hold any more; all gone are no administrator's doing."""
+    try:
+        known = {bridge.name for bridge in _flow_snapshot.live_bridges(host.connection)}
+    except HotUpgradeError:  # then the bridges themselves are asked
+        return []
+    return [name for name in host.bridges if name not in known] if known.intersection(host.bridges) else []
 
 
 def _saved(host: Host) -> dict[str, int]:

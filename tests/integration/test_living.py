@@ -167,6 +167,23 @@ def test_groups_and_meters_of_others_are_carried_over_in_an_order_that_works(
     assert not made.account()["unexplained"]
 
 
+@pytest.mark.parametrize(("old", "new"), PAIRS[:3])
+def test_meters_that_were_deleted_all_at_once_in_the_last_moment_are_gone(
+    move: t.Callable[..., Move], old: str, new: str
+) -> None:
+    made = move(old, new)
+    for number in (1, 2, 3):
+        made.old.ofctl("add-meter", "br0", f"meter={number},kbps,bands=type=drop,rate=1000")
+    made.old.ofctl("add-flow", "br0", "priority=1 actions=meter:1,NORMAL")
+    made.copy()
+    made.old.ofctl("del-meters", "br0")
+    made.old.ofctl("add-meter", "br0", "meter=2,kbps,bands=type=drop,rate=2000")
+    wanted = dump(made.old), dump(made.old, "dump-meters")
+    made.end()
+    assert (dump(made.new), dump(made.new, "dump-meters")) == wanted
+    assert not made.account()["unexplained"]
+
+
 def test_a_controllers_resync_is_no_hole_and_no_fault(move: t.Callable[..., Move]) -> None:
     made = move()
     flows = "".join(

@@ -36,6 +36,7 @@ def measure(
     before: dict[str, int],
     now: dict[str, int | None],
     version: str | None = "3.5.0",
+    configured: t.Collection[str] | None = None,
 ) -> _measured.Measured:
     def call(_method: str) -> str:
         if version is None:
@@ -46,7 +47,10 @@ def measure(
         bridges=list(now),
         management=now.__getitem__,
         control=lambda _name: types.SimpleNamespace(call=call),
+        connection=None,
     )
+    known = [types.SimpleNamespace(name=name) for name in (now if configured is None else configured)]
+    monkeypatch.setattr(_measured._flow_snapshot, "live_bridges", lambda _connection: known)
     monkeypatch.setattr(_measured, "PATIENCE", 0.0)
     monkeypatch.setattr(_measured, "_saved", lambda _host: before)
     monkeypatch.setattr(_measured._flowstate, "Switch", Switch)
@@ -72,6 +76,19 @@ def test_what_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found.faults) == 2
     assert found.faults[0] == "bridge br0 has 1 flows, and had 10"
     assert "bridge br1 does not answer" in found.faults[1]
+
+
+def test_a_bridge_that_somebody_has_deleted_is_named_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measure(monkeypatch, {"br0": 10, "br1": 5}, {"br0": 10, "br1": None}, configured=["br0", "br2"])
+    assert found.text.endswith(
+        "1 of 1 bridges answer, with 10 flows (15 in the snapshot); deleted meanwhile: br1"
+    )
+    assert found.faults == ()
+
+
+def test_that_no_bridge_is_left_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measure(monkeypatch, {"br0": 10, "br1": 5}, {"br0": None, "br1": None}, configured=[])
+    assert len(found.faults) == 2
 
 
 def test_a_daemon_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
