@@ -220,11 +220,10 @@ class Transaction:
         end = time.monotonic() + patience
         hung = None
         while True:
-            with _locked(self.file(LOCK)) as mine:
-                if mine:
-                    with contextlib.ExitStack() as stack:
-                        stack.enter_context(beating(self.id))
-                        yield hung
+            with contextlib.ExitStack() as stack:
+                if stack.enter_context(_locked(self.file(LOCK))):
+                    stack.enter_context(beating(self.id))
+                    yield hung
                     return
             if time.monotonic() >= end:
                 hung = end_hung(self.id, HUNG)
