@@ -29,7 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strateg
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, inventory
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
@@ -275,9 +275,12 @@ def _request_back(transaction: Transaction, request: Json) -> Json:
     supervisors = {
         name: {**owner, "program": os.path.join(old, name)} for name, owner in request["supervisors"].items()
     }
+    with Ovsdb(request["remote"], request["timeout"]) as database:
+        found = database.bridges()
     return {
         **request,
         **_way_back(request),
+        **inventory(found),  # of now: somebody may have added some, and deleted others
         "convert": False,
         "downgrade": False,
         "restart_server": False,

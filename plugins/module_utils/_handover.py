@@ -49,7 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._facts import (
     read_database,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import sync_directory
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import record, unexplained
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import inventory, record, unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     FLOW_RESTORE_WAIT,
@@ -421,8 +421,7 @@ def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
         "rundir": connection.rundir,
         "remote": connection.remote,
         "timeout": connection.timeout,
-        "bridges": {bridge.name: list(bridge.controllers) for bridge in found},
-        "ports": sum(len(bridge.interfaces) for bridge in found),
+        **inventory(found),
         "lost_ports": list(decision.lost_ports),
         "userspace": decision.userspace,
         "dpdk": decision.dpdk,

@@ -48,7 +48,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import DATABASE, Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
+    DATABASE,
+    Bridge,
+    Connection,
+    Ovsdb,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import (
     Process,
     alive,
@@ -152,6 +157,7 @@ class Host:
         self.changes: Json = {}
         self.not_carried: list[str] = []
         self.late: list[_late_ports.Late] = []
+        self.deleted: frozenset[str] = frozenset()
 
     def mark(self, name: str) -> None:
         """Remember when ``name`` happened, in monotonic microseconds."""
@@ -185,8 +191,13 @@ class Host:
 
     @property
     def bridges(self) -> list[str]:
-        """Names of all bridges at the start."""
-        return list(self.request["bridges"])
+        """Names of all bridges at the start, without those that ``leave_deleted`` has found."""
+        return [name for name in self.request["bridges"] if name not in self.deleted]
+
+    def leave_deleted(self) -> None:
+        """Leave the bridges alone that somebody has deleted since the start: nobody will ever serve their sockets."""
+        known = {bridge.name for bridge in _flow_snapshot.live_bridges(self.connection)}
+        self.deleted = frozenset(self.request["bridges"]) - known
 
     @property
     def controlled(self) -> set[str]:
@@ -665,6 +676,7 @@ class Host:
 
     def fill_up(self) -> None:
         """Give the bridges what they lack of the snapshot; what others have put there since stays."""
+        self.leave_deleted()
         snapshot = _snapshot.read(self.snapshot)
         for name in self.bridges:
             with _flowstate.Switch(self.management(name)) as switch:
@@ -767,6 +779,7 @@ class Host:
         """Have an ovs-vswitchd forward with the state of the snapshot: the old process, or its program ``anew``."""
         self.ensure_server()
         try:
+            self.leave_deleted()
             if not self.old_program_forwards() and (anew or not self.old_runs()):
                 if os.path.isdir(self.snapshot):
                     self._read_states()  # now: a process that ends in an orderly way tells of each flow as deleted
@@ -779,6 +792,14 @@ class Host:
                 self.settle()
         finally:
             self.never_stuck()
+
+
+def inventory(bridges: t.Sequence[Bridge]) -> Json:
+    """What a request says of ``bridges``, the ones that are handed over: their controllers, and how many ports they have."""
+    return {
+        "bridges": {bridge.name: list(bridge.controllers) for bridge in bridges},
+        "ports": sum(len(bridge.interfaces) for bridge in bridges),
+    }
 
 
 def unexplained(found: Json) -> str:

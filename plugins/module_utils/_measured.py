@@ -49,7 +49,7 @@ def measure(host: Host) -> Measured:
         return Measured(f"{VSWITCHD} does not answer", (f"{VSWITCHD} does not answer: {error}",))
     before, deleted = _saved(host), _deleted(host)
     end = time.monotonic() + PATIENCE
-    left = [name for name in host.bridges if name not in deleted]
+    left = [name for name in host.request["bridges"] if name not in deleted]
     found = {name: _flows(host, name, before.get(name, 0), end) for name in left}
     faults = tuple(fault for name, count in found.items() for fault in _faults(name, count, before.get(name)))
     counts = [count for count in found.values() if isinstance(count, int)]
@@ -66,7 +66,8 @@ def _deleted(host: Host) -> list[str]:
         known = {bridge.name for bridge in _flow_snapshot.live_bridges(host.connection)}
     except HotUpgradeError:  # then the bridges themselves are asked
         return []
-    return [name for name in host.bridges if name not in known] if known.intersection(host.bridges) else []
+    beginning = list(host.request["bridges"])
+    return [name for name in beginning if name not in known] if known.intersection(beginning) else []
 
 
 def _saved(host: Host) -> dict[str, int]:

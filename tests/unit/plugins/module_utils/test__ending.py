@@ -147,6 +147,28 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     assert "hand_back" in transaction.read("result.json")
 
 
+def test_a_hand_back_is_of_the_bridges_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has deleted br0 since, and added br1."""
+
+    class Database:
+        def __init__(self, *__: t.Any) -> None: ...
+
+        def __enter__(self) -> Database:
+            return self
+
+        def __exit__(self, *__: t.Any) -> None: ...
+
+        def bridges(self) -> list[t.Any]:
+            return [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
+
+    monkeypatch.setattr(_ending, "Ovsdb", Database)
+    monkeypatch.setattr(_ending, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
+    request = {"rundir": "", "remote": "", "timeout": 1, "dispatch": False, "supervisors": {}, "vswitchd": {}}
+    given = create({**request, "bridges": {"br0": []}, "ports": 1}, str(tmp_path / "transactions"))
+    back = _ending._request_back(given, given.request)
+    assert (back["bridges"], back["ports"]) == ({"br1": ["tcp:1"]}, 2)
+
+
 def test_a_hand_back_that_cannot_even_begin_leaves_the_plain_way_back(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,22 @@ def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_i
             name: noted(name)
             for name in (
                 *("ensure_server", "old_program_forwards", "old_runs", "disconnect", "raise_flag", "swap"),
-                *("_read_states", "load", "release", "settle", "never_stuck"),
+                *("_read_states", "load", "release", "settle", "never_stuck", "leave_deleted"),
             )
         },
     )
     Host.make_whole(t.cast(Host, host), anew=True)
     assert done.index("_read_states") < done.index("swap") < done.index("load")
+
+
+def test_nobody_waits_for_a_bridge_that_somebody_has_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = [types.SimpleNamespace(name=name) for name in ("br1", "new")]
+    monkeypatch.setattr(_flow_snapshot, "live_bridges", lambda connection: configured)
+    request: dict[str, t.Any] = {"bridges": {"br0": [], "br1": []}}
+    host = t.cast("t.Any", types.SimpleNamespace(request=request, connection=None, deleted=frozenset()))
+    assert t.cast("property", Host.bridges).fget(host) == ["br0", "br1"]  # type: ignore[misc]
+    Host.leave_deleted(host)
+    assert t.cast("property", Host.bridges).fget(host) == ["br1"]  # type: ignore[misc]
 
 
 def test_a_bridge_that_somebody_has_deleted_is_no_fault_and_one_that_does_not_answer_is(

@@ -44,7 +44,7 @@ def measure(
         return f"ovs-vswitchd (Open vSwitch) {version}"
 
     host = types.SimpleNamespace(
-        bridges=list(now),
+        request={"bridges": dict.fromkeys(now, ())},
         management=now.__getitem__,
         control=lambda _name: types.SimpleNamespace(call=call),
         connection=None,
