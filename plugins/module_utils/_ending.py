@@ -29,7 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _strateg
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import BootGuard
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, inventory
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host, inventory, unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive
@@ -171,6 +171,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         )
     if not handed_back and _shaping.STEP in transaction.begun():  # they were given back when all was applied
         attempt(lambda: _shaping.leave_alone(host))
+    if not handed_back and state == APPLIED and _forwards(host) and not _has_lost(transaction):
+        attempt(host.take_anew)  # else what others changed since would be undone, too
     failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.fill_up)
@@ -235,6 +237,12 @@ def _forwards(host: Host) -> bool:
     except Unreachable:
         return False
     return running == applied_processes(host.transaction).get(VSWITCHD, running)
+
+
+def _has_lost(transaction: Transaction) -> bool:
+    """Whether the new ovs-vswitchd was found to hold something else than it should."""
+    changes = (transaction.read("result.json") or {}).get("changes")
+    return bool(changes and unexplained(changes))
 
 
 def hand_back(transaction: Transaction) -> bool:

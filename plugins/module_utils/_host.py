@@ -258,6 +258,13 @@ class Host:
         snapshot = _snapshot.read(self.snapshot)
         self.living.rest_on({name: snapshot.state(name) for name in self.bridges})
 
+    def take_anew(self) -> None:
+        """Have the snapshot hold what forwards now, of the bridges that there are now: it is what the way back gives again."""
+        with self.connection.open() as database:
+            self.request = {**self.request, **inventory(database.bridges())}
+        self.living.follow({name: self.management(name) for name in self.bridges})
+        self._take_own_snapshot()
+
     def _changed_since(self, path: str) -> dict[str, str]:
         given, own = _snapshot.read(path), _snapshot.read(self.snapshot)
         known = {bridge.name for bridge in given.bridges}
@@ -781,10 +788,11 @@ class Host:
         try:
             self.leave_deleted()
             if not self.old_program_forwards() and (anew or not self.old_runs()):
-                if os.path.isdir(self.snapshot):
-                    self._read_states()  # now: a process that ends in an orderly way tells of each flow as deleted
                 self.disconnect()
                 self.raise_flag()
+                if os.path.isdir(self.snapshot):
+                    self._read_states()
+                self.living.close()  # a process that ends in an orderly way tells of each flow as deleted
                 self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)
                 if os.path.isdir(self.snapshot):
                     self.load()

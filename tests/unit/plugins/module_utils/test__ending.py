@@ -67,6 +67,9 @@ class FakeHost:
     def fill_up(self) -> None:
         self.note("restored")
 
+    def take_anew(self) -> None:
+        self.note("taken anew")
+
     def require_places(self) -> None:
         self.note("placed")
 
@@ -108,7 +111,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
 
 
 def what_was_done() -> list[str]:
-    return [text for text in FakeHost.done if not text.endswith(("closed", "placed"))]
+    return [text for text in FakeHost.done if not text.endswith(("closed", "placed", "taken anew"))]
 
 
 def prefixed(transaction: Transaction, *texts: str) -> list[str]:
@@ -145,6 +148,19 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
     assert transaction.state == ROLLED_BACK
     assert "hand_back" in transaction.read("result.json")
+
+
+@pytest.mark.parametrize(
+    ("forwards", "lost", "taken"), [(True, "", True), (False, "", False), (True, "3 missing", False)]
+)
+def test_the_plain_way_back_gives_again_what_the_new_process_holds_if_that_is_what_it_should(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, forwards: bool, lost: str, taken: bool
+) -> None:
+    monkeypatch.setattr(_ending, "hand_back", lambda __: False)
+    monkeypatch.setattr(_ending, "_forwards", lambda __: forwards)
+    transaction.note(changes={"bridges": {"br0": {"unexplained": lost}}})
+    _ending.roll_back(transaction, "why")
+    assert (prefixed(transaction, "taken anew")[0] in FakeHost.done) is taken
 
 
 def test_a_hand_back_is_of_the_bridges_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

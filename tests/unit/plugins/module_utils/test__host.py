@@ -27,6 +27,7 @@ def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_i
     host = types.SimpleNamespace(
         snapshot=str(tmp_path),
         kept=str(tmp_path / "old"),
+        living=types.SimpleNamespace(close=noted("followed no more")),
         **{
             name: noted(name)
             for name in (
@@ -36,7 +37,8 @@ def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_i
         },
     )
     Host.make_whole(t.cast(Host, host), anew=True)
-    assert done.index("_read_states") < done.index("swap") < done.index("load")
+    assert done.index("_read_states") < done.index("followed no more") < done.index("swap")
+    assert done.index("swap") < done.index("load")
 
 
 def test_nobody_waits_for_a_bridge_that_somebody_has_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
