@@ -636,11 +636,18 @@ class Host:
         if not self.states:
             self._read_states()
         self.add_meters()
+        self.living.watch(
+            self.switches
+        )  # now: whoever connects to a management socket may be quicker than we are
+        early = {}
         with self.explaining():
             for name in self.bridges:
                 if name not in self.controlled:
                     _flowstate.restore(self.switches[name], self.states[name])
+                    early[name] = self.living.told(name)
         self.watch_and_carry()
+        for name, changes in early.items():
+            self.living.make_again(name, self.switches[name], changes)
         self.stage_controlled()
 
     def explaining(self) -> contextlib.AbstractContextManager[list[_refusal.Refusal]]:

@@ -34,6 +34,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
 
+# How often others may change what they have changed while it is made again.
+MOST_ROUNDS = 100
+
 # Of a bridge that is not there any more.
 DELETED = Account(0, 0, {}, ["the bridge was deleted"], flowstate.NONE)
 
@@ -252,6 +255,39 @@ class Living:
                 self._after[name] = Follower(switch.main, _old_language(switch))
             except Unfollowed as error:
                 self.unfollowed[name] = f"{error.what}: {error.why}"
+
+    def told(self, name: str) -> Changes:
+        """What others were seen to change in the new process so far, as a copy."""
+        if name not in self._after:
+            return Changes()
+        self._after[name].sync()
+        return self._after[name].changes.copy()
+
+    def make_again(self, name: str, switch: flowstate.Switch, early: Changes) -> None:
+        """Make again what others changed in the new process ``early``: it was filled since, which has undone that.
+
+        What they change meanwhile is made again, too, since it may have come before ours.
+        """
+        if not early:
+            return
+        after = self._after[name]
+        flows_of = after.connections[-1]
+        before, last = early.group_messages(switch.version, switch.main.xid, self._groups.get(name, ()))
+        _set_meters(switch.main, early, self._meters.get(name, ()))
+        _send(switch.main, before)
+        after.sync()
+        for key, event in early.flows.items():
+            after.changes.flows.setdefault(key, event)
+        made: dict[Key, monitor.Event] = {}
+        for __ in range(MOST_ROUNDS):
+            changes = after.changes.copy()
+            changes.flows = {key: event for key, event in changes.flows.items() if made.get(key) != event}
+            if not changes.flows:
+                break
+            made.update(changes.flows)
+            _send(flows_of, changes.flow_messages(after.version, switch.main.xid, self._flags.get(name, {})))
+            after.sync()
+        _send(switch.main, last)
 
     def unwatch(self) -> None:
         """Follow the new process no more: the connections to it are closed."""

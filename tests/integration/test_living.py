@@ -52,6 +52,22 @@ class Move:
         _flowstate.restore(self.switches["br0"], self.living.now("br0", saved))
         self.living.watch(self.switches)
 
+    def copy_behind(self, quicker: t.Callable[[], None]) -> None:
+        """The same where somebody does something in the new process before that is filled."""
+        self.copy()
+        switch = self.switches["br0"]
+        saved = self.living.base["br0"]
+        self.new.ofctl("del-flows", "br0")
+        self.living.unwatch()
+        switch.close()
+        self.switches["br0"] = _flowstate.Switch(self.path(self.new))
+        self.living.watch(self.switches)
+        quicker()
+        _flowstate.restore(self.switches["br0"], saved)
+        early = self.living.told("br0")
+        self.end()
+        self.living.make_again("br0", self.switches["br0"], early)
+
     def end(self) -> None:
         self.living.quiet()
         os.kill(self.old.pid(), signal.SIGKILL)
@@ -181,6 +197,26 @@ def test_meters_that_were_deleted_all_at_once_in_the_last_moment_are_gone(
     wanted = dump(made.old), dump(made.old, "dump-meters")
     made.end()
     assert (dump(made.new), dump(made.new, "dump-meters")) == wanted
+    assert not made.account()["unexplained"]
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_who_is_quicker_than_we_are_keeps_what_it_made_in_the_new_process(
+    move: t.Callable[..., Move], old: str, new: str
+) -> None:
+    made = move(old, new)
+    made.old.ofctl("add-flow", "br0", "priority=1,ip actions=drop")
+
+    def quicker() -> None:
+        made.new.ofctl("add-meter", "br0", "meter=7,kbps,band=type=drop,rate=100")
+        made.new.ofctl("add-group", "br0", "group_id=3,type=all,bucket=bucket_id:1,actions=drop")
+        made.new.ofctl("add-flow", "br0", "priority=2,arp actions=meter:7,group:3")
+        made.new.ofctl("add-flow", "br0", "priority=1,ip actions=NORMAL")
+
+    made.copy_behind(quicker)
+    assert dump(made.new)[-2:] == [" priority=1,ip actions=NORMAL", " priority=2,arp actions=meter:7,group:3"]
+    assert "group_id=3" in str(dump(made.new, "dump-groups"))
+    assert "meter=7" in str(dump(made.new, "dump-meters"))
     assert not made.account()["unexplained"]
 
 
