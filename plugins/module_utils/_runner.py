@@ -40,6 +40,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._guard import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    AGAIN,
     APPLIED,
     ARMED,
     FINISHED,
@@ -117,11 +118,20 @@ def _work(transaction: Transaction, host: Host, observe: Observer) -> None:
         attempt(lambda: _lease.renew(transaction))
         transaction.move(ARMED, APPLIED)
     except Exception as error:  # whatever it is: the way back must be taken
+        attempt(lambda: _note_overtaken(transaction, host))
         attempt(host.disconnect)
         roll_back(transaction, told(error), living=host.living)
         return
     if transaction.request["confirm"] == "none":
         confirm(transaction)
+
+
+def _note_overtaken(transaction: Transaction, host: Host) -> None:
+    """Somebody who deletes a bridge while all is prepared ends our work with any error: it is worth another try."""
+    if transaction.state == PREPARED:
+        host.leave_deleted()
+        if host.deleted:
+            transaction.note(**{AGAIN: True})
 
 
 def boot(transaction: Transaction) -> None:

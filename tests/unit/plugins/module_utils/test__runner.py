@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _lease, _runner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
@@ -35,11 +36,14 @@ class FakeHost:
     marks: t.ClassVar[dict[str, int]] = {}
     closing: t.ClassVar[list[Exception]] = []
     changes: t.ClassVar[dict[str, t.Any]] = {}
+    deleted: t.ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self.request = transaction.request
         self.living = types.SimpleNamespace(watched=bool(transaction.begun()))
+
+    def leave_deleted(self) -> None: ...
 
     def watch_anew(self) -> None:
         self.living.watched = True
@@ -133,6 +137,20 @@ def test_an_error_that_nobody_has_foreseen_is_taken_back(
     monkeypatch.setattr(FakeHost, "closing", [OSError("cannot close")])
     _runner.engine(transaction)
     assert done[0].startswith("rolled back: KeyError: 'filled'")
+
+
+@pytest.mark.parametrize("deleted", [frozenset(), frozenset({"br1"})])
+def test_what_fails_since_somebody_has_deleted_a_bridge_is_tried_again(
+    transaction: Transaction, done: list[str], monkeypatch: pytest.MonkeyPatch, deleted: frozenset[str]
+) -> None:
+    def lost(__: object) -> None:
+        raise Unreachable("br1.mgmt: the connection was lost")
+
+    monkeypatch.setattr(FakeHost, "deleted", deleted)
+    monkeypatch.setattr(_runner, "steps_of", lambda host: [Step("a", lost)])
+    _runner.engine(transaction)
+    assert transaction.state == ROLLED_BACK
+    assert bool((transaction.read("result.json") or {}).get(transactions.AGAIN)) is bool(deleted)
 
 
 def test_a_request_that_nobody_can_read_is_not_tried_again_and_again(
