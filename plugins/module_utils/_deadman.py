@@ -176,9 +176,16 @@ class SystemdLauncher:
         """See ``Launcher``."""
         # The timer first: stopped second, it could start the service again.
         for suffix in ("timer", "service"):
-            if self._active(f"{unit(name)}.{suffix}"):
-                check(self.runner, ["systemctl", "stop", f"{unit(name)}.{suffix}"])
+            self._stop(f"{unit(name)}.{suffix}")
         _forget(self.root, name)
+
+    def _stop(self, full_name: str) -> None:
+        """Stop a unit; one that ends by itself at this moment is gone with its name."""
+        if not self._active(full_name):
+            return
+        done = self.runner(["systemctl", "stop", full_name])
+        if done.rc and self._active(full_name):
+            raise HotUpgradeError(f"{full_name} does not stop", done.err.strip() or f"status {done.rc}")
 
     def _systemd_run(self, name: str) -> list[str]:
         properties = [f"--property={text}" for text in ("OOMScoreAdjust=-900", *_RESTART)]

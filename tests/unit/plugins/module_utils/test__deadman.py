@@ -98,6 +98,26 @@ def test_disarming_stops_the_timer_before_the_service(
     assert launcher.armed("rollback") is None
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_unit_that_ends_by_itself_just_now_is_no_fault(
+    launcher: deadman.SystemdLauncher, systemd: Systemd, gone: bool
+) -> None:
+    systemd.active = {"ovsops-rollback.service"}
+
+    def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        if argv[1] != "stop":
+            return systemd(argv, timeout)
+        systemd.active.difference_update(systemd.active if gone else ())
+        return Completed(5, "", "Unit ovsops-rollback.service not loaded.")
+
+    late = deadman.SystemdLauncher(launcher.root, run)
+    if gone:
+        late.disarm("rollback")
+        return
+    with pytest.raises(HotUpgradeError, match="does not stop"):
+        late.disarm("rollback")
+
+
 def test_disarming_what_is_not_there(launcher: deadman.SystemdLauncher, systemd: Systemd) -> None:
     launcher.disarm("rollback")
     assert systemd.commands == []
