@@ -176,6 +176,7 @@ class _Comparison:
 
     def _explain_groups(self) -> None:
         late = {group for group, told in self._after.groups.items() if told != self._groups_then.get(group)}
+        late |= {number for kind, number in self._after.late if kind == "group"}
         for group in late:
             self._missing.pop(group, None)
             self._extra.pop(group, None)
@@ -198,6 +199,7 @@ class _Comparison:
                 key for key in found if isinstance(key, tuple) and key[0] in ("port", "meter")
             ]:
                 late = after.meters.get(number, _UNTOLD) != self._meters_then.get(number, _UNTOLD)
+                late = late or ("meter", number) in after.late
                 late = late or "meters" in after.cleared - self._cleared_then
                 if late if kind == "meter" else number in after.ports:
                     del found[(kind, number)]

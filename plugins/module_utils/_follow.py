@@ -62,6 +62,8 @@ class Changes:
         self._replaced_by: collections.Counter[Mark] | None = None
         self._window: dict[Key, list[Event]] | None = None
         self._new: set[Key] = set()
+        # Groups and meters that were touched since ``window`` began: what was added and deleted again looks as before.
+        self.late: set[tuple[str, int]] = set()
 
     def __bool__(self) -> bool:
         """Whether anything was changed."""
@@ -96,6 +98,7 @@ class Changes:
     def window(self) -> t.Iterator[None]:
         """Meanwhile, keep every event of a flow for ``candidates``, not only the last."""
         self._window = {}
+        self.late.clear()
         try:
             yield
         finally:
@@ -154,9 +157,11 @@ class Changes:
 
     def _request(self, request: bytes) -> None:
         if wire.is_group_mod(request):
+            self.late.add(("group", wire.group_id(request)))
             self._group(request)
             return
         meter, config = wire.meter_of(request)
+        self.late.add(("meter", meter))
         (command,) = wire.unpack(_COMMAND, request, wire.HEADER.size, "meter-mod")
         if command != wire.METER_DELETE:
             self.meters[meter] = config

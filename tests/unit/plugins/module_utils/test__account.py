@@ -192,6 +192,20 @@ def test_meters_and_ports_that_change_while_they_are_read_are_no_fault() -> None
     assert fault(found) == (0, 0)
 
 
+def test_what_comes_and_goes_while_it_is_read_is_no_fault() -> None:
+    """Afterwards the last that was told of it is the same as before."""
+    follower = Follower()
+    follower.changes.take(forwarded(wire.GROUP_DELETE, 3))
+
+    def read() -> State:
+        follower.changes.take(forwarded(wire.GROUP_ADD, 3))
+        follower.changes.take(forwarded(wire.GROUP_DELETE, 3))
+        return State.of(group(1), group(3))
+
+    found = _account.account(State.of(group(1)), Changes(), t.cast(t.Any, follower), read)
+    assert fault(found) == (0, 0)
+
+
 def test_ports_that_have_swapped_their_numbers_are_a_fault_unless_somebody_was_seen_to_do_it() -> None:
     base = State.of(ports={1: 0, 2: 0}, names={1: "p1", 2: "p2"})
     swapped = State.of(ports={1: 0, 2: 0}, names={1: "p2", 2: "p1"})
