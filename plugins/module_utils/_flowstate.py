@@ -40,6 +40,9 @@ _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
 _DELETE_TIMEOUT = 5.0
 
+# Somebody else was quicker.
+_THERE = frozenset({"OFPGMFC_GROUP_EXISTS", "OFPMMFC_METER_EXISTS"})
+
 # Of a difference, so many objects are kept; all are counted.
 MOST_SHOWN = 1000
 
@@ -744,10 +747,12 @@ def fill_up(switch: Switch, state: State) -> None:
     adjust(switch, state)
     of, meters = switch.main, switch.settings().meters
     lost = [meter for meter in state.settings.meters.items() if meter[0] not in meters]
-    _exchange(switch, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in lost])
+    _exchange(
+        switch, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in lost], _THERE
+    )
     live = {object_name(message) for message in _objects(switch.state())}
     missing = [message for message in _objects(state) if object_name(message) not in live]
-    _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing])
+    _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing], _THERE)
 
 
 def object_name(message: bytes) -> t.Hashable:
@@ -759,11 +764,16 @@ def _objects(state: State) -> t.Iterator[bytes]:
     return (message for data in state.objects() for message in wire.each(data))
 
 
-def _exchange(switch: Switch, messages: list[bytes]) -> None:
+def _exchange(switch: Switch, messages: list[bytes], but: t.Container[str] = ()) -> None:
+    """Send ``messages``; raises ``Refusal`` with what is refused for other reasons than ``but``."""
     of = switch.main
     first = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
     answers = zip([*first, *messages], of.exchange([*first, *messages]))
-    refused = [(message, answer.name) for message, answer in answers if isinstance(answer, wire.SwitchError)]
+    refused = [
+        (message, answer.name)
+        for message, answer in answers
+        if isinstance(answer, wire.SwitchError) and answer.name not in but
+    ]
     if refused:
         raise Refusal(switch.name, refused)
 

@@ -307,6 +307,32 @@ def test_what_a_bridge_lacks_is_given_back_and_what_others_put_there_stays(
     assert dump(ovs) == sorted([line for line in wanted if "arp" not in line] + theirs)
 
 
+def test_what_somebody_adds_while_a_bridge_is_filled_up_is_theirs(
+    start_ovs: t.Callable[..., Ovs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ovs = start_ovs()
+    ovs.bridge("br0")
+    ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=drop")
+    ovs.ofctl("add-flow", "br0", "priority=2,arp actions=group:1")
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        replies, live = list(switch.replies()), switch.state()
+    saved = _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+    ovs.ofctl("del-groups", "br0")
+    ovs.ofctl("add-flow", "br0", "priority=3,ip actions=drop")
+    exchange = _flowstate._exchange
+
+    def late(switch: _flowstate.Switch, messages: list[bytes], but: t.Container[str] = ()) -> None:
+        if any(map(wire.is_group_mod, messages)):
+            ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=NORMAL")
+        exchange(switch, messages, but)
+
+    monkeypatch.setattr(_flowstate, "_exchange", late)
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.fill_up(switch, saved)
+    assert " priority=2,arp actions=group:1" in dump(ovs)
+    assert "NORMAL" in str(dump(ovs, "dump-groups"))
+
+
 def test_settings_are_given_back_without_what_others_use_meanwhile(start_ovs: t.Callable[..., Ovs]) -> None:
     ovs = start_ovs()
     ovs.bridge("br0")
