@@ -166,18 +166,10 @@ def test_the_plain_way_back_gives_again_what_the_new_process_holds_if_that_is_wh
 def test_a_hand_back_is_of_the_bridges_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has deleted br0 since, and added br1."""
 
-    class Database:
-        def __init__(self, *__: t.Any) -> None: ...
-
-        def __enter__(self) -> Database:
-            return self
-
-        def __exit__(self, *__: t.Any) -> None: ...
-
-        def bridges(self) -> list[t.Any]:
-            return [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
-
-    monkeypatch.setattr(_ending, "Ovsdb", Database)
+    live = types.SimpleNamespace(
+        bridges=lambda: [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
+    )
+    monkeypatch.setattr(_ending, "Ovsdb", lambda *__: contextlib.nullcontext(live))
     monkeypatch.setattr(_ending, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
     request = {"rundir": "", "remote": "", "timeout": 1, "dispatch": False, "supervisors": {}, "vswitchd": {}}
     given = create({**request, "bridges": {"br0": []}, "ports": 1}, str(tmp_path / "transactions"))
