@@ -105,6 +105,9 @@ def test_a_directory_that_only_root_can_change() -> None:
 def process(*argv: str, **options: t.Any) -> t.Iterator[int]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options) as child:
         try:
+            # Popen returns while the new program's arguments are not there yet.
+            while not Path(f"/proc/{child.pid}/cmdline").read_bytes():
+                pass
             yield child.pid
         finally:
             child.kill()
