@@ -29,9 +29,6 @@ Content = t.Optional[tuple[int, int, int, bytes]]
 
 Messages = dict[t.Hashable, bytes]
 
-# A meter of which nothing was told; None: it was deleted.
-_UNTOLD = b""
-
 
 # What names a flow in OpenFlow text, whatever the version: its table, its priority and its match.
 _NAME_IN_TEXT = re.compile(
@@ -89,8 +86,6 @@ class _Comparison:
         # What was touched before the bridge is read is judged by what was told of it, all else by what ``base`` holds.
         self._touched = before.flows.keys() | after.flows.keys()
         self._groups = before.groups.keys() | after.groups.keys()
-        self._meters_then, self._cleared_then = dict(after.meters), set(after.cleared)
-        self._groups_then = {group: list(told) for group, told in after.groups.items()}
         self._live_touched: Messages = {}
         self._missing: Messages = {}
         self._extra: Messages = {}
@@ -132,10 +127,9 @@ class _Comparison:
         self._compare_settings(live.settings)
 
     def _objects(self, state: flowstate.State) -> t.Iterator[tuple[t.Hashable, bytes]]:
-        for data in state.objects():
-            for message in wire.each(data):
-                self._learners.update(wire.learn_targets(message))
-                yield flowstate.object_name(message), message
+        for message in state.messages():
+            self._learners.update(wire.learn_targets(message))
+            yield flowstate.object_name(message), message
 
     def _is_touched(self, name: t.Hashable) -> bool:
         if isinstance(name, int):
@@ -175,13 +169,15 @@ class _Comparison:
             self._extra[name] = actual
 
     def _explain_groups(self) -> None:
-        late = {group for group, told in self._after.groups.items() if told != self._groups_then.get(group)}
-        late |= {number for kind, number in self._after.late if kind == "group"}
-        for group in late:
-            self._missing.pop(group, None)
-            self._extra.pop(group, None)
+        for found in (self._missing, self._extra):
+            for group in [
+                name for name in found if isinstance(name, int) and self._after.is_late("group", name)
+            ]:
+                del found[group]
         live = {name for name in self._live_touched if isinstance(name, int)}
-        for group in (live | self._groups) - late:
+        for group in live | self._groups:
+            if self._after.is_late("group", group):
+                continue
             actual = self._live_touched.get(group)
             last = (
                 self._after
@@ -198,10 +194,7 @@ class _Comparison:
             for kind, number in [
                 key for key in found if isinstance(key, tuple) and key[0] in ("port", "meter")
             ]:
-                late = after.meters.get(number, _UNTOLD) != self._meters_then.get(number, _UNTOLD)
-                late = late or ("meter", number) in after.late
-                late = late or "meters" in after.cleared - self._cleared_then
-                if late if kind == "meter" else number in after.ports:
+                if after.is_late("meter", number) if kind == "meter" else number in after.ports:
                     del found[(kind, number)]
 
     def _compare_settings(self, live: flowstate.Settings) -> None:

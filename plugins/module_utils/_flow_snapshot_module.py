@@ -207,8 +207,7 @@ def _outcome(
 
 
 def _text(state: flowstate.State) -> list[str]:
-    objects = (message for data in state.objects() for message in wire.each(data))
-    return oftext.lines([*wire.each(flowstate.settings_messages(state)), *objects])
+    return oftext.lines([*wire.each(flowstate.settings_messages(state)), *state.messages()])
 
 
 def _bridge_values(bridge: snapshots.Bridge) -> Values:

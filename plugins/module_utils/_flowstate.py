@@ -91,6 +91,10 @@ class State:
             xid += count
             yield data
 
+    def messages(self) -> t.Iterator[bytes]:
+        """The same, one at a time."""
+        return (message for data in self.objects() for message in wire.each(data))
+
     def check(self) -> None:
         """Raise ``Refused`` if ``replies`` does not stream what a switch told: its file is damaged."""
 
@@ -332,10 +336,7 @@ def _unlisted(switch: Switch, flows: int) -> list[str]:
     tables = range(254)
     counted = switch.count_flows(tables)
     listed = collections.Counter(
-        wire.flow_fields(flow).table
-        for data in switch.state().objects()
-        for flow in wire.each(data)
-        if wire.is_flow_mod(flow)
+        wire.flow_fields(flow).table for flow in switch.state().messages() if wire.is_flow_mod(flow)
     )
     return [
         f"table {table}: {counted[table] - listed[table]} of {counted[table]} flows are not listed by the switch "
@@ -600,10 +601,7 @@ class Staged:
 
     def _find(self, xids: t.Container[int]) -> t.Iterator[bytes]:
         """The groups and flows with the numbers ``xids``."""
-        for data in self._state.objects():
-            for message in wire.each(data):
-                if wire.header(message).xid in xids:
-                    yield message
+        return (message for message in self._state.messages() if wire.header(message).xid in xids)
 
 
 class Adjusted(Staged):
@@ -733,7 +731,7 @@ def amend(switch: Switch, difference: Difference) -> None:
 def renew_timeouts(switch: Switch, state: State) -> None:
     """Have the time of every flow of ``state`` that expires begin anew: each is added again, as it is."""
     xid = switch.main.xid
-    _exchange(switch, [wire.with_xid(flow, xid()) for flow in _objects(state) if wire.expires(flow)])
+    _exchange(switch, [wire.with_xid(flow, xid()) for flow in state.messages() if wire.expires(flow)])
 
 
 def fill_up(switch: Switch, state: State) -> None:
@@ -750,8 +748,8 @@ def fill_up(switch: Switch, state: State) -> None:
     _exchange(
         switch, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in lost], _THERE
     )
-    live = {object_name(message) for message in _objects(switch.state())}
-    missing = [message for message in _objects(state) if object_name(message) not in live]
+    live = {object_name(message) for message in switch.state().messages()}
+    missing = [message for message in state.messages() if object_name(message) not in live]
     _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing], _THERE)
 
 
@@ -760,20 +758,12 @@ def object_name(message: bytes) -> t.Hashable:
     return wire.flow_key(message) if wire.is_flow_mod(message) else wire.group_id(message)
 
 
-def _objects(state: State) -> t.Iterator[bytes]:
-    return (message for data in state.objects() for message in wire.each(data))
-
-
 def _exchange(switch: Switch, messages: list[bytes], but: t.Container[str] = ()) -> None:
     """Send ``messages``; raises ``Refusal`` with what is refused for other reasons than ``but``."""
     of = switch.main
     first = [wire.with_table_ids(of.xid())] if of.version == wire.OF10 else []
-    answers = zip([*first, *messages], of.exchange([*first, *messages]))
-    refused = [
-        (message, answer.name)
-        for message, answer in answers
-        if isinstance(answer, wire.SwitchError) and answer.name not in but
-    ]
+    found = of.refusals([*first, *messages])
+    refused = [(message, error.name) for message, error in found if error.name not in but]
     if refused:
         raise Refusal(switch.name, refused)
 
@@ -975,27 +965,25 @@ def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.It
     """Each object of ``state`` as a message without what is to be ignored."""
     yield from wire.each(settings_messages(state))
     plain = ignore == EXACT
-    for data in state.objects():
-        for message in wire.each(data):
-            if plain or not wire.is_flow_mod(message):
-                yield message
-                continue
-            flow = wire.flow_fields(message)
-            if flow.table in ignore.tables or (ignore.expiring and (flow.idle or flow.hard)):
-                continue
-            if (flow.table, flow.priority, flow.cookie) in learned:
-                continue
-            if ignore.cookies:
-                message = wire.with_cookie(message, 0)
-            yield wire.with_timeouts(message, 0, 0) if ignore.timeouts else message
+    for message in state.messages():
+        if plain or not wire.is_flow_mod(message):
+            yield message
+            continue
+        flow = wire.flow_fields(message)
+        if flow.table in ignore.tables or (ignore.expiring and (flow.idle or flow.hard)):
+            continue
+        if (flow.table, flow.priority, flow.cookie) in learned:
+            continue
+        if ignore.cookies:
+            message = wire.with_cookie(message, 0)
+        yield wire.with_timeouts(message, 0, 0) if ignore.timeouts else message
 
 
 def _learned_by(state: State) -> frozenset[Learned]:
     """(table, priority, cookie) of the flows that learn actions in ``state`` add."""
     found: set[Learned] = set()
-    for data in state.objects():
-        for message in wire.each(data):
-            found.update(wire.learn_targets(message))
+    for message in state.messages():
+        found.update(wire.learn_targets(message))
     return frozenset(found)
 
 

@@ -63,7 +63,7 @@ class Changes:
         self._window: dict[Key, list[Event]] | None = None
         self._new: set[Key] = set()
         # Groups and meters that were touched since ``window`` began: what was added and deleted again looks as before.
-        self.late: set[tuple[str, int]] = set()
+        self._late: set[tuple[str, int]] = set()
 
     def __bool__(self) -> bool:
         """Whether anything was changed."""
@@ -98,7 +98,7 @@ class Changes:
     def window(self) -> t.Iterator[None]:
         """Meanwhile, keep every event of a flow for ``candidates``, not only the last."""
         self._window = {}
-        self.late.clear()
+        self._late.clear()
         try:
             yield
         finally:
@@ -113,6 +113,11 @@ class Changes:
     def is_new(self, key: Key) -> bool:
         """Whether the flow was touched for the first time since ``window`` began."""
         return key in self._new
+
+    def is_late(self, kind: str, number: int) -> bool:
+        """Whether the group or meter was touched since ``window`` began, alone or with all others."""
+        every = wire.GROUP_ALL if kind == "group" else wire.ALL
+        return not self._late.isdisjoint({(kind, number), (kind, every)})
 
     def take(self, message: bytes) -> None:
         """Note what the switch told.  Raises ``ProtocolError`` when it is malformed."""
@@ -157,11 +162,11 @@ class Changes:
 
     def _request(self, request: bytes) -> None:
         if wire.is_group_mod(request):
-            self.late.add(("group", wire.group_id(request)))
+            self._late.add(("group", wire.group_id(request)))
             self._group(request)
             return
         meter, config = wire.meter_of(request)
-        self.late.add(("meter", meter))
+        self._late.add(("meter", meter))
         (command,) = wire.unpack(_COMMAND, request, wire.HEADER.size, "meter-mod")
         if command != wire.METER_DELETE:
             self.meters[meter] = config

@@ -204,7 +204,7 @@ class Living:
                 self._own(name, flows)
                 refused = _set_meters(switch.main, changes, self._meters.get(name, ()))
                 for of, messages in ((switch.main, before), (flows_of, flows), (switch.main, after)):
-                    refused += _send(of, messages)
+                    refused += of.refusals(messages)
                 if refused:
                     raise _not_carried(name, _words(refused))
 
@@ -274,7 +274,7 @@ class Living:
         flows_of = after.connections[-1]
         before, last = early.group_messages(switch.version, switch.main.xid, self._groups.get(name, ()))
         _set_meters(switch.main, early, self._meters.get(name, ()))
-        _send(switch.main, before)
+        switch.main.refusals(before)
         after.sync()
         for key, event in early.flows.items():
             after.changes.flows.setdefault(key, event)
@@ -285,9 +285,11 @@ class Living:
             if not changes.flows:
                 break
             made.update(changes.flows)
-            _send(flows_of, changes.flow_messages(after.version, switch.main.xid, self._flags.get(name, {})))
+            flows_of.refusals(
+                changes.flow_messages(after.version, switch.main.xid, self._flags.get(name, {}))
+            )
             after.sync()
-        _send(switch.main, last)
+        switch.main.refusals(last)
 
     def unwatch(self) -> None:
         """Follow the new process no more: the connections to it are closed."""
@@ -345,13 +347,12 @@ def _look(state: flowstate.State) -> tuple[Flags, frozenset[int]]:
     """What no monitor tells of flows, by their tables and cookies, and the groups of ``state``."""
     flags: dict[tuple[int, int], tuple[int, int]] = {}
     groups = set()
-    for data in state.objects():
-        for message in wire.each(data):
-            if not wire.is_flow_mod(message):
-                groups.add(wire.group_id(message))
-            elif wire.has_flags(message):
-                flow = wire.flow_fields(message)
-                flags[(flow.table, flow.cookie)] = wire.flags_of(message)
+    for message in state.messages():
+        if not wire.is_flow_mod(message):
+            groups.add(wire.group_id(message))
+        elif wire.has_flags(message):
+            flow = wire.flow_fields(message)
+            flags[(flow.table, flow.cookie)] = wire.flags_of(message)
     return flags, frozenset(groups)
 
 
@@ -361,19 +362,13 @@ def _set_meters(of: OpenFlow, changes: Changes, known: t.Iterable[int]) -> Refus
     cleared = dict.fromkeys(known) if "meters" in changes.cleared else {}
     for meter, config in {**cleared, **changes.meters}.items():
         if config is None:
-            _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)])
+            of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)])
             continue
-        found = _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config)])
+        found = of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config)])
         if found and found[0][1].name == "OFPMMFC_METER_EXISTS":
-            found = _send(of, [wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config)])
+            found = of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config)])
         refused += found
     return refused
-
-
-def _send(of: OpenFlow, messages: t.Sequence[bytes]) -> Refusals:
-    """Send ``messages``; which of them the switch refused, and why."""
-    answers = zip(messages, of.exchange(messages)) if messages else ()
-    return [(message, answer) for message, answer in answers if isinstance(answer, wire.SwitchError)]
 
 
 def _old_language(switch: flowstate.Switch) -> t.Callable[[], OpenFlow | None]:

@@ -177,6 +177,11 @@ class OpenFlow:
         with self._lock:
             return self._exchange(requests)
 
+    def refusals(self, messages: t.Sequence[bytes]) -> list[tuple[bytes, wire.SwitchError]]:
+        """Send all ``messages`` at once; those that the switch refused, each with its error."""
+        answers = zip(messages, self.exchange(messages)) if messages else ()
+        return [(message, answer) for message, answer in answers if isinstance(answer, wire.SwitchError)]
+
     def _exchange(self, requests: t.Sequence[bytes]) -> list[Answer]:
         answers: dict[int, Answer] = {wire.header(request).xid: [] for request in requests}
         for message in self._until_barrier(requests):

@@ -184,7 +184,9 @@ def test_meters_and_ports_that_change_while_they_are_read_are_no_fault() -> None
     follower = Follower()
 
     def read() -> State:
-        follower.changes.meters.update({1: b"\0\1new", 2: None, 3: b"\0\1new"})
+        for command, meter in ((wire.METER_MODIFY, 1), (wire.METER_DELETE, 2), (wire.METER_ADD, 3)):
+            request = wire.meter_mod(wire.OF15, 0, command, meter, b"\0\1new")
+            follower.changes.take(wire.message(wire.OF15, 32, 0, request))
         follower.changes.ports.add(1)
         return State.of(meters={1: b"\0\1old", 3: b"\0\1new"}, ports={1: 4})
 
