@@ -200,7 +200,7 @@ class _Comparison:
     def _compare_settings(self, live: flowstate.Settings) -> None:
         base = self._base.settings
         self._compare_meters(live.meters)
-        ports = self._before.ports | self._after.ports
+        ports = self._before.ports.keys() | self._after.ports.keys()
         version = self._base.ports_version
         bits = wire.PORT_CONFIG_BITS[version] & base.port_bits
         for number in (base.ports.keys() & live.ports.keys()) - ports:

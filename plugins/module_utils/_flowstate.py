@@ -43,6 +43,12 @@ _DELETE_TIMEOUT = 5.0
 # Somebody else was quicker.
 _THERE = frozenset({"OFPGMFC_GROUP_EXISTS", "OFPMMFC_METER_EXISTS"})
 
+# Of a flow whose group or meter is not there (ofproto_check_ofpacts in ofproto/ofproto.c).
+DANGLING = frozenset({"OFPBAC_BAD_OUT_GROUP", "OFPMMFC_INVALID_METER"})
+# How a switch refuses what somebody else has changed since it was looked at, and how often that may happen.
+_OVERTAKEN = DANGLING | {"OFPMMFC_METER_EXISTS", "OFPMMFC_UNKNOWN_METER"}
+_MOST_TRIES = 5
+
 # Of a difference, so many objects are kept; all are counted.
 MOST_SHOWN = 1000
 
@@ -97,6 +103,44 @@ class State:
 
     def check(self) -> None:
         """Raise ``Refused`` if ``replies`` does not stream what a switch told: its file is damaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(State):
+    """A state without the flows whose group or meter it lacks: it was read one part after the other, while it was changed.
+
+    A switch deletes them with their group or meter, so such a flow is gone as well, or will be told again.
+    """
+
+    saved: State
+
+    @classmethod
+    def of(cls, saved: State) -> State:
+        """``saved`` without them."""
+        if isinstance(saved, cls):
+            return saved
+        return cls(saved.version, saved.ports_version, saved.settings, saved.flows, saved.replies, saved)
+
+    def objects(self) -> t.Iterator[bytes]:
+        """See ``State``."""
+        groups: set[int] = set()
+        for data in self.saved.objects():
+            kept = []
+            for message in wire.each(data):
+                if wire.is_group_mod(message):
+                    groups.add(wire.group_id(message))
+                elif not self._has_all(message, groups):
+                    continue
+                kept.append(message)
+            yield b"".join(kept)
+
+    def _has_all(self, flow: bytes, groups: t.Container[int]) -> bool:
+        used = wire.used_by(flow)
+        return all(group in groups for group in used.groups) and self.settings.meters.keys() >= used.meters
+
+    def check(self) -> None:
+        """See ``State``."""
+        self.saved.check()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -388,14 +432,39 @@ class Staged:
         self._bundles: Bundles
         # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
         self._legacy: list[tuple[OpenFlow, bytes]] = []
-        live = switch.settings()
-        _check_tlvs(switch.name, live, state.settings)
+        # What was appended, and the meters that are to be deleted behind it.
+        self._later: list[tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]] = []
+        self._gone: set[int] = set()
+        self._insisting(self._begin, self._begin)
+
+    def _begin(self) -> None:
+        live = self._switch.settings()
+        _check_tlvs(self._switch.name, live, self._state.settings)
         try:
             self._apply(self._tlvs_to_add(live) + self._meters_to_add(live))
             self._fill()
         except BaseException:
             self._revert()
             raise
+
+    def _insisting(self, act: t.Callable[[], None], again: t.Callable[[], None]) -> None:
+        """``act``, and ``again`` as long as somebody else is quicker and changes what it rests on."""
+        for __ in range(_MOST_TRIES):
+            try:
+                act()
+                return
+            except Refusal as refusal:
+                if not _overtaken(refusal):
+                    raise
+            self._state = Whole.of(self._state)
+            act = again
+        act()
+
+    def _once_more(self) -> None:
+        self._begin()
+        for later in self._later:
+            self._append(*later)
+        self._commit()
 
     def require(self) -> None:
         """Raise ``HotUpgradeError`` if the switch has dropped the bundle."""
@@ -404,8 +473,29 @@ class Staged:
             self.discard()  # The question itself has begun a new bundle.
             raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
 
-    def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:
-        """Have changes made since ``state`` wait behind it: groups, then ``flows`` in the version of ``flows_of``, groups."""
+    def append(
+        self,
+        flows_of: OpenFlow,
+        before: list[bytes],
+        flows: list[bytes],
+        after: list[bytes],
+        meters: t.Mapping[int, bytes | None],
+    ) -> None:
+        """Have changes made since ``state`` wait behind it: groups, then ``flows`` in the version of ``flows_of``, groups.
+
+        ``meters`` are there already, or are to be deleted (None) when no flow uses them any more.
+        """
+        there = {meter: config for meter, config in meters.items() if config is not None}
+        self._gone = self._gone - there.keys() | (meters.keys() - there.keys())
+        settings = self._state.settings
+        settings = dataclasses.replace(settings, meters={**settings.meters, **there})
+        self._state = dataclasses.replace(self._state, settings=settings)
+        self._later.append((flows_of, before, flows, after))
+        self._append(flows_of, before, flows, after)
+
+    def _append(
+        self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]
+    ) -> None:
         if flows_of is self._switch.main:
             self._bundles.append([*before, *flows, *after])
             return
@@ -418,22 +508,36 @@ class Staged:
 
         Raises ``Refused`` with the flow or group in OpenFlow text; the bridge is then as it was.
         """
+        self._insisting(self._commit, self._once_more)
+
+    def _commit(self) -> None:
         live = self._switch.settings()
         try:
-            self._apply(self._meters_to_add(live) + self._settings_to_change(live))
+            self._apply(
+                self._meters_to_add(live) + self._meters_to_change(live) + self._settings_to_change(live)
+            )
             self._replace()
         except BaseException:
             self._revert()
             raise
         self._add_legacy()
         self._remove_extra(live)
+        self._delete_gone()
 
     def refill(self) -> None:
         """``commit`` for a bridge that was flushed this moment, without asking first what it has: no meters, but its settings."""
+        self._insisting(self._refill, self._once_more)
+
+    def _refill(self) -> None:
         of, meters = self._switch.main, self._state.settings.meters
         of.post(wire.meter_mod(of.version, of.xid(), wire.METER_ADD, *meter) for meter in meters.items())
         self._replace()
         self._add_legacy()
+        self._delete_gone()
+
+    def _delete_gone(self) -> None:
+        of = self._switch.main
+        _insist(of, [wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter) for meter in self._gone])
 
     def discard(self) -> None:
         """Forget the staged state; the bridge is as it was."""
@@ -515,18 +619,21 @@ class Staged:
             if meter not in live.meters
         ]
 
-    def _settings_to_change(self, live: Settings) -> list[Step]:
-        of, wanted = self._switch.main, self._state.settings
-        version = of.version
-        steps = [
+    def _meters_to_change(self, live: Settings) -> list[Step]:
+        of, wanted = self._switch.main, self._state.settings.meters
+        return [
             Step(
                 of,
-                wire.meter_mod(version, of.xid(), wire.METER_MODIFY, meter, wanted.meters[meter]),
-                wire.meter_mod(version, of.xid(), wire.METER_MODIFY, meter, config),
+                wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, wanted[meter]),
+                wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config),
             )
             for meter, config in live.meters.items()
-            if wanted.meters.get(meter, config) != config
+            if wanted.get(meter, config) != config
         ]
+
+    def _settings_to_change(self, live: Settings) -> list[Step]:
+        of, wanted = self._switch.main, self._state.settings
+        version, steps = of.version, list[Step]()
         for table in sorted(live.tables.keys() | wanted.tables.keys()):
             before, after = (settings.tables.get(table, wire.DEFAULT_TABLE) for settings in (live, wanted))
             if before != after:
@@ -605,13 +712,32 @@ class Staged:
 
 
 class Adjusted(Staged):
-    """What a state has of tables, ports and fragments; all that flows may use stays as it is."""
+    """What a state has of tables, ports and fragments; all that flows may use stays as it is, whoever changes it meanwhile."""
 
     def _fill(self) -> None:
         """Nothing waits."""
 
     def _replace(self) -> None:
         """Nothing is replaced."""
+
+    def _tlvs_to_add(self, live: Settings) -> list[Step]:
+        return []
+
+    def _meters_to_add(self, live: Settings) -> list[Step]:
+        return []
+
+    def _meters_to_change(self, live: Settings) -> list[Step]:
+        return []
+
+    def _remove_extra(self, live: Settings) -> None:
+        """What the state does not have is somebody else's."""
+
+
+class Configured(Adjusted):
+    """What a state has of ports alone."""
+
+    def _settings_to_change(self, live: Settings) -> list[Step]:
+        return self._ports_to_change(live)
 
 
 class Unbundled(Staged):
@@ -623,8 +749,9 @@ class Unbundled(Staged):
     def require(self) -> None:
         """Nothing waits in the switch."""
 
-    def append(self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]) -> None:
-        """See ``Staged``: behind the commit."""
+    def _append(
+        self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]
+    ) -> None:
         self._legacy += [(flows_of, message) for message in (*before, *flows, *after)]
 
     def refill(self) -> None:
@@ -706,6 +833,11 @@ def stage(switch: Switch, state: State, in_parts: bool = False) -> Staged:
         raise
 
 
+def _overtaken(refusal: Refusal) -> bool:
+    """Whether somebody else was quicker, and what was refused may be taken when it is tried again."""
+    return all(error in _OVERTAKEN for __, error in refusal.objects)
+
+
 def restore(switch: Switch, state: State) -> None:
     """Make ``state`` the state of the bridge. Raises ``Refused`` with the bridge as it was."""
     stage(switch, state, in_parts=True).commit()
@@ -713,9 +845,20 @@ def restore(switch: Switch, state: State) -> None:
 
 def adjust(switch: Switch, state: State) -> None:
     """Give the bridge the tables, ports and fragments of ``state``. Raises ``Refused`` with the bridge as it was."""
-    live = switch.settings()
-    settings = dataclasses.replace(state.settings, meters=live.meters, tlvs=live.tlvs)
+    settings = dataclasses.replace(state.settings, meters={}, tlvs=())
     Adjusted(switch, dataclasses.replace(state, settings=settings), in_parts=False).commit()
+
+
+def configure_ports(switch: Switch, state: State, numbers: t.Container[int]) -> None:
+    """Give the ports ``numbers`` the config that they have in ``state``. Raises ``Refused`` with the bridge as it was."""
+    ports = {number: config for number, config in state.settings.ports.items() if number in numbers}
+    Configured(
+        switch,
+        dataclasses.replace(
+            state, settings=dataclasses.replace(state.settings, ports=ports, meters={}, tlvs=())
+        ),
+        in_parts=False,
+    ).commit()
 
 
 def amend(switch: Switch, difference: Difference) -> None:
@@ -750,7 +893,7 @@ def fill_up(switch: Switch, state: State) -> None:
     )
     live = {object_name(message) for message in switch.state().messages()}
     missing = [message for message in state.messages() if object_name(message) not in live]
-    _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing], _THERE)
+    _exchange(switch, [wire.with_xid(message, of.xid()) for message in missing], _THERE | DANGLING)
 
 
 def object_name(message: bytes) -> t.Hashable:

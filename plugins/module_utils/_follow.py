@@ -52,7 +52,8 @@ class Changes:
         self.flows: dict[Key, Event] = {}
         self.groups: dict[int, list[bytes]] = {}
         self.meters: dict[int, bytes | None] = {}
-        self.ports: set[int] = set()
+        # Number -> config, as it was told last.
+        self.ports: dict[int, int] = {}
         self.cleared: set[str] = set()
         self.counts: collections.Counter[Mark] = collections.Counter()
         self.paused = False
@@ -75,7 +76,7 @@ class Changes:
         found.flows = dict(self.flows)
         found.groups = {group: list(told) for group, told in self.groups.items()}
         found.meters, found.counts = dict(self.meters), self.counts.copy()
-        found.ports, found.cleared, found.paused = set(self.ports), set(self.cleared), self.paused
+        found.ports, found.cleared, found.paused = dict(self.ports), set(self.cleared), self.paused
         return found
 
     def without_flows(self) -> Changes:
@@ -127,7 +128,7 @@ class Changes:
             return
         port = monitor.changed_port(message)
         if port is not None:
-            self.ports.add(port)
+            self.ports[port.number] = port.config
             return
         for event in monitor.events(message):
             self._event(event)

@@ -157,6 +157,7 @@ class Host:
         self.changes: Json = {}
         self.not_carried: list[str] = []
         self.late: list[_late_ports.Late] = []
+        self.absent: dict[str, t.AbstractSet[int]] = {}
         self.deleted: frozenset[str] = frozenset()
 
     def mark(self, name: str) -> None:
@@ -697,10 +698,16 @@ class Host:
                 state = self.living.now(name, _flowstate.leaving_devices(snapshot.state(name)))
                 _flowstate.fill_up(switch, state)
 
-    def restore_settings(self) -> None:
-        """Give the bridges the settings that they had."""
+    def note_absent_ports(self) -> None:
+        """Remember which ports the new process does not have yet, for ``configure_late_ports``."""
         for name, switch in self.switches.items():
-            _flowstate.adjust(switch, self.living.base[name])
+            there = {port.number for port in switch.describe_ports()}
+            self.absent[name] = self.living.base[name].settings.ports.keys() - there
+
+    def configure_late_ports(self) -> None:
+        """Give the ports that were not there before the config that they had; that of others may be somebody's by now."""
+        for name, switch in self.switches.items():
+            _flowstate.configure_ports(switch, self.living.base[name], self.absent.get(name, ()))
 
     def verify(self) -> None:
         """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and every difference is accounted for.

@@ -43,6 +43,7 @@ DELETED = Account(0, 0, {}, ["the bridge was deleted"], flowstate.NONE)
 Switches = t.Mapping[str, flowstate.Switch]
 States = t.Mapping[str, flowstate.State]
 Refusals = list[tuple[bytes, wire.SwitchError]]
+Meters = t.Mapping[int, t.Optional[bytes]]
 
 
 # Numbers of the objects that ``Changed`` adds: above those of any snapshot, below those of requests.
@@ -144,10 +145,15 @@ class Living:
 
     def rest_on(self, states: States) -> None:
         """What the old process held when it was read after ``forget``."""
-        self.base = {name: flowstate.leaving_devices(state) for name, state in states.items()}
+        self.base = {name: self._as_base(name, state) for name, state in states.items()}
         for name, state in states.items():
             self._flags[name], self._groups[name] = _look(state)
             self._meters[name] = frozenset(state.settings.meters)
+
+    def _as_base(self, name: str, state: flowstate.State) -> flowstate.State:
+        """Of a bridge that is not followed nothing tells what was changed while it was read."""
+        found = flowstate.leaving_devices(state)
+        return flowstate.Whole.of(found) if name in self.unfollowed else found
 
     def quiet(self) -> None:
         """Have the old process tell what it keeps back; it is to be ended right behind this."""
@@ -165,6 +171,23 @@ class Living:
         """Take what the old process wrote before it ended."""
         if self._before is not None:
             self._before.rest()
+            for name in self.base:
+                self._take_ports(name, self._before[name].ports)
+
+    def _take_ports(self, name: str, told: t.Mapping[int, int]) -> None:
+        """Have ``base`` hold the config of ports that were ``told`` last: it was read a moment before."""
+        state = self.base[name]
+        bits = wire.PORT_CONFIG_BITS[wire.OF15] & state.settings.port_bits
+        known = state.settings.ports
+        ports = {
+            number: known[number] & ~bits | config & bits
+            for number, config in told.items()
+            if number in known
+        }
+        if any(known[number] != config for number, config in ports.items()):
+            settings = dataclasses.replace(state.settings, ports={**known, **ports})
+            self.base[name] = dataclasses.replace(state, settings=settings)
+            self._late.add(name)
 
     def before(self, name: str) -> Changes:
         """What was changed in the old process since ``base`` was read."""
@@ -200,20 +223,40 @@ class Living:
                 flowstate.adjust(switch, self.base[name])
             changes = self.before(name)
             if changes:
-                flows_of, before, flows, after = self._messages(name, changes, switch, self._alive(name))
-                self._own(name, flows)
-                refused = _set_meters(switch.main, changes, self._meters.get(name, ()))
-                for of, messages in ((switch.main, before), (flows_of, flows), (switch.main, after)):
-                    refused += of.refusals(messages)
+                refused = self._make(name, changes, switch)
                 if refused:
                     raise _not_carried(name, _words(refused))
+
+    def _make(self, name: str, changes: Changes, switch: flowstate.Switch) -> Refusals:
+        """Make ``changes`` in the new process; what it does not take, without flows whose group or meter is gone there."""
+        of, meters = switch.main, self._meters_of(name, changes)
+        flows_of, before, flows, after = self._messages(name, changes, switch, self._alive(name))
+        self._own(name, flows)
+        refused = _set_meters(of, meters) + of.refusals(before)
+        flows_refused = flows_of.refusals(flows)
+        refused += of.refusals(after)
+        _delete_meters(of, meters)
+        gone = [flow for flow, error in flows_refused if error.name in flowstate.DANGLING]
+        self._expect_no(name, gone)
+        return refused + [each for each in flows_refused if each[0] not in gone]
+
+    def _meters_of(self, name: str, changes: Changes) -> Meters:
+        return _meters_of(changes, self._meters.get(name, ()))
+
+    def _expect_no(self, name: str, flows: t.Sequence[bytes]) -> None:
+        """Somebody has deleted in the new process already what ``flows`` use, so that they are gone with it."""
+        if name in self._after:
+            changes = self._after[name].changes
+            for key in map(wire.flow_key, flows):
+                changes.flows.setdefault(key, self.before(name).flows[key].removed())
 
     def append(self, name: str, switch: flowstate.Switch, staged: flowstate.Staged) -> None:
         """Have the same wait in the switch, behind ``base``."""
         changes = self.before(name)
         if changes:
-            _set_meters(switch.main, changes, self._meters.get(name, ()))
-            staged.append(*self._messages(name, changes, switch))
+            meters = self._meters_of(name, changes)
+            _set_meters(switch.main, meters)
+            staged.append(*self._messages(name, changes, switch), meters)
 
     def _messages(
         self, name: str, changes: Changes, switch: flowstate.Switch, alive: t.Container[Key] = ()
@@ -273,7 +316,8 @@ class Living:
         after = self._after[name]
         flows_of = after.connections[-1]
         before, last = early.group_messages(switch.version, switch.main.xid, self._groups.get(name, ()))
-        _set_meters(switch.main, early, self._meters.get(name, ()))
+        meters = self._meters_of(name, early)
+        _set_meters(switch.main, meters)
         switch.main.refusals(before)
         after.sync()
         for key, event in early.flows.items():
@@ -290,6 +334,7 @@ class Living:
             )
             after.sync()
         switch.main.refusals(last)
+        _delete_meters(switch.main, meters)
 
     def unwatch(self) -> None:
         """Follow the new process no more: the connections to it are closed."""
@@ -356,19 +401,32 @@ def _look(state: flowstate.State) -> tuple[Flags, frozenset[int]]:
     return flags, frozenset(groups)
 
 
-def _set_meters(of: OpenFlow, changes: Changes, known: t.Iterable[int]) -> Refusals:
-    """Add, change or delete meters, of which ``known`` were there; with one that is deleted go the flows that use it."""
-    refused = []
+def _meters_of(changes: Changes, known: t.Iterable[int]) -> Meters:
+    """What has become of each meter that was touched, where ``known`` were there; None: it is gone."""
     cleared = dict.fromkeys(known) if "meters" in changes.cleared else {}
-    for meter, config in {**cleared, **changes.meters}.items():
-        if config is None:
-            of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter)])
-            continue
-        found = of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config)])
-        if found and found[0][1].name == "OFPMMFC_METER_EXISTS":
-            found = of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config)])
+    return {**cleared, **changes.meters}
+
+
+def _set_meters(of: OpenFlow, meters: Meters) -> Refusals:
+    """Add or change meters, before the flows that use them are made; as often as somebody else does the opposite."""
+    refused: Refusals = []
+    for meter, config in meters.items():
+        found: Refusals = []
+        for __ in range(MOST_ROUNDS if config is not None else 0):
+            for command in (wire.METER_ADD, wire.METER_MODIFY):
+                found = of.refusals([wire.meter_mod(of.version, of.xid(), command, meter, config or b"")])
+                if not found or found[0][1].name != "OFPMMFC_METER_EXISTS":
+                    break
+            if not found or found[0][1].name != "OFPMMFC_UNKNOWN_METER":
+                break
         refused += found
     return refused
+
+
+def _delete_meters(of: OpenFlow, meters: Meters) -> None:
+    """Delete the meters that are gone, after the flows that used them: what still uses one goes with it."""
+    gone = [meter for meter, config in meters.items() if config is None]
+    of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter) for meter in gone])
 
 
 def _old_language(switch: flowstate.Switch) -> t.Callable[[], OpenFlow | None]:

@@ -25,6 +25,7 @@ OWN, PAUSED, RESUMED = "own", "paused", "resumed"
 
 # Reasons for a removal (OFPRR_*).
 EXPIRED = frozenset({0, 1})
+DELETED = 2
 
 _PORT_STATUS = 12
 _REQUEST_FORWARD = 32
@@ -83,6 +84,10 @@ class Event(t.NamedTuple):
         """What tells a flow from all others."""
         return self.table, self.priority, self.match
 
+    def removed(self) -> Event:
+        """That the same flow was deleted."""
+        return self._replace(kind=REMOVED, reason=DELETED)
+
     @property
     def expired(self) -> bool:
         """Whether a timeout has removed the flow."""
@@ -121,8 +126,10 @@ def stand_aside(version: int, xid: int) -> bytes:
 def is_told(message: bytes) -> bool:
     """Whether the switch says this of its own accord, about something that this file can read."""
     found = wire.header(message)
-    if found.type in (_PORT_STATUS, _REQUEST_FORWARD) and found.version != wire.OF10:
-        return found.type == _PORT_STATUS or found.version >= wire.OF14
+    if found.type == _PORT_STATUS:
+        return True
+    if found.type == _REQUEST_FORWARD and found.version != wire.OF10:
+        return found.version >= wire.OF14
     if found.xid:
         return False
     if wire.is_multipart_reply(found):
@@ -154,12 +161,9 @@ def forwarded(message: bytes) -> bytes | None:
     return None
 
 
-def changed_port(message: bytes) -> int | None:
-    """The number of the port that a port-status is about, None if this is none."""
-    found = wire.header(message)
-    if found.type != _PORT_STATUS or found.version == wire.OF10:
-        return None
-    return int(wire.unpack(struct.Struct("!I"), message, wire.HEADER.size + 8, "port status")[0])
+def changed_port(message: bytes) -> wire.Port | None:
+    """The port that a port-status is about, None if this is none."""
+    return wire.port_status_of(message) if wire.is_port_status(message) else None
 
 
 def addition(event: Event, version: int, xid: int, flags: int, importance: int) -> bytes:

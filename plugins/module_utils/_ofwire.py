@@ -736,6 +736,49 @@ def learn_targets(data: bytes) -> t.Iterator[tuple[int, int, int]]:
             at = data.find(pattern, at + 1)
 
 
+class Used(t.NamedTuple):
+    """Numbers of the groups and meters that a flow needs."""
+
+    groups: frozenset[int]
+    meters: frozenset[int]
+
+
+_METER_INSTRUCTION = 6
+_WITH_ACTIONS = (3, 4)
+_GROUP_ACTION, _METER_ACTION = 22, 29
+
+
+def used_by(flow: bytes) -> Used:
+    """What must be there for a switch to take ``flow``, a flow-mod: its groups and meters.
+
+    Without those in an action that holds actions itself (clone, for example).
+    """
+    rest = flow_fields(flow).rest
+    if flow[0] == OF10:
+        return Used(*_used_in(rest))
+    groups, meters = set[int](), set[int]()
+    for start, end in items_after_type(rest, "instruction"):
+        (kind,) = struct.unpack_from("!H", rest, start)
+        if kind == _METER_INSTRUCTION:
+            meters.add(int(unpack(_U32, rest, start + 4, "instruction")[0]))
+        elif kind in _WITH_ACTIONS:
+            some = _used_in(rest[start + 8 : end])
+            groups |= some[0]
+            meters |= some[1]
+    return Used(frozenset(groups), frozenset(meters))
+
+
+def _used_in(actions: bytes) -> tuple[frozenset[int], frozenset[int]]:
+    groups, meters = set[int](), set[int]()
+    for start, __ in items_after_type(actions, "action"):
+        (kind,) = struct.unpack_from("!H", actions, start)
+        if kind == _GROUP_ACTION:
+            groups.add(int(unpack(_U32, actions, start + 4, "action")[0]))
+        elif kind == _METER_ACTION:
+            meters.add(int(unpack(_U32, actions, start + 4, "action")[0]))
+    return frozenset(groups), frozenset(meters)
+
+
 # Groups
 
 

@@ -155,8 +155,8 @@ def _load(host: Host) -> None:
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
 
 
-def _fill(host: Host, name: str) -> None:
-    """Have the new process hold what the old one held a moment ago; that is compared."""
+def _fill(host: Host, name: str) -> _flowstate.State:
+    """Have the new process hold what the old one held a moment ago; that is compared, and returned."""
     new, state = host.switches[name], host.living.now(name, host.living.base[name])
     _require_same_numbers(name, state.settings, new.settings())
     difference = _compare(state, new)
@@ -172,6 +172,7 @@ def _fill(host: Host, name: str) -> None:
             describe(difference),
             "Look into the log of the new one",
         )
+    return state
 
 
 def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.Settings) -> None:
@@ -214,18 +215,17 @@ def _catch_up(host: Host) -> None:
     _require_no_drift(host)  # before what it would mean for the bridges
     host.renew_snapshot()
     with host.explaining():
-        for name in host.bridges:
-            _fill(host, name)
+        filled = {name: _fill(host, name) for name in host.bridges}
     _require_no_drift(host)
     # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
-    for name in host.bridges:
-        state = host.living.now(name, host.living.base[name])
+    for name, state in filled.items():
         _flowstate.renew_timeouts(host.switches[name], state)
     host.living.watch(host.switches)
     if host.userspace:
         with Ovsdb(_second.database(host), host.timeout) as copy:
             host.late = _late_ports.park(copy)
             _apply(host, copy)
+        host.note_absent_ports()
     host.stage_controlled()
 
 
@@ -354,7 +354,7 @@ def _reconnect(host: Host) -> None:
         host.commit_behind_flush(real, lambda: _second.end_database(host))
     _tidy(host)
     if host.userspace:
-        host.restore_settings()  # of internal ports, which were not there before
+        host.configure_late_ports()
 
 
 def _tidy(host: Host) -> None:

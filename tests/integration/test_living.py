@@ -8,6 +8,7 @@ The judge is ovs-ofctl.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate, _living, _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _bundles, _flowstate, _living, _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
 
 if t.TYPE_CHECKING:
@@ -348,3 +349,116 @@ def test_settings_are_given_back_without_what_others_use_meanwhile(start_ovs: t.
         _flowstate.adjust(switch, saved)
     assert "NO_FLOOD" in ovs.ofctl("show", "br0", version="OpenFlow10")
     assert dump(ovs, "dump-meters") == meters
+
+
+def saved_state(ovs: Ovs) -> _flowstate.State:
+    """What br0 holds now."""
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        replies, live = list(switch.replies()), switch.state()
+    return _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+
+
+def test_what_others_change_while_settings_are_given_back_stays(
+    start_ovs: t.Callable[..., Ovs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ovs = start_ovs()
+    ovs.bridge("br0")
+    for number in (1, 2):
+        ovs.ofctl("add-meter", "br0", f"meter={number},kbps,band=type=drop,rate=100")
+    saved = saved_state(ovs)
+    settings, asked = _flowstate.Switch.settings, []
+
+    def overtaken(switch: _flowstate.Switch) -> _flowstate.Settings:
+        found = settings(switch)
+        if not asked:
+            ovs.ofctl("mod-meter", "br0", "meter=1,kbps,band=type=drop,rate=200")
+            ovs.ofctl("del-meter", "br0", "meter=2")
+            ovs.ofctl("add-meter", "br0", "meter=3,kbps,band=type=drop,rate=300")
+        asked.append(True)
+        return found
+
+    monkeypatch.setattr(_flowstate.Switch, "settings", overtaken)
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.adjust(switch, saved)
+    found = str(dump(ovs, "dump-meters"))
+    assert [f"meter={number}" in found for number in (1, 2, 3)] == [True, False, True]
+    assert "rate=200" in found
+
+
+def test_meters_that_somebody_deletes_while_they_are_restored_are_restored_once_more(
+    start_ovs: t.Callable[..., Ovs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ovs = start_ovs()
+    ovs.bridge("br0")
+    ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
+    ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=bucket_id:0,actions=drop")
+    ovs.ofctl("add-flow", "br0", "priority=1,ip actions=meter:1,group:1")
+    saved, wanted = saved_state(ovs), (dump(ovs), dump(ovs, "dump-meters"))
+    for what in ("flows", "groups", "meters"):
+        ovs.ofctl(f"del-{what}", "br0")
+    commit, times = _bundles.Bundles.commit, []
+
+    def overtaken(bundles: _bundles.Bundles) -> list[wire.SwitchError]:
+        if len(times) < 2:
+            ovs.ofctl("del-meters", "br0")
+        times.append(True)
+        return commit(bundles)
+
+    monkeypatch.setattr(_bundles.Bundles, "commit", overtaken)
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.restore(switch, saved)
+    assert (dump(ovs), dump(ovs, "dump-meters")) == wanted
+
+
+@pytest.mark.parametrize("settings", ["", "protocols=OpenFlow13", "protocols=OpenFlow14"])
+def test_a_flow_whose_meter_or_group_is_gone_is_gone_as_well(
+    start_ovs: t.Callable[..., Ovs], settings: str
+) -> None:
+    ovs = start_ovs()
+    ovs.bridge("br0", *filter(None, [settings]))
+    version = settings.partition("=")[2] or "OpenFlow15"
+    ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100", version=version)
+    ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=drop", version=version)
+    for number, actions in enumerate(("meter:1,normal", "group:1", "write_actions(group:1)", "drop"), 1):
+        ovs.ofctl("add-flow", "br0", f"priority={number},ip actions={actions}", version=version)
+    saved = saved_state(ovs)
+    flows = [reply for reply in saved.replies() if not wire.is_group_reply(reply)]
+    known = dataclasses.replace(saved.settings, meters={})
+    torn = dataclasses.replace(saved, settings=known, replies=lambda: iter(flows))
+    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        _flowstate.restore(switch, torn)
+    shown = ovs.ofctl("--no-stats", "dump-flows", "br0", version=version).replace("reset_counts ", "")
+    assert [line for line in shown.splitlines() if "ip" in line] == [" priority=4,ip actions=drop"]
+
+
+def test_meters_of_the_last_moment_wait_for_the_flush_as_well(move: t.Callable[..., Move]) -> None:
+    made = move()
+    made.old.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
+    made.old.ofctl("add-flow", "br0", "priority=1,ip actions=meter:1,NORMAL")
+    made.copy()
+    made.old.ofctl("del-meter", "br0", "meter=1")
+    made.old.ofctl("add-meter", "br0", "meter=2,kbps,band=type=drop,rate=200")
+    made.old.ofctl("add-flow", "br0", "priority=2,arp actions=meter:2,NORMAL")
+    wanted = dump(made.old), dump(made.old, "dump-meters")
+    switch = made.switches["br0"]
+    staged = _flowstate.stage(switch, made.living.base["br0"])
+    made.living.quiet()
+    os.kill(made.old.pid(), signal.SIGKILL)
+    made.living.last_words()
+    made.living.carry(made.switches, {"br0": staged})
+    made.living.expect_refill("br0")
+    for what in ("flows", "groups", "meters"):
+        made.new.ofctl(f"del-{what}", "br0")
+    staged.refill()
+    assert (dump(made.new), dump(made.new, "dump-meters")) == wanted
+
+
+def test_a_port_that_was_configured_in_the_last_moment_stays_so(move: t.Callable[..., Move]) -> None:
+    made = move()
+    made.copy()
+    made.living.quiet()
+    made.old.ofctl("mod-port", "br0", "br0", "no-forward")
+    os.kill(made.old.pid(), signal.SIGKILL)
+    made.living.last_words()
+    made.living.carry(made.switches, {})
+    assert "NO_FWD" in made.new.ofctl("show", "br0", version="OpenFlow10")

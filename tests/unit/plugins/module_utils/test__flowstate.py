@@ -201,3 +201,25 @@ def test_a_state_of_another_version_is_not_staged() -> None:
         Refused, match="the snapshot is in OpenFlow15, the connection is not: it uses OpenFlow13"
     ):
         flowstate.stage(switch, state())
+
+
+def test_a_state_that_was_read_while_it_was_changed_is_made_whole() -> None:
+    def using(priority: int, *used: bytes) -> bytes:
+        return wire.flow_mod(
+            wire.OF15, priority, 0, priority, 0, 0, 0, 0, 0,
+            struct.pack("!HH4xHH4x", 1, 4, 4, 8 + 8 * len(used)) + b"".join(used),
+        )  # fmt: skip
+
+    meter, other = (struct.pack("!HHI", 29, 8, number) for number in (1, 2))
+    in_group, in_another = (struct.pack("!HHI", 22, 8, number) for number in (1, 2))
+
+    @dataclasses.dataclass(frozen=True)
+    class Torn(flowstate.State):
+        def objects(self) -> t.Iterator[bytes]:
+            yield wire.group_mods(group(1), 1)[0]
+            yield b"".join([using(1, meter, in_group), using(2, other), using(3, in_another), using(4)])
+
+    torn = Torn(wire.OF15, wire.OF10, flowstate.Settings(meters={1: b""}), 4, lambda: iter(()))
+    found = [message for message in flowstate.Whole.of(torn).messages() if wire.is_flow_mod(message)]
+    assert [wire.flow_fields(message).priority for message in found] == [1, 4]
+    assert flowstate.Whole.of(flowstate.Whole.of(torn)) == flowstate.Whole.of(torn)

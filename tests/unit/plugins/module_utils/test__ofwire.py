@@ -330,6 +330,21 @@ def test_learn_actions_tell_which_flows_they_add() -> None:
     assert list(wire.learn_targets(flow)) == [(9, 700, 0x1234)]
 
 
+@pytest.mark.parametrize(
+    ("version", "rest"),
+    [
+        (wire.OF13, struct.pack("!HHI", 6, 8, 7) + struct.pack("!HH4xHHI", 4, 16, 22, 8, 9)),
+        (wire.OF15, struct.pack("!HH4xHHIHHI", 4, 24, 29, 8, 7, 22, 8, 9)),
+        (wire.OF15, struct.pack("!HH4xHHI", 3, 16, 22, 8, 9) + struct.pack("!HH4xHHI", 4, 16, 29, 8, 7)),
+    ],
+)
+def test_what_a_flow_uses_is_in_its_instructions(version: int, rest: bytes) -> None:
+    flow = wire.flow_mod(version, 1, 0, 1, 0, 0, 0, 0, 0, match_of(b"") + rest)
+    assert wire.used_by(flow) == (frozenset({9}), frozenset({7}))
+    with pytest.raises(ProtocolError):
+        wire.used_by(flow[:-8] + struct.pack("!HHI", 22, 9, 9))
+
+
 # An independent implementation reads what we write, and writes what we read.
 
 
