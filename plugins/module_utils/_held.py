@@ -36,8 +36,9 @@ def start(host: Host) -> None:
     gate, own = _gate(host), _pidfile(host)
     os.mkfifo(gate, 0o600)
     program = host.request["supervisors"][VSWITCHD]["program"]
-    argv = _second.command_line(host, host.remote, program, host.rundir)
-    _second.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, host.rundir)
+    place = _second.directory(host)
+    argv = _second.command_line(host, host.remote, program, place)
+    _second.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, place)
     Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool)
     found = identify(read_pid(own))
     if found is None:
@@ -79,12 +80,9 @@ def release(host: Host) -> None:
 
 def end(host: Host) -> None:
     """End the process, whatever it is by now; nothing there is fine."""
-    left = [_gate(host), _pidfile(host)]
     with contextlib.suppress(Unreachable):
-        found = process(host)
-        kill(found)
-        left.append(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
-    for path in left:
+        kill(process(host))
+    for path in (_gate(host), _pidfile(host)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 

@@ -263,11 +263,6 @@ def _cut_off(facts: Facts) -> list[tuple[Bridge, Interface]]:
 
 def _two_processes(facts: Facts) -> t.Iterator[str]:
     """What keeps a second ovs-vswitchd from being started beside the running one, on any datapath."""
-    if facts.vswitchd.user not in (None, "root"):
-        yield (
-            f"ovs-vswitchd runs as the user {facts.vswitchd.user}: it could not write into the private "
-            "run directory of a second process"
-        )
     if facts.dpdk:
         yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
     for bridge in facts.bridges:

@@ -62,6 +62,9 @@ EXEC_TIMEOUT = 2.0
 # An environment that is longer is not one that we gave.
 _MOST_ENVIRONMENT = 1 << 20
 
+# What is beside the private run directory for a while: the socket of its database, and itself when it has had its day.
+_BESIDE = (".db", ".done")
+
 T = t.TypeVar("T")
 Act = t.Callable[[Host], None]
 
@@ -72,8 +75,17 @@ def directory(host: Host) -> str:
 
 
 def database(host: Host) -> str:
-    """The remote of the private database."""
+    """The remote of the private database: in a directory of root's own, which the daemon's user can get to."""
+    return f"unix:{_database_socket(host)}"
+
+
+def lasting_database(host: Host) -> str:
+    """The remote for the second ovs-vswitchd: a link to the private database, and after ``move_in`` the real one."""
     return f"unix:{directory(host)}/db.sock"
+
+
+def _database_socket(host: Host) -> str:
+    return f"{directory(host)}.db/db.sock"
 
 
 def control(host: Host) -> Appctl:
@@ -122,9 +134,16 @@ def all_attended(steps: t.Sequence[Step[Host]]) -> list[Step[Host]]:
 
 
 def make_directory(host: Host) -> None:
-    """Make the private run directory, and remove the links of processes that are gone."""
+    """Make the private run directory, for the daemon's user, and remove the links of processes that are gone."""
     remove_dead_links(host)
     os.mkdir(directory(host), 0o755)
+    os.chown(directory(host), *_user(host))  # the directory above is root's alone (docs/security.md)
+
+
+def _user(host: Host) -> tuple[int, int]:
+    """The user and the group that ovs-vswitchd runs as."""
+    like = host.supervisor(VSWITCHD).heritage.like
+    return like.uid, like.gid
 
 
 def copy_database(host: Host) -> None:
@@ -134,28 +153,31 @@ def copy_database(host: Host) -> None:
     are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
     become a link to the real one.
     """
-    place, own = directory(host), host.transaction.file("database")
+    own, listening = host.transaction.file("database"), _database_socket(host)
     os.mkdir(own, 0o700)
+    os.mkdir(os.path.dirname(listening), 0o755)
+    os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
     backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
     with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
         file.write(backup)
-    os.symlink(os.path.join(own, "db.sock"), os.path.join(place, "db.sock"))
+    os.symlink(listening, os.path.join(directory(host), "db.sock"))
     spawn(
         [
             host.request["supervisors"][OVSDB_SERVER]["program"],
             os.path.join(own, "conf.db"),
-            f"--remote=punix:{own}/db.sock",
+            f"--remote=punix:{listening}",
             f"--unixctl={own}/{OVSDB_SERVER}.ctl",
             f"--pidfile={own}/{OVSDB_SERVER}.pid",
             "--no-chdir",
             "-vconsole:warn",
             "-vsyslog:off",
         ],
-        {**os.environ, "OVS_RUNDIR": place},
+        {**os.environ, "OVS_RUNDIR": directory(host)},
         host.transaction.file("second.log"),
     )
     with _patient(database(host)) as copy:
         copy.transact(*silence(copy))
+    os.chown(listening, *_user(host))
 
 
 def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
@@ -296,7 +318,8 @@ def end_database(host: Host) -> None:
 
 def tidy(host: Host) -> None:
     """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
-    shutil.rmtree(f"{directory(host)}.done", ignore_errors=True)
+    for suffix in _BESIDE:
+        shutil.rmtree(directory(host) + suffix, ignore_errors=True)
     host.transaction.prune("database")
     remove_dead_links(host)
 
@@ -311,7 +334,7 @@ def remove(host: Host) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
     place = directory(host)
-    for path in (place, f"{place}.done"):
+    for path in (place, *(place + suffix for suffix in _BESIDE)):
         if os.path.islink(path):
             os.unlink(path)
         elif os.path.isdir(path):

@@ -138,7 +138,7 @@ def _aside(host: Host) -> str:
 
 
 def _start(host: Host) -> None:
-    _second.start(host, _second.database(host), host.request["supervisors"][VSWITCHD]["program"])
+    _second.start(host, _second.lasting_database(host), host.request["supervisors"][VSWITCHD]["program"])
     _second.connect(host)
 
 

@@ -16,6 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _executables,
     _held,
     _rehearsal,
+    _second,
     _shaping,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._attention import attention
@@ -44,6 +45,7 @@ RESTART_SERVER = "restart ovsdb-server"
 def steps(request: Json) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
     held = [
+        Step("make the private run directory", _second.make_directory, _second.remove),
         Step("start the process that waits", _held.start, _held.end),
         Step(
             "move the new process to the service",
@@ -58,10 +60,10 @@ def steps(request: Json) -> list[Step[Host]]:
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("restart ovs-vswitchd", _restart, Host.make_whole, window=True),
+        Step("restart ovs-vswitchd", _restart, Host.make_whole if request["dpdk"] else back, window=True),
         Step("load the OpenFlow state", persistent(Host.load), window=True),
         Step("clear the flag", persistent(Host.release), window=True),
-        Step("wait for the service", Host.settle, window=True),
+        Step("wait for the service", Host.settle, window=True) if request["dpdk"] else adopt(),
         learned(persistent),
         *database_after(request, free_try=late),
         verify(persistent),
@@ -79,7 +81,10 @@ def persistent(do: Act) -> Act:
             new = look(host.rundir, VSWITCHD).process
             # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
             host.ensure_server(modest if "forwarding" in host.marks else stopped)
-            host.connect(host.old.process.pid, new)
+            if host.request["dpdk"]:
+                host.connect(host.old.process.pid, new)
+            else:
+                _second.connect(host)
             attended(do)(host)
 
     return step
@@ -97,8 +102,29 @@ def _restart(host: Host) -> None:
     host.mark("stopped")
     _held.release(host)
     with attention({OVSDB_SERVER: server}):
-        host.connect(host.old.process.pid, _held.process(host))
+        _second.connect(host)
+    _second.take_pidfile(host)
     host.mark("connected")
+
+
+def adopt() -> Step[Host]:
+    """Give the new process, which had its sockets in the private run directory until it was filled, the place of the old one."""
+
+    def move_in(host: Host) -> None:
+        _second.move_in(host, look(host.rundir, VSWITCHD).process)
+        _second.tidy(host)
+
+    return Step("adopt", move_in, window=True)
+
+
+def back(host: Host) -> None:
+    """End the new process, whether it waits or took over; if the old one has ended, its program starts anew.
+
+    First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
+    """
+    _second.remove(host)
+    if not host.old_runs():
+        host.make_whole(anew=True)
 
 
 def prepare(request: Json) -> list[Step[Host]]:

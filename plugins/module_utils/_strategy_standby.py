@@ -17,7 +17,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
+    adopt,
     arm,
+    back,
     database_after,
     database_before,
     learned,
@@ -25,7 +27,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_resta
     ready,
     verify,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Json, Step
 
 
@@ -44,10 +45,10 @@ def steps(request: Json) -> list[Step[Host]]:
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("end the old ovs-vswitchd", _end_old, _back, window=True),
+        Step("end the old ovs-vswitchd", _end_old, back, window=True),
         Step("load the OpenFlow state", attended(Host.load), window=True),
         Step("clear the flag", attended(Host.release), window=True),
-        Step("adopt", _adopt, window=True),
+        adopt(),
         learned(),
         *database_after(request, free_try=True),
         verify(),
@@ -72,18 +73,3 @@ def _end_old(host: Host) -> None:
     host.mark("stopped")
     attended(_second.connect)(host)
     host.mark("connected")
-
-
-def _adopt(host: Host) -> None:
-    _second.move_in(host, look(host.rundir, VSWITCHD).process)
-    _second.tidy(host)
-
-
-def _back(host: Host) -> None:
-    """End the one that waits or took over; if the old process has ended its program starts anew.
-
-    First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
-    """
-    _second.remove(host)
-    if not host.old_runs():
-        host.make_whole(anew=True)

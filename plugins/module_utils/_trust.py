@@ -38,7 +38,7 @@ _HARMLESS = re.compile(
     r"|--pidfile(=/\S+)?|--unixctl=/\S+"
     r"|--log-file(=/var/log/openvswitch/[\w-]+\.log)?"
     r"|--(private-key|certificate|bootstrap-ca-cert|ca-cert)=db:[\w,]+"
-    r"|--remote=(punix:/(var/)?run/openvswitch/db\.sock|db:[\w,]+)"
+    r"|--remote=(punix:/(var/)?run/openvswitch/db\.sock|db:[\w,]+|pfd:\d+)"
     r"|/(etc|var/lib)/openvswitch/conf\.db"
 )
 

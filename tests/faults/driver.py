@@ -10,8 +10,9 @@
     driver.py connected JSON RESULT  what Ansible's connection would run: begins the hand-over of a case, and waits
     driver.py after JSON RESULT      what is left to be judged after a power cut
 
-A case is {"strategy", "phase", "step", "when": before|after, "fault"}; without a step it is a hand-over without fault.  A
-strategy may begin with UNFILLED: then the new process is not filled beforehand, as if the host had no memory for two.
+A case is {"strategy", "phase", "step", "when": before|after, "fault", "again"}; without a step it is a hand-over without
+fault, which follows where "again" says so.  A strategy may begin with UNFILLED: then the new process is not filled
+beforehand, as if the host had no memory for two.
 Phases: the fault comes while the steps are done ("apply"), when all is applied ("applied", the step is how it ends then),
 in a hot rollback by the guard ("back"), in one in which no hand-back is possible ("plain"), or in the confirmation
 ("confirm"); in the last three the step is a moment of ``Moments``.
@@ -82,7 +83,7 @@ HAND_BACK = "hand back: "
 # An engine that hangs is ended after so many seconds here.
 HUNG = 10.0
 
-UNTOLD = ("engine", "guard", "actor", "hang", "power", "disk")
+UNTOLD = ("engine", "guard", "engine and guard", "actor", "hang", "power", "disk")
 
 # What nobody needs when a hand-over has ended.
 TRACES = (
@@ -151,7 +152,8 @@ def whole(case: Json) -> Json:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{SPOOL}/filler")
     middle = time.monotonic()
-    problems += again(case, before)
+    if case["again"]:
+        problems += again(case, before)
     if case["fault"] == "disk":
         subprocess.run(["umount", "--lazy", SPOOL], check=True)
     return {
@@ -452,7 +454,8 @@ def after_power(case: Json) -> Json:
     if traffic["lost"]:
         problems.append(f"{traffic['lost']} packets were lost after the boot")
     reason = (transaction.read("result.json") or {}).get("reason", "")
-    problems += again(case, before)
+    if case["again"]:
+        problems += again(case, before)
     return {
         "problems": problems,
         "state": transaction.state,

@@ -46,6 +46,8 @@ STRATEGIES = {
     "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
     "native": ("make_before_break", f"{driver.UNFILLED}standby", f"{driver.UNFILLED}restart"),
 }
+# After so many cases a run without a fault shows that a host is as good as new; the next case is a next run anyway.
+AGAIN = {"uml": 8, "native": 1}
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
@@ -339,7 +341,8 @@ def run(
     try:
         for number, case in enumerate(due, 1):
             assert bench
-            result = {**bench.examine(case), "backend": backend, "code": version}
+            again = number % AGAIN[backend] == 0 or number == len(due)
+            result = {**bench.examine({**case, "again": again}), "backend": backend, "code": version}
             known[key(case)] = result
             path.with_suffix(".new").write_text(json.dumps(known, indent=1) + "\n")
             path.with_suffix(".new").rename(path)

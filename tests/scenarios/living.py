@@ -20,6 +20,7 @@ from scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
 PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"
 COOKIE = "0xc0ffee"
+UNFILLED = "unfilled "
 FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
 GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
 METER = re.compile(r"meter=(\d+) kbps bands=\s*type=drop rate=(\d+)")
@@ -104,12 +105,22 @@ def compare(what: str, wanted: Json, found: Json) -> None:
         raise Broken(f"{len(wrong)} of {len(wanted)} {what} of the controller are wrong: {'; '.join(shown)}")
 
 
-def busy(mode: str, strategy: str, datapath: str, scene: Scene, rate: int = 100, **options: t.Any) -> str:
-    """A controller works on the bridge by its management socket all the time."""
+def populate(scene: Scene, strategy: str, datapath: str) -> str:
+    """Prepare a host for a strategy, and say which one that is; a spanning tree keeps a process from being filled beforehand."""
     scene.populate("--datapath-type", datapath)
+    if strategy.startswith(UNFILLED):
+        scene.sh(f"ovs-vsctl add-br tree -- set bridge tree datapath_type={datapath} stp_enable=true")
+    return strategy.removeprefix(UNFILLED)
+
+
+def busy(mode: str, way: str, datapath: str, scene: Scene, rate: int = 100, **options: t.Any) -> str:
+    """A controller works on the bridge by its management socket all the time."""
+    strategy = populate(scene, way, datapath)
     scene.install("4.0.0")
     with controller(scene, mode, rate) as log, scene.traffic() as traffic:
         result = scene.hand_over(strategy=strategy, **options)
+    if result["plan"]["filled"] and way.startswith(UNFILLED):
+        raise Broken(f"the new process was filled beforehand: {result['plan']}")
     require_sound(scene, "4.0.0")
     require_logged(scene, log)
     changes = result["changes"]["bridges"]["br0"]
@@ -124,9 +135,9 @@ def busy(mode: str, strategy: str, datapath: str, scene: Scene, rate: int = 100,
     )
 
 
-def commanded(strategy: str, datapath: str, scene: Scene) -> str:
+def commanded(way: str, datapath: str, scene: Scene) -> str:
     """The same by a controller in the database, which connects again to the new process."""
-    scene.populate("--datapath-type", datapath)
+    strategy = populate(scene, way, datapath)
     scene.install("4.0.0")
     with controller(scene, "flows", 100, "listen:6653") as log:
         scene.sh(
@@ -139,9 +150,9 @@ def commanded(strategy: str, datapath: str, scene: Scene) -> str:
     return f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right"
 
 
-def learning(strategy: str, datapath: str, scene: Scene) -> str:
+def learning(way: str, datapath: str, scene: Scene) -> str:
     """Flows that are learned and expire all the time, as in neutron's br-tun."""
-    scene.populate("--datapath-type", datapath)
+    strategy = populate(scene, way, datapath)
     scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
     try:
         scene.install("4.0.0")
@@ -188,6 +199,8 @@ WAYS = (
     ("make_before_break", "netdev", "native"),
     ("standby", "netdev", "native"),
     ("restart", "netdev", "native"),
+    ("unfilled standby", "netdev", "native"),
+    ("unfilled restart", "netdev", "native"),
 )
 SCENARIOS = [
     ("living: the whole playbook, native", "3.5.0", functools.partial(played, "netdev"), "native"),

@@ -66,14 +66,6 @@ def test_one_that_was_not_let_go_never_becomes_the_program(host: t.Any) -> None:
         _held.release(host)
 
 
-def test_the_control_socket_of_one_that_crashed_does_not_stay(host: t.Any) -> None:
-    _held.start(host)
-    left = Path(host.rundir, f"ovs-vswitchd.{_held.process(host).pid}.ctl")
-    left.touch()
-    _held.end(host)
-    assert not left.exists()
-
-
 def test_there_is_nothing_to_end_where_nothing_was_started(host: t.Any) -> None:
     with pytest.raises(Unreachable):
         _held.process(host)

@@ -158,7 +158,6 @@ HAZARDS = [
     ("rstp", {"bridges": (bridge(rstp=True),)}, STANDBY, "RSTP"),
     ("offload", {"other_config": {"hw-offload": "true"}}, STANDBY, "hw-offload"),
     ("dpdk", {"other_config": {"dpdk-init": "true"}}, RESTART, "dpdk-init"),
-    ("user", {"vswitchd": daemon("ovs-vswitchd", user="openvswitch")}, RESTART, "user openvswitch"),
     ("memory", {"memory_available": 50 << 20}, RESTART, "50 MiB are available"),
     (
         "a controller in the run directory",
@@ -277,7 +276,7 @@ def test_the_plan_tells_when_the_kernel_has_to_send_upcalls_otherwise(
 
 def test_a_socket_unit_that_lets_the_user_in_is_no_hazard() -> None:
     other = daemon("ovs-vswitchd", user="ovs")
-    assert decide(facts(vswitchd=other, socket_user="ovs")).strategy == RESTART
+    assert decide(facts(vswitchd=other, socket_user="ovs")).strategy == MAKE_BEFORE_BREAK
     assert decide(facts(socket_user="root")).strategy == MAKE_BEFORE_BREAK
 
 

@@ -20,9 +20,11 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     new = types.SimpleNamespace(process="new")
     monkeypatch.setattr(restart, "attended", lambda do: do)
     monkeypatch.setattr(restart, "look", lambda _rundir, _name: new)
+    monkeypatch.setattr(restart._second, "connect", lambda host: calls.append("private"))
     return types.SimpleNamespace(
         calls=calls,
         marks={},
+        request={"dpdk": False},
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
         disconnect=lambda: calls.append("close"),
@@ -44,7 +46,19 @@ def test_a_database_that_ended_is_started_and_the_step_done_again(
             raise error
 
     restart.persistent(do)(host)
-    assert host.calls == ["do", "close", quiet, (1, "new"), "do"]
+    assert host.calls == ["do", "close", quiet, "private", "do"]
+
+
+def test_with_dpdk_the_service_has_started_it_in_the_real_directory(host: t.Any) -> None:
+    host.request = {"dpdk": True}
+    outcomes = [Unreachable("no database", "killed"), None]
+
+    def do(_host: t.Any) -> None:
+        if error := outcomes.pop(0):
+            raise error
+
+    restart.persistent(do)(host)
+    assert host.calls == ["close", stopped, (1, "new")]
 
 
 def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> None:

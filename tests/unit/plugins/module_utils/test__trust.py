@@ -195,6 +195,7 @@ OVS_CTL = [
 OVS_CTL_SERVER = [
     "/etc/openvswitch/conf.db",
     "--remote=punix:/var/run/openvswitch/db.sock",
+    "--remote=pfd:3",
     "--private-key=db:Open_vSwitch,SSL,private_key",
     "--certificate=db:Open_vSwitch,SSL,certificate",
     "--bootstrap-ca-cert=db:Open_vSwitch,SSL,ca_cert",
