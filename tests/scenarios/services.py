@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 
+from again import back
 from scene import (
     GONE,
     RENUMBERED,
@@ -231,6 +232,12 @@ def other_user(scene: Scene) -> str:
     return f"{result['plan']['strategy']}, {losses}"
 
 
+def other_user_back(scene: Scene) -> str:
+    """The same, and back under traffic."""
+    scene.sh(OTHER_USER + LET_IN)
+    return back("make_before_break", (), scene)
+
+
 def dpdk(scene: Scene) -> str:
     """A host that is set up for DPDK: the plan says what is possible and why not more."""
     scene.populate()
@@ -269,6 +276,7 @@ SCENARIOS = [
     ("two engines at once", "3.5.0", two_engines),
     ("daemons with a monitor", "3.5.0", monitor, "native"),
     ("Open vSwitch as another user", "3.5.0", other_user),
+    ("Open vSwitch as another user: hot rollback", "3.5.0", other_user_back),
     ("hybrid control groups", "3.5.0", functools.partial(hybrid, False)),
     ("hybrid control groups, daemons by hand", "3.5.0", functools.partial(hybrid, True)),
     *(
