@@ -30,9 +30,10 @@ Content = t.Optional[tuple[int, int, int, bytes]]
 Messages = dict[t.Hashable, bytes]
 
 
-# What names a flow in OpenFlow text, whatever the version: its table, its priority and its match.
-_NAME_IN_TEXT = re.compile(
-    r"(?:cookie=\w+, ?|(?:idle|hard)_timeout=\d+, ?|importance=\d+, ?|[a-z_]+ )*?(table=.*) actions="
+# In OpenFlow text, what does not name a flow, unlike its table, its priority and its match; whatever the version.
+_NAMELESS = re.compile(
+    r"\b(?:cookie=\w+,? ?|(?:idle|hard)_timeout=\d+,? ?|importance=\d+,? ?|"
+    r"(?:flow|ADD|send_flow_rem|check_overlap|reset_counts|no_packet_counts|no_byte_counts) )| ?actions=.*"
 )
 
 
@@ -246,8 +247,7 @@ class _Comparison:
 
 
 def _name_in_text(line: str) -> str:
-    found = _NAME_IN_TEXT.search(line)
-    return found.group(1) if found else line
+    return _NAMELESS.sub("", line)
 
 
 def _content_of(event: Event) -> Content:

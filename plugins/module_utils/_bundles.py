@@ -46,12 +46,13 @@ class Bundles:
             of.sign_of_life(_KEEP_ALIVE, functools.partial(_still_wanted, of))
         self._looks_at = time.monotonic() + _KEEP_ALIVE
 
-    def fill(self, objects: t.Iterable[bytes]) -> list[wire.SwitchError]:
-        """Send what shall replace all groups and flows, as ``State.objects`` yields it.
+    def fill(self, objects: t.Iterable[bytes], deletions: bytes | None = None) -> list[wire.SwitchError]:
+        """Send what shall replace all groups and flows, or those of ``deletions``, as ``State.objects`` yields it.
 
         Returns what the switch refused of it.
         """
-        self._main.post([wire.bundled(self._main.version, _BUNDLE, self._deletions())])
+        gone = self._deletions() if deletions is None else deletions
+        self._main.post([wire.bundled(self._main.version, _BUNDLE, gone)])
         for data in filter(None, objects):  # a table may be empty
             of = self._connection_for(data)
             of.post([wire.bundled(of.version, _BUNDLE, data)])

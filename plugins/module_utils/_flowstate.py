@@ -38,6 +38,7 @@ _FURTHER_CONNECTIONS = 15
 _CHUNK = 1 << 18
 _SPOOL_IN_MEMORY = 1 << 20
 _GROUP_SELECT = 1
+_EMPTY_MATCH = bytes.fromhex("0001000400000000")
 _DELETE_TIMEOUT = 5.0
 
 # Somebody else was quicker.
@@ -493,6 +494,12 @@ class Staged:
         self._later.append((flows_of, before, flows, after))
         self._append(flows_of, before, flows, after)
 
+    def rest_on(self, settings: Settings) -> None:
+        """Have it end with ``settings``, as far as flows do not depend on them."""
+        known = self._state.settings
+        settings = dataclasses.replace(settings, meters=known.meters, tlvs=known.tlvs)
+        self._state = dataclasses.replace(self._state, settings=settings)
+
     def _append(
         self, flows_of: OpenFlow, before: list[bytes], flows: list[bytes], after: list[bytes]
     ) -> None:
@@ -549,7 +556,7 @@ class Staged:
         further = self._switch.further(_FURTHER_CONNECTIONS if several else 0)
         self._bundles = Bundles(self._switch.main, further)
         try:
-            errors = self._bundles.fill(self._state.objects())
+            errors = self._bundles.fill(self._objects(), self._deletions())
         except (ProtocolError, Refused):
             # The state's source is damaged, which may show in its last byte only.
             self._bundles.discard()
@@ -559,6 +566,13 @@ class Staged:
         except BaseException:
             self._bundles.discard()
             raise
+
+    def _objects(self) -> t.Iterator[bytes]:
+        return self._state.objects()
+
+    def _deletions(self) -> bytes | None:
+        """What goes before; None: everything."""
+        return None
 
     def _reworded(self, errors: t.Sequence[wire.SwitchError]) -> list[tuple[OpenFlow, bytes]]:
         """The refused flows in an older version, each with the connection to send it on.
@@ -733,6 +747,32 @@ class Adjusted(Staged):
         """What the state does not have is somebody else's."""
 
 
+class Beside(Staged):
+    """A state for the bridge of a new process, in which others may have put something already: that stays."""
+
+    def _objects(self) -> t.Iterator[bytes]:
+        for data in filter(None, self._state.objects()):
+            yield data if wire.is_flow_mod(data) else b"".join(map(_in_any_case, wire.each(data)))
+
+    def _deletions(self) -> bytes | None:
+        """The flow that a new bridge has by itself (fail_mode=standalone); groups none."""
+        of = self._switch.main
+        return wire.strict_deletion(of.version, of.xid(), 0, 0, _EMPTY_MATCH, 4)
+
+    def _meters_to_change(self, live: Settings) -> list[Step]:
+        return []
+
+    def _remove_extra(self, live: Settings) -> None:
+        """What the state does not have is somebody else's."""
+
+
+def _in_any_case(message: bytes) -> bytes:
+    """A group-mod that adds its group as one that changes it where it is there already."""
+    return (
+        wire.with_group_command(message, wire.GROUP_ADD_OR_MODIFY) if wire.is_group_mod(message) else message
+    )
+
+
 class Configured(Adjusted):
     """What a state has of ports alone."""
 
@@ -810,11 +850,13 @@ def read_chunks(file: Readable) -> t.Iterator[bytes]:
         )
 
 
-def stage(switch: Switch, state: State, in_parts: bool = False) -> Staged:
+def stage(switch: Switch, state: State, in_parts: bool = False, beside: bool = False) -> Staged:
     """Send ``state`` to the switch without effect on flows and groups; ``commit`` the result when it is time.
 
     ``in_parts``: a large state for an empty bridge may go there in several bundles (see _bundles), which is sooner done
     as a whole; to wait for a moment when nothing must take long, one is better.
+    ``beside``: the bridge is that of a new process, and what it holds already is somebody's: that stays, unless ``state`` has
+    something else in its place.
 
     TLV mappings and meters that are missing are added now, because flows cannot be staged without them; whatever
     fails, they are taken back.  Raises ``Refused`` if the switch cannot hold the state.
@@ -825,8 +867,9 @@ def stage(switch: Switch, state: State, in_parts: bool = False) -> Staged:
             f"it uses {wire.VERSION_NAMES[switch.version]}",
             f"Add {wire.VERSION_NAMES[state.version]} to the bridge's protocols column",
         )
+    kind = Unbundled if state.version == wire.OF10 else Beside if beside else Staged
     try:
-        return (Unbundled if state.version == wire.OF10 else Staged)(switch, state, in_parts)
+        return kind(switch, state, in_parts)
     except HotUpgradeError:
         # Whatever was wrong with it, damage is the better explanation.
         state.check()

@@ -32,8 +32,7 @@ QUIET_TIMEOUT = 5.0
 _LOOK = 0.2
 
 _COMMAND = struct.Struct("!H")
-_ADD_OR_MODIFY = 0x8000
-_WHOLE = (wire.GROUP_DELETE, _ADD_OR_MODIFY)
+_WHOLE = (wire.GROUP_DELETE, wire.GROUP_ADD_OR_MODIFY)
 
 # (kind, table, priority, cookie): what the changes of a flow are counted by.
 Mark = tuple[str, int, int, int]
@@ -77,6 +76,29 @@ class Changes:
         found.groups = {group: list(told) for group, told in self.groups.items()}
         found.meters, found.counts = dict(self.meters), self.counts.copy()
         found.ports, found.cleared, found.paused = dict(self.ports), set(self.cleared), self.paused
+        return found
+
+    def since(self, earlier: Changes) -> Changes:
+        """What of it is otherwise than in ``earlier``, without ports and ``counts``."""
+        found = Changes()
+        found.flows = {key: event for key, event in self.flows.items() if earlier.flows.get(key) != event}
+        found.groups = {
+            group: told for group, told in self.groups.items() if earlier.groups.get(group) != told
+        }
+        known: dict[int, bytes | None] = {**dict.fromkeys(self.meters, b""), **earlier.meters}
+        found.meters = {meter: config for meter, config in self.meters.items() if known[meter] != config}
+        found.cleared = self.cleared - earlier.cleared
+        return found
+
+    def without(self, later: Changes) -> Changes:
+        """What of it was not changed by ``later`` as well."""
+        found = self.copy()
+        for key in later.flows:
+            found.flows.pop(key, None)
+        for group in later.groups:
+            found.groups.pop(group, None)
+        for meter in later.meters:
+            found.meters.pop(meter, None)
         return found
 
     def without_flows(self) -> Changes:
@@ -179,14 +201,14 @@ class Changes:
 
     def _group(self, request: bytes) -> None:
         """Keep the shortest series of messages that leads to the group as it is; deleted and added again is changed."""
-        group, command = wire.group_id(request), _command(request)
+        group, command = wire.group_id(request), wire.group_command(request)
         if command == wire.GROUP_DELETE and group == wire.GROUP_ALL:
             self.groups = {known: [wire.delete_group(request[0], 0, known)] for known in self.groups}
             self.cleared.add("groups")
         elif command == wire.GROUP_DELETE:
             self.groups[group] = [request]
-        elif command in (wire.GROUP_ADD, wire.GROUP_MODIFY, _ADD_OR_MODIFY):
-            self.groups[group] = [_with_command(request, _ADD_OR_MODIFY)]
+        elif command in (wire.GROUP_ADD, wire.GROUP_MODIFY, wire.GROUP_ADD_OR_MODIFY):
+            self.groups[group] = [wire.with_group_command(request, wire.GROUP_ADD_OR_MODIFY)]
         else:  # buckets are added or taken away
             self.groups.setdefault(group, []).append(request)
 
@@ -195,13 +217,13 @@ class Changes:
         if group not in self.groups:
             return "groups" in self.cleared
         first = self.groups[group][0]
-        return _command(first) in _WHOLE
+        return wire.group_command(first) in _WHOLE
 
     def deleted_group(self, group: int) -> bool:
         """Whether the group is gone."""
         if group not in self.groups:
             return "groups" in self.cleared
-        return _command(self.groups[group][-1]) == wire.GROUP_DELETE
+        return wire.group_command(self.groups[group][-1]) == wire.GROUP_DELETE
 
     def flow_messages(
         self, version: int, xid: t.Callable[[], int], flags: Flags, alive: t.Container[Key] = ()
@@ -224,7 +246,9 @@ class Changes:
     @property
     def partial_groups(self) -> frozenset[int]:
         """Groups that had buckets added or taken away, so that nothing tells what they are as a whole."""
-        return frozenset(group for group, told in self.groups.items() if _command(told[-1]) not in _WHOLE)
+        return frozenset(
+            group for group, told in self.groups.items() if wire.group_command(told[-1]) not in _WHOLE
+        )
 
     def group_messages(
         self, version: int, xid: t.Callable[[], int], known: t.Iterable[int]
@@ -242,20 +266,8 @@ class Changes:
 
 def as_addition(group_mod: bytes) -> bytes:
     """A group-mod that makes a whole group, as one that adds it."""
-    return _with_command(group_mod, wire.GROUP_ADD) if _command(group_mod) == _ADD_OR_MODIFY else group_mod
-
-
-def _command(group_mod: bytes) -> int:
-    return int(wire.unpack(_COMMAND, group_mod, _command_at(group_mod), "group-mod")[0])
-
-
-def _with_command(group_mod: bytes, command: int) -> bytes:
-    at = _command_at(group_mod)
-    return group_mod[:at] + _COMMAND.pack(command) + group_mod[at + 2 :]
-
-
-def _command_at(group_mod: bytes) -> int:
-    return 16 if group_mod[0] == wire.OF10 else 8
+    whole = wire.group_command(group_mod) == wire.GROUP_ADD_OR_MODIFY
+    return wire.with_group_command(group_mod, wire.GROUP_ADD) if whole else group_mod
 
 
 class Unfollowed(HotUpgradeError):

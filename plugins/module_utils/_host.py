@@ -68,6 +68,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise impo
     described,
     forwards_in_main_loop,
     keep_binary,
+    kill,
     look,
     modest,
     prioritize,
@@ -640,15 +641,11 @@ class Host:
         self.living.watch(
             self.switches
         )  # now: whoever connects to a management socket may be quicker than we are
-        early = {}
         with self.explaining():
             for name in self.bridges:
                 if name not in self.controlled:
-                    _flowstate.restore(self.switches[name], self.states[name])
-                    early[name] = self.living.told(name)
-        self.watch_and_carry()
-        for name, changes in early.items():
-            self.living.make_again(name, self.switches[name], changes)
+                    self.living.restore(name, self.switches[name], self.states[name])
+                    self.living.make_again(name, self.switches[name])
         self.stage_controlled()
 
     def explaining(self) -> contextlib.AbstractContextManager[list[_refusal.Refusal]]:
@@ -656,11 +653,6 @@ class Host:
         return _refusal.explaining(
             self.old.argv, lambda bridge: self.control(VSWITCHD, 60.0).call("bridge/dump-flows", bridge)
         )
-
-    def watch_and_carry(self) -> None:
-        """Follow the new process, and make in it what was changed in the old one since the snapshot."""
-        self.living.watch(self.switches)
-        self.living.carry(self.switches, self.staged)
 
     def end_old(self, end: t.Callable[[], None]) -> None:
         """End the old process by ``end``; nothing that it was told before is lost."""
@@ -806,7 +798,7 @@ class Host:
                 self.raise_flag()
                 if os.path.isdir(self.snapshot):
                     self._read_states()
-                self.living.close()  # a process that ends in an orderly way tells of each flow as deleted
+                self._end_running()
                 self.swap(self.kept if os.path.exists(os.path.join(self.kept, VSWITCHD)) else None)
                 if os.path.isdir(self.snapshot):
                     self.load()
@@ -814,6 +806,20 @@ class Host:
                 self.settle()
         finally:
             self.never_stuck()
+
+    def _end_running(self) -> None:
+        """End the ovs-vswitchd that forwards and is followed, so that nothing is lost of what it was told before.
+
+        One that ends in an orderly way tells of each flow as deleted; with DPDK it has to.
+        """
+        if not self.living.follows or self.request["dpdk"]:
+            self.living.close()
+            return
+        with contextlib.suppress(Unreachable):
+            running = look(self.rundir, VSWITCHD).process
+            self.living.quiet()
+            kill(running)
+        self.living.last_words()
 
 
 def inventory(bridges: t.Sequence[Bridge]) -> Json:

@@ -143,6 +143,11 @@ class Living:
         self._before.quiet()
         return self._before.any_changed()
 
+    @property
+    def follows(self) -> bool:
+        """Whether the old process is followed."""
+        return self._before is not None
+
     def rest_on(self, states: States) -> None:
         """What the old process held when it was read after ``forget``."""
         self.base = {name: self._as_base(name, state) for name, state in states.items()}
@@ -229,13 +234,9 @@ class Living:
 
     def _make(self, name: str, changes: Changes, switch: flowstate.Switch) -> Refusals:
         """Make ``changes`` in the new process; what it does not take, without flows whose group or meter is gone there."""
-        of, meters = switch.main, self._meters_of(name, changes)
-        flows_of, before, flows, after = self._messages(name, changes, switch, self._alive(name))
-        self._own(name, flows)
-        refused = _set_meters(of, meters) + of.refusals(before)
-        flows_refused = flows_of.refusals(flows)
-        refused += of.refusals(after)
-        _delete_meters(of, meters)
+        flows_of, *messages = self._messages(name, changes, switch, self._alive(name))
+        self._own(name, messages[1])
+        refused, flows_refused = _send(switch.main, flows_of, self._meters_of(name, changes), *messages)
         gone = [flow for flow, error in flows_refused if error.name in flowstate.DANGLING]
         self._expect_no(name, gone)
         return refused + [each for each in flows_refused if each[0] not in gone]
@@ -250,8 +251,48 @@ class Living:
             for key in map(wire.flow_key, flows):
                 changes.flows.setdefault(key, self.before(name).flows[key].removed())
 
+    def restore(self, name: str, switch: flowstate.Switch, state: flowstate.State) -> None:
+        """Fill the bridge of a new process with ``state``, and what was changed in the old one since ``base``, at once.
+
+        What others have put there already is later than that, and stays.
+        """
+        told = self._told(name)
+        staged = flowstate.stage(switch, state, in_parts=True, beside=name in self._after)
+        if name in self._late:
+            staged.rest_on(self.base[name].settings)
+        changes = self.before(name).without(told)
+        meters = self._meters_of(name, changes)
+        there = {meter: config for meter, config in meters.items() if config is not None}
+        if changes:
+            _set_meters(switch.main, there)
+            staged.append(*self._messages(name, changes, switch), there)
+        told = self._told(name)
+        if told:
+            staged.append(*self._theirs(name, told, switch), dict[int, t.Optional[bytes]]())
+        staged.commit()
+        told = self._told(name)
+        _delete_meters(switch.main, dict.fromkeys(meters.keys() - there.keys() - told.meters.keys()))
+
+    def _told(self, name: str) -> Changes:
+        """What others were seen to change in the new process so far, as a copy."""
+        if name not in self._after:
+            return Changes()
+        self._after[name].sync()
+        return self._after[name].changes.copy()
+
+    def _theirs(
+        self, name: str, changes: Changes, switch: flowstate.Switch
+    ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
+        """See ``_messages``, for what others have changed in the new process."""
+        after, xid = self._after[name], switch.main.xid
+        flows = changes.flow_messages(after.version, xid, self._flags.get(name, {}))
+        before, last = changes.group_messages(switch.version, xid, self._groups.get(name, ()))
+        return after.connections[-1], before, flows, last
+
     def append(self, name: str, switch: flowstate.Switch, staged: flowstate.Staged) -> None:
         """Have the same wait in the switch, behind ``base``."""
+        if name in self._late:
+            staged.rest_on(self.base[name].settings)
         changes = self.before(name)
         if changes:
             meters = self._meters_of(name, changes)
@@ -299,42 +340,22 @@ class Living:
             except Unfollowed as error:
                 self.unfollowed[name] = f"{error.what}: {error.why}"
 
-    def told(self, name: str) -> Changes:
-        """What others were seen to change in the new process so far, as a copy."""
-        if name not in self._after:
-            return Changes()
-        self._after[name].sync()
-        return self._after[name].changes.copy()
-
-    def make_again(self, name: str, switch: flowstate.Switch, early: Changes) -> None:
-        """Make again what others changed in the new process ``early``: it was filled since, which has undone that.
+    def make_again(self, name: str, switch: flowstate.Switch) -> None:
+        """Make again what others have changed in the new process: it was filled since, which has undone that.
 
         What they change meanwhile is made again, too, since it may have come before ours.
         """
-        if not early:
+        if name not in self._after:
             return
-        after = self._after[name]
-        flows_of = after.connections[-1]
-        before, last = early.group_messages(switch.version, switch.main.xid, self._groups.get(name, ()))
-        meters = self._meters_of(name, early)
-        _set_meters(switch.main, meters)
-        switch.main.refusals(before)
-        after.sync()
-        for key, event in early.flows.items():
-            after.changes.flows.setdefault(key, event)
-        made: dict[Key, monitor.Event] = {}
+        after, made = self._after[name], Changes()
         for __ in range(MOST_ROUNDS):
-            changes = after.changes.copy()
-            changes.flows = {key: event for key, event in changes.flows.items() if made.get(key) != event}
-            if not changes.flows:
-                break
-            made.update(changes.flows)
-            flows_of.refusals(
-                changes.flow_messages(after.version, switch.main.xid, self._flags.get(name, {}))
-            )
             after.sync()
-        switch.main.refusals(last)
-        _delete_meters(switch.main, meters)
+            changes = after.changes.since(made)
+            if not changes:
+                break
+            made = after.changes.copy()
+            flows_of, *messages = self._theirs(name, changes, switch)
+            _send(switch.main, flows_of, self._meters_of(name, changes), *messages)
 
     def unwatch(self) -> None:
         """Follow the new process no more: the connections to it are closed."""
@@ -405,6 +426,22 @@ def _meters_of(changes: Changes, known: t.Iterable[int]) -> Meters:
     """What has become of each meter that was touched, where ``known`` were there; None: it is gone."""
     cleared = dict.fromkeys(known) if "meters" in changes.cleared else {}
     return {**cleared, **changes.meters}
+
+
+def _send(
+    of: OpenFlow,
+    flows_of: OpenFlow,
+    meters: Meters,
+    before: list[bytes],
+    flows: list[bytes],
+    after: list[bytes],
+) -> tuple[Refusals, Refusals]:
+    """Make changes in an order that works; returns what was refused, and which flows were."""
+    refused = _set_meters(of, meters) + of.refusals(before)
+    flows_refused = flows_of.refusals(flows)
+    refused += of.refusals(after)
+    _delete_meters(of, meters)
+    return refused, flows_refused
 
 
 def _set_meters(of: OpenFlow, meters: Meters) -> Refusals:

@@ -60,6 +60,8 @@ ONF_BUNDLE_CONTROL, ONF_BUNDLE_ADD = 2300, 2301
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 METER_ADD, METER_MODIFY, METER_DELETE = 0, 1, 2
 GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = 0, 1, 2
+# Of Open vSwitch alone (OFPGC11_ADD_OR_MOD).
+GROUP_ADD_OR_MODIFY = 0x8000
 TLV_ADD, TLV_DELETE = 0, 1
 
 BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_DISCARD = 0, 4, 6
@@ -848,6 +850,21 @@ def is_group_mod(data: bytes) -> bool:
     if data[0] == OF10:
         return data[1] == EXPERIMENTER and data[8:16] == _EXPERIMENTER.pack(NICIRA, NX_GROUP_MOD)
     return data[1] == GROUP_MOD
+
+
+def group_command(data: bytes) -> int:
+    """What a group-mod is to do (OFPGC_*)."""
+    return u16(data, _group_at(data), "group-mod")
+
+
+def with_group_command(data: bytes, command: int) -> bytes:
+    """The same group-mod with another command."""
+    at = _group_at(data)
+    return data[:at] + _U16.pack(command) + data[at + 2 :]
+
+
+def _group_at(data: bytes) -> int:
+    return 16 if data[0] == OF10 else 8
 
 
 def group_id(data: bytes) -> int:

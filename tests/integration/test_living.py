@@ -53,8 +53,10 @@ class Move:
         _flowstate.restore(self.switches["br0"], self.living.now("br0", saved))
         self.living.watch(self.switches)
 
-    def copy_behind(self, quicker: t.Callable[[], None]) -> None:
-        """The same where somebody does something in the new process before that is filled."""
+    def copy_behind(
+        self, quicker: t.Callable[[], None], meanwhile: t.Callable[[], None] = lambda: None
+    ) -> None:
+        """The same where somebody does something in the new process before that is filled, and right behind it."""
         self.copy()
         switch = self.switches["br0"]
         saved = self.living.base["br0"]
@@ -64,15 +66,18 @@ class Move:
         self.switches["br0"] = _flowstate.Switch(self.path(self.new))
         self.living.watch(self.switches)
         quicker()
-        _flowstate.restore(self.switches["br0"], saved)
-        early = self.living.told("br0")
-        self.end()
-        self.living.make_again("br0", self.switches["br0"], early)
+        self.last_words()
+        self.living.restore("br0", self.switches["br0"], saved)
+        meanwhile()
+        self.living.make_again("br0", self.switches["br0"])
 
-    def end(self) -> None:
+    def last_words(self) -> None:
         self.living.quiet()
         os.kill(self.old.pid(), signal.SIGKILL)
         self.living.last_words()
+
+    def end(self) -> None:
+        self.last_words()
         self.living.carry(self.switches, {})
 
     def account(self) -> dict[str, t.Any]:
@@ -135,7 +140,7 @@ def test_what_somebody_changes_at_any_moment_is_there_and_explained(
     wanted = dump(made.old)
     made.end()
     assert dump(made.new) == wanted
-    made.new.ofctl("add-flow", "br0", "priority=8,cookie=8,icmp actions=drop")
+    made.new.ofctl("add-flow", "br0", "priority=8,cookie=8,idle_timeout=60,send_flow_rem,icmp actions=drop")
     made.new.ofctl("del-flows", "br0", "ip,nw_dst=10.0.0.3")
     found = made.account()
     assert not found["unexplained"]
@@ -218,6 +223,39 @@ def test_who_is_quicker_than_we_are_keeps_what_it_made_in_the_new_process(
     assert dump(made.new)[-2:] == [" priority=1,ip actions=NORMAL", " priority=2,arp actions=meter:7,group:3"]
     assert "group_id=3" in str(dump(made.new, "dump-groups"))
     assert "meter=7" in str(dump(made.new, "dump-meters"))
+    assert not made.account()["unexplained"]
+
+
+def test_what_was_deleted_last_and_added_again_in_the_new_process_is_there(
+    move: t.Callable[..., Move],
+) -> None:
+    """What a controller had sent to the old process, without an answer, it sends to the new one again."""
+    made = move()
+    add = {
+        "meter": ("add-meter", "meter=7,kbps,band=type=drop,rate=100"),
+        "group": ("add-group", "group_id=3,type=all,bucket=bucket_id:0,actions=drop"),
+        "flow": ("add-flow", "priority=2,arp actions=meter:7,group:3"),
+    }
+    for verb, what in add.values():
+        made.old.ofctl(verb, "br0", what)
+    wanted = [dump(made.old, what) for what in ("dump-groups", "dump-meters")]
+
+    def deleted_and_added() -> None:
+        for ovs in (made.old, made.new):
+            ovs.ofctl("del-flows", "br0", "arp")
+            ovs.ofctl("del-groups", "br0", "group_id=3")
+            ovs.ofctl("del-meter", "br0", "meter=7")
+        for verb, what in add.values():
+            made.new.ofctl(verb, "br0", what)
+
+    def again() -> None:
+        made.new.ofctl("del-meter", "br0", "meter=7")
+        for verb, what in (add["meter"], add["flow"]):
+            made.new.ofctl(verb, "br0", what)
+
+    made.copy_behind(deleted_and_added, again)
+    assert [dump(made.new, what) for what in ("dump-groups", "dump-meters")] == wanted
+    assert " priority=2,arp actions=meter:7,group:3" in dump(made.new)
     assert not made.account()["unexplained"]
 
 

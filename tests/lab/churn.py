@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a lab host: a controller that changes a bridge all the time, and its own log of what the bridge must hold.
 
-    churn.py MODE WHERE RATE LOG
+    churn.py MODE WHERE RATE LOG [VERSION [ROLE]]
 
-WHERE is the socket of a bridge, or listen:PORT for a bridge to connect to.  MODE is
+WHERE is the socket of a bridge, or listen:PORT for a bridge to connect to.  VERSION is the OpenFlow version on the wire: 1
+("flows" alone), 4, 5 (the default) or 6; ROLE is what the controller asks to be: 1 (equal), 2 (primary).  MODE is
 "flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of them
-each half second) or "groups" (adds, changes and deletes groups, meters and flows that use them).  Every change is followed
+each half second), "groups" (adds, changes and deletes groups, meters and flows that use them), "timeouts" (as "flows", with an
+idle timeout) or "ports" (changes the config of the ports 1 and 2).  Every change is followed
 by a barrier; what was not confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG
 (JSON) and ends: {"flows": {address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n,
-"connections": n, "errors": […]}.
+"ports": {number: whether it has OFPPC_NO_PACKET_IN}, "connections": n, "errors": […]}.
 
 It shares no code with the collection, whose work it judges.
 """
@@ -26,10 +28,16 @@ import struct
 import sys
 import time
 
-VERSION = 5  # OpenFlow 1.4
-HELLO, ERROR, ECHO_REQUEST, FLOW_MOD, GROUP_MOD, METER_MOD, BARRIER = 0, 1, 2, 14, 15, 29, 20
+HELLO, ERROR, ECHO_REQUEST, FLOW_MOD, GROUP_MOD, PORT_MOD, METER_MOD = 0, 1, 2, 14, 15, 16, 29
+MULTIPART, ROLE_REQUEST = 18, 24
+PORT_DESC, NO_PACKET_IN = 13, 64
 TABLE, PRIORITY, COOKIE = 7, 100, 0xC0FFEE
 MOST = 200
+OF10, OF13, OF14, OF15 = 1, 4, 5, 6
+VERSION = int(sys.argv[5]) if len(sys.argv) > 5 else OF14
+ROLE = int(sys.argv[6]) if len(sys.argv) > 6 else 0
+IDLE = 600 if sys.argv[1:2] == ["timeouts"] else 0
+BARRIER = 18 if VERSION == OF10 else 20
 
 
 class Gone(Exception):
@@ -79,6 +87,9 @@ class Controller:
         self.buffer = b""
         self.socket.sendall(message(HELLO, 0, struct.pack("!HHI", 1, 8, 1 << VERSION)))
         self.answer(HELLO, None)
+        if ROLE:  # the connection's own generation: nobody else asks for one
+            self.socket.sendall(message(ROLE_REQUEST, 1, struct.pack("!I4xQ", ROLE, self.connections)))
+            self.answer(ROLE_REQUEST + 1, 1)
         self.connections += 1
 
     def close(self):
@@ -100,7 +111,21 @@ class Controller:
             elif found[1] == ERROR:
                 self.errors.append(found[8:40].hex())
             elif found[1] == kind and xid in (None, struct.unpack_from("!I", found, 4)[0]):
-                return
+                return found
+
+    def addresses(self):
+        """The address of each port by its number: a port-mod has to name it."""
+        if self.socket is None:
+            self.connect()
+        self.socket.sendall(
+            message(MULTIPART, 1, struct.pack("!HH4x", PORT_DESC, 0) + bytes(8) * (VERSION == OF15))
+        )
+        body, found = self.answer(MULTIPART + 1, 1)[16:], {}
+        while body:
+            (number,) = struct.unpack_from("!I", body)
+            length = 64 if VERSION == OF13 else struct.unpack_from("!H", body, 4)[0]
+            found[number], body = body[8:14], body[length:]
+        return found
 
 
 def message(kind, xid, body=b""):
@@ -109,6 +134,8 @@ def message(kind, xid, body=b""):
 
 def flow(command, address, instructions=b""):
     """A flow-mod (0 add, 2 modify strictly, 4 delete strictly) of the flow to ``address``, of all if that is None."""
+    if VERSION == OF10:
+        return flow10(command, address, instructions)
     oxm = (
         struct.pack("!I", 0x80000A02)
         + b"\x08\x00"
@@ -119,8 +146,16 @@ def flow(command, address, instructions=b""):
     match += bytes(-len(match) % 8)
     mask = 0 if address else 0xFFFFFFFFFFFFFFFF
     any_ = 0xFFFFFFFF
-    fields = COOKIE, mask, TABLE, command, 0, 0, PRIORITY, any_, any_, any_, 1 if command == 0 else 0, 0
+    fields = COOKIE, mask, TABLE, command, IDLE, 0, PRIORITY, any_, any_, any_, 1 if command == 0 else 0, 0
     return message(FLOW_MOD, 0, struct.pack("!QQBBHHHIIIHH", *fields) + match + instructions)
+
+
+def flow10(command, address, actions):
+    """The same in OpenFlow 1.0, in table 0: all wildcards but the type and the address."""
+    wildcards = (1 << 22) - 1 & ~(1 << 4) & ~(63 << 14)
+    match = struct.pack("!I18xH8x4s4x", wildcards, 0x0800, socket.inet_aton(address))
+    fields = COOKIE, command, IDLE, 0, PRIORITY, 0xFFFFFFFF, 0xFFFF, 1 if command == 0 else 0
+    return message(FLOW_MOD, 0, match + struct.pack("!QHHHHIHH", *fields) + actions)
 
 
 def apply(*actions):
@@ -129,15 +164,25 @@ def apply(*actions):
 
 
 def to_port(port):
+    if VERSION == OF10:
+        return struct.pack("!HHHH", 0, 8, port, 0) if port else b""
     return apply(struct.pack("!HHIH6x", 0, 16, port, 0)) if port else b""
 
 
 def to_group(group, meter):
+    if VERSION == OF15:
+        return apply(struct.pack("!HHI", 29, 8, meter), struct.pack("!HHI", 22, 8, group))
     return struct.pack("!HHI", 6, 8, meter) + apply(struct.pack("!HHI", 22, 8, group))
 
 
 def group(command, number, port):
     """A group-mod (0 add, 1 modify, 2 delete)."""
+    if VERSION == OF15:
+        bucket = (
+            struct.pack("!HHI", 24, 16, 0) + struct.pack("!HHIH6x", 0, 16, port, 0) if command < 2 else b""
+        )
+        fixed = command, 0, number, len(bucket), 0xFFFFFFFF
+        return message(GROUP_MOD, 0, struct.pack("!HBxIHxxI", *fixed) + bucket)
     bucket = struct.pack("!HHII4x", 32, 0, 0xFFFFFFFF, 0xFFFFFFFF) + struct.pack("!HHIH6x", 0, 16, port, 0)
     return message(GROUP_MOD, 0, struct.pack("!HBxI", command, 0, number) + (bucket if command < 2 else b""))
 
@@ -198,7 +243,17 @@ def groups(controller, held, rng):
     held["groups"][key], held["meters"][key], held["flows"][address] = port, rate, -number
 
 
-def main(mode, where, rate, log):
+def ports(controller, held, rng, addresses):
+    """Change the config of one port."""
+    number, on = rng.choice((1, 2)), rng.random() < 0.5
+    fields = number, addresses[number], NO_PACKET_IN * on, NO_PACKET_IN
+    controller.confirm(
+        [message(PORT_MOD, 0, struct.pack("!I4x6sxxII", *fields) + bytes(8) * (VERSION == OF13))]
+    )
+    held["ports"][str(number)] = on
+
+
+def main(mode, where, rate, log, *__):
     ended = []
     controller, rng = Controller(where), random.Random(1)
 
@@ -211,15 +266,18 @@ def main(mode, where, rate, log):
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGALRM, give_up)
-    held = {"flows": {}, "groups": {}, "meters": {}}
+    held = {"flows": {}, "groups": {}, "meters": {}, "ports": {}}
+    addresses = controller.addresses() if mode == "ports" else {}
     changes = 0
     pause = 0.5 if mode == "resync" else 1 / float(rate)
     while not ended:
         began = time.monotonic()
-        if mode == "flows":
+        if mode in ("flows", "timeouts"):
             churn(controller, held, rng)
         elif mode == "resync":
             resync(controller, held, rng, int(rate))
+        elif mode == "ports":
+            ports(controller, held, rng, addresses)
         else:
             groups(controller, held, rng)
         changes += 1

@@ -23,6 +23,7 @@ COOKIE = "0xc0ffee"
 UNFILLED = "unfilled "
 FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
 GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
+PORT = re.compile(r"^ (\d+)(?:\(\S+\))?: addr:.*\n +config: +(.*)", re.MULTILINE)
 METER = re.compile(r"meter=(\d+) kbps bands=\s*type=drop rate=(\d+)")
 
 # What neutron's br-tun does: every packet teaches a flow that lives for ten seconds; packets of many senders.
@@ -44,12 +45,12 @@ END
 
 @contextlib.contextmanager
 def controller(
-    scene: Scene, mode: str, rate: int = 100, where: str = "/run/openvswitch/br0.mgmt"
+    scene: Scene, mode: str, rate: int = 100, where: str = "/run/openvswitch/br0.mgmt", *options: int
 ) -> t.Iterator[Json]:
-    """Have a controller change br0 meanwhile; its log is in what this yields, afterwards."""
+    """Have a controller change a bridge meanwhile (see churn.py); its log is in what this yields, afterwards."""
     scene.sh(
         f"cat > {PLACE} <<'CHURN'\n{CHURN}\nCHURN\n"
-        + background(f"python3 {PLACE} {mode} {where} {rate} {LOG}", PID)
+        + background(f"python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID)
     )
     log: Json = {}
     try:
@@ -66,24 +67,30 @@ def background(command: str, pidfile: str) -> str:
     return f"setsid {command} </dev/null >/run/background.log 2>&1 & echo $! >{pidfile}\n"
 
 
-def require_logged(scene: Scene, log: Json) -> None:
-    """Raise ``Broken`` unless br0 holds what the controller's log says."""
+def require_logged(scene: Scene, log: Json, bridge: str = "br0", protocol: str = "OpenFlow14") -> None:
+    """Raise ``Broken`` unless the bridge holds what the controller's log says."""
     if log["errors"]:
         raise Broken(f"the switch refused what the controller sent: {log['errors']}")
-    text = scene.sh(f"ovs-ofctl -O OpenFlow14 --no-names --no-stats dump-flows br0 cookie={COOKIE}/-1")
+    show = f"ovs-ofctl -O {protocol} --no-names"
+    text = scene.sh(f"{show} --no-stats dump-flows {bridge} cookie={COOKIE}/-1")
     found = {address: port_of(actions) for address, actions in FLOW.findall(text)}
     compare("flows", log["flows"], found)
     if log["groups"]:
-        groups = dict(GROUP.findall(scene.sh("ovs-ofctl -O OpenFlow14 --no-names dump-groups br0")))
+        groups = dict(GROUP.findall(scene.sh(f"{show} dump-groups {bridge}")))
         ours = {name: int(port) for name, port in groups.items() if 50 <= int(name) < 60}
         compare("groups", log["groups"], ours)
-        meters = dict(METER.findall(scene.sh("ovs-ofctl -O OpenFlow14 dump-meters br0")))
+        meters = dict(METER.findall(scene.sh(f"{show} dump-meters {bridge}")))
         compare(
             "meters",
             log["meters"],
             {name: int(rate) for name, rate in meters.items() if 50 <= int(name) < 60},
         )
-    missing = [line for line in text.splitlines() if COOKIE in line and "send_flow_rem" not in line]
+    if log["ports"]:
+        configs = PORT.findall(scene.sh(f"{show} dump-ports-desc {bridge}"))
+        found = {number: "NO_PACKET_IN" in config for number, config in configs if number in log["ports"]}
+        compare("ports", log["ports"], found)
+    told = protocol != "OpenFlow10"  # that shows no flags
+    missing = [line for line in text.splitlines() if told and COOKIE in line and "send_flow_rem" not in line]
     if missing:
         raise Broken(f"{len(missing)} flows lost a flag, as {missing[0]}")
 

@@ -221,3 +221,16 @@ def test_what_nothing_tells_of_is_said_and_is_no_fault() -> None:
     found = account(State.of(fragments=0), State.of(fragments=1))
     assert fault(found) == (0, 0)
     assert found.settings == ["fragments"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "flow cookie=0x7, table=7, send_flow_rem priority=100,ip,nw_dst=10.0.0.1 actions=drop",
+        "flow cookie=0x8, table=7, idle_timeout=9, hard_timeout=3, importance=1, reset_counts send_flow_rem "
+        "priority=100,ip,nw_dst=10.0.0.1 actions=output:1",
+        "flow cookie=0x7, table=7, priority=100,ip,nw_dst=10.0.0.1 actions=set_field:1->reg1",
+    ],
+)
+def test_a_flow_has_one_name_in_every_version(line: str) -> None:
+    assert _account._name_in_text(line) == "table=7, priority=100,ip,nw_dst=10.0.0.1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _living
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _host, _living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 
@@ -18,7 +18,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Ho
 def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_it_ends(
     tmp_path: Path,
 ) -> None:
-    """One that ends in an orderly way deletes its flows, and tells its followers so: nothing would be left to give."""
     done: list[str] = []
 
     def noted(name: str) -> t.Callable[..., bool]:
@@ -27,18 +26,44 @@ def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_i
     host = types.SimpleNamespace(
         snapshot=str(tmp_path),
         kept=str(tmp_path / "old"),
-        living=types.SimpleNamespace(close=noted("followed no more")),
         **{
             name: noted(name)
             for name in (
                 *("ensure_server", "old_program_forwards", "old_runs", "disconnect", "raise_flag", "swap"),
                 *("_read_states", "load", "release", "settle", "never_stuck", "leave_deleted"),
+                "_end_running",
             )
         },
     )
     Host.make_whole(t.cast(Host, host), anew=True)
-    assert done.index("_read_states") < done.index("followed no more") < done.index("swap")
-    assert done.index("swap") < done.index("load")
+    assert done.index("_read_states") < done.index("_end_running") < done.index("swap") < done.index("load")
+
+
+@pytest.mark.parametrize(
+    ("follows", "dpdk", "wanted"),
+    [
+        (True, False, ["quiet", "kill", "last words"]),
+        (True, True, ["close"]),
+        (False, False, ["close"]),
+    ],
+)
+def test_nothing_is_lost_that_a_process_was_told_before_its_program_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, follows: bool, dpdk: bool, wanted: list[str]
+) -> None:
+    """One that ends in an orderly way deletes its flows, and tells its followers so: nothing would be left to give."""
+    done: list[str] = []
+
+    def noted(name: str) -> t.Callable[..., None]:
+        return lambda *__: done.append(name)
+
+    monkeypatch.setattr(_host, "kill", noted("kill"))
+    monkeypatch.setattr(_host, "look", lambda *__: types.SimpleNamespace(process=None))
+    living = types.SimpleNamespace(
+        follows=follows, quiet=noted("quiet"), last_words=noted("last words"), close=noted("close")
+    )
+    host = types.SimpleNamespace(living=living, request={"dpdk": dpdk}, rundir="")
+    Host._end_running(t.cast(Host, host))
+    assert done == wanted
 
 
 def test_nobody_waits_for_a_bridge_that_somebody_has_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
