@@ -10,6 +10,7 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
@@ -60,7 +61,7 @@ def steps(request: Json) -> list[Step[Host]]:
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("restart ovs-vswitchd", _restart, Host.make_whole if request["dpdk"] else back, window=True),
+        Step("restart ovs-vswitchd", _restart, Host.make_whole if request["dpdk"] else _back, window=True),
         Step("load the OpenFlow state", persistent(Host.load), window=True),
         Step("clear the flag", persistent(Host.release), window=True),
         Step("wait for the service", Host.settle, window=True) if request["dpdk"] else adopt(),
@@ -117,14 +118,11 @@ def adopt() -> Step[Host]:
     return Step("adopt", move_in, window=True)
 
 
-def back(host: Host) -> None:
-    """End the new process, whether it waits or took over; if the old one has ended, its program starts anew.
-
-    First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
-    """
-    _second.remove(host)
-    if not host.old_runs():
-        host.make_whole(anew=True)
+def _back(host: Host) -> None:
+    """Have the old program start anew; a new process that has not got its place yet is not found there, and ends first."""
+    if not os.path.islink(_second.directory(host)):
+        _second.remove(host)
+    host.make_whole()
 
 
 def prepare(request: Json) -> list[Step[Host]]:

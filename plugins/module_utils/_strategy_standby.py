@@ -19,7 +19,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     adopt,
     arm,
-    back,
     database_after,
     database_before,
     learned,
@@ -45,7 +44,7 @@ def steps(request: Json) -> list[Step[Host]]:
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("end the old ovs-vswitchd", _end_old, back, window=True),
+        Step("end the old ovs-vswitchd", _end_old, _back, window=True),
         Step("load the OpenFlow state", attended(Host.load), window=True),
         Step("clear the flag", attended(Host.release), window=True),
         adopt(),
@@ -73,3 +72,13 @@ def _end_old(host: Host) -> None:
     host.mark("stopped")
     attended(_second.connect)(host)
     host.mark("connected")
+
+
+def _back(host: Host) -> None:
+    """End the one that waits or took over; if the old process has ended its program starts anew.
+
+    First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
+    """
+    _second.remove(host)
+    if not host.old_runs():
+        host.make_whole(anew=True)

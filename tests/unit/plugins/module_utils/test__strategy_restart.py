@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,18 @@ def test_a_database_that_is_dead_is_told_what_to_give_back(
     monkeypatch.setattr(restart._shaping, "give_back", lambda host: host.calls.append("given back"))
     restart._give_back(host)
     assert host.calls == ["database", "given back"]
+
+
+@pytest.mark.parametrize(("adopted", "calls"), [(False, ["ended", "whole"]), (True, ["whole"])])
+def test_a_new_process_without_its_place_ends_first(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adopted: bool, calls: list[str]
+) -> None:
+    """With a place it is the model of the old program that starts anew: its open files, say."""
+    place = tmp_path / "private"
+    if adopted:
+        place.symlink_to(tmp_path)
+    monkeypatch.setattr(restart._second, "directory", lambda host: str(place))
+    monkeypatch.setattr(restart._second, "remove", lambda host: host.calls.append("ended"))
+    host.make_whole = lambda: host.calls.append("whole")
+    restart._back(host)
+    assert host.calls == calls
