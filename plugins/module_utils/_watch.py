@@ -25,8 +25,9 @@ SOCKET = "account.sock"
 
 # How often to read what the switch tells, and to see whether it is over, in seconds.
 INTERVAL = 0.2
-# How long an engine that has died may need to be there again, and one question may last, in seconds.
+# How long an engine that has died may need to be there again, and one question may last, in seconds; and how often it may die.
 BACK_TIMEOUT = 30.0
+MOST_ENDED = 3
 ANSWER_TIMEOUT = 600.0
 _MOST = 64 << 20
 
@@ -74,24 +75,38 @@ def _answer(server: socket.socket, watched: Watched) -> None:
 
 
 def ask(path: str) -> Json:
-    """The account of whoever serves ``path``.  Raises ``HotUpgradeError`` when nobody does, or it could not be made."""
+    """The account of whoever serves ``path``.  Raises ``HotUpgradeError`` when nobody does, or it could not be made.
+
+    An engine that ends while it is asked is started again, and asked again.
+    """
+    for __ in range(MOST_ENDED):
+        with contextlib.suppress(Unreachable):
+            return _ask(path)
+    return _ask(path)
+
+
+def _ask(path: str) -> Json:
     connected = Waiter(BACK_TIMEOUT, INTERVAL).wait(
         "the engine of the hand-over answers", lambda: _connect(path), lambda __: True
     )
     with connected as client:
-        data = b""
-        while len(data) < _MOST and wait_for(client.fileno(), READABLE, ANSWER_TIMEOUT):
-            part = client.recv(1 << 16)
-            if not part:
-                break
-            data += part
-    try:
-        document: Json = json.loads(data)
-    except ValueError as error:
-        raise Unreachable("the engine of the hand-over ended while it was asked", str(error)) from error
+        try:
+            document: Json = json.loads(_answer_of(client))
+        except (OSError, ValueError) as error:
+            raise Unreachable("the engine of the hand-over ended while it was asked", str(error)) from error
     if "error" in document:
         raise HotUpgradeError("the switch could not be compared with what it held", document["error"])
     return document
+
+
+def _answer_of(client: socket.socket) -> bytes:
+    data = b""
+    while len(data) < _MOST and wait_for(client.fileno(), READABLE, ANSWER_TIMEOUT):
+        part = client.recv(1 << 16)
+        if not part:
+            break
+        data += part
+    return data
 
 
 def _connect(path: str) -> socket.socket:

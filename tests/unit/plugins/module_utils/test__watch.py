@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import typing as t
 from pathlib import Path
@@ -54,6 +55,21 @@ def test_an_account_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         pytest.raises(HotUpgradeError, match="br0 is gone"),
     ):
         _watch.ask(path)
+
+
+def test_an_engine_that_ends_while_it_is_asked_is_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(path))
+        first.listen()
+        found: list[t.Any] = []
+        asking = threading.Thread(target=lambda: found.append(_watch.ask(str(path))))
+        asking.start()
+        first.accept()[0].close()
+        path.unlink()
+    with served(path, Switch({"bridges": {}})):
+        asking.join()
+    assert found == [{"bridges": {}}]
 
 
 def test_nobody_there_is_an_error_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
