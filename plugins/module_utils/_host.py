@@ -158,6 +158,8 @@ class Host:
         self.changes: Json = {}
         self.not_carried: list[str] = []
         self.late: list[_late_ports.Late] = []
+        # Whether anybody can connect to ``switches``: they are not in the private run directory.
+        self.public = False
         self.absent: dict[str, t.AbstractSet[int]] = {}
         self.deleted: frozenset[str] = frozenset()
 
@@ -556,7 +558,7 @@ class Host:
 
         Raises ``HotUpgradeError`` when that takes too long, or when ``new``, which is to serve it, has ended.
         """
-        end = time.monotonic() + self.take_over_timeout
+        self.public, end = True, time.monotonic() + self.take_over_timeout
         for name in self.bridges:
             path = self.management(name)
             while _server_of(path) in (None, not_pid):
@@ -638,14 +640,14 @@ class Host:
         if not self.states:
             self._read_states()
         self.add_meters()
-        self.living.watch(
-            self.switches
-        )  # now: whoever connects to a management socket may be quicker than we are
+        if self.public:  # whoever connects to a management socket may be quicker than we are
+            self.living.watch(self.switches)
         with self.explaining():
             for name in self.bridges:
                 if name not in self.controlled:
                     self.living.restore(name, self.switches[name], self.states[name])
                     self.living.make_again(name, self.switches[name])
+        self.living.watch(self.switches)
         self.stage_controlled()
 
     def explaining(self) -> contextlib.AbstractContextManager[list[_refusal.Refusal]]:

@@ -256,8 +256,9 @@ class Living:
 
         What others have put there already is later than that, and stays.
         """
-        told = self._told(name)
-        staged = flowstate.stage(switch, state, in_parts=True, beside=name in self._after)
+        told, watched = self._told(name), name in self._after
+        # A switch would tell what comes over further connections as if it were somebody else's.
+        staged = flowstate.stage(switch, state, in_parts=not watched, beside=watched)
         if name in self._late:
             staged.rest_on(self.base[name].settings)
         changes = self.before(name).without(told)

@@ -226,6 +226,18 @@ def test_who_is_quicker_than_we_are_keeps_what_it_made_in_the_new_process(
     assert not made.account()["unexplained"]
 
 
+def test_what_fills_a_large_bridge_is_nobody_elses(
+    move: t.Callable[..., Move], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flowstate, "_MANY_FLOWS", 0)
+    made = move()
+    made.old.ofctl("add-flow", "br0", "priority=1,ip actions=drop")
+    made.copy_behind(lambda: None)
+    found = made.account()
+    assert not found["others"]
+    assert not found["unexplained"]
+
+
 def test_what_was_deleted_last_and_added_again_in_the_new_process_is_there(
     move: t.Callable[..., Move],
 ) -> None:
