@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     is_true,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 
 SCHEMA_FILES = (
     "usr/share/openvswitch/vswitch.ovsschema",
@@ -74,7 +75,9 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
     }
     database, problem = _read_database(connection) if present(connection, root) else (None, "")
     answering = found[daemons.VSWITCHD].running_version is not None
-    bridges = [_bridge(bridge, connection, answering) for bridge in (database.bridges if database else ())]
+    bridges = side_by_side(
+        lambda bridge: _bridge(bridge, connection, answering), database.bridges if database else ()
+    )
     schema = {"running": database.schema_version if database else None, "disk": disk_schema_version(root)}
     modules = kmod.modules(root, runner)
     kernel = os.uname().release

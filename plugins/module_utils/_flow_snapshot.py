@@ -30,10 +30,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     Connection,
     ofport_requests,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
-_SIDE_BY_SIDE = 8
 # The switch may think for a while about a million flows before it answers.
 _OPENFLOW_TIMEOUT = 60.0
 _PIN_TIMEOUT = 30.0
@@ -45,8 +45,6 @@ _ONLY_OPENFLOW10 = (
     "one already, instead of changing it"
 )
 
-T = t.TypeVar("T")
-R = t.TypeVar("R")
 Values = dict[str, t.Any]
 
 
@@ -58,9 +56,12 @@ def take(
 ) -> snapshots.Snapshot:
     """Write the state of ``bridges`` (all) to the directory ``path``, replacing an older snapshot there."""
     live = live_bridges(connection, bridges)
-    counts = _side_by_side(lambda bridge: count_flows(connection, bridge.name), live)
+    counts = side_by_side(lambda bridge: count_flows(connection, bridge.name), live)
     with snapshots.Writer(path, sum(counts)) as writer:
-        taken = _side_by_side(lambda item: _take_bridge(connection, writer, *item), list(enumerate(live, 1)))
+        neighbours = learned.neighbours(_vswitchd(connection))
+        taken = side_by_side(
+            lambda item: _take_bridge(connection, writer, neighbours, *item), enumerate(live, 1), sum(counts)
+        )
         if configuration:
             _backup(connection, writer)
         return writer.finish(
@@ -90,7 +91,7 @@ class Restoration:
         self._stack = contextlib.ExitStack()
         self._staged: dict[str, flowstate.Staged] = {}
         try:
-            _side_by_side(lambda item: self._stage(connection, *item), list(states.items()))
+            side_by_side(lambda item: self._stage(connection, *item), states.items(), _flows(states))
         except BaseException:
             with self._stack, contextlib.suppress(HotUpgradeError):
                 self.discard()
@@ -106,11 +107,11 @@ class Restoration:
 
     def commit(self) -> None:
         """Replace the state of every bridge."""
-        _side_by_side(flowstate.Staged.commit, list(self._staged.values()))
+        side_by_side(flowstate.Staged.commit, self._staged.values(), each=True)
 
     def discard(self) -> None:
         """Leave every bridge as it was."""
-        _side_by_side(flowstate.Staged.discard, list(self._staged.values()))
+        side_by_side(flowstate.Staged.discard, self._staged.values(), each=True)
 
     def _stage(self, connection: Connection, name: str, state: flowstate.State) -> None:
         path = management_socket(connection.rundir, name)
@@ -133,7 +134,7 @@ def compare(
 
     return {
         name: difference
-        for name, difference in _side_by_side(one, list(states.items()))
+        for name, difference in side_by_side(one, states.items(), _flows(states))
         if not difference.same
     }
 
@@ -164,7 +165,7 @@ def port_faults(
         ]
 
     there = [item for item in states.items() if item[0] in configured]
-    return {name: faults for name, faults in _side_by_side(one, there) if faults}
+    return {name: faults for name, faults in side_by_side(one, there) if faults}
 
 
 class Numbered(t.Protocol):
@@ -232,7 +233,8 @@ def with_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) ->
     """``saved`` with the MAC tables and tunnel neighbours of now."""
     vswitchd = _vswitchd(connection)
     neighbours = learned.neighbours(vswitchd)
-    return [dataclasses.replace(bridge, **_learned_by(vswitchd, bridge.name, neighbours)) for bridge in saved]
+    found = side_by_side(lambda bridge: _learned_by(vswitchd, bridge.name, neighbours), saved)
+    return [dataclasses.replace(bridge, **values) for bridge, values in zip(saved, found)]
 
 
 def _learned_by(vswitchd: Appctl, bridge: str, neighbours: t.Sequence[learned.Neighbour]) -> Values:
@@ -251,7 +253,11 @@ def _access_tags(connection: Connection) -> dict[str, int]:
 
 
 def _take_bridge(
-    connection: Connection, writer: snapshots.Writer, number: int, bridge: Bridge
+    connection: Connection,
+    writer: snapshots.Writer,
+    neighbours: t.Sequence[learned.Neighbour],
+    number: int,
+    bridge: Bridge,
 ) -> snapshots.Bridge:
     path, name = management_socket(connection.rundir, bridge.name), f"bridge-{number:04}.of"
     vswitchd = _vswitchd(connection)
@@ -273,7 +279,7 @@ def _take_bridge(
         not_carried=lost,
         file=name,
         settings_bytes=taken.settings_bytes,
-        **_learned_by(vswitchd, bridge.name, learned.neighbours(vswitchd)),
+        **_learned_by(vswitchd, bridge.name, neighbours),
     )
 
 
@@ -331,23 +337,9 @@ def _vswitchd(connection: Connection) -> Appctl:
     return Appctl(daemon_socket(connection.rundir, "ovs-vswitchd"), connection.timeout)
 
 
+def _flows(states: t.Mapping[str, flowstate.State]) -> int:
+    return sum(state.flows for state in states.values())
+
+
 def _timeout(connection: Connection) -> float:
     return max(connection.timeout, _OPENFLOW_TIMEOUT)
-
-
-def _side_by_side(work: t.Callable[[T], R], things: t.Sequence[T]) -> list[R]:
-    """``work`` on each of ``things``, some at a time; the first error is raised when all have ended."""
-    if len(things) < 2:
-        return [work(thing) for thing in things]
-    import concurrent.futures  # takes longer than a small snapshot
-
-    pool = concurrent.futures.ThreadPoolExecutor(_SIDE_BY_SIDE)
-    futures = [pool.submit(work, thing) for thing in things]
-    try:
-        concurrent.futures.wait(futures)
-    except BaseException:
-        # From outside (see _attention): a switch that does not answer must not be waited for.
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-    return [future.result() for future in futures]

@@ -21,9 +21,10 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Event, Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 
 # How long a switch that has paused may need to tell all, in seconds.  It pauses when 128 KB wait (ofmonitor_flush).
 QUIET_TIMEOUT = 5.0
@@ -283,6 +284,8 @@ class Follower:
 
     def __init__(self, of: OpenFlow, old: t.Callable[[], OpenFlow | None]) -> None:
         self.changes = Changes()
+        # For those who read for it in several threads.
+        self.lock = threading.RLock()
         self.connections = [of]
         self.version = of.version
         of.listens = True
@@ -361,13 +364,11 @@ class Followers:
 
     def __init__(self, paths: t.Mapping[str, str]) -> None:
         self.unfollowed: dict[str, str] = {}
-        self._lock = threading.RLock()
         self._stack = contextlib.ExitStack()
         self._followers: dict[str, Follower] = {}
         self._ended = threading.Event()
         try:
-            for name, path in paths.items():
-                self._follow(name, path)
+            side_by_side(lambda item: self._follow(*item), paths.items())
         except BaseException:
             self._stack.close()
             raise
@@ -376,13 +377,27 @@ class Followers:
 
     def __getitem__(self, bridge: str) -> Changes:
         """What was seen of ``bridge`` so far, as a copy; nothing of one that cannot be followed."""
-        with self._lock:
-            return self._followers[bridge].changes.copy() if bridge in self._followers else Changes()
+        if bridge not in self._followers:
+            return Changes()
+        follower = self._followers[bridge]
+        with follower.lock:
+            return follower.changes.copy()
+
+    def up_to_now(self, bridge: str) -> Changes:
+        """The same, with what ``bridge`` has kept back; of a process that has ended, what it wrote last."""
+        if bridge not in self._followers:
+            return Changes()
+        follower = self._followers[bridge]
+        with follower.lock:
+            try:
+                follower.quiet()
+            except Unreachable:
+                follower.rest()
+            return follower.changes.copy()
 
     def any_changed(self) -> bool:
         """Whether anything was changed."""
-        with self._lock:
-            return any(follower.changes for follower in self._followers.values())
+        return any(follower.changes for follower in self._followers.values())
 
     def version(self, bridge: str) -> int:
         """The OpenFlow version in which the flows of ``bridge`` are told."""
@@ -412,7 +427,9 @@ class Followers:
     def rest(self) -> None:
         """See ``Follower``; the process has ended."""
         self._ended.set()
-        self._each(Follower.rest)
+        for follower in self._followers.values():
+            with follower.lock:
+                follower.rest()
 
     def close(self) -> None:
         """End it; what was seen stays."""
@@ -421,9 +438,11 @@ class Followers:
         self._stack.close()
 
     def _each(self, act: t.Callable[[Follower], None]) -> None:
-        with self._lock:
-            for follower in self._followers.values():
+        def one(follower: Follower) -> None:
+            with follower.lock:
                 act(follower)
+
+        side_by_side(one, self._followers.values())
 
     def _attend(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -432,7 +451,7 @@ class Followers:
                     selector.register(of.fileno(), selectors.EVENT_READ, follower)
             while not self._ended.is_set():
                 for key, __ in selector.select(_LOOK):
-                    with self._lock:
+                    with key.data.lock:
                         try:
                             if not self._ended.is_set():
                                 key.data.take()

@@ -58,6 +58,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     is_true,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import Facts, Plan, decide
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
     CONFIRMED,
@@ -236,7 +237,7 @@ def look(connection: Connection) -> Facts:
         schema_on_disk=disk_schema_version() or database.schema_version,
         bridges=database.bridges,
         other_config=database.other_config,
-        flows=sum(_flows(connection, bridge.name) for bridge in database.bridges) if process else 0,
+        flows=_flows(connection, database.bridges) if process else 0,
         memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
         memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
         foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
@@ -493,8 +494,9 @@ def _cut_off_devices(bridges: t.Sequence[Bridge]) -> set[str]:
     return {_links.device(name) for name in names} - names
 
 
-def _flows(connection: Connection, bridge: str) -> int:
-    return count(management_socket(connection.rundir, bridge), connection.timeout).flows
+def _flows(connection: Connection, bridges: t.Iterable[Bridge]) -> int:
+    paths = [management_socket(connection.rundir, bridge.name) for bridge in bridges]
+    return sum(counts.flows for counts in side_by_side(lambda path: count(path, connection.timeout), paths))
 
 
 def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:

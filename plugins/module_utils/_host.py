@@ -59,6 +59,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import
     alive,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import readable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._sockets import connect_unix
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     Instance,
@@ -559,7 +560,8 @@ class Host:
         Raises ``HotUpgradeError`` when that takes too long, or when ``new``, which is to serve it, has ended.
         """
         self.public, end = True, time.monotonic() + self.take_over_timeout
-        for name in self.bridges:
+
+        def one(name: str) -> None:
             path = self.management(name)
             while _server_of(path) in (None, not_pid):
                 if time.monotonic() > end:
@@ -572,6 +574,9 @@ class Host:
                     )
                 time.sleep(POLL)
             self.switches[name] = _flowstate.Switch(path)
+
+        for some in (self.bridges[:1], self.bridges[1:]):  # one is enough to wait until it has started
+            side_by_side(one, some)
 
     def words_of_new(self) -> str:
         """The last words of an ovs-vswitchd that the transaction has started itself."""
@@ -611,11 +616,8 @@ class Host:
         if self.userspace:
             return
         configs: dict[_meters.Meter, bytes] = {}
-        for name in self.bridges:
-            with _flowstate.Switch(self.management(name)) as switch:
-                configs.update(
-                    {(name, number): config for number, config in switch.settings().meters.items()}
-                )
+        for name, settings in zip(self.bridges, side_by_side(self._settings, self.bridges)):
+            configs.update({(name, number): config for number, config in settings.meters.items()})
         old = self.control(VSWITCHD, 60.0)
         live: dict[_meters.Meter, int] = {}
         dump = old.call("dpctl/dump-flows", "--no-names", _proof.KERNEL.dump) if configs else ""
@@ -625,6 +627,10 @@ class Host:
             if live.keys() == configs.keys():
                 break
         self.meters = [(meter, configs[meter]) for meter in _meters.order(sorted(configs), live)]
+
+    def _settings(self, name: str) -> _flowstate.Settings:
+        with _flowstate.Switch(self.management(name)) as switch:
+            return switch.settings()
 
     def add_meters(self) -> None:
         """Give the new process its meters in that order; it has none yet, or the first of them from an earlier try."""
@@ -643,12 +649,14 @@ class Host:
         if self.public:  # whoever connects to a management socket may be quicker than we are
             self.living.watch(self.switches)
         with self.explaining():
-            for name in self.bridges:
-                if name not in self.controlled:
-                    self.living.restore(name, self.switches[name], self.states[name])
-                    self.living.make_again(name, self.switches[name])
+            wanted = [name for name in self.bridges if name not in self.controlled]
+            side_by_side(self._load, wanted, self.living.flows)
         self.living.watch(self.switches)
         self.stage_controlled()
+
+    def _load(self, name: str) -> None:
+        self.living.restore(name, self.switches[name], self.states[name])
+        self.living.make_again(name, self.switches[name])
 
     def explaining(self) -> contextlib.AbstractContextManager[list[_refusal.Refusal]]:
         """See ``_refusal.explaining``: what the new ovs-vswitchd refuses that the old one holds."""
@@ -664,12 +672,16 @@ class Host:
 
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
-        missing = [name for name in self.bridges if name in self.controlled and not self._waits(name)]
+        wanted = [name for name in self.bridges if name in self.controlled]
+        missing = [name for name, waits in zip(wanted, side_by_side(self._waits, wanted)) if not waits]
         if missing and not self.states:
             self._read_states()
-        for name in missing:
+
+        def one(name: str) -> None:
             self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
             self.living.append(name, self.switches[name], self.staged[name])
+
+        side_by_side(one, missing, self.living.flows)
 
     def _waits(self, name: str) -> bool:
         """Whether the state of the bridge is staged, and the switch has not dropped it."""
@@ -687,21 +699,31 @@ class Host:
         """Give the bridges what they lack of the snapshot; what others have put there since stays."""
         self.leave_deleted()
         snapshot = _snapshot.read(self.snapshot)
-        for name in self.bridges:
+
+        def one(name: str) -> None:
             with _flowstate.Switch(self.management(name)) as switch:
                 state = self.living.now(name, _flowstate.leaving_devices(snapshot.state(name)))
                 _flowstate.fill_up(switch, state)
 
+        side_by_side(one, self.bridges, snapshot.flows, each=True)
+
     def note_absent_ports(self) -> None:
         """Remember which ports the new process does not have yet, for ``configure_late_ports``."""
-        for name, switch in self.switches.items():
-            there = {port.number for port in switch.describe_ports()}
+
+        def one(name: str) -> None:
+            there = {port.number for port in self.switches[name].describe_ports()}
             self.absent[name] = self.living.base[name].settings.ports.keys() - there
+
+        side_by_side(one, self.switches)
 
     def configure_late_ports(self) -> None:
         """Give the ports that were not there before the config that they had; that of others may be somebody's by now."""
-        for name, switch in self.switches.items():
-            _flowstate.configure_ports(switch, self.living.base[name], self.absent.get(name, ()))
+
+        def one(name: str) -> None:
+            base = self.living.base[name]
+            _flowstate.configure_ports(self.switches[name], base, self.absent.get(name, ()))
+
+        side_by_side(one, self.switches)
 
     def verify(self) -> None:
         """Raise ``HotUpgradeError`` unless ovs-vswitchd is owned well and every difference is accounted for.
@@ -723,8 +745,9 @@ class Host:
 
     def account(self) -> Json:
         """What became of each bridge since the hand-over began (see ``_account``), as JSON."""
-        found = {name: _living.values(self._account(name)) for name in self.living.base}
-        return {"bridges": found, "unfollowed": dict(self.living.unfollowed)}
+        names = list(self.living.base)
+        found = map(_living.values, side_by_side(self._account, names, self.living.flows))
+        return {"bridges": dict(zip(names, found)), "unfollowed": dict(self.living.unfollowed)}
 
     def _account(self, name: str) -> Account:
         """Of one bridge; one that somebody has deleted is no fault."""
@@ -751,7 +774,7 @@ class Host:
             _flow_snapshot.take(self.connection, path)
             snapshot = _snapshot.read(path)
             self.living.rest_on({name: snapshot.state(name) for name in self.bridges})
-            self.living.watch({name: self._switch(name) for name in self.bridges})
+            self.living.watch(dict(zip(self.bridges, side_by_side(self._switch, self.bridges))))
 
     @property
     def rebooted(self) -> bool:

@@ -33,6 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import 
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ofmonitor import Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 
 # How often others may change what they have changed while it is made again.
 MOST_ROUNDS = 100
@@ -160,17 +161,26 @@ class Living:
         found = flowstate.leaving_devices(state)
         return flowstate.Whole.of(found) if name in self.unfollowed else found
 
+    @property
+    def flows(self) -> int:
+        """How many flows the bridges had."""
+        return sum(state.flows for state in self.base.values())
+
     def quiet(self) -> None:
         """Have the old process tell what it keeps back; it is to be ended right behind this."""
         if self._before is None:
             return
-        for name, state in self.base.items():
-            with flowstate.Switch(self._paths[name]) as switch:
-                settings = dataclasses.replace(switch.settings(), port_bits=state.settings.port_bits)
+        states = list(self.base.items())
+        for (name, state), settings in zip(states, side_by_side(self._settings, [*self.base])):
+            settings = dataclasses.replace(settings, port_bits=state.settings.port_bits)
             if settings != state.settings:
                 self.base[name] = dataclasses.replace(state, settings=settings)
                 self._late.add(name)
         self._before.quiet()
+
+    def _settings(self, name: str) -> flowstate.Settings:
+        with flowstate.Switch(self._paths[name]) as switch:
+            return switch.settings()
 
     def last_words(self) -> None:
         """Take what the old process wrote before it ended."""
@@ -205,11 +215,7 @@ class Living:
         """
         if self._before is None or name not in self.base:
             return saved
-        try:
-            self._before.quiet()
-        except Unreachable:  # it has died: the way back is taken with what it wrote last
-            self._before.rest()
-        changes = self._before[name]
+        changes = self._before.up_to_now(name)
         told = self._before.version(name) == saved.version
         return Changed.of(saved, changes if told else changes.without_flows(), self._flags.get(name, {}))
 
@@ -221,16 +227,19 @@ class Living:
         A flow that stays is never away.
         Raises ``HotUpgradeError`` with what it does not take.
         """
-        for name, switch in switches.items():
+        changes = {name: self.before(name) for name in switches}
+        busy = [name for name in switches if changes[name] or name in self._late]
+
+        def one(name: str) -> None:
             if name in staged:
-                self.append(name, switch, staged[name])
+                self.append(name, switches[name], staged[name])
             if name in self._late:
-                flowstate.adjust(switch, self.base[name])
-            changes = self.before(name)
-            if changes:
-                refused = self._make(name, changes, switch)
-                if refused:
-                    raise _not_carried(name, _words(refused))
+                flowstate.adjust(switches[name], self.base[name])
+            refused = self._make(name, changes[name], switches[name]) if changes[name] else []
+            if refused:
+                raise _not_carried(name, _words(refused))
+
+        side_by_side(one, busy)
 
     def _make(self, name: str, changes: Changes, switch: flowstate.Switch) -> Refusals:
         """Make ``changes`` in the new process; what it does not take, without flows whose group or meter is gone there."""
@@ -333,13 +342,16 @@ class Living:
 
         What is followed already stays so: a switch has one monitor of a number on a connection (ofmonitor_create).
         """
-        for name, switch in switches.items():
-            if name in self._after or name not in self.base:  # what it should hold is not known
-                continue
+
+        def one(name: str) -> None:
+            switch = switches[name]
             try:
                 self._after[name] = Follower(switch.main, _old_language(switch))
             except Unfollowed as error:
                 self.unfollowed[name] = f"{error.what}: {error.why}"
+
+        # Of those without ``base`` it is not known what they should hold.
+        side_by_side(one, [name for name in switches if name not in self._after and name in self.base])
 
     def make_again(self, name: str, switch: flowstate.Switch) -> None:
         """Make again what others have changed in the new process: it was filled since, which has undone that.

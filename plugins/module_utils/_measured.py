@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._daemons import VSWITCHD, parse_version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
 # How long controllers may take to bring the flows of their bridges again, in seconds.
@@ -50,11 +51,12 @@ def measure(host: Host) -> Measured:
     before, deleted = _saved(host), _deleted(host)
     end = time.monotonic() + PATIENCE
     left = [name for name in host.request["bridges"] if name not in deleted]
-    found = {name: _flows(host, name, before.get(name, 0), end) for name in left}
+    counts = side_by_side(lambda name: _flows(host, name, before.get(name, 0), end), left)
+    found = dict(zip(left, counts))
     faults = tuple(fault for name, count in found.items() for fault in _faults(name, count, before.get(name)))
-    counts = [count for count in found.values() if isinstance(count, int)]
-    flows = f"{sum(counts)} flows" + (f" ({sum(before.values())} in the snapshot)" if before else "")
-    text = f"{VSWITCHD} {version} forwards, {len(counts)} of {len(found)} bridges answer, with {flows}"
+    known = [count for count in counts if isinstance(count, int)]
+    flows = f"{sum(known)} flows" + (f" ({sum(before.values())} in the snapshot)" if before else "")
+    text = f"{VSWITCHD} {version} forwards, {len(known)} of {len(found)} bridges answer, with {flows}"
     if deleted:
         text += f"; deleted meanwhile: {', '.join(deleted)}"
     return Measured(text, faults)

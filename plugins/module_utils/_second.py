@@ -39,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
     ofport_requests,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, alive, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import (
     environment_of,
     kill,
@@ -245,10 +246,14 @@ def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
 
 def connect(host: Host) -> None:
     """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
-    for bridge in host.bridges:
+
+    def one(bridge: str) -> None:
         path = management_socket(directory(host), bridge)
-        if bridge not in host.switches:
-            host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
+        host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
+
+    missing = [bridge for bridge in host.bridges if bridge not in host.switches]
+    for some in (missing[:1], missing[1:]):  # one is enough to wait until it has started
+        side_by_side(one, some)
 
 
 def patient(host: Host, ask: t.Callable[[], T]) -> T:

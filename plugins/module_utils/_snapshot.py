@@ -101,6 +101,11 @@ class Snapshot:
         """When it was taken (UTC)."""
         return datetime.datetime.fromisoformat(self.manifest["taken_at"])
 
+    @property
+    def flows(self) -> int:
+        """How many flows all bridges have."""
+        return sum(bridge.counts["flows"] for bridge in self.bridges)
+
     def bridge(self, name: str) -> Bridge:
         """The bridge ``name``. Raises ``Refused`` if the snapshot does not have it."""
         for bridge in self.bridges:

@@ -50,6 +50,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._refusal import Log, Refusal
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._second import all_attended, attended
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import (
     arm,
     database_after,
@@ -146,13 +147,19 @@ def _load(host: Host) -> None:
     host.order_meters()
     host.add_meters()
     with host.explaining() as refused:
-        for name, state in host.living.base.items():
-            try:
-                _flowstate.restore(host.switches[name], host.living.now(name, state))
-            except Refusal as refusal:
-                refused.append(refusal)
+        found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
+        refused += [refusal for refusal in found if refusal is not None]
     host.remember_learned()
     host.carry_learned(Connection(_second.directory(host), _second.database(host), host.timeout))
+
+
+def _load_bridge(host: Host, name: str) -> Refusal | None:
+    """What the new process refuses, instead of raising it: all that is refused is told at once."""
+    try:
+        _flowstate.restore(host.switches[name], host.living.now(name, host.living.base[name]))
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _fill(host: Host, name: str) -> _flowstate.State:
@@ -215,11 +222,14 @@ def _catch_up(host: Host) -> None:
     _require_no_drift(host)  # before what it would mean for the bridges
     host.renew_snapshot()
     with host.explaining():
-        filled = {name: _fill(host, name) for name in host.bridges}
+        filled = side_by_side(functools.partial(_fill, host), host.bridges, host.living.flows)
     _require_no_drift(host)
     # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
-    for name, state in filled.items():
-        _flowstate.renew_timeouts(host.switches[name], state)
+    side_by_side(
+        lambda item: _flowstate.renew_timeouts(host.switches[item[0]], item[1]),
+        zip(host.bridges, filled),
+        host.living.flows,
+    )
     host.living.watch(host.switches)
     if host.userspace:
         with Ovsdb(_second.database(host), host.timeout) as copy:

@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flowstate impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._megaflows import Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
 
 # A dump of many megaflows takes longer than other answers, in seconds.
@@ -25,14 +26,15 @@ _DUMP_TIMEOUT = 60.0
 
 def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[_selection.Group, ...]:
     """The select groups of all bridges.  Raises ``HotUpgradeError``."""
-    found: list[_selection.Group] = []
-    for bridge in bridges:
+
+    def one(bridge: Bridge) -> list[_selection.Group]:
         path = management_socket(connection.rundir, bridge.name)
         with Switch(path, timeout=connection.timeout) as switch:
             of = switch.main
-            for reply in of.stream(wire.group_desc_request(of.version, of.xid())):
-                found += _selection.groups(bridge.name, reply)
-    return tuple(found)
+            replies = of.stream(wire.group_desc_request(of.version, of.xid()))
+            return [group for reply in replies for group in _selection.groups(bridge.name, reply)]
+
+    return tuple(group for groups in side_by_side(one, bridges) for group in groups)
 
 
 def live(connection: Connection, bridges: t.Sequence[Bridge]) -> Survey | None:

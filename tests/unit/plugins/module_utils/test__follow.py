@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
+import threading
+import types
 import typing as t
 
 import pytest
@@ -17,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowsta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _follow, _living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofmonitor as monitor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 
 ADD, MODIFY, DELETE, INSERT, EITHER = 0, 1, 2, 3, 0x8000
 ALL = wire.GROUP_ALL
@@ -230,3 +234,50 @@ def test_a_copy_does_not_change_while_the_switch_goes_on_telling() -> None:
 def test_a_state_without_changes_is_itself() -> None:
     saved = Saved.of(flow(1))
     assert _living.Changed.of(saved, _follow.Changes(), {}) is saved
+
+
+class FakeFollower:
+    """Of one bridge: what it was asked to do, and whether its process has died."""
+
+    def __init__(self, of: t.Any, __: object) -> None:
+        self.of, self.lock, self.connections = of, threading.RLock(), ()
+        self.changes, self.done = _follow.Changes(), list[str]()
+
+    def quiet(self) -> None:
+        self.done.append("quiet")
+        if self.of.dead:
+            raise Unreachable("br0.mgmt: the OpenFlow connection was lost", "closed by the switch")
+
+    def rest(self) -> None:
+        self.done.append("rest")
+
+
+@pytest.fixture
+def followers(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> t.Iterator[_follow.Followers]:
+    """Those of twenty bridges."""
+
+    @contextlib.contextmanager
+    def connect(path: str, *__: object) -> t.Iterator[types.SimpleNamespace]:
+        yield types.SimpleNamespace(dead=path in getattr(request, "param", ()))
+
+    monkeypatch.setattr(_follow.OpenFlow, "connect", connect)
+    monkeypatch.setattr(_follow, "Follower", FakeFollower)
+    found = _follow.Followers({f"br{number}": f"br{number}" for number in range(20)})
+    yield found
+    found.close()
+
+
+def test_who_wants_to_know_of_one_bridge_asks_no_other(followers: _follow.Followers) -> None:
+    # Each of n bridges is asked for: with a question to all of them each time, that would be n * n.
+    for name in followers._followers:
+        assert not followers.up_to_now(name)
+    assert [each.done for each in followers._followers.values()] == [["quiet"]] * 20  # type: ignore[attr-defined]
+    assert not followers.up_to_now("another")
+
+
+@pytest.mark.parametrize("followers", [["br0"]], indirect=True)
+def test_of_a_process_that_has_died_counts_what_it_wrote_last(followers: _follow.Followers) -> None:
+    assert not followers.up_to_now("br0")
+    assert followers._followers["br0"].done == ["quiet", "rest"]  # type: ignore[attr-defined]

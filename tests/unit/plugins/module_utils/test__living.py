@@ -14,36 +14,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._follow import Changes
 
 
-class FakeFollowers:
-    """Those of a process that has died."""
-
-    def __init__(self) -> None:
-        self.read = 0
-
-    def quiet(self) -> None:
-        raise Unreachable("br0.mgmt: the OpenFlow connection was lost", "closed by the switch")
-
-    def rest(self) -> None:
-        self.read += 1
-
-    def version(self, name: str) -> int:
-        return 6
-
-    def __getitem__(self, name: str) -> Changes:
-        return Changes()
-
-
-def test_the_way_back_from_a_process_that_has_died_rests_on_its_last_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    living, followers = _living.Living(), FakeFollowers()
-    saved = t.cast("t.Any", types.SimpleNamespace(version=6))
-    monkeypatch.setattr(living, "_before", followers)
-    living.base = {"br0": saved}
-    assert living.now("br0", saved) is saved
-    assert followers.read == 1
-
-
 class FakeFollower:
     """One that counts how often the switch is asked to tell."""
 
