@@ -251,7 +251,7 @@ def hand_back(transaction: Transaction) -> bool:
     When that does not work, what it did is undone and the plain way back is left to do: False.
     """
     request = transaction.request
-    if request["strategy"] == _plan.RESTART and not request["filled"]:
+    if request["dpdk"]:  # the service manager replaces it, whose sockets are open at once
         return False
     done: list[bool] = []
     failures = attempt(lambda: done.append(_hand_back(transaction, request)))

@@ -169,6 +169,7 @@ def verify(identifier: str | None) -> Outcome:
             "The field changes of its result has what was seen up to then",
         )
     with _lease.leased(transaction):
+        transactions.attempt(lambda: _runner.revive(transaction))
         changes = _watch.ask(transaction.file(_watch.SOCKET))
     transactions.attempt(lambda: transaction.note(changes=changes))
     values = report(transaction)

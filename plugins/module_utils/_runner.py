@@ -156,6 +156,12 @@ def start(transaction: Transaction) -> None:
     _launch(ENGINE, _argv(transaction, "engine"))
 
 
+def revive(transaction: Transaction) -> None:
+    """Start the engine again where nobody else does: without systemd whoever kept it alive may have been ended with it."""
+    if not launcher().running(ENGINE):
+        _launch(ENGINE, _argv(transaction, "engine"))
+
+
 def _launch(name: str, argv: t.Sequence[str]) -> None:
     """Start ``argv`` when its predecessor, whose transaction is finished, has gone, or was made to go."""
     launch = launcher()

@@ -36,8 +36,8 @@ REQUEST: dict[str, t.Any] = {
     "downgrade": False,
     "restart_server": False,
     "userspace": False,
-    "dpdk": False,
     "filled": False,
+    "dpdk": False,
     "dispatch": False,
     "prove": 10,
 }
@@ -103,7 +103,9 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
     monkeypatch.setattr(_ending, "clean", lambda transaction: None)
     monkeypatch.setattr(_ending._measured, "measure", lambda host: Measured("all is well"))
     monkeypatch.setattr(_ending, "_request_back", lambda found, request: {"back_of": found.id})
-    transaction = create({"strategy": _plan.STANDBY, "filled": True}, str(tmp_path / "transactions"))
+    transaction = create(
+        {"strategy": _plan.STANDBY, "filled": True, "dpdk": False}, str(tmp_path / "transactions")
+    )
     run(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
     transaction.move(PREPARED, APPLIED)
     FakeHost.done.clear()
@@ -269,7 +271,9 @@ def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
     monkeypatch.setattr(_ending, "hand_back", lambda _transaction: False)
     _ending.roll_back(transaction, "a test")
     assert not any("left alone" in what for what in FakeHost.done)
-    again = create({"strategy": _plan.STANDBY, "filled": True}, os.path.dirname(transaction.path))
+    again = create(
+        {"strategy": _plan.STANDBY, "filled": True, "dpdk": False}, os.path.dirname(transaction.path)
+    )
     shaped = [Step(_ending._shaping.STEP, lambda host: None), *steps(FakeHost(again))]
     monkeypatch.setattr(_ending, "steps_of", lambda _host: shaped)
     run(again, shaped, FakeHost(again))

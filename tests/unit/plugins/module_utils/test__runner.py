@@ -229,3 +229,13 @@ def test_the_engine_waits_for_its_guard(transaction: Transaction, monkeypatch: p
         _runner.protect(transaction)
     os.close(os.open(transaction.file(_runner.WATCHED), os.O_CREAT, 0o600))
     _runner.protect(transaction)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_an_engine_that_nobody_starts_again_is_revived(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    launch = FakeLauncher(*[_runner.ENGINE] * runs)
+    monkeypatch.setattr(_runner, "launcher", lambda: launch)
+    _runner.revive(transaction)
+    assert launch.names == [_runner.ENGINE]
