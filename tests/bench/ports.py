@@ -19,33 +19,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scenarios"))
 
+import crowded
 import scene
 from images import program, say
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT, SENT
-
 OUTPUT = scene.REPOSITORY / "build/bench/ports.json"
 BRIDGES = 10
-# What is lost this long before the old process is stopped, in seconds, was on its way then.
-MARGIN = 0.05
-FILL = """
-import subprocess, sys
-count, datapath = int(sys.argv[1]), sys.argv[2]
-def run(commands, *program, together=400):
-    for start in range(0, len(commands), together):
-        subprocess.run([*program, *(word for command in commands[start : start + together] for word in command)], check=True)
-bridges = range(min(count, {bridges}))
-run([["--", "add-br", f"b{{n}}", "--", "set", "bridge", f"b{{n}}", f"datapath_type={{datapath}}", "fail_mode=secure"]
-     for n in bridges], "ovs-vsctl")
-half = count // 2
-links = [f"link add v{{n}} type veth peer name w{{n}}" for n in range(count - half)]
-links += [f"link set {{end}}{{n}} up" for n in range(count - half) for end in "vw"]
-subprocess.run(["ip", "-batch", "-"], input="\\n".join(links), text=True, check=True)
-ports = [["--", "add-port", f"b{{n % len(bridges)}}", f"in{{n}}", "--", "set", "interface", f"in{{n}}", "type=internal"]
-         for n in range(half)]
-ports += [["--", "add-port", f"b{{n % len(bridges)}}", f"v{{n}}"] for n in range(count - half)]
-run(ports, "ovs-vsctl")
-"""
 
 
 class Row(t.NamedTuple):
@@ -69,39 +48,24 @@ def measure(ports: int, options: argparse.Namespace) -> Row:
             stage = scene.open_lab(name, options.backend, 1, options.ovs)
             datapath = "system" if options.backend == "uml" else "netdev"
             stage.populate("--datapath-type", datapath)
-            stage.sh(f"python3 - {ports} {datapath} <<'END'\n{FILL.format(bridges=BRIDGES)}\nEND")
+            crowded.fill(stage, ports // 2, min(ports, BRIDGES), ports - ports // 2, datapath)
             stage.install(options.to)
             with stage.traffic(rate=options.rate) as traffic:
                 result = stage.hand_over(strategy="make_before_break")
             losses = scene.measured(traffic)
-            marks = json.loads(
-                stage.sh("cat $(ls -d /var/lib/ovsops/transactions/*/ | tail -n 1)result.json")
-            )["marks"]
-            begin, end = (when / 1e6 for when in (min(marks.values()), max(marks.values())))
-            lost = lost_between(stage, begin - MARGIN, end + MARGIN)
+            begin, end = scene.switch_over(stage)
             return Row(
                 ports,
                 options.backend,
                 result["window_ms"],
                 (end - begin) * 1e3,
                 losses.gap_ms,
-                lost,
+                scene.lost_in_switch_over(stage),
                 losses.established + losses.new,
                 losses.sent,
             )
         finally:
             scene.hosts.down(name)
-
-
-def lost_between(stage: scene.Scene, begin: float, end: float) -> int:
-    """How many packets of the last probe that were sent then did not arrive; in seconds of the host's monotonic clock."""
-    data = stage.events()
-    whole = list(EVENT.iter_unpack(data[: len(data) // EVENT.size * EVENT.size]))
-    arrived = {(stream, number) for kind, stream, number, __ in whole if kind == ARRIVED}
-    return sum(
-        kind == SENT and begin <= when / 1e9 <= end and (stream, number) not in arrived
-        for kind, stream, number, when in whole
-    )
 
 
 def main() -> int:

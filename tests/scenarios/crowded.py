@@ -10,17 +10,16 @@ from scene import (
     Scene,
     lost_in_switch_over,
     measured,
-    require_same,
-    require_sound,
     upgrade,
 )
 
 RATE = 200
 # internal ports, bridges, veth
 CASE = 1000, 50, 200
-BRIDGES = 500
-# What select() takes.
+# The engine has three descriptors for each bridge, which are more than select() takes.
+BRIDGES = 400
 MOST_OF_SELECT = 1024
+PORTS = "ovs-vsctl --columns=name,ofport,error --format=csv list interface | sort"
 OPEN_FILES = "for p in $(pgrep -f 'run.py engine'); do ls /proc/$p/fd | wc -l; done"
 
 FILL = """
@@ -70,7 +69,7 @@ def many_bridges(scene: Scene) -> str:
     scene.populate("--datapath-type", "netdev")
     fill(scene, 0, BRIDGES, 0)
     scene.install("4.0.0")
-    before = scene.look()
+    before = scene.sh(PORTS)
     with scene.traffic(rate=RATE) as traffic:
         result = scene.hand_over(expect="applied", confirm="manual", confirm_timeout=600)
         open_files = max(map(int, scene.sh(OPEN_FILES).split()))
@@ -78,8 +77,9 @@ def many_bridges(scene: Scene) -> str:
         scene.hand_over(expect="rolled_back", state="rolled_back")
     if open_files <= MOST_OF_SELECT:
         raise Broken(f"the engine had {open_files} descriptors: too few to tell anything")
-    require_same(before, scene.look(), RENUMBERED)
-    require_sound(scene, "3.5.0", server=False)
+    after, version = scene.sh(PORTS), scene.sh("ovs-appctl version")
+    if after != before or "3.5.0" not in version:
+        raise Broken(f"the ports are not what they were, or not the old version runs: {version}")
     losses = measured(traffic)
     losses.shorter_than(30)
     return f"{BRIDGES} bridges, {open_files} descriptors, window {result['window_ms']} ms, {losses}"
@@ -87,5 +87,5 @@ def many_bridges(scene: Scene) -> str:
 
 SCENARIOS = [
     ("1,000 internal ports, 50 bridges, 200 veth", "3.5.0", many_ports, "native"),
-    ("500 bridges", "3.5.0", many_bridges, "native"),
+    ("400 bridges", "3.5.0", many_bridges, "native"),
 ]

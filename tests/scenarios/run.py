@@ -22,6 +22,7 @@ import again
 import attackers
 import broken
 import connection
+import crowded
 import kept
 import likeness
 import living
@@ -40,6 +41,7 @@ GROUPS = (
     again,
     names,
     networks,
+    crowded,
     kept,
     pipelines,
     living,

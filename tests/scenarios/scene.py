@@ -28,11 +28,13 @@ import lab as laboratory
 import remote
 import uml
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT, SENT
 
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.
 AFTERWARDS = 3.0
+# What is lost this long before the old process is stopped, in seconds, was on its way then.
+MARGIN = 0.05
 # The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
 # both ends of the traffic have one, and the bridge that SSH may go through.
 SETTLED = """
@@ -275,6 +277,25 @@ def upgrade(
     if no_loss:
         losses.none()
     return result, losses
+
+
+def switch_over(scene: Scene) -> tuple[float, float]:
+    """When the switch-over of the last transaction began and ended, in seconds of the host's monotonic clock."""
+    script = "cat $(ls -d /var/lib/ovsops/transactions/*/ | tail -n 1)result.json"
+    marks = json.loads(scene.sh(script))["marks"].values()
+    return min(marks) / 1e6, max(marks) / 1e6
+
+
+def lost_in_switch_over(scene: Scene) -> int:
+    """How many packets of the last probe that were sent in the last switch-over did not arrive."""
+    begin, end = switch_over(scene)
+    data = scene.events()
+    whole = list(EVENT.iter_unpack(data[: len(data) // EVENT.size * EVENT.size]))
+    arrived = {(stream, number) for kind, stream, number, __ in whole if kind == ARRIVED}
+    return sum(
+        kind == SENT and begin - MARGIN <= when / 1e9 <= end + MARGIN and (stream, number) not in arrived
+        for kind, stream, number, when in whole
+    )
 
 
 def journals(scene: Scene) -> dict[str, str]:
