@@ -173,13 +173,26 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         attempt(lambda: _shaping.leave_alone(host))
     if not handed_back and state == APPLIED and _forwards(host) and not _has_lost(transaction):
         attempt(host.take_anew)  # else what others changed since would be undone, too
+    taken_over = _running(host) if handed_back else None
     failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
+    if handed_back and not (
+        taken_over and alive(taken_over)
+    ):  # the steps that would start one are not undone
+        failures += attempt(host.fill_revived)
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.fill_up)
     failures += attempt(host.require_places)
     attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
     return failures
+
+
+def _running(host: Host) -> Process | None:
+    """The ovs-vswitchd of the pidfile, None when it has ended."""
+    try:
+        return look(host.rundir, VSWITCHD).process
+    except Unreachable:
+        return None
 
 
 def _tell_not_carried(transaction: Transaction, host: Host) -> None:
@@ -232,11 +245,8 @@ def ended_since(transaction: Transaction) -> str | None:
 
 def _forwards(host: Host) -> bool:
     """Whether the new ovs-vswitchd is the one of when all was applied: one that came after it lacks its flows."""
-    try:
-        running = look(host.rundir, VSWITCHD).process
-    except Unreachable:
-        return False
-    return running == applied_processes(host.transaction).get(VSWITCHD, running)
+    running = _running(host)
+    return running is not None and running == applied_processes(host.transaction).get(VSWITCHD, running)
 
 
 def _has_lost(transaction: Transaction) -> bool:

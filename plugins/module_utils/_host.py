@@ -665,10 +665,18 @@ class Host:
         )
 
     def end_old(self, end: t.Callable[[], None]) -> None:
-        """End the old process by ``end``; nothing that it was told before is lost."""
-        self.living.quiet()
+        """End the old process by ``end``; nothing that it was told before is lost.
+
+        Raises ``Unreachable`` before that when its database has ended.
+        """
+        self.quiet_old()
         end()
         self.living.last_words()
+
+    def quiet_old(self) -> None:
+        """``Living.quiet``; raises ``Unreachable`` as soon as the database ends: without it the old process answers nobody."""
+        with attention({OVSDB_SERVER: look(self.rundir, OVSDB_SERVER).process}):
+            self.living.quiet()
 
     def stage_controlled(self) -> None:
         """Have the state of the bridges with controllers wait in a bundle, where it does not yet."""
@@ -842,7 +850,7 @@ class Host:
             return
         with contextlib.suppress(Unreachable):
             running = look(self.rundir, VSWITCHD).process
-            self.living.quiet()
+            self.quiet_old()
             kill(running)
         self.living.last_words()
 

@@ -317,7 +317,7 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
 
     Internal ports come last: their tap devices cannot be opened twice.
     """
-    host.living.quiet()
+    host.quiet_old()
     with stopped(host.old.process):
         host.mark("stopped")
         copy.set_flow_restore_wait(False)

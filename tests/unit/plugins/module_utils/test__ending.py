@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 import types
 import typing as t
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan, _pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._measured import Measured
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     APPLIED,
     CONFIRMED,
@@ -70,6 +71,9 @@ class FakeHost:
     def take_anew(self) -> None:
         self.note("taken anew")
 
+    def fill_revived(self) -> None:
+        self.note("started anew")
+
     def require_places(self) -> None:
         self.note("placed")
 
@@ -100,6 +104,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
     monkeypatch.setattr(_ending, "flush", lambda host: None)
     monkeypatch.setattr(_ending, "finish", lambda host: False)
     monkeypatch.setattr(_ending, "_forwards", lambda host: True)
+    monkeypatch.setattr(_ending, "_running", lambda host: identify(os.getpid()))
     monkeypatch.setattr(_ending, "clean", lambda transaction: None)
     monkeypatch.setattr(_ending._measured, "measure", lambda host: Measured("all is well"))
     monkeypatch.setattr(_ending, "_request_back", lambda found, request: {"back_of": found.id})
@@ -127,6 +132,17 @@ def test_a_rollback_goes_back_under_traffic_and_undoes_the_rest(transaction: Tra
     assert transaction.state == ROLLED_BACK
     assert transaction.read("result.json")["reason"] == "why"
     assert not list(Path(transaction.path).glob("back-*"))
+
+
+def test_one_that_ends_when_it_has_just_taken_over_is_started_again(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the undo of a step: those that would are left out, since the hand-back has undone them."""
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    monkeypatch.setattr(_ending, "_running", lambda host: Process(gone.pid, 1))
+    _ending.roll_back(transaction, "it was asked for")
+    assert "started anew" in what_was_done()[-1]
 
 
 def test_a_daemon_that_would_end_with_the_guard_is_told(

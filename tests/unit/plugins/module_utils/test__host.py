@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import types
 import typing as t
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _host, _living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
 
 
 def test_what_a_program_is_given_on_the_way_back_is_read_before_the_one_before_it_ends(
@@ -58,10 +60,8 @@ def test_nothing_is_lost_that_a_process_was_told_before_its_program_is_replaced(
 
     monkeypatch.setattr(_host, "kill", noted("kill"))
     monkeypatch.setattr(_host, "look", lambda *__: types.SimpleNamespace(process=None))
-    living = types.SimpleNamespace(
-        follows=follows, quiet=noted("quiet"), last_words=noted("last words"), close=noted("close")
-    )
-    host = types.SimpleNamespace(living=living, request={"dpdk": dpdk}, rundir="")
+    living = types.SimpleNamespace(follows=follows, last_words=noted("last words"), close=noted("close"))
+    host = types.SimpleNamespace(living=living, quiet_old=noted("quiet"), request={"dpdk": dpdk}, rundir="")
     Host._end_running(t.cast(Host, host))
     assert done == wanted
 
@@ -89,3 +89,19 @@ def test_a_bridge_that_somebody_has_deleted_is_no_fault_and_one_that_does_not_an
     assert (found.settings, found.unexplained.same) == (["the bridge was deleted"], True)
     with pytest.raises(Unreachable):
         Host._account(host, "br1")
+
+
+def test_a_process_whose_database_has_ended_is_not_asked_for_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would not answer for a minute, and forwards nothing in userspace meanwhile."""
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    process = types.SimpleNamespace(process=Process(gone.pid, 1))
+    monkeypatch.setattr(_host, "look", lambda *__: process)
+    done: list[str] = []
+    living = types.SimpleNamespace(quiet=lambda: done.append("asked"))
+    host = types.SimpleNamespace(rundir="", living=living)
+    with pytest.raises(Unreachable):
+        Host.quiet_old(t.cast(Host, host))
+    assert not done
