@@ -200,6 +200,58 @@ def played(datapath: str, scene: Scene) -> str:
     return f"{log['changes']} changes, {len(log['flows'])} flows right; told {told['br0']['others'][COOKIE]}, br1 {told['br1']}"
 
 
+def taken_back(way: str, datapath: str, scene: Scene) -> str:
+    """A controller changes groups, meters, and flows that use them, all the way there and back."""
+    strategy = populate(scene, way, datapath)
+    scene.install("4.0.0")
+    with controller(scene, "groups", 200) as log:
+        scene.hand_over(strategy=strategy, confirm="manual", confirm_timeout=600, expect="applied")
+        scene.hand_over(state="rolled_back", expect="rolled_back")
+    require_sound(scene, "3.5.0", server=False)
+    require_logged(scene, log)
+    return f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right"
+
+
+def speaking(version: int, mode: str, scene: Scene) -> str:
+    """A bridge that allows one OpenFlow version only, and a controller that is its primary where there are roles."""
+    protocol = {1: "OpenFlow10", 4: "OpenFlow13", 6: "OpenFlow15"}[version]
+    scene.populate("--datapath-type", "netdev")
+    scene.sh(
+        f"ovs-vsctl add-br brv -- set bridge brv datapath_type=netdev fail_mode=secure protocols={protocol}"
+        " -- add-port brv q1 -- set interface q1 type=internal ofport_request=1"
+        " -- add-port brv q2 -- set interface q2 type=internal ofport_request=2"
+    )
+    scene.install("4.0.0")
+    with controller(scene, mode, 100, "/run/openvswitch/brv.mgmt", version, 2 if version > 1 else 0) as log:
+        scene.hand_over(strategy="make_before_break")
+    require_logged(scene, log, "brv", protocol)  # look.py speaks OpenFlow 1.5, which the bridge does not
+    return f"{log['changes']} changes on {log['connections']} connections are as logged"
+
+
+def configuring(scene: Scene) -> str:
+    """A controller changes the config of ports all the time."""
+    scene.populate("--datapath-type", "netdev")
+    scene.install("4.0.0")
+    with controller(scene, "ports", 100) as log:
+        scene.hand_over(strategy="make_before_break")
+    require_sound(scene, "4.0.0")
+    require_logged(scene, log)
+    return f"{log['changes']} changes on {log['connections']} connections, the last ones are there"
+
+
+def backwards(scene: Scene) -> str:
+    """To a version that tells changes of flows in OpenFlow 1.0 only."""
+    scene.populate("--datapath-type", "system")
+    scene.install("2.15.0")
+    with controller(scene, "flows") as log:
+        result = scene.hand_over(strategy="standby", confirm="manual", confirm_timeout=600, expect="applied")
+        scene.hand_over(state="verified", expect="applied")
+        scene.hand_over(state="confirmed")
+    require_sound(scene, "2.15.0")
+    require_logged(scene, log)
+    return f"{log['changes']} changes, {len(log['flows'])} flows right; {result['changes']['bridges']['br0']['others']}"
+
+
 WAYS = (
     ("make_before_break", "system", "uml"),
     ("restart", "system", "uml"),
@@ -217,6 +269,16 @@ SCENARIOS = [
         for mode in ("flows", "resync", "groups")
         for strategy, datapath, backend in WAYS
     ),
+    *(
+        (f"living: taken back, {strategy}, {backend}", "3.5.0", functools.partial(taken_back, strategy, datapath), backend)
+        for strategy, datapath, backend in WAYS
+    ),
+    *(
+        (f"living: {name} alone, native", "3.5.0", functools.partial(speaking, version, mode), "native")
+        for name, version, mode in (("OpenFlow10", 1, "flows"), ("OpenFlow13", 4, "groups"), ("OpenFlow15", 6, "groups"))
+    ),
+    ("living: config of ports, native", "3.5.0", configuring, "native"),
+    ("living: to a version before 3.0, uml", "3.5.0", backwards, "uml"),
     *(
         (f"living: controller in the database, {strategy}, {backend}", "3.5.0",
          functools.partial(commanded, strategy, datapath), backend)
