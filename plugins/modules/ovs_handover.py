@@ -14,7 +14,8 @@ description:
   - Replaces ovs-vswitchd and ovsdb-server, which still run an older version, by the programs that are on disk now.
     Install the packages before, without letting their scripts restart anything.
   - The work is one journaled transaction on the host. It does not depend on the connection, which may cross the bridge that is
-    being replaced. Whatever fails is undone, and a guard on the host undoes it when nobody else can.
+    being replaced. Whatever fails is undone, and a guard on the host undoes it when nobody else can. When the connection is lost,
+    the task asks the host over a new one how it went.
   - Only one transaction is possible on a host at a time. A second one is refused with the first one's id.
 author:
   - ovsops contributors (@ovsops)
@@ -68,12 +69,21 @@ options:
     description:
       - What makes the new version final.
       - V(automatic) confirms as soon as the result is verified on the host.
+      - V(reconnected) has this task reach the host over a new connection, then do what O(state=verified) and O(state=confirmed)
+        do. The host rolls back when that does not happen within O(confirm_timeout). Prefer it to tasks of their own where
+        many hosts are handed over at a time. Between two tasks a host waits for all others, and may roll back meanwhile.
       - V(manual) waits for a task with O(state=confirmed), over a new connection, and rolls back when none comes
         within O(confirm_timeout).
       - V(none) makes it final without a way back.
     type: str
-    choices: [automatic, manual, none]
+    choices: [automatic, reconnected, manual, none]
     default: automatic
+  reconnect_timeout:
+    description:
+      - How long to wait for the host over a new connection, in seconds, with O(confirm=reconnected), and when the
+        connection was lost in the hand-over.
+    type: int
+    default: 100
   confirm_timeout:
     description:
       - How long to wait for the confirmation, in seconds since the last task with this module that worked on the transaction.
@@ -124,7 +134,12 @@ EXAMPLES = r"""
 - name: Hand over to the version on disk in the best way that this host allows
   ovsops.hot_upgrade.ovs_handover:
 
-- name: Hand over, and roll back unless a new connection confirms within two minutes
+- name: Hand over, and roll back unless a new connection verifies and confirms it within two minutes
+  ovsops.hot_upgrade.ovs_handover:
+    confirm: reconnected
+    confirm_timeout: 120
+
+- name: The same, with tasks of your own in between
   ovsops.hot_upgrade.ovs_handover:
     confirm: manual
     confirm_timeout: 120
@@ -209,6 +224,10 @@ state:
   returned: when there is a transaction
   type: str
   sample: confirmed
+verified:
+  description: Whether every difference was accounted for, see O(state=verified).
+  returned: with O(confirm=reconnected)
+  type: bool
 deadline:
   description: When the host goes back by itself unless somebody confirms, in UTC. V(null) unless RV(state=applied).
   returned: when there is a transaction
@@ -301,6 +320,7 @@ not_undone:
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Refused
 
 OPTIONS: adapter.Options = {
     "state": {
@@ -314,7 +334,12 @@ OPTIONS: adapter.Options = {
         "default": "auto",
     },
     "snapshot": {"type": "path"},
-    "confirm": {"type": "str", "choices": ["automatic", "manual", "none"], "default": "automatic"},
+    "confirm": {
+        "type": "str",
+        "choices": ["automatic", "reconnected", "manual", "none"],
+        "default": "automatic",
+    },
+    "reconnect_timeout": {"type": "int", "default": 100},
     "confirm_timeout": {"type": "float", "default": 120},
     "prove": {"type": "int", "default": 10000},
     "accept": {"type": "list", "elements": "str", "default": []},
@@ -329,6 +354,12 @@ WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", 
 def behave(call: Call) -> Outcome:
     """Begin, judge, wait for or end a transaction."""
     if call.params["state"] == "handed_over":
+        if call.params["confirm"] == "reconnected" and not call.check_mode:
+            raise Refused(
+                "confirm=reconnected is refused on the host",
+                "it is the controller that reconnects (the action plugin of this module), and it was not asked",
+                "Run the module as a task, or use confirm=manual",
+            )
         wish = handover.Wish(**{name: call.params[name] for name in WISH})
         return handover.hand_over(call.connection, wish, call.check_mode)
     if call.params["state"] == "verified":

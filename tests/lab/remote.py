@@ -45,7 +45,7 @@ def module(
 
 
 def playbook(
-    lab: hosts.Lab, version: str, check: bool = False, **variables: t.Any
+    lab: hosts.Lab, version: str, check: bool = False, forks: int = 5, **variables: t.Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the collection's playbook on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
     named = {f"hot_upgrade_{name}": value for name, value in variables.items()}
@@ -54,6 +54,7 @@ def playbook(
         [
             "ansible-playbook",
             *(["--check"] if check else []),
+            f"--forks={forks}",
             "-i",
             str(lab.inventory),
             "-e",

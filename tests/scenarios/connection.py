@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's own connection goes through a bridge of the host that is upgraded, by the playbook, as operators do it."""
+"""Ansible at work, by the playbook, as operators do it: its own connection goes through the bridge, a batch has a slow host."""
 
 from __future__ import annotations
 
@@ -49,7 +49,35 @@ def broken_through_the_bridge(strategy: str, scene: Scene) -> str:
     return f"{measured(traffic)}; {json.dumps(said.strip())[:200]}"
 
 
+def slow_batch(scene: Scene) -> str:
+    """The first host of a batch is done long before the second, and nobody works on it meanwhile: it must not go back."""
+    scene.populate("--datapath-type", "netdev")
+    for number in (1, 2):
+        scene.install("4.0.0", number)
+    slow = "/usr/local/bin/slow-python"
+    scene.sh(f"printf '#!/bin/sh\nsleep 3; exec /usr/bin/python3 \"$@\"\n' >{slow}; chmod +x {slow}", 2)
+    variables = scene.lab.inventory.parent / "host_vars" / f"{scene.host(2).name}.yml"
+    variables.parent.mkdir()
+    variables.write_text(f"ansible_python_interpreter: {slow}\n")
+    done = remote.playbook(
+        scene.lab,
+        "4.0.0",
+        forks=1,
+        serial=2,
+        confirm_timeout=9,
+        reconnect_timeout=8,
+        manage_packages=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stdout.splitlines() if line.startswith(("fatal", "[ERROR]"))]
+        raise Broken(f"the playbook ended with {done.returncode}: {' '.join(said)[-1500:]}")
+    for number in (1, 2):
+        require_sound(scene, "4.0.0", host=number)
+    return "both are confirmed"
+
+
 SCENARIOS = [
+    ("a batch of two with a slow host", "3.5.0", slow_batch, "native", 2),
     *(
         (f"{name}: SSH through the bridge", "3.5.0", functools.partial(through_the_bridge, name))
         for name in STRATEGIES

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of ``ovs_handover``: the connection may cross the switch that is being replaced.
+
+A hand-over whose connection was lost is asked for over a new one.  With C(confirm=reconnected) that one verifies and confirms
+it, too, all in one task: after each task a host waits for the slowest of its batch, and would go back by itself meanwhile.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+MODULE = "ovsops.hot_upgrade.ovs_handover"
+RECONNECTED, MANUAL = "reconnected", "manual"
+# How long to wait for the host over a new connection, in seconds, unless the option says otherwise.
+RECONNECT_TIMEOUT = 100
+
+Json = t.Dict[str, t.Any]  # noqa: UP006
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """See the module's documentation."""
+
+    def run(self, tmp: object = None, task_vars: Json | None = None) -> Json:
+        """Run the module, and after a hand-over what only the connected side can do."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        options: Json = dict(self._task.args)
+        state, confirm = options.get("state", "handed_over"), options.get("confirm")
+        if state != "handed_over" or self._task.check_mode:
+            return self._module(options)
+        if self._task.async_val:
+            if confirm == RECONNECTED:
+                return failed(
+                    {},
+                    "confirm=reconnected waits for the host, which a task with async does not: use confirm=manual",
+                )
+            return t.cast("Json", self._execute_module(MODULE, options, self._vars, wrap_async=True))
+        if confirm == RECONNECTED:
+            options["confirm"] = MANUAL
+        result = self._hand_over(options)
+        if confirm != RECONNECTED or result.get("failed") or result.get("state") != "applied":
+            return result
+        try:
+            return self._confirm(result)
+        except AnsibleConnectionFailure as lost:
+            return failed(result, f"the connection was lost before the hand-over was confirmed: {lost}")
+
+    def _hand_over(self, options: Json) -> Json:
+        known = self._settled(True).get("transaction")
+        try:
+            return self._module(options)
+        except AnsibleConnectionFailure as lost:
+            unreachable = self._reconnect()
+            if unreachable:
+                return failed(
+                    {},
+                    f"the connection was lost in the hand-over ({lost}), and the host does not answer: {unreachable}. "
+                    "What nobody confirms it takes back by itself",
+                )
+            result = self._settled(False)
+            if result.get("transaction") == known:
+                return failed(
+                    {}, f"the connection was lost before the hand-over began ({lost}). Run it again"
+                )
+            if result.get("state") not in ("applied", "confirmed"):
+                return failed(result, f"the hand-over is {result.get('state')}: {result.get('reason')}")
+            return {**result, "changed": True}
+
+    def _confirm(self, result: Json) -> Json:
+        """Reach the host anew, have it account for every difference, and make the hand-over final."""
+        unreachable = self._reconnect()
+        if unreachable:
+            return failed(result, f"the host does not answer over a new connection: {unreachable}")
+        for state in ("verified", "confirmed"):
+            found = self._module({**self._place(), "state": state, "transaction": result["transaction"]})
+            result = {**result, **told(found)}
+            if found.get("failed"):
+                return failed(result, str(found.get("msg")))
+            result[state] = True
+        return result
+
+    def _settled(self, only_ask: bool) -> Json:
+        """How the last hand-over stands; unless it is ``only_ask``-ed, what was under way is waited for."""
+        before, self._task.check_mode = self._task.check_mode, only_ask
+        try:
+            return self._module({**self._place(), "state": "settled"})
+        finally:
+            self._task.check_mode = before
+
+    def _place(self) -> Json:
+        """The options that say where Open vSwitch is."""
+        return {
+            name: self._task.args[name]
+            for name in ("rundir", "database", "timeout")
+            if name in self._task.args
+        }
+
+    def _module(self, options: Json) -> Json:
+        return t.cast("Json", self._execute_module(MODULE, options, task_vars=self._vars))
+
+    def _reconnect(self) -> str | None:
+        """Wait until the host answers over a new connection; why it does not, or None."""
+        task = self._task.copy()
+        task.args = {"timeout": int(self._task.args.get("reconnect_timeout", RECONNECT_TIMEOUT)), "sleep": 1}
+        action = self._shared_loader_obj.action_loader.get(
+            "ansible.builtin.wait_for_connection",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        found = action.run(task_vars=self._vars)
+        return str(found.get("msg", "no reason was given")) if found.get("failed") else None
+
+
+def told(found: Json) -> Json:
+    """What a later look at a hand-over adds to its result."""
+    apart = ("changed", "diff", "failed", "msg", "invocation", "warnings", "deprecations", "exception")
+    return {name: value for name, value in found.items() if name not in apart and not name.startswith("_")}
+
+
+def failed(result: Json, why: str) -> Json:
+    """``result`` as that of a task that failed; one that is not confirmed says when the host goes back."""
+    if result.get("state") == "applied":
+        why = f"{why}. It is not confirmed: the host goes back by itself at {result.get('deadline')} at the earliest"
+    return {**result, "failed": True, "msg": why}

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller does around a hand-over; host and connection answer from a list."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import ActionModule
+
+LAST = {"transaction": "last", "state": "confirmed"}
+APPLIED = {"transaction": "new", "state": "applied", "deadline": "soon", "plan": {"strategy": "standby"}}
+LOST = AnsibleConnectionFailure("broken pipe")
+
+
+class Action(ActionModule):  # type: ignore[misc]
+    """Answers are what the module returns, one after the other, or how the connection ends."""
+
+    def __init__(self, answers: list[t.Any], unreachable: str | None = None, **options: t.Any) -> None:
+        self._task = types.SimpleNamespace(args=options, check_mode=False, async_val=0)
+        self.answers, self.unreachable = answers, unreachable
+        self.asked: list[tuple[str, str | None, bool]] = []
+
+    def _execute_module(self, name: str, options: dict[str, t.Any], task_vars: t.Any) -> t.Any:
+        self.asked.append(
+            (options.get("state", "handed_over"), options.get("confirm"), self._task.check_mode)
+        )
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    def _reconnect(self) -> str | None:
+        self.asked.append(("reconnect", None, self._task.check_mode))
+        return self.unreachable
+
+
+@pytest.fixture(autouse=True)
+def _base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ActionBase, "run", lambda *__: {})
+
+
+BEGINNING = [("settled", None, True), ("handed_over", "manual", False)]
+END = [("reconnect", None, False), ("verified", None, False), ("confirmed", None, False)]
+
+
+def test_one_task_hands_over_reconnects_verifies_and_confirms() -> None:
+    action = Action([LAST, {**APPLIED, "changed": True}, {"changes": {}}, {"state": "confirmed", "changed": False}],
+                    confirm="reconnected")  # fmt: skip
+    result = action.run()
+    assert action.asked == [*BEGINNING, *END]
+    assert (result["state"], result["verified"], result["changed"]) == ("confirmed", True, True)
+    assert result["plan"] == APPLIED["plan"]
+
+
+def test_a_difference_that_nobody_explains_is_not_confirmed() -> None:
+    wrong = {"failed": True, "msg": "a flow is missing", "changes": {"bridges": {}}}
+    action = Action([LAST, APPLIED, wrong], confirm="reconnected")
+    result = action.run()
+    assert result["failed"]
+    assert "a flow is missing" in result["msg"]
+    assert "goes back by itself at soon" in result["msg"]
+    assert "verified" not in result
+    assert result["changes"] == wrong["changes"]
+
+
+def test_a_host_that_does_not_answer_any_more_is_not_confirmed() -> None:
+    result = Action([LAST, APPLIED], "timed out", confirm="reconnected").run()
+    assert result["failed"]
+    assert "timed out" in result["msg"]
+    assert (result["state"], result["transaction"]) == ("applied", "new")
+
+
+def test_a_connection_that_ends_before_the_confirmation_fails_with_what_is_known() -> None:
+    result = Action([LAST, APPLIED, LOST], confirm="reconnected").run()
+    assert result["failed"]
+    assert "broken pipe" in result["msg"]
+    assert result["transaction"] == "new"
+
+
+@pytest.mark.parametrize("confirm", ["reconnected", "manual", "automatic"])
+def test_a_hand_over_whose_connection_was_lost_is_asked_for(confirm: str) -> None:
+    answers = [LAST, LOST, APPLIED, {}, {"state": "confirmed"}]
+    action = Action(answers, confirm=confirm)
+    result = action.run()
+    assert action.asked[2:4] == [("reconnect", None, False), ("settled", None, False)]
+    assert result["changed"]
+    assert result["state"] == ("confirmed" if confirm == "reconnected" else "applied")
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (LAST, "lost before the hand-over began"),
+        (
+            {"transaction": "new", "state": "rolled_back", "reason": "it crashed"},
+            "is rolled_back: it crashed",
+        ),
+    ],
+)
+def test_a_hand_over_that_was_not_done_fails(found: t.Any, text: str) -> None:
+    result = Action([LAST, LOST, found], confirm="reconnected").run()
+    assert result["failed"]
+    assert text in result["msg"]
+
+
+def test_a_host_that_never_answers_again_fails() -> None:
+    result = Action([LAST, LOST], "timed out").run()
+    assert result["failed"]
+    assert "takes back by itself" in result["msg"]
+
+
+def test_one_that_was_taken_back_is_not_confirmed() -> None:
+    back = {"failed": True, "msg": "taken back", "state": "rolled_back", "transaction": "new"}
+    action = Action([LAST, back], confirm="reconnected")
+    assert action.run() == back
+    assert action.asked == BEGINNING
+
+
+@pytest.mark.parametrize("state", ["verified", "confirmed", "rolled_back", "settled"])
+def test_other_states_are_the_modules_own(state: str) -> None:
+    action = Action([LAST], state=state)
+    assert action.run() == LAST
+    assert action.asked == [(state, None, False)]
+
+
+def test_check_mode_asks_for_the_plan_alone() -> None:
+    action = Action([{"plan": {}}], confirm="reconnected")
+    action._task.check_mode = True
+    assert action.run() == {"plan": {}}
+    assert action.asked == [("handed_over", "reconnected", True)]
+
+
+def test_a_task_that_does_not_wait_cannot_reconnect() -> None:
+    action = Action([], confirm="reconnected")
+    action._task.async_val = 60
+    assert "async" in action.run()["msg"]
