@@ -55,6 +55,9 @@ _PLAIN = re.compile(r"[\w/:.+-]+")
 # Where a unit finds its next main process meanwhile.
 MAIN = "/run/ovsops"
 
+# How long the kernel may need to close what a process had open, in seconds: with thousands of ports more than ten.
+KILLED_TIMEOUT = 60.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
@@ -102,7 +105,7 @@ def inspect(process: Process) -> Instance:
     return Instance(process, tuple(argv), environment, doubt if dropped else None)
 
 
-def kill(process: Process, timeout: float = 10.0) -> None:
+def kill(process: Process, timeout: float = KILLED_TIMEOUT) -> None:
     """SIGKILL this very process and wait for its end; raises ``HotUpgradeError`` when it survives."""
     if not terminate(process, signal.SIGKILL, timeout):
         raise HotUpgradeError(
