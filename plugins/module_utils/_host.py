@@ -22,6 +22,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _controllers,
     _dispatch,
     _flow_snapshot,
     _flowstate,
@@ -491,7 +492,10 @@ class Host:
             database.set_flow_restore_wait(True)
 
     def release(self) -> None:
-        """Clear the flag; right behind the flush that this means for bridges with controllers, fill them."""
+        """Clear the flag; right behind the flush that this means for bridges with controllers, fill them.
+
+        They connect when that is done: nobody finds an empty bridge.
+        """
         if self.request["dispatch"] and self.bridges:
             self.fit_dispatch(self.switches[self.bridges[0]].software())
         # What was staged may be gone: with its connection when the database ended, or because it was idle for long.
@@ -499,8 +503,10 @@ class Host:
             self.stage_controlled()
         # Not the session of before: ovsdb-server drops one that was silent during a long load.
         with Ovsdb(self.remote, self.timeout) as database:
+            _controllers.hold(database, self.staged.keys())
             self.commit_behind_flush(database, lambda: database.set_flow_restore_wait(False))
-        self.mark("forwarding")
+            self.mark("forwarding")
+            _controllers.let_go(database)
 
     def fit_dispatch(self, version: str) -> None:
         """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""
@@ -510,8 +516,8 @@ class Host:
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
         """Do ``change``, wait until ovs-vswitchd has applied ``database``, and commit what is staged as soon as it is due.
 
-        The flush that comes with a bridge's first controller (F1) is told by the switch while it is at it: so the commit is
-        there before a controller can be.  A bridge that is empty already is filled when ovs-vswitchd says that it is done.
+        The flush that comes with a bridge's first controller (F1) is told by the switch while it is at it.  That controller
+        is a stand-in (see ``_controllers``).  A bridge that is empty already is filled when ovs-vswitchd says that it is done.
         """
         for name in self.staged:
             self.living.expect_refill(name)
@@ -547,10 +553,11 @@ class Host:
         self.never_stuck()
 
     def never_stuck(self) -> None:
-        """Have the flag cleared, whatever happened before."""
+        """Have the flag cleared and controllers that are held let go, whatever happened before."""
         with Ovsdb(self.remote, self.timeout) as database:
             if database.flow_restore_wait():
                 database.set_flow_restore_wait(False)
+            _controllers.let_go(database)
 
     # OpenFlow state
 

@@ -26,6 +26,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
     _content,
+    _controllers,
     _flowstate,
     _late_ports,
     _links,
@@ -353,15 +354,25 @@ def _wait_for_handlers(control: Appctl) -> None:
 
 
 def _adopt(host: Host) -> None:
+    """Give the new process the place of the old one, when nobody can find an empty bridge any more."""
+    if host.staged:
+        attended(_meet_flush)(host)
     _second.move_in(host, look(host.rundir, VSWITCHD).process)
     host.mark("adopted")
 
 
-def _reconnect(host: Host) -> None:
-    """Wait until the new process has the real database; controllers come back now, and their flush with them."""
+def _meet_flush(host: Host) -> None:
+    """Have the flush of bridges with controllers come and be made good while nobody but us can speak to them."""
     host.stage_controlled()  # again, if the switch has dropped it meanwhile
+    with host.connection.open() as real, Ovsdb(_second.database(host), host.timeout) as copy:
+        host.commit_behind_flush(copy, lambda: _controllers.stand_in(real, copy, host.controlled))
+
+
+def _reconnect(host: Host) -> None:
+    """Wait until the new process has the real database; controllers come back now, in the place of their stand-ins."""
+    _second.end_database(host)
     with Ovsdb(host.remote, host.timeout) as real:
-        host.commit_behind_flush(real, lambda: _second.end_database(host))
+        _apply(host, real)
     _tidy(host)
     if host.userspace:
         host.configure_late_ports()

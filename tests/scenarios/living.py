@@ -24,6 +24,9 @@ UNFILLED = "unfilled "
 FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
 GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
 PORT = re.compile(r"^ (\d+)(?:\(\S+\))?: addr:.*\n +config: +(.*)", re.MULTILINE)
+CONTROLLERS = (
+    "ovs-vsctl --columns=_uuid,target,type,inactivity_probe,external_ids,max_backoff list controller"
+)
 METER = re.compile(r"meter=(\d+) kbps bands=\s*type=drop rate=(\d+)")
 
 # What neutron's br-tun does: every packet teaches a flow that lives for ten seconds; packets of many senders.
@@ -112,9 +115,9 @@ def compare(what: str, wanted: Json, found: Json) -> None:
         raise Broken(f"{len(wrong)} of {len(wanted)} {what} of the controller are wrong: {'; '.join(shown)}")
 
 
-def populate(scene: Scene, strategy: str, datapath: str) -> str:
+def populate(scene: Scene, strategy: str, datapath: str, *options: str) -> str:
     """Prepare a host for a strategy, and say which one that is; a spanning tree keeps a process from being filled beforehand."""
-    scene.populate("--datapath-type", datapath)
+    scene.populate("--datapath-type", datapath, *options)
     if strategy.startswith(UNFILLED):
         scene.sh(f"ovs-vsctl add-br tree -- set bridge tree datapath_type={datapath} stp_enable=true")
     return strategy.removeprefix(UNFILLED)
@@ -142,18 +145,30 @@ def busy(mode: str, way: str, datapath: str, scene: Scene, rate: int = 100, **op
     )
 
 
-def commanded(way: str, datapath: str, scene: Scene) -> str:
-    """The same by a controller in the database, which connects again to the new process."""
-    strategy = populate(scene, way, datapath)
+def commanded(
+    way: str,
+    datapath: str,
+    scene: Scene,
+    mode: str = "flows",
+    fail_mode: str = "secure",
+    role: int = 0,
+    where: str = "listen:6653",
+) -> str:
+    """The same by a controller in the database, which connects again to the new process; or ``where`` beside one that is away."""
+    strategy = populate(scene, way, datapath, "--controller")
     scene.install("4.0.0")
-    with controller(scene, "flows", 100, "listen:6653") as log:
-        scene.sh(
-            "ovs-vsctl set-controller br0 tcp:127.0.0.1:6653 -- set controller br0 max_backoff=1000; sleep 2"
-        )
-        scene.hand_over(strategy=strategy)
+    with controller(scene, mode, 100, where, 5, role) as log:
+        scene.sh("ovs-vsctl set controller br0 max_backoff=1000; sleep 2")
+        scene.sh(f"ovs-vsctl set-fail-mode br0 {fail_mode}")
+        before = scene.sh(CONTROLLERS)
+        result = scene.hand_over(strategy=strategy)
         scene.sh("sleep 3")
     require_sound(scene, "4.0.0")
     require_logged(scene, log)
+    if scene.sh(CONTROLLERS) != before:
+        raise Broken(f"the controller in the database was {before!r} and is {scene.sh(CONTROLLERS)!r}")
+    if result["changes"]["bridges"]["br0"]["unexplained"]:
+        raise Broken(f"not everything is explained: {result['changes']}")
     return f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right"
 
 
@@ -261,6 +276,12 @@ WAYS = (
     ("unfilled standby", "netdev", "native"),
     ("unfilled restart", "netdev", "native"),
 )
+COMMANDERS: tuple[tuple[str, Json, t.Sequence[tuple[str, str, str]]], ...] = (
+    ("groups", {}, WAYS),
+    ("groups, fail_mode standalone", {"fail_mode": "standalone"}, WAYS[::2]),
+    ("groups, primary", {"role": 2}, WAYS[1::2]),
+    ("away, and groups by the management socket", {"where": "/run/openvswitch/br0.mgmt"}, WAYS[::2]),
+)
 SCENARIOS = [
     ("living: the whole playbook, native", "3.5.0", functools.partial(played, "netdev"), "native"),
     ("living: the whole playbook, uml", "3.5.0", functools.partial(played, "system"), "uml"),
@@ -283,6 +304,12 @@ SCENARIOS = [
         (f"living: controller in the database, {strategy}, {backend}", "3.5.0",
          functools.partial(commanded, strategy, datapath), backend)
         for strategy, datapath, backend in WAYS[::2]
+    ),
+    *(
+        (f"living: controller in the database, {name}, {strategy}, {backend}", "3.5.0",
+         functools.partial(commanded, strategy, datapath, mode="groups", **options), backend)
+        for name, options, ways in COMMANDERS
+        for strategy, datapath, backend in ways
     ),
     *(
         (f"living: learned flows, {strategy}, {backend}", "3.5.0", functools.partial(learning, strategy, datapath), backend)

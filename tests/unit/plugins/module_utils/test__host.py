@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _host, _living
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
+    _controllers,
+    _flow_snapshot,
+    _host,
+    _living,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._process import Process
@@ -105,3 +110,62 @@ def test_a_process_whose_database_has_ended_is_not_asked_for_its_last_words(
     with pytest.raises(Unreachable):
         Host.quiet_old(t.cast(Host, host))
     assert not done
+
+
+class Database:
+    """A database that notes what is done with it."""
+
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    def __call__(self, *__: t.Any) -> Database:
+        return self
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *__: object) -> None:
+        pass
+
+    def flow_restore_wait(self) -> bool:
+        return False
+
+    def set_flow_restore_wait(self, enabled: bool) -> None:
+        self._done.append(f"flag {enabled}")
+
+
+@pytest.fixture(name="done")
+def _done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done with the database."""
+    done: list[str] = []
+    monkeypatch.setattr(_host, "Ovsdb", Database(done))
+    monkeypatch.setattr(_controllers, "hold", lambda _database, names: done.append(f"hold {[*names]}"))
+    monkeypatch.setattr(_controllers, "let_go", lambda _database: done.append("let go"))
+    return done
+
+
+def test_controllers_come_when_their_bridges_are_full(done: list[str]) -> None:
+    def commit(_database: t.Any, change: t.Callable[[], None]) -> None:
+        change()
+        done.append("commit")
+
+    host = types.SimpleNamespace(
+        request={"dispatch": False},
+        bridges=["br0"],
+        states={"br0": None},
+        staged={},
+        remote="",
+        timeout=1.0,
+        stage_controlled=lambda: host.staged.update(br0=None),
+        commit_behind_flush=commit,
+        mark=lambda _name: None,
+    )
+    Host.release(t.cast(Host, host))
+    assert done == ["hold ['br0']", "flag False", "commit", "let go"]
+
+
+def test_a_controller_is_not_held_for_ever_where_the_flag_is_cleared_and_whoever_did_it_has_ended(
+    done: list[str],
+) -> None:
+    Host.never_stuck(t.cast(Host, types.SimpleNamespace(remote="", timeout=1.0)))
+    assert done == ["let go"]

@@ -142,3 +142,17 @@ def test_a_port_that_the_new_process_cannot_open_is_named_with_its_reason() -> N
     assert strategy.unopened(*databases, TAP_TYPES, ["lost"]) == [f"tap1: {long}", f"veth: {busy}"]
     kernel = strategy.unopened(*databases)
     assert [text.partition(":")[0] for text in kernel] == ["tap0", "tap1", "tap2", "veth", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("staged", "calls"), [({"br0": None}, ["_meet_flush", "move_in"]), ({}, ["move_in"])]
+)
+def test_nobody_finds_a_bridge_that_was_flushed_for_its_controller(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, staged: dict[str, None], calls: list[str]
+) -> None:
+    """Where its socket is in the real run directory already, or the controller itself there, somebody may be quicker."""
+    monkeypatch.setattr(strategy, "_meet_flush", lambda host: host.calls.append("_meet_flush"))
+    monkeypatch.setattr(strategy, "attended", lambda do: do)
+    host.staged = staged
+    strategy._adopt(host)
+    assert host.calls == calls
