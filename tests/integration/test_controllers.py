@@ -134,6 +134,7 @@ def test_what_somebody_else_makes_of_a_controller_that_is_held_stays(ovs: Ovs) -
             if "ssl" in row["external_ids"][_controllers.HELD]
         ]
         ovs.vsctl("set", "controller", held, "target=tcp\\:127.0.0.1\\:3")
+        _controllers.hold(db, ["br0"])
         _controllers.let_go(db)
         _controllers.let_go(db)
     assert sorted(ovs.vsctl("get-controller", "br0").split()) == ["tcp:127.0.0.1:1", "tcp:127.0.0.1:3"]
