@@ -94,6 +94,7 @@ _FLOW_STATS10 = struct.Struct("!HBxIIHHHHHHQQQ")
 _NX_FLOW_MOD = struct.Struct("!BBHIIIQHHHHIHHHxxxxxx")
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
+_I32 = struct.Struct("!i")
 _EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
 # OXS of Open vSwitch: class 0x8002, 7 bits of field, 1 reserved bit, length.
 _OXS_DURATION = 0x80020008
@@ -361,7 +362,11 @@ def tables_in_use_request(version: int, xid: int) -> bytes:
 
 
 def flows_in_tables(data: bytes) -> dict[int, int]:
-    """Each table with flows of a table-statistics reply, and how many it has, hidden ones included."""
+    """Each table with flows of a table-statistics reply, and about how many it has, hidden ones included.
+
+    The count of table 0 cannot be relied on, so that table is always there: a bridge that was without its controller once
+    (fail_mode=standalone) takes one off for ever, be it from 0 or from 1 (fail_open_recover in ofproto/fail-open.c).
+    """
     version = header(data).version
     __, __, body = multipart_reply(data)
     size, at = (64, 40) if version == OF10 else (24, 4)
@@ -369,8 +374,8 @@ def flows_in_tables(data: bytes) -> dict[int, int]:
         raise ProtocolError(
             "table statistics are cut off", f"{len(data) - body} bytes are no multiple of {size}"
         )
-    counts = {data[offset]: _U32.unpack_from(data, offset + at)[0] for offset in range(body, len(data), size)}
-    return {table: count for table, count in counts.items() if count}
+    counts = {data[offset]: _I32.unpack_from(data, offset + at)[0] for offset in range(body, len(data), size)}
+    return {table: max(0, count) for table, count in counts.items() if count or table == 0}
 
 
 def aggregate_count(data: bytes) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _controllers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _controllers, _flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
 
@@ -142,3 +142,33 @@ def test_what_somebody_else_makes_of_a_controller_that_is_held_stays(ovs: Ovs) -
     with database(ovs) as db:
         _controllers.let_go(db)
     assert not rows(ovs)
+
+
+def has_fail_open_flow(ovs: Ovs) -> bool:
+    return "priority=15790320," in ovs.appctl("bridge/dump-flows", "br0")
+
+
+@pytest.mark.parametrize("flows_in_first_table", [0, 1])
+@pytest.mark.parametrize("version", VERSIONS[1:])  # 2.15.0 fails open again at once, without a probe
+def test_a_bridge_that_was_without_its_controller_once_is_read_as_a_whole(
+    start_ovs: t.Callable[..., Ovs], controller: socket.socket, version: str, flows_in_first_table: int
+) -> None:
+    """Open vSwitch tells one flow too few of table 0 from then on, for 0 some four thousand million."""
+    ovs = start_ovs(version)
+    ovs.bridge("br0", "fail_mode=standalone")
+    ovs.vsctl("set-controller", "br0", "unix:controller.sock")
+    ovs.vsctl("set", "controller", "br0", "inactivity_probe=0", "max_backoff=1000")
+    waiter = Waiter(20.0)
+    waiter.wait("it has failed open", lambda: has_fail_open_flow(ovs), bool)
+    controller.bind(f"{ovs.rundir}/controller.sock")
+    controller.listen()
+    controller.settimeout(20)
+    channel, __ = controller.accept()
+    with channel:
+        channel.sendall(bytes.fromhex("0400000800000000 0414000800000001"))  # hello and a barrier request
+        waiter.wait("its controller is back", lambda: has_fail_open_flow(ovs), lambda there: not there)
+        for table in range(1 - flows_in_first_table, 2):
+            ovs.ofctl("add-flow", "br0", f"table={table},cookie=1,ip actions=drop")
+        with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+            assert len([*switch.state().messages()]) == 1 + flows_in_first_table
+            assert switch.about_flows() <= 2

@@ -431,3 +431,11 @@ def test_a_description_names_the_version_of_open_vswitch(version: int) -> None:
         version, 19 if version > wire.OF10 else 17, 7, request[8:] + b"".join(texts) + bytes(288)
     )
     assert wire.software(reply) == "2.15.0"
+
+
+@pytest.mark.parametrize(("told", "found"), [(0xFFFFFFFF, 0), (0, 0), (1, 1)])
+def test_the_first_table_is_read_whatever_a_switch_counts_there(told: int, found: int) -> None:
+    rows = [(0, told), (1, 0), (2, 7)]
+    body = b"".join(struct.pack("!B3xIQQ", table, count, 0, 0) for table, count in rows)
+    reply = struct.pack("!BBHI", 6, 19, 16 + len(body), 1) + struct.pack("!HH4x", 3, 0) + body
+    assert wire.flows_in_tables(reply) == {0: found, 2: 7}
