@@ -46,7 +46,8 @@ STRATEGIES = {
     "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
     "native": ("make_before_break", f"{driver.UNFILLED}standby", f"{driver.UNFILLED}restart"),
 }
-# After so many cases a run without a fault shows that a host is as good as new; the next case is a next run anyway.
+# After so many cases a run without a fault shows that a host is as good as new; on the kernel datapath the next case is a next
+# run anyway.  In userspace an ovs-vswitchd that has lost its database some times in a row waits up to 8 s with the next try.
 AGAIN = {"uml": 8, "native": 1}
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
