@@ -60,6 +60,8 @@ class Changes:
         # Our own messages that change flows: what was told of these flows before is over.
         self.ours: dict[int, Key] = {}
         self.deleted = self.expired = 0
+        # Whether a flow was told as added since ``expect_replacement``; until then, a switch that goes on has told the flush.
+        self._added = False
         self._replaced_by: collections.Counter[Mark] | None = None
         self._window: dict[Key, list[Event]] | None = None
         self._new: set[Key] = set()
@@ -117,6 +119,7 @@ class Changes:
         """All that is told up to our next own change is the doing of that: ovs-vswitchd deletes, and we add again."""
         self._replaced_by = self.counts.copy()
         self.deleted = self.expired = 0
+        self._added = False
 
     @contextlib.contextmanager
     def window(self) -> t.Iterator[None]:
@@ -159,7 +162,7 @@ class Changes:
     def _event(self, event: Event) -> None:
         if event.kind in (monitor.PAUSED, monitor.RESUMED):
             self.paused = event.kind == monitor.PAUSED
-            if not self.paused:  # our own changes were told as if they were others'
+            if not self.paused and self._added:  # our own changes were told as if they were others'
                 self._end_replacement()
         elif event.kind == monitor.OWN:
             if event.xid in self.ours:
@@ -170,6 +173,7 @@ class Changes:
         else:
             self.deleted += event.kind == monitor.REMOVED and not event.expired
             self.expired += event.expired
+            self._added = self._added or event.kind == monitor.ADDED
             key = event.key
             if self._window is not None:
                 if key in self.flows:

@@ -176,6 +176,18 @@ def test_a_switch_that_pauses_tells_our_replacement_as_if_it_were_others() -> No
     assert not changes.paused
 
 
+def test_a_switch_that_has_told_the_flush_before_our_bundle_comes_tells_that_as_ours() -> None:
+    """It pauses for the flush of a few thousand flows, and goes on as soon as we have read them."""
+    changes = _follow.Changes()
+    changes.expect_replacement()
+    changes.take(update(5))
+    changes._event(event("removed", 1))
+    changes.take(update(6))
+    changes.take(update(4))
+    assert not changes
+    assert sum(changes.counts.values()) == 0
+
+
 @pytest.mark.parametrize(("kinds", "paused"), [((5,), True), ((5, 6), False), ((), False)])
 def test_a_switch_that_keeps_something_back_is_known(kinds: tuple[int, ...], paused: bool) -> None:
     changes = _follow.Changes()
