@@ -427,8 +427,8 @@ class Step:
 class Staged:
     """A state that waits in the switch's bundle; ``commit`` makes it the bridge's state at once, or not at all."""
 
-    def __init__(self, switch: Switch, state: State, in_parts: bool) -> None:
-        self._switch, self._state, self._in_parts = switch, state, in_parts
+    def __init__(self, switch: Switch, state: State, in_parts: bool, torn: bool = False) -> None:
+        self._switch, self._state, self._in_parts, self._torn = switch, state, in_parts, torn
         self._done: list[Step] = []
         self._bundles: Bundles
         # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
@@ -455,7 +455,7 @@ class Staged:
                 act()
                 return
             except Refusal as refusal:
-                if not _overtaken(refusal):
+                if not self._torn or not _overtaken(refusal):
                     raise
             self._state = Whole.of(self._state)
             act = again
@@ -850,13 +850,17 @@ def read_chunks(file: Readable) -> t.Iterator[bytes]:
         )
 
 
-def stage(switch: Switch, state: State, in_parts: bool = False, beside: bool = False) -> Staged:
+def stage(
+    switch: Switch, state: State, in_parts: bool = False, beside: bool = False, torn: bool = False
+) -> Staged:
     """Send ``state`` to the switch without effect on flows and groups; ``commit`` the result when it is time.
 
     ``in_parts``: a large state for an empty bridge may go there in several bundles (see _bundles), which is sooner done
     as a whole; to wait for a moment when nothing must take long, one is better.
     ``beside``: the bridge is that of a new process, and what it holds already is somebody's: that stays, unless ``state`` has
     something else in its place.
+    ``torn``: others change the bridge, so that a flow may name a group or a meter that was gone when these were read; where the
+    switch refuses it, it is left out (``Whole``), and whoever follows the bridge makes it again.
 
     TLV mappings and meters that are missing are added now, because flows cannot be staged without them; whatever
     fails, they are taken back.  Raises ``Refused`` if the switch cannot hold the state.
@@ -869,7 +873,7 @@ def stage(switch: Switch, state: State, in_parts: bool = False, beside: bool = F
         )
     kind = Unbundled if state.version == wire.OF10 else Beside if beside else Staged
     try:
-        return kind(switch, state, in_parts)
+        return kind(switch, state, in_parts, torn)
     except HotUpgradeError:
         # Whatever was wrong with it, damage is the better explanation.
         state.check()
@@ -881,9 +885,9 @@ def _overtaken(refusal: Refusal) -> bool:
     return all(error in _OVERTAKEN for __, error in refusal.objects)
 
 
-def restore(switch: Switch, state: State) -> None:
-    """Make ``state`` the state of the bridge. Raises ``Refused`` with the bridge as it was."""
-    stage(switch, state, in_parts=True).commit()
+def restore(switch: Switch, state: State, torn: bool = False) -> None:
+    """Make ``state`` the state of the bridge, see ``stage``. Raises ``Refused`` with the bridge as it was."""
+    stage(switch, state, in_parts=True, torn=torn).commit()
 
 
 def adjust(switch: Switch, state: State) -> None:

@@ -693,7 +693,7 @@ class Host:
             self._read_states()
 
         def one(name: str) -> None:
-            self.staged[name] = _flowstate.stage(self.switches[name], self.states[name])
+            self.staged[name] = _flowstate.stage(self.switches[name], self.states[name], torn=True)
             self.living.append(name, self.switches[name], self.staged[name])
 
         side_by_side(one, missing, self.living.flows)

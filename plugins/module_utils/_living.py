@@ -267,7 +267,7 @@ class Living:
         """
         told, watched = self._told(name), name in self._after
         # A switch would tell what comes over further connections as if it were somebody else's.
-        staged = flowstate.stage(switch, state, in_parts=not watched, beside=watched)
+        staged = flowstate.stage(switch, state, in_parts=not watched, beside=watched, torn=True)
         if name in self._late:
             staged.rest_on(self.base[name].settings)
         changes = self.before(name).without(told)

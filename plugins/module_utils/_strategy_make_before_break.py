@@ -157,7 +157,7 @@ def _load(host: Host) -> None:
 def _load_bridge(host: Host, name: str) -> Refusal | None:
     """What the new process refuses, instead of raising it: all that is refused is told at once."""
     try:
-        _flowstate.restore(host.switches[name], host.living.now(name, host.living.base[name]))
+        _flowstate.restore(host.switches[name], host.living.now(name, host.living.base[name]), torn=True)
     except Refusal as refusal:
         return refusal
     return None
@@ -172,7 +172,7 @@ def _fill(host: Host, name: str) -> _flowstate.State:
         if difference.flows_alone:
             _flowstate.amend(new, difference)
         else:
-            _flowstate.restore(new, state)
+            _flowstate.restore(new, state, torn=True)
         difference = _compare(state, new)
     if not difference.same:
         raise HotUpgradeError(

@@ -161,7 +161,7 @@ def assert_upgraded(target: Target, flows: dict[str, list[str]]) -> None:
 def test_interrupted_before_it_could_confirm(targets: dict[str, Target], start: Start) -> None:
     target = targets["verify"]
     flows = target.flows()
-    first = start(target)
+    first = start(target, hot_upgrade_confirm="manual")
     first.until("Look at Open vSwitch after the hand-over")
     first.end(signal.SIGINT)
     assert states(target) == ["applied"]
