@@ -456,7 +456,7 @@ def test_meters_that_somebody_deletes_while_they_are_restored_are_restored_once_
 
     monkeypatch.setattr(_bundles.Bundles, "commit", overtaken)
     with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.restore(switch, saved)
+        _flowstate.restore(switch, saved, torn=True)
     assert (dump(ovs), dump(ovs, "dump-meters")) == wanted
 
 
@@ -476,7 +476,7 @@ def test_a_flow_whose_meter_or_group_is_gone_is_gone_as_well(
     known = dataclasses.replace(saved.settings, meters={})
     torn = dataclasses.replace(saved, settings=known, replies=lambda: iter(flows))
     with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.restore(switch, torn)
+        _flowstate.restore(switch, torn, torn=True)
     shown = ovs.ofctl("--no-stats", "dump-flows", "br0", version=version).replace("reset_counts ", "")
     assert [line for line in shown.splitlines() if "ip" in line] == [" priority=4,ip actions=drop"]
 
@@ -491,7 +491,7 @@ def test_meters_of_the_last_moment_wait_for_the_flush_as_well(move: t.Callable[.
     made.old.ofctl("add-flow", "br0", "priority=2,arp actions=meter:2,NORMAL")
     wanted = dump(made.old), dump(made.old, "dump-meters")
     switch = made.switches["br0"]
-    staged = _flowstate.stage(switch, made.living.base["br0"])
+    staged = _flowstate.stage(switch, made.living.base["br0"], torn=True)
     made.living.quiet()
     os.kill(made.old.pid(), signal.SIGKILL)
     made.living.last_words()
