@@ -291,8 +291,8 @@ text:
   sample: {"br-int": ["group group_id=1,type=all,bucket=actions=output:1", "flow priority=0 actions=NORMAL"]}
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flow_snapshot_module import behave
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.module import behave
 
 OPTIONS = {
     **CONNECTION,

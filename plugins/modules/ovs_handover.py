@@ -52,12 +52,13 @@ options:
       - How ovs-vswitchd is replaced. RV(plan.reasons) tells why a strategy is not possible on this host.
       - V(make_before_break) starts the new one beside the old one, fills and proves it, and switches over. On the kernel datapath
         that costs no packet, in userspace what arrives in about a millisecond.
-      - V(standby) has the new one wait until the old one ends. Works on every datapath.
+      - V(prefilled) starts and fills it in the same way, but only one of the two forwards at any time. The protocols that the new
+        one would speak (LACP, BFD, CFM) are silent until the old one has ended.
+      - V(standby) has the new one wait until the old one ends, and restores the flows then. Works on every datapath.
       - V(restart) ends the old one, starts the new one and restores the flows.
-      - V(standby) and V(restart) fill the new one before the old one ends, where RV(plan.filled) says so.
       - V(auto) takes the first of these that is possible.
     type: str
-    choices: [auto, make_before_break, standby, restart]
+    choices: [auto, make_before_break, prefilled, standby, restart]
     default: auto
   snapshot:
     description:
@@ -180,9 +181,6 @@ plan:
       description: The strategy, V(null) when nothing is needed or nothing is possible.
       type: str
       sample: make_before_break
-    filled:
-      description: Whether V(standby) or V(restart) fills the new ovs-vswitchd while the old one still forwards.
-      type: bool
     needed:
       description: Whether what runs is not what is on disk.
       type: bool
@@ -317,10 +315,10 @@ not_undone:
   elements: str
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _handover as handover
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ansible as adapter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import handover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
 OPTIONS: adapter.Options = {
     "state": {
@@ -330,7 +328,7 @@ OPTIONS: adapter.Options = {
     },
     "strategy": {
         "type": "str",
-        "choices": ["auto", "make_before_break", "standby", "restart"],
+        "choices": ["auto", "make_before_break", "prefilled", "standby", "restart"],
         "default": "auto",
     },
     "snapshot": {"type": "path"},

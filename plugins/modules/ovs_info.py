@@ -424,13 +424,13 @@ totals:
   sample: {bridges: 2, ports: 6, flows: 5006, groups: 2, meters: 1, tlvs: 0}
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _facts as facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import host_info
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
 
 def tell(call: Call) -> Outcome:
-    return Outcome(changed=False, values=facts.gather(call.connection))
+    return Outcome(changed=False, values=host_info.gather(call.connection))
 
 
 def main() -> None:

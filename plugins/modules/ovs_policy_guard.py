@@ -77,9 +77,9 @@ restored:
   sample: false
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import Options, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._policy_guard import PolicyGuard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._policy_guard.guard import PolicyGuard
 
 OPTIONS: Options = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 

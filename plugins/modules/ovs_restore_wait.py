@@ -108,15 +108,15 @@ boot_guard:
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._adapter import CONNECTION, Options, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import unit
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait.flag import (
     RestoreWait,
     State,
     Wanted,
     plan,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import unit
 
 
 def set_or_clear(call: Call) -> Outcome:

@@ -256,9 +256,9 @@ result:
 
 import dataclasses
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _adapter as adapter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._call import Call, Outcome
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import Settings, ensure
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ansible as adapter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.probe import Settings, ensure
 
 OPTIONS: adapter.Options = {
     "name": {"type": "str", "default": "default"},

@@ -108,17 +108,16 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     return run
 
 
-# A method's name may end so: then the bridge under traffic has a controller in the database, or another bridge has STP, so
-# that the new process is not filled beforehand.
+# A method's name may end so: then the bridge under traffic has a controller in the database.
 CONTROLLER = " with controller"
-SPANNING_TREE = " with spanning tree"
-HOSTS = {CONTROLLER: "--controller", SPANNING_TREE: "--spanning-tree"}
+HOSTS = {CONTROLLER: "--controller"}
 
 METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "package upgrade": package_upgrade,
     "ovs-ctl restart": ovs_ctl_restart,
     "restart": ours("restart"),
     "standby": ours("standby"),
+    "prefilled": ours("prefilled"),
     "make_before_break": ours("make_before_break"),
 }
 # What is measured by default: method, kind of host, flows.
@@ -126,23 +125,17 @@ CASES = [
     *(
         (method, "uml", flows)
         for flows in (1_000, 10_000, 100_000)
-        for method in ("package upgrade", "ovs-ctl restart", "restart", "make_before_break")
+        for method in ("package upgrade", "ovs-ctl restart", "prefilled", "make_before_break")
     ),
     *(
         (f"{method}{CONTROLLER}", backend, 10_000)
         for backend in ("uml", "native")
         for method in ("ovs-ctl restart", "make_before_break")
     ),
-    (f"restart{SPANNING_TREE}", "uml", 10_000),
+    ("restart", "uml", 10_000),
     *(
         (method, "native", 10_000)
-        for method in (
-            "ovs-ctl restart",
-            f"restart{SPANNING_TREE}",
-            f"standby{SPANNING_TREE}",
-            "standby",
-            "make_before_break",
-        )
+        for method in ("ovs-ctl restart", "restart", "standby", "prefilled", "make_before_break")
     ),
 ]
 

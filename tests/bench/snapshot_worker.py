@@ -63,11 +63,12 @@ def restore(names: list[str]) -> dict[str, float]:
 
 def engine() -> t.Any:
     """The engine, imported only where it is measured."""
-    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot, _snapshot
-    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as _flow_snapshot
 
     connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 60.0)
-    return _flow_snapshot, _snapshot, connection
+    return _flow_snapshot, directory, connection
 
 
 def take_now(names: list[str]) -> dict[str, float]:
@@ -111,8 +112,8 @@ def verify(names: list[str]) -> dict[str, float]:
 def floor(names: list[str]) -> dict[str, float]:
     """Send the bytes of a restore, all encoded before the clock starts: only ovs-vswitchd works."""
     __, snapshots, __ = engine()
-    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import OpenFlow
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 
     states = snapshots.read(SNAPSHOT).states
     connections = [OpenFlow.connect(f"/run/openvswitch/{name}.mgmt") for name in states]
@@ -137,7 +138,7 @@ def floor(names: list[str]) -> dict[str, float]:
 def floor_snapshot(names: list[str]) -> dict[str, float]:
     """Ask for all flows and drop the answer: only ovs-vswitchd works."""
     engine()
-    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._flowstate import Switch
+    from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 
     switches = [Switch(f"/run/openvswitch/{name}.mgmt") for name in names]
     begin = time.monotonic()

@@ -11,8 +11,7 @@
     driver.py after JSON RESULT      what is left to be judged after a power cut
 
 A case is {"strategy", "phase", "step", "when": before|after, "fault", "again"}; without a step it is a hand-over without
-fault, which follows where "again" says so.  A strategy may begin with UNFILLED: then the new process is not filled
-beforehand, as if the host had no memory for two.
+fault, which follows where "again" says so.
 Phases: the fault comes while the steps are done ("apply"), when all is applied ("applied", the step is how it ends then),
 in a hot rollback by the guard ("back"), in one in which no hand-back is possible ("plain"), or in the confirmation
 ("confirm"); in the last three the step is a moment of ``Moments``.
@@ -32,29 +31,31 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import (
-    _daemons,
-    _ending,
-    _facts,
-    _flow_snapshot,
-    _guard,
-    _handover,
-    _plan,
-    _probe,
-    _probe_agent,
-    _runner,
-    _second,
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    ending,
+    handover,
+    newcomer,
+    plan,
+    runner,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _transaction as transactions
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import launcher
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._supervise import look
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import guard as _guard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons as _daemons
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent, probe
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import launcher
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    transaction as transactions,
+)
 
 RUNDIR = "/run/openvswitch"
 CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
-PROBE = _probe.Settings("h1", "h2", "10.0.0.2", rate=50, new_flows=20)
-STREAMS = (_probe_agent.ESTABLISHED, _probe_agent.NEW_FLOW)
+PROBE = probe.Settings("h1", "h2", "10.0.0.2", rate=50, new_flows=20)
+STREAMS = (agent.ESTABLISHED, agent.NEW_FLOW)
 
 # The promise: the host forwards again this many seconds after the fault.
 RECOVERY = 5.0
@@ -68,7 +69,6 @@ SNAPSHOT = "/srv/faults-snapshot"
 BEFORE = "/srv/faults-before.json"
 READY = "/run/faults.ready"
 
-UNFILLED = "unfilled "
 # So many live megaflows are proved.
 PROVE = 50
 
@@ -110,7 +110,7 @@ def main() -> None:
         return
     if role == "connected":
         wait_for(lambda: os.path.exists(READY))
-        _handover.wait(begin(case))
+        handover.wait(begin(case))
         return
     try:
         outcome = {"case": whole, "after": after_power}[role](case)
@@ -128,20 +128,20 @@ def whole(case: Json) -> Json:
         options = f"size={SPOOL_SIZE},mode=0700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ovsops-faults", SPOOL], check=True)
     shutil.rmtree(SNAPSHOT, ignore_errors=True)
-    _flow_snapshot.take(CONNECTION, SNAPSHOT)
+    switch.take(CONNECTION, SNAPSHOT)
     before = state_of_host()
     with open(BEFORE, "w", encoding="utf-8") as file:
         json.dump(before, file)
         file.flush()
         os.fsync(file.fileno())
     with contextlib.suppress(Exception):
-        _probe.ensure("faults", "absent", PROBE, False)
-    _probe.ensure("faults", "started", PROBE, False)
+        probe.ensure("faults", "absent", PROBE, False)
+    probe.ensure("faults", "started", PROBE, False)
     transaction = begun_by_another() if case["fault"] == "ssh" else begin(case)
     see_to_the_end(case, transaction)
     wait_for(lambda: ended(transaction))
     time.sleep(0.5)
-    _probe.ensure("faults", "stopped", PROBE, False)
+    probe.ensure("faults", "stopped", PROBE, False)
     fault = transaction.read("fault.json")
     problems = [] if fault and fault["struck"] or not case["step"] else ["the fault never came"]
     state, result = transaction.state, transaction.read("result.json") or {}
@@ -168,23 +168,21 @@ def whole(case: Json) -> Json:
 
 def begin(case: Json) -> transactions.Transaction:
     """What ``ovs_handover`` does, but engine and guard have the fault in them."""
-    strategy = case["strategy"].removeprefix(UNFILLED)
+    strategy = case["strategy"]
     phase = case["phase"]
     confirm = "none" if phase == APPLY else "manual"
     timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
-    wish = _handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
+    wish = handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
 
     def start(transaction: transactions.Transaction) -> None:
         for name, role in ((_guard.GUARD, "guard"), (_guard.ENGINE, "engine")):
-            _runner._launch(name, program(role, case, transaction))
+            runner._launch(name, program(role, case, transaction))
 
-    _runner.start = start
-    decision = _plan.decide(_handover.look(CONNECTION), wish.strategy, True)
+    runner.start = start
+    decision = plan.decide(handover.look(CONNECTION), wish.strategy, True)
     if decision.strategy is None:
         raise RuntimeError(f"refused: {decision.refused}")
-    if strategy != case["strategy"]:
-        decision = dataclasses.replace(decision, filled=False)
-    return _handover.begin(CONNECTION, decision, wish)
+    return handover.begin(CONNECTION, decision, wish)
 
 
 def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
@@ -238,7 +236,7 @@ class Moments:
 
     def watch(self) -> None:
         """Have the engine's own functions tell of their moments."""
-        steps_of, move, clean = _ending.steps_of, transactions.Transaction.move, _ending.clean
+        steps_of, move, clean = ending.steps_of, transactions.Transaction.move, ending.clean
 
         def around(what: str, second: str, action: t.Callable[..., None]) -> t.Callable[..., None]:
             def told(*arguments: t.Any) -> None:
@@ -250,7 +248,7 @@ class Moments:
 
         def told_steps(host: t.Any) -> list[transactions.Step[t.Any]]:
             nested = host.transaction.path != self.transaction.path
-            prefix, second = (HAND_BACK if nested else ""), _second.directory(host)
+            prefix, second = (HAND_BACK if nested else ""), newcomer.directory(host)
             return [
                 dataclasses.replace(
                     step,
@@ -263,11 +261,11 @@ class Moments:
         def told_move(found: transactions.Transaction, old: str, new: str) -> None:
             around(f"become {new}", "", lambda: move(found, old, new))()
 
-        _ending.steps_of = _runner.steps_of = told_steps
+        ending.steps_of = runner.steps_of = told_steps
         transactions.Transaction.move = told_move
-        _ending.clean = _guard.clean = around("clean up", "", clean)
+        ending.clean = _guard.clean = around("clean up", "", clean)
         if self.case["phase"] == PLAIN:
-            _ending._request_back = no_way_back
+            ending._request_back = no_way_back
 
 
 def no_way_back(*__: t.Any) -> t.Any:
@@ -277,7 +275,7 @@ def no_way_back(*__: t.Any) -> t.Any:
 def engine(case: Json, transaction: transactions.Transaction) -> None:
     moments = Moments(case, transaction)
     observe = moments.reach if case["phase"] == APPLY else lambda when, step: None
-    _runner.engine(transaction, observe)
+    runner.engine(transaction, observe)
 
 
 def guard(case: Json, transaction: transactions.Transaction) -> None:
@@ -291,7 +289,7 @@ def guard(case: Json, transaction: transactions.Transaction) -> None:
 def confirm(case: Json, transaction: transactions.Transaction) -> None:
     if case["phase"] == CONFIRM:
         Moments(case, transaction).watch()
-    _handover.end(transaction.id, transactions.CONFIRMED, False)
+    handover.end(transaction.id, transactions.CONFIRMED, False)
 
 
 def strike(fault: str, transaction: transactions.Transaction, second: str) -> bool:
@@ -373,8 +371,8 @@ def kill_pidfile(rundir: str, daemon: str) -> bool:
 
 def state_of_host() -> Json:
     """Who forwards, and how much OpenFlow state there is."""
-    database = _facts.read_database(CONNECTION)
-    counts = [_facts.count(f"{RUNDIR}/{bridge.name}.mgmt", 10.0) for bridge in database.bridges]
+    database = read_database(CONNECTION)
+    counts = [count(f"{RUNDIR}/{bridge.name}.mgmt", 10.0) for bridge in database.bridges]
     names = ("flows", "groups", "meters", "tlvs")
     daemons = {name: _daemons.inspect(name, RUNDIR) for name in (_daemons.VSWITCHD, _daemons.OVSDB_SERVER)}
     return {
@@ -401,7 +399,7 @@ def judge(before: Json, state: str) -> list[str]:
     for path in glob.glob(f"{RUNDIR}-*"):
         if not os.path.islink(path):
             problems.append(f"{path} is left over")
-        owners = _second.processes_of(path)
+        owners = newcomer.processes_of(path)
         pids = {look(RUNDIR, name).process.pid for name in ("ovs-vswitchd", "ovsdb-server")}
         strays = [owner.pid for owner in owners if owner.pid not in pids and not monitors(owner.pid, pids)]
         if strays:
@@ -447,9 +445,9 @@ def after_power(case: Json) -> Json:
     started = booted + look(RUNDIR, "ovs-vswitchd").process.started / os.sysconf("SC_CLK_TCK")
     if restored - started > RECOVERY:
         problems.append(f"its flows were back only {restored - started:.1f} s after ovs-vswitchd was started")
-    _probe.ensure("faults", "started", PROBE, False)
+    probe.ensure("faults", "started", PROBE, False)
     time.sleep(1)
-    _probe.ensure("faults", "stopped", PROBE, False)
+    probe.ensure("faults", "stopped", PROBE, False)
     traffic = what_was_lost(0)
     if traffic["lost"]:
         problems.append(f"{traffic['lost']} packets were lost after the boot")
@@ -475,13 +473,13 @@ def ended(transaction: transactions.Transaction) -> bool:
 def what_was_lost(since_ns: int) -> Json:
     """Seconds from the fault to the last packet that was lost, the longest outage since, and all packets lost."""
     with open("/run/ovsops/probe-faults/events.bin", "rb") as file:
-        events = _probe.decode(file.read())
-    lost = {(e.stream, e.sequence): e.when for e in events if e.kind == _probe_agent.SENT}
+        events = probe.decode(file.read())
+    lost = {(e.stream, e.sequence): e.when for e in events if e.kind == agent.SENT}
     for event in events:
-        if event.kind == _probe_agent.ARRIVED:
+        if event.kind == agent.ARRIVED:
             lost.pop((event.stream, event.sequence), None)
-    later = [e for e in events if e.kind == _probe_agent.ARRIVED or e.when >= since_ns]
-    outages = [_probe.analyse(later, stream, since_ns).longest_outage_ms for stream in STREAMS]
+    later = [e for e in events if e.kind == agent.ARRIVED or e.when >= since_ns]
+    outages = [probe.analyse(later, stream, since_ns).longest_outage_ms for stream in STREAMS]
     last = max([at for at in lost.values() if at >= since_ns], default=since_ns)
     return {
         "recovery_s": round((last - since_ns) / 1e9, 2),

@@ -8,7 +8,7 @@ and in the confirmation (``--phase``, see driver.py).
 
 Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
 Hosts with the kernel datapath and systemd are User Mode Linux machines, those with the userspace datapath and no systemd
-namespaces. "unfilled" is a strategy as on a host where the new process cannot be filled beforehand.
+namespaces.
 
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
@@ -38,19 +38,20 @@ import driver
 import hosts
 import lab as laboratory
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ending, _plan
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._strategy_restart import RESTART_SERVER
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
 
 STRATEGIES = {
-    "uml": ("make_before_break", "restart", f"{driver.UNFILLED}restart"),
-    "native": ("make_before_break", f"{driver.UNFILLED}standby", f"{driver.UNFILLED}restart"),
+    "uml": ("make_before_break", "prefilled", "restart"),
+    "native": ("make_before_break", "standby", "restart"),
 }
 # After so many cases a run without a fault shows that a host is as good as new; on the kernel datapath the next case is a next
 # run anyway.  In userspace an ovs-vswitchd that has lost its database some times in a row waits up to 8 s with the next try.
 AGAIN = {"uml": 8, "native": 1}
 PLACE = "/srv/faults"
 RESULT = "/run/faults.json"
+ENGINE = REPOSITORY / "plugins/module_utils"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
 OUTPUT = REPOSITORY / "build/faults"
 
@@ -96,7 +97,6 @@ Moment = tuple[str, str, str]
 
 
 def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
-    filled = strategy in (_plan.STANDBY, _plan.RESTART)
     request = {
         "convert": False,
         "downgrade": False,
@@ -104,14 +104,12 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "prove": driver.PROVE,
         "dpdk": False,
         "userspace": backend == "native",
-        "filled": filled,
     }
-    return _ending.steps_for(strategy.removeprefix(driver.UNFILLED), {**request, **changes})
+    return ending.steps_for(strategy, {**request, **changes})
 
 
 def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:
-    filled = strategy in (_plan.STANDBY, _plan.RESTART)
-    return SECONDS[_plan.MAKE_BEFORE_BREAK if filled else strategy.removeprefix(driver.UNFILLED)]
+    return SECONDS[plan.MAKE_BEFORE_BREAK if strategy == plan.PREFILLED else strategy]
 
 
 def in_the_steps(backend: str, strategy: str) -> list[Moment]:
@@ -139,9 +137,7 @@ def when_applied(backend: str) -> list[Moment]:
 
 
 def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
-    """From the decision to the last file that goes; unfilled, ``restart`` has no hot one."""
-    if strategy == driver.UNFILLED + _plan.RESTART:
-        return []
+    """From the decision to the last file that goes."""
     handed = [
         f"{driver.HAND_BACK}{step.name}" for step in steps(backend, strategy, restart_server=False, prove=0)
     ]
@@ -194,7 +190,7 @@ def same(one: str, other: str) -> bool:
 
 def sources() -> list[Path]:
     return [
-        *sorted((REPOSITORY / "plugins/module_utils").glob("*.py")),
+        *sorted(ENGINE.rglob("*.py")),
         REPOSITORY / "tests/faults/driver.py",
     ]
 
@@ -302,11 +298,13 @@ def pack() -> bytes:
     """The engine and the driver, as a host needs them."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for depth in range(1, len(PACKAGE.split("/")) + 1):
-            name = "/".join(PACKAGE.split("/")[:depth]) + "/__init__.py"
-            tar.addfile(tarfile.TarInfo(name))
+        rooms = [f"{PACKAGE}/{path.name}" for path in ENGINE.iterdir() if path.is_dir()]
+        packages = [PACKAGE.rsplit("/", depth)[0] for depth in range(PACKAGE.count("/") + 1)]
+        for package in (*packages, *rooms):
+            tar.addfile(tarfile.TarInfo(f"{package}/__init__.py"))
         for path in sources():
-            tar.add(path, path.name if path.name == "driver.py" else f"{PACKAGE}/{path.name}")
+            inside = path.relative_to(ENGINE) if path.is_relative_to(ENGINE) else None
+            tar.add(path, f"{PACKAGE}/{inside}" if inside else path.name)
     return archive.getvalue()
 
 

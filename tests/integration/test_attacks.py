@@ -237,7 +237,7 @@ def test_a_process_with_the_name_of_a_daemon_is_none(ovs: Ovs) -> None:
     put(ovs, "/tmp/ovs-vswitchd", _TRAP)
     with attacker(ovs, "/tmp/ovs-vswitchd", OVS_RUNDIR="/run/openvswitch-abcdef"):
         code = (
-            "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _second\n"
-            "print(_second.processes_of('/run/openvswitch-abcdef'))"
+            "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer\n"
+            "print(newcomer.processes_of('/run/openvswitch-abcdef'))"
         )
         assert ovs.python(code) == "[]\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _cgroups
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups
 
 
 @pytest.fixture(name="groups")
@@ -22,8 +22,8 @@ def _groups() -> t.Iterator[dict[str, Path]]:
     """A new group below our own in each hierarchy where that can be made: hierarchy -> its directory."""
     name = f"test-{secrets.token_hex(4)}"
     made = {}
-    for hierarchy, path in _cgroups.places(os.getpid()).items():
-        directory = _cgroups._directory(hierarchy, f"{path.rstrip('/')}/{name}", "/")
+    for hierarchy, path in cgroups.places(os.getpid()).items():
+        directory = cgroups._directory(hierarchy, f"{path.rstrip('/')}/{name}", "/")
         with contextlib.suppress(OSError):
             if directory is not None:
                 os.mkdir(directory)
@@ -46,15 +46,15 @@ def _furnish(group: Path) -> None:
 def test_a_process_goes_into_all_of_them_and_back(groups: dict[str, Path]) -> None:
     with subprocess.Popen(["sleep", "300"]) as child:
         try:
-            home = _cgroups.places(child.pid)
+            home = cgroups.places(child.pid)
             wanted = {
                 hierarchy: f"{home[hierarchy].rstrip('/')}/{directory.name}"
                 for hierarchy, directory in groups.items()
             }
-            assert _cgroups.move(child.pid, wanted) == []
-            assert _cgroups.places(child.pid) == {**home, **wanted}
-            assert _cgroups.move(child.pid, home) == []
-            assert _cgroups.places(child.pid) == home
+            assert cgroups.move(child.pid, wanted) == []
+            assert cgroups.places(child.pid) == {**home, **wanted}
+            assert cgroups.move(child.pid, home) == []
+            assert cgroups.places(child.pid) == home
         finally:
             child.kill()
 
@@ -62,11 +62,11 @@ def test_a_process_goes_into_all_of_them_and_back(groups: dict[str, Path]) -> No
 def test_of_a_group_that_is_gone_the_root_takes_over(groups: dict[str, Path]) -> None:
     with subprocess.Popen(["sleep", "300"]) as child:
         try:
-            home = _cgroups.places(child.pid)
+            home = cgroups.places(child.pid)
             gone = dict.fromkeys(groups, "/not/there")
-            refused = _cgroups.move(child.pid, gone)
-            assert {**home, **dict.fromkeys(groups, "/")} == _cgroups.places(child.pid)
+            refused = cgroups.move(child.pid, gone)
+            assert {**home, **dict.fromkeys(groups, "/")} == cgroups.places(child.pid)
             assert len(refused) == len(groups)
-            _cgroups.move(child.pid, home)
+            cgroups.move(child.pid, home)
         finally:
             child.kill()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _controllers, _flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 if t.TYPE_CHECKING:
     from conftest import Ovs
@@ -85,13 +86,13 @@ def test_a_controller_that_is_held_comes_when_its_bridge_is_full_and_nothing_is_
     before = rows(ovs)
     fill(ovs)
     with database(ovs) as db:
-        _controllers.hold(db, ["br0"])
-        _controllers.hold(db, ["br0"])  # again: it is not what they were before
+        controllers.hold(db, ["br0"])
+        controllers.hold(db, ["br0"])  # again: it is not what they were before
         db.set_flow_restore_wait(False)
         ovs.vsctl("set", "bridge", "br0", "external_ids:applied=1")
         fill(ovs)
         assert (flows(ovs), came(controller)) == (1, False)
-        _controllers.let_go(db)
+        controllers.let_go(db)
     ovs.vsctl("set", "bridge", "br0", "external_ids:applied=2")
     assert flows(ovs) == 1
     assert came(controller)
@@ -110,7 +111,7 @@ def test_nothing_is_flushed_where_a_controller_takes_the_place_of_its_stand_in(
     real.vsctl("set-controller", "br1", "ptcp:6654:127.0.0.1")  # a service: no flush
     fill(copy)
     with database(real) as source, database(copy) as target:
-        _controllers.stand_in(source, target, ["br0", "br1", "br2"])
+        controllers.stand_in(source, target, ["br0", "br1", "br2"])
     copy.vsctl("set", "bridge", "br0", "external_ids:applied=1")
     assert flows(copy) == 0
     assert [bool(copy.vsctl("get-controller", name).strip()) for name in ("br0", "br1", "br2")] == [
@@ -127,20 +128,20 @@ def test_what_somebody_else_makes_of_a_controller_that_is_held_stays(ovs: Ovs) -
     ovs.bridge("br0")
     ovs.vsctl("set-controller", "br0", "tcp:127.0.0.1:1", "ssl:127.0.0.1:2")
     with database(ovs) as db:
-        _controllers.hold(db, ["br0"])
+        controllers.hold(db, ["br0"])
         (held,) = [
             row["_uuid"]
             for row in db.select("Controller", ("_uuid", "external_ids"))
-            if "ssl" in row["external_ids"][_controllers.HELD]
+            if "ssl" in row["external_ids"][controllers.HELD]
         ]
         ovs.vsctl("set", "controller", held, "target=tcp\\:127.0.0.1\\:3")
-        _controllers.hold(db, ["br0"])
-        _controllers.let_go(db)
-        _controllers.let_go(db)
+        controllers.hold(db, ["br0"])
+        controllers.let_go(db)
+        controllers.let_go(db)
     assert sorted(ovs.vsctl("get-controller", "br0").split()) == ["tcp:127.0.0.1:1", "tcp:127.0.0.1:3"]
     ovs.vsctl("del-controller", "br0")
     with database(ovs) as db:
-        _controllers.let_go(db)
+        controllers.let_go(db)
     assert not rows(ovs)
 
 
@@ -169,6 +170,6 @@ def test_a_bridge_that_was_without_its_controller_once_is_read_as_a_whole(
         waiter.wait("its controller is back", lambda: has_fail_open_flow(ovs), lambda there: not there)
         for table in range(1 - flows_in_first_table, 2):
             ovs.ofctl("add-flow", "br0", f"table={table},cookie=1,ip actions=drop")
-        with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        with state.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
             assert len([*switch.state().messages()]) == 1 + flows_in_first_table
             assert switch.about_flows() <= 2

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot as engine
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate as flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot as snapshots
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ready import READABLE, wait_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import READABLE, wait_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as engine
 
 VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 HOSTILE = "b $(id)'\";"
@@ -505,16 +505,16 @@ def test_ports_that_moved_are_refused_or_pinned(ovs: t.Any) -> None:
 
 TAKE_FOR_EVER = """
 import sys
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot as engine
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import management_socket
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection
-write = _snapshot.File.write
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as engine
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+write = directory.File.write
 def slow(self, data):
     write(self, data)
     print("writing", flush=True)
     sys.stdin.read(1)
-_snapshot.File.write = slow
+directory.File.write = slow
 engine.take(Connection(sys.argv[1], f"unix:{sys.argv[1]}/db.sock", 10.0), sys.argv[2])
 """
 
@@ -554,7 +554,10 @@ def test_a_full_disk_is_said_and_nothing_is_left(ovs: t.Any) -> None:
     assert ovs.run("ls", "-A", "/srv/small") == ""
     ovs.run("mount", "-o", "remount,size=7m", "/srv/small")
     ovs.run("sh", "-c", "head -c 900000 /dev/zero > /srv/small/other")
-    code = "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _snapshot; _snapshot._BYTES_PER_FLOW = 1"
+    code = (
+        "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as d\n"
+        "d._BYTES_PER_FLOW = 1"
+    )
     ovs.run("mount", "-o", "remount,size=2200k", "/srv/small")
     with pytest.raises(Exception, match=r"disk of /srv/small is full"):
         ovs.python(f"{code}; {TAKE.format(path='/srv/small/snapshot')}")
@@ -562,8 +565,8 @@ def test_a_full_disk_is_said_and_nothing_is_left(ovs: t.Any) -> None:
 
 
 TAKE = (
-    "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flow_snapshot as e; "
-    "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Connection; "
+    "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as e; "
+    "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection; "
     "e.take(Connection('/run/openvswitch', 'unix:/run/openvswitch/db.sock', 10.0), '{path}')"
 )
 

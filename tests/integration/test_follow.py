@@ -13,8 +13,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _flowstate, _follow
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import follower, state, wire
 
 if t.TYPE_CHECKING:
     from conftest import Ovs
@@ -23,11 +22,11 @@ VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 NEWER = ("OpenFlow13", "OpenFlow14", "OpenFlow15")
 
 
-def follow(ovs: Ovs, *bridges: str) -> _follow.Followers:
-    return _follow.Followers({name: f"{ovs.rundir}/{name}.mgmt" for name in bridges})
+def follow(ovs: Ovs, *bridges: str) -> follower.Followers:
+    return follower.Followers({name: f"{ovs.rundir}/{name}.mgmt" for name in bridges})
 
 
-def kinds(changes: _follow.Changes) -> dict[int, str]:
+def kinds(changes: follower.Changes) -> dict[int, str]:
     """Priority of each changed flow -> what became of it."""
     return {key[1]: event.kind for key, event in changes.flows.items()}
 
@@ -66,7 +65,7 @@ def test_changes_of_flows_are_seen_and_can_be_made_elsewhere(
     followers.quiet()
     seen = followers["br0"]
     assert kinds(seen) == {1: "modified", 2: "removed", 3: "added", 4: "removed", 6: "added"}
-    with _flowstate.Switch(f"{ovs.rundir}/br1.mgmt") as switch:
+    with state.Switch(f"{ovs.rundir}/br1.mgmt") as switch:
         of = switch.other(followers.version("br0"))
         assert of is not None
         assert not of.send(seen.flow_messages(of.version, of.xid, {(0, 0x77): (1, 0)}))
@@ -118,7 +117,7 @@ def test_groups_and_meters_of_others_are_seen(start_ovs: t.Callable[..., Ovs], v
     followers.quiet()
     seen = followers["br0"]
     assert [seen.deleted_group(group) for group in (1, 2)] == [False, True]
-    with _flowstate.Switch(f"{ovs.rundir}/br1.mgmt") as switch:
+    with state.Switch(f"{ovs.rundir}/br1.mgmt") as switch:
         before, after = seen.group_messages(switch.version, switch.main.xid, [1, 2, 3])
         assert not switch.main.send(before + after)
     assert groups(ovs, "br1") == groups(ovs, "br0")

@@ -19,7 +19,7 @@ import lab as laboratory
 import pytest
 from target import PROBE, REPOSITORY, Target, prepare_traffic
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 
 OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
 POLICY = "/usr/sbin/policy-rc.d"

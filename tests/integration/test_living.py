@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _bundles, _flowstate, _living, _oftext
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ofwire as wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import living
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import bundles as _bundles
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as _oftext
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
 if t.TYPE_CHECKING:
     from conftest import Ovs
@@ -33,7 +36,7 @@ class Move:
         self.old, self.new = old, new
         for ovs in (old, new):
             ovs.bridge("br0", *filter(None, [settings]))
-        self.living = _living.Living()
+        self.living = living.Living()
         self.switches: dict[str, _flowstate.Switch] = {}
 
     def path(self, ovs: Ovs) -> str:
@@ -81,7 +84,7 @@ class Move:
         self.living.carry(self.switches, {})
 
     def account(self) -> dict[str, t.Any]:
-        return _living.values(self.living.account("br0", self.switches["br0"]))
+        return living.values(self.living.account("br0", self.switches["br0"]))
 
     def close(self) -> None:
         self.living.close()

@@ -11,11 +11,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _daemons as daemons
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._errors import HotUpgradeError, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl, daemon_socket
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 VERSIONS = ["2.15.0", "3.1.0", "3.5.0", "4.0.0"]
 # No blank: no kernel takes one in the name of a device (ports without one have them, test_hostile_hosts.py).

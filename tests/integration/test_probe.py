@@ -283,7 +283,7 @@ def test_the_agent_outlives_the_session_that_started_it(ovs: Ovs) -> None:
     code = (
         "import os, signal\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # a CI under nohup would pass on that it is ignored
-        "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _probe as probe\n"
+        "from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import probe\n"
         "settings = probe.Settings('h1', 'h2', '10.0.0.2')\n"
         "assert probe.ensure('default', 'started', settings, False).after == 'running'\n"
         "os.killpg(0, signal.SIGHUP)\n"

@@ -9,10 +9,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._plan import version
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import USERSPACE, Proof, Wish, prove
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._selection import Group, moved
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._unixctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import version
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import (
+    USERSPACE,
+    Proof,
+    Wish,
+    prove,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group, moved
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 
 if t.TYPE_CHECKING:
     from conftest import Endpoints, Ovs, StartOvs

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 VERSIONS = ["2.15.0", "3.1.0", "3.5.0", "4.0.0"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import RENUMBERED, SPANNING_TREE, Broken, Scene, measured, require_same, require_sound
+from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
 from versions import DISPATCH, SECOND_START
 
 USERSPACE = ("--datapath-type", "netdev")
@@ -72,11 +72,9 @@ def changed(scene: Scene) -> str:
 
 SCENARIOS = [
     ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", ())),
-    ("standby: hot rollback", "3.5.0", functools.partial(back, "standby", ())),
-    (
-        "standby with spanning tree: hot rollback",
-        "3.5.0",
-        functools.partial(back, "standby", (SPANNING_TREE,)),
+    *(
+        (f"{name}: hot rollback", "3.5.0", functools.partial(back, name, ()))
+        for name in ("prefilled", "standby", "restart")
     ),
     (
         "hot rollback from 3.1.0 to 2.15.0",

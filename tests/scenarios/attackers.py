@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import SPANNING_TREE, Broken, Scene, upgrade
+from scene import Broken, Scene, upgrade
 
 # As soon as there is a private run directory: processes with a daemon's name and that directory, which end at once again.
 _NAMESAKES = r"""
@@ -35,7 +35,7 @@ systemd-run --quiet --uid=nobody --unit=attacker python3 /tmp/attack.py
 
 def namesakes(strategy: str, scene: Scene) -> str:
     """Processes of ``nobody`` that call themselves daemons of the hand-over, and end: it does not care."""
-    scene.populate(*(() if strategy == "make_before_break" else (SPANNING_TREE,)))
+    scene.populate()
     scene.sh(ATTACK)
     __, losses = upgrade(scene, "4.0.0", no_loss=strategy == "make_before_break", strategy=strategy)
     made = int(scene.sh("systemctl is-active --quiet attacker; cat /tmp/mine/count"))

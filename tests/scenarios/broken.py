@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 
-from scene import SPANNING_TREE, Broken, Json, Losses, Scene, measured, require_same, require_sound
+from scene import Broken, Json, Losses, Scene, measured, require_same, require_sound
 
 VSWITCHD = "/usr/lib/openvswitch-switch/ovs-vswitchd"
 OVSDB_SERVER = "/usr/sbin/ovsdb-server"
@@ -124,7 +124,6 @@ def translates_otherwise(scene: Scene) -> str:
     return f"{losses}; {reason}; accepted: {', '.join(proof['differences'])}"
 
 
-# Where a host runs STP, "standby" and "restart" do not start and fill the new process before the old one has ended.
 SCENARIOS = [
     *(
         (
@@ -135,8 +134,9 @@ SCENARIOS = [
         for fault, script in FAULTS.items()
         for strategy, options, interruption in (
             ("make_before_break", (), 0),
-            ("standby", (SPANNING_TREE,), 0),
-            ("restart", (SPANNING_TREE,), BOUND),
+            ("prefilled", (), 0),
+            ("standby", (), 0),
+            ("restart", (), BOUND),
         )
         if not (strategy == "restart" and "after" in fault)
     ),
@@ -156,8 +156,9 @@ SCENARIOS = [
         )
         for strategy, options, interruption in (
             ("make_before_break", (), 0),
-            ("standby", (SPANNING_TREE,), BOUND),
-            ("restart", (SPANNING_TREE,), BOUND),
+            ("prefilled", (), 0),
+            ("standby", (), BOUND),
+            ("restart", (), BOUND),
         )
     ),
     ("new version translates a flow otherwise", "3.5.0", translates_otherwise),

@@ -12,7 +12,7 @@ import remote
 from broken import FAULTS, VSWITCHD, spoil
 from scene import Broken, Scene, measured, require_same, require_sound
 
-STRATEGIES = ("make_before_break", "standby", "restart")
+STRATEGIES = ("make_before_break", "prefilled", "standby", "restart")
 
 
 def through_the_bridge(strategy: str, scene: Scene) -> str:

@@ -107,10 +107,10 @@ def controlled(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
 # Name, strategy, and how the host is made.
 WAYS = (
     ("make_before_break", "make_before_break", ()),
+    ("prefilled", "prefilled", ()),
     ("standby", "standby", ()),
     ("restart", "restart", ()),
     ("standby with spanning tree", "standby", (SPANNING_TREE,)),
-    ("restart with spanning tree", "restart", (SPANNING_TREE,)),
 )
 SCENARIOS = [
     (f"{name}: {what}", "3.5.0", functools.partial(play, strategy, options))

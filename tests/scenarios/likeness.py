@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import hosts
-from scene import GONE, SPANNING_TREE, Broken, Scene, require_sound
+from scene import GONE, Broken, Scene, require_sound
 
 PORTRAIT = (Path(__file__).parent / "portrait.py").read_text()
 
@@ -152,14 +152,14 @@ def alike(setup: str, strategies: t.Sequence[str], options: t.Sequence[str], sce
 
 
 UML = ("make_before_break",)
-UNFILLED = ("standby", "restart")
+PLAIN = ("standby", "restart")
 
 SCENARIOS = [
     ("likeness, odd units", "3.5.0", functools.partial(alike, DROP_IN + START, UML, ())),
     (
-        "likeness, odd units, unfilled",
+        "likeness, odd units, plain strategies",
         "3.5.0",
-        functools.partial(alike, DROP_IN + START, UNFILLED, (SPANNING_TREE,)),
+        functools.partial(alike, DROP_IN + START, PLAIN, ()),
     ),
     (
         "likeness, journal",
@@ -173,9 +173,9 @@ SCENARIOS = [
         "native",
     ),
     (
-        "likeness, no systemd, unfilled",
+        "likeness, no systemd, plain strategies",
         "3.5.0",
-        functools.partial(alike, BY_HAND, UNFILLED, (SPANNING_TREE,)),
+        functools.partial(alike, BY_HAND, PLAIN, ()),
         "native",
     ),
 ]

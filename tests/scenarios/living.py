@@ -20,7 +20,6 @@ from scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
 PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"
 COOKIE = "0xc0ffee"
-UNFILLED = "unfilled "
 FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
 GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
 PORT = re.compile(r"^ (\d+)(?:\(\S+\))?: addr:.*\n +config: +(.*)", re.MULTILINE)
@@ -115,22 +114,12 @@ def compare(what: str, wanted: Json, found: Json) -> None:
         raise Broken(f"{len(wrong)} of {len(wanted)} {what} of the controller are wrong: {'; '.join(shown)}")
 
 
-def populate(scene: Scene, strategy: str, datapath: str, *options: str) -> str:
-    """Prepare a host for a strategy, and say which one that is; a spanning tree keeps a process from being filled beforehand."""
-    scene.populate("--datapath-type", datapath, *options)
-    if strategy.startswith(UNFILLED):
-        scene.sh(f"ovs-vsctl add-br tree -- set bridge tree datapath_type={datapath} stp_enable=true")
-    return strategy.removeprefix(UNFILLED)
-
-
-def busy(mode: str, way: str, datapath: str, scene: Scene, rate: int = 100, **options: t.Any) -> str:
+def busy(mode: str, strategy: str, datapath: str, scene: Scene, rate: int = 100, **options: t.Any) -> str:
     """A controller works on the bridge by its management socket all the time."""
-    strategy = populate(scene, way, datapath)
+    scene.populate("--datapath-type", datapath)
     scene.install("4.0.0")
     with controller(scene, mode, rate) as log, scene.traffic() as traffic:
         result = scene.hand_over(strategy=strategy, **options)
-    if result["plan"]["filled"] and way.startswith(UNFILLED):
-        raise Broken(f"the new process was filled beforehand: {result['plan']}")
     require_sound(scene, "4.0.0")
     require_logged(scene, log)
     changes = result["changes"]["bridges"]["br0"]
@@ -146,7 +135,7 @@ def busy(mode: str, way: str, datapath: str, scene: Scene, rate: int = 100, **op
 
 
 def commanded(
-    way: str,
+    strategy: str,
     datapath: str,
     scene: Scene,
     mode: str = "flows",
@@ -155,7 +144,7 @@ def commanded(
     where: str = "listen:6653",
 ) -> str:
     """The same by a controller in the database, which connects again to the new process; or ``where`` beside one that is away."""
-    strategy = populate(scene, way, datapath, "--controller")
+    scene.populate("--datapath-type", datapath, "--controller")
     scene.install("4.0.0")
     with controller(scene, mode, 100, where, 5, role) as log:
         scene.sh("ovs-vsctl set controller br0 max_backoff=1000; sleep 2")
@@ -172,9 +161,9 @@ def commanded(
     return f"{log['changes']} changes on {log['connections']} connections, {len(log['flows'])} flows right"
 
 
-def learning(way: str, datapath: str, scene: Scene) -> str:
+def learning(strategy: str, datapath: str, scene: Scene) -> str:
     """Flows that are learned and expire all the time, as in neutron's br-tun."""
-    strategy = populate(scene, way, datapath)
+    scene.populate("--datapath-type", datapath)
     scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
     try:
         scene.install("4.0.0")
@@ -215,9 +204,9 @@ def played(datapath: str, scene: Scene) -> str:
     return f"{log['changes']} changes, {len(log['flows'])} flows right; told {told['br0']['others'][COOKIE]}, br1 {told['br1']}"
 
 
-def taken_back(way: str, datapath: str, scene: Scene) -> str:
+def taken_back(strategy: str, datapath: str, scene: Scene) -> str:
     """A controller changes groups, meters, and flows that use them, all the way there and back."""
-    strategy = populate(scene, way, datapath)
+    scene.populate("--datapath-type", datapath)
     scene.install("4.0.0")
     with controller(scene, "groups", 200) as log:
         scene.hand_over(strategy=strategy, confirm="manual", confirm_timeout=600, expect="applied")
@@ -269,12 +258,12 @@ def backwards(scene: Scene) -> str:
 
 WAYS = (
     ("make_before_break", "system", "uml"),
-    ("restart", "system", "uml"),
+    ("prefilled", "system", "uml"),
     ("make_before_break", "netdev", "native"),
+    ("prefilled", "netdev", "native"),
     ("standby", "netdev", "native"),
     ("restart", "netdev", "native"),
-    ("unfilled standby", "netdev", "native"),
-    ("unfilled restart", "netdev", "native"),
+    ("restart", "system", "uml"),
 )
 COMMANDERS: tuple[tuple[str, Json, t.Sequence[tuple[str, str, str]]], ...] = (
     ("groups", {}, WAYS),

@@ -129,7 +129,7 @@ def cut_off(scene: Scene) -> str:
 SCENARIOS = [
     *(
         (f"{strategy}: odd names, {where}", "3.5.0", functools.partial(odd, strategy, datapath), backend)
-        for strategy in ("make_before_break", "standby", "restart")
+        for strategy in ("make_before_break", "prefilled", "standby", "restart")
         for where, datapath, backend in (("kernel", "system", "uml"), ("userspace", "netdev", "native"))
     ),
     ("long names in userspace", "3.1.0", long_names, "native"),

@@ -83,7 +83,7 @@ def watched(scene: Scene) -> str:
     for number in (1, 2):
         scene.sh(UP, number)
     plan = result["plan"]
-    if not plan["filled"]:
+    if plan["strategy"] != "prefilled":
         raise Broken(f"{plan['strategy']} fills nothing beforehand: {plan['reasons']}")
     losses.shorter_than(5)
     return f"{plan['strategy']}, window {result['window_ms']} ms, {losses}; warned of: {'; '.join(plan['warnings'])}"
@@ -210,7 +210,7 @@ SCENARIOS = [
     ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
     *(
         (f"{name}: userspace, internal ports", "3.5.0", functools.partial(alone, name), "native")
-        for name in ("make_before_break", "standby")
+        for name in ("make_before_break", "prefilled", "standby")
     ),
     ("LACP bond between two hosts", "3.5.0", lacp, "uml", 2),
 ]

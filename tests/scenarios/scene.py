@@ -28,7 +28,7 @@ import lab as laboratory
 import remote
 import uml
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe_agent import ARRIVED, EVENT, SENT
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.agent import ARRIVED, EVENT, SENT
 
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.
@@ -69,7 +69,7 @@ exit 1
 """
 LOOK = (Path(__file__).parent / "look.py").read_text()
 
-# For ``Scene.populate``: a host on which "standby" and "restart" do not fill the new process beside the old one.
+# For ``Scene.populate``: a host on which no second process can be filled beforehand.
 SPANNING_TREE = "--spanning-tree"
 
 # What may differ afterwards in userspace: the datapath is a part of the process, which numbers its ports anew.

@@ -12,7 +12,6 @@ from again import back
 from scene import (
     GONE,
     RENUMBERED,
-    SPANNING_TREE,
     Broken,
     Scene,
     measured,
@@ -139,7 +138,7 @@ def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
     units = "openvswitch-switch ovs-vswitchd ovsdb-server ovsdb-server.socket ovs-record-hostname"
     scene.sh(f"systemctl mask --now {units} 2>&1 || true\n{UNITLESS[how]}")
     filled = strategy == "make_before_break"
-    scene.populate(*(() if filled else (SPANNING_TREE,)))
+    scene.populate()
     group = "cat /proc/$(cat /run/openvswitch/{}.pid)/cgroup"
     daemons = ("ovs-vswitchd", "ovsdb-server")
     before = {daemon: scene.sh(group.format(daemon)) for daemon in daemons}
@@ -222,11 +221,9 @@ def other_user(scene: Scene) -> str:
     owner = scene.sh("stat -c %U /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)").strip()
     if owner != "ovs":
         raise Broken(f"ovs-vswitchd runs as {owner}")
-    # With a spanning tree nothing can be filled beforehand: then the sockets wait in the private directory of the user.
-    scene.sh("ovs-vsctl set bridge br1 stp_enable=true")
-    for strategy in ("standby", "restart"):
+    for strategy in ("prefilled", "standby", "restart"):
         again = scene.module("ovs_handover", {"force": True, "strategy": strategy})
-        if again.get("state") != "confirmed" or again["plan"]["filled"]:
+        if again.get("state") != "confirmed":
             raise Broken(f"it cannot be handed over again by {strategy}: {again}")
     require_sound(scene, "4.0.0")
     return f"{result['plan']['strategy']}, {losses}"

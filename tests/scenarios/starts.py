@@ -225,9 +225,9 @@ SCENARIOS = [
     ("a downgrade drops a limit of a conntrack zone", "3.5.0", dropped),
     ("qdiscs of others, make_before_break", "3.5.0", functools.partial(shaped, "make_before_break", ())),
     (
-        "qdiscs of others, restart with spanning tree",
+        "qdiscs of others, restart",
         "3.5.0",
-        functools.partial(shaped, "restart", (SPANNING_TREE,)),
+        functools.partial(shaped, "restart", ()),
     ),
     ("a change of packages deletes ovs-ctl", "3.5.0", lost),
     ("the playbook puts back what a change of packages deletes", "3.5.0", put_back),

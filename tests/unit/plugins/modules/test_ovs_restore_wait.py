@@ -12,8 +12,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._deadman import WatcherLauncher
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait import RestoreWait
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait.flag import RestoreWait
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import WatcherLauncher
 from ansible_collections.ovsops.hot_upgrade.plugins.modules import ovs_restore_wait
 
 Json = dict[str, t.Any]

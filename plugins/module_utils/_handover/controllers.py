@@ -1,0 +1,123 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Controllers of the database that shall connect when their bridge is filled, and not before.
+
+ovs-vswitchd flushes a bridge when it gets its first primary controller (``connmgr_set_controllers`` in ofproto/connmgr.c),
+and connects at once: a controller that is quicker than we are would find an empty bridge.  When one primary controller
+takes the place of another nothing is flushed.  So the first one is a stand-in, at a socket that nobody serves.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb, Row
+
+# In ``external_ids`` of a controller that is held: its columns as they were, as JSON.
+HELD = "ovsops-held"
+
+# In milliseconds: a bridge with fail_mode=standalone is flushed after three of it without a controller (fail_open_run).
+_PATIENCE = 3_600_000
+
+_ACTIVE = ("tcp:", "ssl:", "unix:")
+_PASSIVE = ("ptcp:", "pssl:", "punix:")
+_COLUMNS = ("_uuid", "target", "type", "inactivity_probe", "external_ids")
+
+Operation = dict[str, t.Any]
+
+
+def hold(database: Ovsdb, bridges: t.Collection[str]) -> None:
+    """Have the controllers of ``bridges`` name sockets that nobody serves, until ``let_go``; held ones stay held.
+
+    To be done while ovs-vswitchd does not look at controllers, under the flag: else it is what disconnects them.
+    """
+    rows = _controllers(database, bridges)
+    held = [row for row in rows if _type(row) and HELD not in row["external_ids"]]
+    if held:
+        database.transact(*(operation for row in held for operation in _hold(row)))
+
+
+def let_go(database: Ovsdb) -> None:
+    """Have every controller that is held be as it was; what somebody else has changed meanwhile stays."""
+    rows = [row for row in database.select("Controller", _COLUMNS) if HELD in row["external_ids"]]
+    if rows:
+        database.transact(*(operation for row in rows for operation in _let_go(row)))
+
+
+def stand_in(real: Ovsdb, copy: Ovsdb, bridges: t.Collection[str]) -> None:
+    """Give those of ``bridges`` that have a primary controller in ``real`` a stand-in for it in ``copy``, which has none."""
+    numbers = {row["_uuid"] for row in _controllers(real, bridges) if _type(row) == "primary"}
+    rows = real.select("Bridge", ("name", "controller"))
+    names = [row["name"] for row in rows if row["name"] in bridges and numbers & set(row["controller"])]
+    if names:
+        copy.transact(
+            *(operation for index, name in enumerate(names) for operation in _stand_in(name, f"c{index}"))
+        )
+
+
+def _controllers(database: Ovsdb, bridges: t.Collection[str]) -> list[Row]:
+    owners, rows = database.select_many(("Bridge", ("name", "controller"), ()), ("Controller", _COLUMNS, ()))
+    wanted = {uuid for owner in owners if owner["name"] in bridges for uuid in owner["controller"]}
+    return [row for row in rows if row["_uuid"] in wanted]
+
+
+def _type(row: Row) -> str | None:
+    """What ovs-vswitchd takes it for (get_controller_ofconn_type in vswitchd/bridge.c); None: it ignores it."""
+    if not row["target"].startswith(_ACTIVE + _PASSIVE):
+        return None
+    return row["type"] or ("primary" if row["target"].startswith(_ACTIVE) else "service")
+
+
+def _hold(row: Row) -> list[Operation]:
+    saved = json.dumps({column: row[column] for column in ("target", "type", "inactivity_probe")})
+    values = {"target": _nowhere(row["_uuid"]), "type": _type(row), "inactivity_probe": _PATIENCE}
+    where = [*_of(row), ["target", "==", row["target"]]]
+    return [
+        _mutate("Controller", where, ["external_ids", "insert", ["map", [[HELD, saved]]]]),
+        _update(where, values),
+    ]
+
+
+def _let_go(row: Row) -> list[Operation]:
+    saved = json.loads(row["external_ids"][HELD])
+    values = {column: _wire(saved[column]) for column in ("type", "inactivity_probe")}
+    return [
+        _update(_of(row), values),
+        _update([*_of(row), ["target", "==", _nowhere(row["_uuid"])]], {"target": saved["target"]}),
+        _mutate("Controller", _of(row), ["external_ids", "delete", ["set", [HELD]]]),
+    ]
+
+
+def _stand_in(bridge: str, name: str) -> list[Operation]:
+    values = {"target": _nowhere(name), "type": "primary", "inactivity_probe": _PATIENCE}
+    where = [["name", "==", bridge]]
+    return [
+        {"op": "insert", "table": "Controller", "row": values, "uuid-name": name},
+        _mutate("Bridge", where, ["controller", "insert", ["set", [["named-uuid", name]]]]),
+    ]
+
+
+def _nowhere(name: str) -> str:
+    """A socket in the run directory of ovs-vswitchd, which alone is allowed, that is not there."""
+    return f"unix:{name}.held"
+
+
+def _of(row: Row) -> list[t.Any]:
+    return [["_uuid", "==", ["uuid", row["_uuid"]]]]
+
+
+def _update(where: t.Sequence[t.Any], values: t.Mapping[str, t.Any]) -> Operation:
+    return {"op": "update", "table": "Controller", "where": list(where), "row": dict(values)}
+
+
+def _mutate(table: str, where: t.Sequence[t.Any], mutation: t.Sequence[t.Any]) -> Operation:
+    return {"op": "mutate", "table": table, "where": list(where), "mutations": [list(mutation)]}
+
+
+def _wire(value: t.Any) -> t.Any:
+    """An optional scalar on the wire."""
+    return ["set", []] if value is None else value

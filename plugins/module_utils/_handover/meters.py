@@ -1,0 +1,62 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The same kernel meters for two processes on one datapath.
+
+A kernel datapath has one set of meters with numbers from 0; each ovs-vswitchd gives them out in the order in which
+its OpenFlow meters were added.  A second process must number those that carry traffic like the first does, or it
+would set the rate of another meter under live traffic.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import ACTIONS
+
+# A meter of OpenFlow: bridge and meter id.
+Meter = tuple[str, int]
+
+_BRIDGE = re.compile(r'^( *)bridge\("(.*)"\)$')
+_METER = re.compile(r"^( *)meter:(\d+)$")
+_KERNEL_METER = re.compile(r"\bmeter\((\d+)\)")
+
+
+def used(trace: str) -> dict[Meter, int]:
+    """Which kernel meter each OpenFlow meter in the output of ``ofproto/trace`` is."""
+    bridges: list[tuple[int, str]] = []
+    meters: list[Meter] = []
+    numbers: list[int] = []
+    for line in trace.splitlines():
+        indent = len(line) - len(line.lstrip(" "))
+        found = _BRIDGE.match(line)
+        if found:
+            bridges = [entry for entry in bridges if entry[0] < indent] + [(indent, found.group(2))]
+        elif _METER.match(line):
+            bridges = [entry for entry in bridges if entry[0] < indent]
+            meters.append((bridges[-1][1], int(line.partition(":")[2])))
+        elif line.startswith(ACTIONS):
+            numbers = [int(number) for number in _KERNEL_METER.findall(line)]
+    return dict(zip(meters, numbers)) if len(meters) == len(numbers) else {}
+
+
+def order(meters: t.Sequence[Meter], known: t.Mapping[Meter, int]) -> list[Meter]:
+    """``meters`` in the order in which a new process must add them, so that it numbers the ``known`` ones alike.
+
+    Raises ``HotUpgradeError`` when no order does that: meters were deleted since the old process was started.
+    """
+    places: list[Meter | None] = [None] * len(meters)
+    for meter, number in sorted(known.items(), key=lambda item: item[1]):
+        if number >= len(places):
+            raise HotUpgradeError(
+                f"meter {meter[1]} of bridge {meter[0]} cannot be carried over under traffic",
+                f"the kernel has it as number {number}, and there are only {len(places)} meters",
+                "Take the strategy standby",
+            )
+        places[number] = meter
+    others = iter([meter for meter in meters if meter not in known])
+    return [place if place is not None else next(others) for place in places]

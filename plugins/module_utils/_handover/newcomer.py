@@ -1,0 +1,407 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A second ovs-vswitchd with a run directory of its own beside the running one, and its adoption in the first's place.
+
+The private directory is beside the real one, so that its sockets can be renamed over; afterwards a link from its
+name to the real one stays for as long as the process lives, which makes later sockets there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import glob
+import os
+import shutil
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
+    POLL,
+    START_TIMEOUT,
+    Host,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
+    environment_of,
+    kill,
+    look,
+    monitor_of,
+    spawn,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    parse_version,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    DATABASE,
+    FLOW_RESTORE_WAIT,
+    Ovsdb,
+    ofport_requests,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model, prepare
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    alive,
+    identify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    doubt_of_daemon,
+    owner_of,
+    user_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
+
+# How long a process may need to become the program that it is to run, in seconds.
+EXEC_TIMEOUT = 2.0
+
+# An environment that is longer is not one that we gave.
+_MOST_ENVIRONMENT = 1 << 20
+
+# What is beside the private run directory for a while: the socket of its database, and itself when it has had its day.
+_BESIDE = (".db", ".done")
+
+T = t.TypeVar("T")
+Act = t.Callable[[Host], None]
+
+
+def directory(host: Host) -> str:
+    """The private run directory of this transaction."""
+    return f"{os.path.realpath(host.rundir)}-{host.transaction.id[-6:]}"
+
+
+def database(host: Host) -> str:
+    """The remote of the private database: in a directory of root's own, which the daemon's user can get to."""
+    return f"unix:{_database_socket(host)}"
+
+
+def lasting_database(host: Host) -> str:
+    """The remote for the second ovs-vswitchd: a link to the private database, and after ``move_in`` the real one."""
+    return f"unix:{directory(host)}/db.sock"
+
+
+def _database_socket(host: Host) -> str:
+    return f"{directory(host)}.db/db.sock"
+
+
+def control(host: Host) -> Appctl:
+    """The control socket of the second ovs-vswitchd, wherever it is by now."""
+    pid = process(host).pid
+    return Appctl(os.path.join(directory(host), f"{VSWITCHD}.{pid}.ctl"), 60.0)
+
+
+def process(host: Host) -> Process:
+    """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
+    return look(directory(host), VSWITCHD).process
+
+
+def newcomer(host: Host) -> Appctl:
+    """The control socket of the second ovs-vswitchd, also when its pidfile is in the real directory already."""
+    for found in processes_of(directory(host), (VSWITCHD,)):
+        path = os.path.join(directory(host), f"{VSWITCHD}.{found.pid}.ctl")
+        if os.path.exists(path):
+            return Appctl(path, 5.0)
+    raise Unreachable(
+        f"the second {VSWITCHD} does not run", f"no process has the run directory {directory(host)}"
+    )
+
+
+def version(host: Host) -> str:
+    """The version of the second ovs-vswitchd, ``0`` when it does not tell."""
+    return parse_version(newcomer(host).call("version")) or "0"
+
+
+def attended(do: Act, private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> Act:
+    """Make a step fail at once when a daemon ends that it needs: those in the real directory, and the ``private`` ones."""
+
+    def step(host: Host) -> None:
+        needed = {name: look(host.rundir, name).process for name in (OVSDB_SERVER, VSWITCHD)}
+        for number, found in enumerate(processes_of(directory(host), private)):
+            needed[f"daemon {number} of {directory(host)}"] = found
+        with attention(needed):
+            do(host)
+
+    return step
+
+
+def all_attended(steps: t.Sequence[Step[Host]]) -> list[Step[Host]]:
+    """``steps`` that need both daemons from the first to the last: without one of them they would wait for long."""
+    return [dataclasses.replace(step, do=attended(step.do)) for step in steps]
+
+
+def make_directory(host: Host) -> None:
+    """Make the private run directory, for the daemon's user, and remove the links of processes that are gone."""
+    remove_dead_links(host)
+    os.mkdir(directory(host), 0o755)
+    os.chown(directory(host), *_user(host))  # the directory above is root's alone (docs/security.md)
+
+
+def _user(host: Host) -> tuple[int, int]:
+    """The user and the group that ovs-vswitchd runs as."""
+    like = host.supervisor(VSWITCHD).heritage.like
+    return like.uid, like.gid
+
+
+def copy_database(host: Host) -> None:
+    """Serve a copy of the database in the private directory: with the flag, without anything that speaks.
+
+    The flag is never in the real database, so no crash and no power loss can leave it there.  The files of this server
+    are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
+    become a link to the real one.
+    """
+    own, listening = host.transaction.file("database"), _database_socket(host)
+    os.mkdir(own, 0o700)
+    os.mkdir(os.path.dirname(listening), 0o755)
+    os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
+    backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
+    with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
+        file.write(backup)
+    os.symlink(listening, os.path.join(directory(host), "db.sock"))
+    spawn(
+        [
+            host.request["supervisors"][OVSDB_SERVER]["program"],
+            os.path.join(own, "conf.db"),
+            f"--remote=punix:{listening}",
+            f"--unixctl={own}/{OVSDB_SERVER}.ctl",
+            f"--pidfile={own}/{OVSDB_SERVER}.pid",
+            "--no-chdir",
+            "-vconsole:warn",
+            "-vsyslog:off",
+        ],
+        {**os.environ, "OVS_RUNDIR": directory(host)},
+        host.transaction.file("second.log"),
+    )
+    with _patient(database(host)) as copy:
+        copy.transact(*silence(copy))
+    os.chown(listening, *_user(host))
+
+
+def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
+    """The operations that set the flag and take out whatever would speak to somebody beside the first process."""
+    empty = ["set", []]
+    # Ports that cannot be opened beside the first process get their numbers when it has ended.
+    interfaces = [interface for bridge in copy.bridges() for interface in bridge.interfaces]
+    numbers = ofport_requests((interface.name, interface.ofport) for interface in interfaces)
+    flag = [["other_config", "insert", ["map", [[FLOW_RESTORE_WAIT, "true"]]]]]
+    operations: list[dict[str, t.Any]] = [
+        {"op": "mutate", "table": DATABASE, "where": [], "mutations": flag},
+        {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": empty}},
+        {"op": "delete", "table": "Flow_Sample_Collector_Set", "where": []},
+        *numbers,
+    ]
+    speakers = ("controller", "sflow", "netflow", "ipfix")
+    operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
+    operations.append({"op": "update", "table": "Port", "where": [], "row": {"lacp": empty}})
+    silent = {"bfd": ["map", []], "cfm_mpid": empty, "lldp": ["map", []]}
+    known = {
+        name: silent[name] for name in silent.keys() & copy.schema["tables"]["Interface"]["columns"].keys()
+    }
+    operations.append({"op": "update", "table": "Interface", "where": [], "row": known})
+    return operations
+
+
+def start(host: Host, remote: str, program: str) -> None:
+    """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
+    argv = command_line(host, remote, program, directory(host))
+    launch(host, argv, program, directory(host))
+
+
+def command_line(host: Host, remote: str, program: str, place: str) -> list[str]:
+    """The command line of the first ovs-vswitchd for another ``program``, database and run directory.
+
+    It has the address three times, and with that two free tries: where it loses its database for the first and for the
+    second time, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
+    """
+    address = ",".join([remote] * 3)
+    arguments = [
+        address if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached
+    ]
+    if address not in arguments:
+        arguments.insert(0, address)
+    argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
+    return [*argv, "--monitor"] if "--monitor" in host.old.argv else argv
+
+
+def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
+    """Start ``argv``, which is or becomes ``program``, like the first ovs-vswitchd in all that exec(2) keeps.
+
+    It is in the control groups of this process until ``Host.adopt``: what nobody has adopted ends with its maker.
+    """
+    environment = environment_of(host.old, os.path.dirname(program))
+    if place != host.rundir:
+        environment["OVS_RUNDIR"] = place
+    heritage = host.supervisor(VSWITCHD).heritage
+    model = Model(heritage.like, host.old.process, heritage.places)
+    starting = prepare(argv, environment, model, here=True)
+    own = list(argv[argv.index(program) :])
+    host.transaction.write("second.json", {"argv": own, "since": log_size(own)})
+    starting.go()
+    host.not_carried += [f"{VSWITCHD}: {text}" for text in starting.refused]
+
+
+def connect(host: Host) -> None:
+    """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
+
+    def one(bridge: str) -> None:
+        path = management_socket(directory(host), bridge)
+        host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
+
+    missing = [bridge for bridge in host.bridges if bridge not in host.switches]
+    for some in (missing[:1], missing[1:]):  # one is enough to wait until it has started
+        side_by_side(one, some)
+
+
+def patient(host: Host, ask: t.Callable[[], T]) -> T:
+    """What ``ask`` returns as soon as it can be reached; raises ``HotUpgradeError`` when the second process dies."""
+    begin = time.monotonic()
+    timeout = host.take_over_timeout
+    while True:
+        try:
+            return ask()
+        except Unreachable as error:
+            elapsed = time.monotonic() - begin
+            if elapsed > timeout or (elapsed > EXEC_TIMEOUT and not _is_there(host)):
+                raise _did_not_start(host, error) from error
+        time.sleep(POLL)
+
+
+def _did_not_start(host: Host, error: Unreachable) -> HotUpgradeError:
+    state = "it hangs" if _is_there(host) else "it has ended"
+    why = f"{state}; {host.words_of_new() or error.why}"
+    return HotUpgradeError(f"the new {VSWITCHD} did not start", why, "Look into its log")
+
+
+def require_answer(host: Host) -> None:
+    """Raise ``HotUpgradeError`` unless the second process answers now: nothing may be taken from the first before."""
+    try:
+        newcomer(host).call("version")
+    except Unreachable as error:
+        raise HotUpgradeError(f"the new {VSWITCHD} does not answer any more", str(error)) from error
+
+
+def end_first(host: Host) -> None:
+    """SIGKILL the first ovs-vswitchd, after the monitor that would speak for it.
+
+    A graceful exit would take ports and its pidfile away, and 3 s for a million flows (F8).
+    """
+    monitor = monitor_of(host.old.process)
+    if monitor is not None:
+        kill(monitor)
+    kill(host.old.process)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
+
+
+def take_pidfile(host: Host) -> None:
+    """Make the real pidfile name the second process, so that its service accepts it when the first ends."""
+    own = os.path.join(directory(host), f"{VSWITCHD}.pid")
+    os.rename(own, os.path.join(host.rundir, f"{VSWITCHD}.pid"))
+
+
+def move_in(host: Host, second: Process) -> None:
+    """Move the sockets into the real run directory and put a link in the private one's place."""
+    place, real = directory(host), os.path.realpath(host.rundir)
+    if os.path.islink(place):
+        return
+    for name in os.listdir(place):  # not by glob, which leaves out the sockets of a bridge like ".hidden"
+        if name.endswith((".mgmt", ".snoop")) or name == f"{VSWITCHD}.{second.pid}.ctl":
+            os.rename(os.path.join(place, name), os.path.join(real, name))
+    os.rename(place, f"{place}.done")
+    os.symlink(real, place)
+
+
+def end_database(host: Host) -> None:
+    """End the private database: after ``move_in`` the second process finds the real one in its place."""
+    with contextlib.suppress(Unreachable):
+        kill(look(host.transaction.file("database"), OVSDB_SERVER).process)
+
+
+def tidy(host: Host) -> None:
+    """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
+    for suffix in _BESIDE:
+        shutil.rmtree(directory(host) + suffix, ignore_errors=True)
+    host.transaction.prune("database")
+    remove_dead_links(host)
+
+
+def remove(host: Host) -> None:
+    """End every process that was started in the private directory, and remove it; the first is not touched."""
+    for found in processes_of(directory(host)):
+        monitor = monitor_of(found)
+        if monitor is not None:
+            kill(monitor)
+        kill(found)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
+    place = directory(host)
+    for path in (place, *(place + suffix for suffix in _BESIDE)):
+        if os.path.islink(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            shutil.rmtree(path)
+    host.transaction.prune("database")
+
+
+def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:
+    """The daemons that were started with the run directory ``place``, their monitors included.
+
+    Anybody can give a process of his such a name and such an environment: only the programs that packages install count,
+    and only as root or as the user whose directory it is.
+    """
+    owner = owner_of(place)
+    found = []
+    for process, name in _named(place, names, owner):
+        with contextlib.suppress(OSError):
+            if doubt_of_daemon(process.pid, name, owner) is None and alive(process):
+                found.append(process)
+    return found
+
+
+def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process, str]]:
+    """Processes of that name and run directory, whatever they run."""
+    found = []
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if user_of(number) not in (0, owner):
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+                name = file.read().strip()
+            with open(f"/proc/{number}/environ", "rb") as environ:
+                words = environ.read(_MOST_ENVIRONMENT).split(b"\0")
+            process = identify(number)
+            if process and name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words:
+                found.append((process, name))
+    return found
+
+
+def remove_dead_links(host: Host) -> None:
+    """Remove links of earlier hand-overs whose process has been replaced since."""
+    for path in glob.glob(glob.escape(os.path.realpath(host.rundir)) + "-*"):
+        if os.path.islink(path) and not processes_of(path):
+            os.unlink(path)
+
+
+def _is_there(host: Host) -> bool:
+    """Whether it is worth waiting for; a wrapper is not the daemon's program yet."""
+    place = directory(host)
+    return any(alive(process) for process, __ in _named(place, (VSWITCHD,), owner_of(place)))
+
+
+def _patient(remote: str) -> Ovsdb:
+    return Waiter(START_TIMEOUT).wait(f"{remote} answers", lambda: Ovsdb(remote, 60.0), lambda __: True)

@@ -1,0 +1,500 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The new ovs-vswitchd beside the old one, filled and proved, then the switch-over.
+
+Also the way of ``prefilled``: the protocols that the new process would speak are silenced in its copy of the database, and
+on the kernel datapath, too, the old process ends before the new one takes upcalls.
+
+With ``flow-restore-wait`` in its private database the new one takes no upcalls, however long the old one forwards
+beside it.  On the kernel datapath, which both share, it neither flushes nor expires datapath flows either, and the
+switch-over costs no packet.  In userspace each has a datapath of its own: the new one drops the copies of packets that
+it gets until the old one is stopped and the flag is cleared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    controllers,
+    late_ports,
+    newcomer,
+    plan,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import proof as _proof
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
+    POLL,
+    Host,
+    describe,
+    reconfigured,
+    request_reconfiguration,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Changed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
+    all_attended,
+    attended,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
+    arm,
+    database_after,
+    database_before,
+    prepare,
+    verify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
+    look,
+    resume,
+    stopped,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.refusal import Log, Refusal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
+    AGAIN,
+    Json,
+    Step,
+)
+
+CUT_OVER = "cut over"
+# Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.
+PORTS_APART = _flowstate.Ignore(ports=True, devices=True)
+# The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
+OWN_DEVICE = "ovs-netdev"
+# How a second process is refused the tap devices of the first.
+BUSY = "Device or resource busy"
+REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
+
+# The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
+HANDLERS_TIMEOUT = 5.0
+DRAIN_TIMEOUT = 0.2
+
+# What the copy does not have on purpose, and what daemons write.
+UNCOMPARED_TABLES = frozenset(
+    {"Controller", "Manager", "sFlow", "NetFlow", "IPFIX", "Flow_Sample_Collector_Set", "Datapath"}
+)
+UNCOMPARED_COLUMNS = database_content.REPORTED | {
+    *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp", "lacp", "bfd", "cfm_mpid"),
+    # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
+    *("datapaths", "ofport_request"),
+}
+
+
+def steps(request: Json) -> list[Step[Host]]:
+    """The steps of the strategy ``make_before_break`` for a transaction's request."""
+    found = [
+        Step("make the private run directory", _make_place, _remove_place),
+        Step("copy the database", newcomer.copy_database),
+        Step("start the new ovs-vswitchd beside the old one", _start),
+        Step("load the OpenFlow state", _load),
+    ]
+    if request["prove"]:
+        found.append(Step("prove that it forwards alike", _prove))
+    alone = request["userspace"]
+    return [
+        *prepare(request),
+        *database_before(request, free_try=alone),
+        *all_attended(found),
+        arm(),
+        *all_attended(
+            [
+                Step("move the new process to the service", _own),
+                Step("catch up with late changes", _catch_up),
+            ]
+        ),
+        Step(CUT_OVER, _cut_over, _back, window=True),
+        Step("adopt", _adopt, window=True),
+        Step("reconnect to the database", attended(_reconnect, (VSWITCHD,)), window=True),
+        *database_after(request, free_try=alone),
+        verify(),
+    ]
+
+
+def _make_place(host: Host) -> None:
+    newcomer.make_directory(host)
+    if host.userspace:
+        links.rename(OWN_DEVICE, _aside(host))
+
+
+def _remove_place(host: Host) -> None:
+    """The second process is killed here, and its device would stay: Open vSwitch makes tap devices persistent."""
+    newcomer.remove(host)
+    if host.userspace and links.exists(_aside(host)):
+        if host.old_runs():
+            links.delete(OWN_DEVICE)
+            links.rename(_aside(host), OWN_DEVICE)
+        else:
+            links.delete(_aside(host))
+
+
+def _aside(host: Host) -> str:
+    """The name of the old process's own device meanwhile: the second process makes one of the usual name."""
+    return f"ovs-old-{host.transaction.id[-6:]}"
+
+
+def _start(host: Host) -> None:
+    newcomer.start(host, newcomer.lasting_database(host), host.request["supervisors"][VSWITCHD]["program"])
+    newcomer.connect(host)
+
+
+def _load(host: Host) -> None:
+    host.order_meters()
+    host.add_meters()
+    with host.explaining() as refused:
+        found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
+        refused += [refusal for refusal in found if refusal is not None]
+    host.remember_learned()
+    host.carry_learned(Connection(newcomer.directory(host), newcomer.database(host), host.timeout))
+
+
+def _load_bridge(host: Host, name: str) -> Refusal | None:
+    """What the new process refuses, instead of raising it: all that is refused is told at once."""
+    try:
+        _flowstate.restore(host.switches[name], host.living.now(name, host.living.base[name]), torn=True)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def _fill(host: Host, name: str) -> _flowstate.State:
+    """Have the new process hold what the old one held a moment ago; that is compared, and returned."""
+    new, state = host.switches[name], host.living.now(name, host.living.base[name])
+    _require_same_numbers(name, state.settings, new.settings())
+    difference = _compare(state, new)
+    if not difference.same:
+        if difference.flows_alone:
+            _flowstate.amend(new, difference)
+        else:
+            _flowstate.restore(new, state, torn=True)
+        difference = _compare(state, new)
+    if not difference.same:
+        raise HotUpgradeError(
+            f"bridge {name} of the new {VSWITCHD} does not hold what the old one holds",
+            describe(difference),
+            "Look into the log of the new one",
+        )
+    return state
+
+
+def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.Settings) -> None:
+    moved = _flowstate.renumbered(old, new)
+    if moved:
+        raise HotUpgradeError(
+            f"the flows of bridge {name} would mean other ports in the new {VSWITCHD}",
+            "; ".join(moved),
+            "Set ofport_request of these interfaces to the numbers that they have",
+        )
+
+
+def _prove(host: Host) -> None:
+    # A connection below OpenFlow 1.3 makes Open vSwitch send table misses to it (connmgr_wants_packet_in_on_miss):
+    # ours to the new process alone would be a difference.
+    host.disconnect()
+    old, new = host.control(VSWITCHD, 60.0), newcomer.control(host)
+    datapath = _proof.USERSPACE if host.userspace else _proof.KERNEL
+    with host.connection.open() as database:
+        bonds = members(database.bridges())
+    wish = _proof.Wish(host.request["prove"], tuple(host.request["accept"]), bonds)
+    log = Log(host.old.argv)
+    proof = _proof.prove(old.call, new.call, datapath, wish)
+    host.transaction.note(proof=proof.report())
+    proof.require(log.complaints())
+    newcomer.connect(host)
+
+
+def members(bridges: t.Sequence[Bridge]) -> dict[str, str]:
+    """The port of each member of a bond."""
+    bonds = [port for bridge in bridges for port in bridge.ports if len(port.interfaces) > 1]
+    return {interface: port.name for port in bonds for interface in port.interfaces}
+
+
+def _catch_up(host: Host) -> None:
+    """Carry over what has changed in OpenFlow since the load; a changed database means a stale copy.
+
+    Bridges with controllers lose their flows soon after the cut-over: theirs wait in the switch from here on.
+    """
+    _require_no_drift(host)  # before what it would mean for the bridges
+    host.renew_snapshot()
+    with host.explaining():
+        filled = side_by_side(functools.partial(_fill, host), host.bridges, host.living.flows)
+    _require_no_drift(host)
+    # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
+    side_by_side(
+        lambda item: _flowstate.renew_timeouts(host.switches[item[0]], item[1]),
+        zip(host.bridges, filled),
+        host.living.flows,
+    )
+    host.living.watch(host.switches)
+    if host.userspace:
+        with Ovsdb(newcomer.database(host), host.timeout) as copy:
+            host.late = late_ports.park(copy)
+            _apply(host, copy)
+        host.note_absent_ports()
+    host.stage_controlled()
+
+
+def _require_no_drift(host: Host) -> None:
+    with Ovsdb(host.remote, host.timeout) as real, Ovsdb(newcomer.database(host), host.timeout) as copy:
+        changed = drift(real, copy)
+        closed = unopened(
+            real, copy, late_ports.TAP_TYPES if host.userspace else (), host.request["lost_ports"]
+        )
+    if changed:
+        host.transaction.note(**{AGAIN: True})
+        raise HotUpgradeError(
+            "the database was changed while the hand-over was prepared",
+            f"it differs from the copy in {', '.join(changed)}",
+            "Start again when nobody changes the configuration",
+        )
+    if closed:
+        raise HotUpgradeError(
+            f"the new {VSWITCHD} lacks {len(closed)} ports that the old one has",
+            "; ".join(closed[:5]),
+            "Look into the log of the new one",
+        )
+
+
+def _compare(saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Difference:
+    partial = saved.changes.partial_groups if isinstance(saved, Changed) else ()
+    return _flowstate.compare(saved, new.state(), PORTS_APART).without_groups(partial)
+
+
+def _own(host: Host) -> None:
+    host.adopt(newcomer.process(host))
+
+
+def _cut_over(host: Host) -> None:
+    host.require_no_other()
+    control = newcomer.control(host)
+    with Ovsdb(newcomer.database(host), host.timeout) as copy:
+        if host.userspace:
+            _switch_over_alone(host, control, copy)
+        elif host.request["strategy"] == plan.PREFILLED:
+            _switch_over_in_turn(host, control, copy)
+        else:
+            _switch_over_shared(host, control, copy)
+
+
+def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
+    sockets, version = netlink_sockets(host.old.process.pid), newcomer.version(host)
+    host.mark("released")
+    copy.set_flow_restore_wait(False)
+    _wait_for_handlers(control)
+    host.fit_dispatch(version)
+    host.mark("forwarding")
+    end = time.monotonic() + DRAIN_TIMEOUT
+    while queued(sockets) and time.monotonic() < end:
+        pass
+    host.mark("drained")
+    newcomer.take_pidfile(host)
+    host.end_old(lambda: newcomer.end_first(host))
+    host.mark("stopped")
+    host.living.carry(host.switches, host.staged)
+
+
+def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
+    version = newcomer.version(host)
+    newcomer.take_pidfile(host)
+    host.end_old(lambda: newcomer.end_first(host))
+    host.mark("stopped")
+    host.living.carry(host.switches, host.staged)
+    copy.set_flow_restore_wait(False)
+    _wait_for_handlers(control)
+    host.fit_dispatch(version)
+    host.mark("forwarding")
+
+
+def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
+    """Only one of the two may forward, or packets come twice; the old one is merely stopped until the new one does.
+
+    Internal ports come last: their tap devices cannot be opened twice.
+    """
+    host.quiet_old()
+    with stopped(host.old.process):
+        host.mark("stopped")
+        copy.set_flow_restore_wait(False)
+        _wait_for_handlers(control)
+        host.mark("forwarding")
+        newcomer.take_pidfile(host)
+        newcomer.end_first(host)
+    host.mark("ended")
+    host.living.last_words()
+    host.living.carry(host.switches, host.staged)
+    host.mark("carried")
+    late_ports.put_back(copy, host.late, functools.partial(_apply, host, copy))
+    host.mark("complete")
+
+
+def _apply(host: Host, database: Ovsdb) -> None:
+    """Return when the new process has done what ``database`` says."""
+    number = request_reconfiguration(database)
+    end = time.monotonic() + host.take_over_timeout
+    while not reconfigured(database, number):
+        if time.monotonic() > end:
+            raise HotUpgradeError(f"the new {VSWITCHD} does not apply its database", hint="Look into its log")
+        time.sleep(POLL)
+
+
+def _wait_for_handlers(control: Appctl) -> None:
+    end = time.monotonic() + HANDLERS_TIMEOUT
+    while not REVALIDATOR.search(control.call("upcall/show")):
+        if time.monotonic() > end:
+            raise HotUpgradeError(
+                f"the new {VSWITCHD} does not take upcalls", f"after {HANDLERS_TIMEOUT:g} s"
+            )
+
+
+def _adopt(host: Host) -> None:
+    """Give the new process the place of the old one, when nobody can find an empty bridge any more."""
+    if host.staged:
+        attended(_meet_flush)(host)
+    newcomer.move_in(host, look(host.rundir, VSWITCHD).process)
+    host.mark("adopted")
+
+
+def _meet_flush(host: Host) -> None:
+    """Have the flush of bridges with controllers come and be made good while nobody but us can speak to them."""
+    host.stage_controlled()  # again, if the switch has dropped it meanwhile
+    with host.connection.open() as real, Ovsdb(newcomer.database(host), host.timeout) as copy:
+        host.commit_behind_flush(copy, lambda: controllers.stand_in(real, copy, host.controlled))
+
+
+def _reconnect(host: Host) -> None:
+    """Wait until the new process has the real database; controllers come back now, in the place of their stand-ins."""
+    newcomer.end_database(host)
+    with Ovsdb(host.remote, host.timeout) as real:
+        _apply(host, real)
+    _tidy(host)
+    if host.userspace:
+        host.configure_late_ports()
+
+
+def _tidy(host: Host) -> None:
+    newcomer.tidy(host)
+    if host.userspace:
+        for name in (_aside(host), *map(links.device, host.request["lost_ports"])):
+            links.delete(name)
+
+
+def finish(host: Host) -> bool:
+    """Complete a switch-over that was begun; False when the old process still takes the upcalls.
+
+    Raises ``HotUpgradeError`` when the new process has ended.
+    """
+    if not _takes_upcalls(host) and alive(host.old.process):
+        return False
+    host.fit_dispatch(newcomer.version(host))
+    with contextlib.suppress(FileNotFoundError):
+        newcomer.take_pidfile(host)
+    newcomer.end_first(host)
+    host.ensure_server()  # before it is sent there: in userspace it forwards nothing without a database
+    newcomer.move_in(host, look(host.rundir, VSWITCHD).process)
+    newcomer.end_database(host)
+    _tidy(host)
+    host.wait_for_vswitchd()
+    return True
+
+
+def _takes_upcalls(host: Host) -> bool:
+    return os.path.islink(newcomer.directory(host)) or bool(
+        REVALIDATOR.search(newcomer.newcomer(host).call("upcall/show"))
+    )
+
+
+def _back(host: Host) -> None:
+    """Undo the switch-over, wherever it was left.
+
+    Once the new process has taken the kernel's upcalls, the old one cannot have them back: its program starts anew.
+    In userspace it goes on.
+    """
+    resume(host.old.process)
+    if not _untouched(host):
+        newcomer.remove(host)
+        host.make_whole(anew=not (host.userspace and host.old_runs()))
+
+
+def _untouched(host: Host) -> bool:
+    try:
+        return host.old_runs() and not REVALIDATOR.search(newcomer.control(host).call("upcall/show"))
+    except Unreachable:
+        return False
+
+
+def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
+    """Tables and columns in which the configuration of two databases differs; what daemons report is left out."""
+    ours, theirs = (
+        database_content.read(database, UNCOMPARED_TABLES, UNCOMPARED_COLUMNS) for database in (real, copy)
+    )
+    found = sorted({difference.place for difference in database_content.compare(ours, theirs)})
+    before, now = (_numbers(database) for database in (real, copy))
+    if any(before[uuid] != now[uuid] for uuid in before.keys() & now.keys()):
+        found.append("Interface.ofport")
+    return found
+
+
+def unopened(real: Ovsdb, copy: Ovsdb, late: t.Container[str] = (), lost: t.Container[str] = ()) -> list[str]:
+    """One sentence for each interface that the process of ``real`` has as a port, and that of ``copy`` could not open.
+
+    Left out are those of the types ``late`` that are merely busy, and those that are announced as ``lost``.
+    """
+    ours, theirs = (_numbers(database) for database in (real, copy))
+    return [
+        f"{row['name']}: {row['error'] or 'it is not there'}"
+        for row in copy.select("Interface", ("_uuid", "name", "type", "error"))
+        if row["_uuid"] in ours.keys() - theirs.keys()
+        and row["name"] not in lost
+        and not (row["type"] in late and BUSY in (row["error"] or BUSY))
+    ]
+
+
+def _numbers(database: Ovsdb) -> dict[str, int]:
+    """The ofport of each interface that is a port, by its UUID."""
+    rows = database.select("Interface", ("_uuid", "ofport"))
+    return {row["_uuid"]: row["ofport"] for row in rows if (row["ofport"] or -1) > 0}
+
+
+def netlink_sockets(pid: int) -> frozenset[str]:
+    """The inodes of all sockets of the process; none if it has ended."""
+    found = set()
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except FileNotFoundError:
+        return frozenset()
+    for name in names:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            found.add(target[len("socket:[") : -1])
+    return frozenset(found)
+
+
+def queued(sockets: frozenset[str]) -> bool:
+    """Whether a netlink socket among these inodes has something in its receive queue (/proc/net/netlink)."""
+    with open("/proc/net/netlink", encoding="ascii") as file:
+        next(file)
+        for line in file:
+            fields = line.split()
+            if fields[4] != "0" and fields[-1] in sockets:
+                return True
+    return False

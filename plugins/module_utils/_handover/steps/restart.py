@@ -1,0 +1,119 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The documented five steps: stop, flag, start, restore, clear.
+
+On the kernel datapath established flows go on through the stop; new flows wait until the flag is cleared.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    held_process,
+    newcomer,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
+    Act,
+    all_attended,
+    attended,
+    end_first,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
+    adopt,
+    arm,
+    database_after,
+    database_before,
+    learned,
+    prepare,
+    ready,
+    verify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
+    look,
+    modest,
+    stopped,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
+    Json,
+    Step,
+)
+
+
+def steps(request: Json) -> list[Step[Host]]:
+    """The steps of the strategy ``restart`` for a transaction's request."""
+    held = [
+        Step("make the private run directory", newcomer.make_directory, newcomer.remove),
+        Step("start the process that waits", held_process.start, held_process.end),
+        Step(
+            "move the new process to the service",
+            lambda host: host.adopt(held_process.process(host)),
+        ),
+    ]
+    late = request["userspace"] and not request["dpdk"]
+    return [
+        *prepare(request),
+        *database_before(request, free_try=late),
+        *([] if request["dpdk"] else all_attended(held)),
+        ready(),
+        arm(),
+        Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
+        Step("restart ovs-vswitchd", _restart, Host.make_whole if request["dpdk"] else _back, window=True),
+        Step("load the OpenFlow state", persistent(Host.load), window=True),
+        Step("clear the flag", persistent(Host.release), window=True),
+        Step("wait for the service", Host.settle, window=True) if request["dpdk"] else adopt(),
+        learned(persistent),
+        *database_after(request, free_try=late),
+        verify(persistent),
+    ]
+
+
+def persistent(do: Act) -> Act:
+    """Make a step go on when the database ended in it: the new ovs-vswitchd runs, and the way back would take longer."""
+
+    def step(host: Host) -> None:
+        try:
+            attended(do)(host)
+        except Unreachable:
+            host.disconnect()
+            new = look(host.rundir, VSWITCHD).process
+            # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
+            host.ensure_server(modest if "forwarding" in host.marks else stopped)
+            if host.request["dpdk"]:
+                host.connect(host.old.process.pid, new)
+            else:
+                newcomer.connect(host)
+            attended(do)(host)
+
+    return step
+
+
+def _restart(host: Host) -> None:
+    """Replace the process; DPDK wants to give back what it has before, which the service manager knows to wait for."""
+    host.require_no_other()
+    if host.request["dpdk"]:
+        host.end_old(lambda: host.swap(None))
+        return
+    server = look(host.rundir, OVSDB_SERVER).process
+    held_process.take_pidfile(host)
+    host.end_old(lambda: end_first(host))
+    host.mark("stopped")
+    held_process.release(host)
+    with attention({OVSDB_SERVER: server}):
+        newcomer.connect(host)
+    newcomer.take_pidfile(host)
+    host.mark("connected")
+
+
+def _back(host: Host) -> None:
+    """Have the old program start anew; a new process that has not got its place yet is not found there, and ends first."""
+    if not os.path.islink(newcomer.directory(host)):
+        newcomer.remove(host)
+    host.make_whole()

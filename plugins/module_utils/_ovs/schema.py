@@ -1,0 +1,27 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The schema of the database that the packages on disk bring."""
+
+from __future__ import annotations
+
+import json
+import os
+
+SCHEMA_FILES = (
+    "usr/share/openvswitch/vswitch.ovsschema",
+    "usr/local/share/openvswitch/vswitch.ovsschema",
+)
+
+
+def disk_schema_version(root: str = "/") -> str | None:
+    """The version of the schema that the packages on disk bring, None when there is none that can be read."""
+    for name in SCHEMA_FILES:
+        try:
+            with open(os.path.join(root, name), encoding="utf-8") as file:
+                return str(json.load(file)["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Processes by identity: a process id alone may name another process a moment later."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process; ``started`` is in clock ticks after the boot (field 22 of /proc/PID/stat, proc(5))."""
+
+    pid: int
+    started: int
+
+
+def identify(pid: int, root: str = "/") -> Process | None:
+    """The process that has ``pid`` now, or None; a zombie counts as ended."""
+    try:
+        with open(os.path.join(root, "proc", str(pid), "stat"), encoding="utf-8", errors="replace") as file:
+            # The second field is the name in parentheses, which may itself hold blanks and parentheses.
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if fields[0] in ("Z", "X"):
+        return None
+    return Process(pid, int(fields[19]))
+
+
+def alive(process: Process, root: str = "/") -> bool:
+    """Whether this very process still runs."""
+    return identify(process.pid, root) == process
+
+
+def terminate(process: Process, number: int = signal.SIGTERM, timeout: float = 5.0) -> bool:
+    """Send a signal to this very process and wait ``timeout`` seconds; return whether it ended.
+
+    A process that has ended already, or whose pid is another's now, is left alone (True).
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        # The descriptor pins the process, so the identity holds until the signal is sent.
+        if not alive(process):
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+        return bool(readable([descriptor], timeout))
+    finally:
+        os.close(descriptor)

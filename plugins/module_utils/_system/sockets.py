@@ -1,0 +1,141 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Connections to daemons that may hang, or lie: each connect and each exchange has an end.
+
+The other end may belong to an unprivileged user (``--ovs-user``), and what it says keeps root busy: it may be silent,
+accept nobody, send a byte a minute, or send for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import wait_for
+
+# What an answer may take in memory; 50,000 ports in one answer of the database are about 50 MB.
+MOST_KEPT = 256 << 20
+# What an answer may bring that is worked on piece by piece: ten million flows.
+MOST_STREAMED = 2 << 30
+# So many bytes a second are the slowest that is waited for.
+SLOWEST = 128 << 10
+
+_SUN_PATH = 107
+_TIMEVAL = struct.Struct("@ll")
+
+
+class TooSlow(Exception):
+    """The other end has not done in time what was waited for."""
+
+
+class Patience:
+    """How long the other end may keep us waiting in one exchange, and how much it may send.
+
+    ``timeout`` seconds, and more as it does what is wanted of it (``earn``); time that we need ourselves does not count,
+    when whoever needed it says ``resume``.
+    """
+
+    def __init__(self, timeout: float, most: int | None = None) -> None:
+        self._left = timeout
+        self._since = time.monotonic()
+        self._most = MOST_KEPT if most is None else most
+        self._received = 0
+        beat()
+
+    def resume(self) -> None:
+        """The time since the last ``earn`` was our own."""
+        self._since = time.monotonic()
+
+    def earn(self, count: int) -> None:
+        """The other end took ``count`` bytes, or sent as many that were wanted; the time since the last time was its own."""
+        beat()
+        now = time.monotonic()
+        self._left += count / SLOWEST - (now - self._since)
+        self._since = now
+
+    def wait(self, connection: socket.socket, events: int) -> int:
+        """Which of ``events`` is due on ``connection``; raises ``TooSlow``."""
+        left = self._left - (time.monotonic() - self._since)
+        found = wait_for(connection.fileno(), events, left) if left > 0 else 0
+        if not found:
+            raise TooSlow
+        return found
+
+    def received(self, count: int) -> None:
+        """The other end sent ``count`` bytes; raises ``ProtocolError`` when that is more than there can be."""
+        self._received += count
+        if self._received > self._most:
+            raise ProtocolError(
+                "an answer does not end",
+                f"more than {self._most >> 20} MiB of it came",
+                "What answers is no Open vSwitch, or it is broken: look into its log",
+            )
+
+
+def connect(remote: str, timeout: float) -> socket.socket:
+    """A connection to ``unix:PATH`` or ``tcp:HOST:PORT`` that does not block; raises ``OSError`` after ``timeout`` seconds."""
+    kind, __, address = remote.partition(":")
+    if kind == "unix":
+        return connect_unix(address, timeout)
+    if kind != "tcp":
+        raise OSError(errno.EAFNOSUPPORT, "only unix:PATH and tcp:HOST:PORT are spoken to")
+    host, __, port = address.rpartition(":")
+    if not port.isdigit():
+        raise OSError(errno.EINVAL, "it names no port")
+    connection = socket.create_connection((host.strip("[]"), int(port)), timeout)
+    connection.setblocking(False)
+    return connection
+
+
+def connect_unix(path: str, timeout: float, send_buffer: int = 0) -> socket.socket:
+    """A connection to the socket ``path`` that does not block; raises ``OSError`` after ``timeout`` seconds.
+
+    A daemon that hangs accepts nobody, and once its backlog is full connect(2) waits; a socket that does not block would
+    not wait at all.  Under Linux SO_SNDTIMEO bounds it (unix_stream_connect).
+    """
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(
+            contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        )
+        if send_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
+        try:
+            with _address(path) as address:
+                connection.connect(address)
+        except BlockingIOError as error:
+            raise TimeoutError(
+                errno.ETIMEDOUT, f"nobody accepted the connection for {timeout:g} s: the daemon hangs"
+            ) from error
+        connection.setblocking(False)
+        stack.pop_all()
+        return connection
+
+
+@contextlib.contextmanager
+def _address(path: str) -> t.Iterator[str]:
+    """``path``, or where it is too long for a socket address, a name through its directory's descriptor."""
+    if len(os.fsencode(path)) <= _SUN_PATH:
+        yield path
+        return
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+    finally:
+        os.close(directory)
+
+
+def _timeval(seconds: float) -> bytes:
+    # Zero would mean for ever.
+    whole = max(1, round(seconds * 1_000_000))
+    return _TIMEVAL.pack(whole // 1_000_000, whole % 1_000_000)

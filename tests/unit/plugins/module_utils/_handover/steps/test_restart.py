@@ -1,0 +1,104 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import restart, shared
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import modest, stopped
+
+
+@pytest.fixture(name="host")
+def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    calls: list[t.Any] = []
+    new = types.SimpleNamespace(process="new")
+    monkeypatch.setattr(restart, "attended", lambda do: do)
+    monkeypatch.setattr(restart, "look", lambda _rundir, _name: new)
+    monkeypatch.setattr(restart.newcomer, "connect", lambda host: calls.append("private"))
+    return types.SimpleNamespace(
+        calls=calls,
+        marks={},
+        request={"dpdk": False},
+        rundir="/run/openvswitch",
+        old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
+        disconnect=lambda: calls.append("close"),
+        ensure_server=calls.append,
+        connect=lambda *words: calls.append(words),
+    )
+
+
+@pytest.mark.parametrize(("marks", "quiet"), [({}, stopped), ({"forwarding": 1}, modest)])
+def test_a_database_that_ended_is_started_and_the_step_done_again(
+    host: t.Any, marks: dict[str, int], quiet: t.Any
+) -> None:
+    host.marks = marks
+    outcomes = [Unreachable("no database", "killed"), None]
+
+    def do(_host: t.Any) -> None:
+        host.calls.append("do")
+        if error := outcomes.pop(0):
+            raise error
+
+    restart.persistent(do)(host)
+    assert host.calls == ["do", "close", quiet, "private", "do"]
+
+
+def test_with_dpdk_the_service_has_started_it_in_the_real_directory(host: t.Any) -> None:
+    host.request = {"dpdk": True}
+    outcomes = [Unreachable("no database", "killed"), None]
+
+    def do(_host: t.Any) -> None:
+        if error := outcomes.pop(0):
+            raise error
+
+    restart.persistent(do)(host)
+    assert host.calls == ["close", stopped, (1, "new")]
+
+
+def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> None:
+    def do(_host: t.Any) -> None:
+        host.calls.append("do")
+        raise HotUpgradeError("it does not hold what it held", "a flow is missing")
+
+    with pytest.raises(HotUpgradeError):
+        restart.persistent(do)(host)
+    assert host.calls == ["do"]
+
+
+def test_the_restart_policies_are_held_before_anything_else() -> None:
+    """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
+    assert shared.prepare({"restart_server": True})[0].name == "hold the restart policies"
+
+
+def test_a_database_that_is_dead_is_told_what_to_give_back(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.ensure_server = lambda: host.calls.append("database")
+    monkeypatch.setattr(shared.shaping, "give_back", lambda host: host.calls.append("given back"))
+    shared._give_back(host)
+    assert host.calls == ["database", "given back"]
+
+
+@pytest.mark.parametrize(("adopted", "calls"), [(False, ["ended", "whole"]), (True, ["whole"])])
+def test_a_new_process_without_its_place_ends_first(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adopted: bool, calls: list[str]
+) -> None:
+    """With a place it is the model of the old program that starts anew: its open files, say."""
+    place = tmp_path / "private"
+    if adopted:
+        place.symlink_to(tmp_path)
+    monkeypatch.setattr(restart.newcomer, "directory", lambda host: str(place))
+    monkeypatch.setattr(restart.newcomer, "remove", lambda host: host.calls.append("ended"))
+    host.make_whole = lambda: host.calls.append("whole")
+    restart._back(host)
+    assert host.calls == calls

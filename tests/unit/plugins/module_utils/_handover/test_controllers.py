@@ -1,0 +1,92 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
+
+
+class Database:
+    """One bridge with one controller; ``done`` are the operations that were sent."""
+
+    def __init__(self, **columns: t.Any) -> None:
+        self.row = {
+            "_uuid": "u",
+            "target": "tcp:127.0.0.1:6653",
+            "type": None,
+            "inactivity_probe": None,
+            "external_ids": {},
+            **columns,
+        }
+        self.done: list[dict[str, t.Any]] = []
+
+    def select(self, table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
+        row = self.row if table == "Controller" else {"name": "br0", "controller": ["u"]}
+        return [{column: row[column] for column in columns}]
+
+    def select_many(
+        self, *queries: tuple[str, t.Sequence[str], t.Sequence[t.Any]]
+    ) -> list[list[dict[str, t.Any]]]:
+        return [self.select(table, columns) for table, columns, __ in queries]
+
+    def transact(self, *operations: dict[str, t.Any]) -> None:
+        self.done += operations
+
+    def updated(self) -> dict[str, t.Any]:
+        """All columns that were updated."""
+        return {
+            column: value
+            for operation in self.done
+            if operation["op"] == "update"
+            for column, value in operation["row"].items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "held", "primary"),
+    [
+        ("tcp:127.0.0.1:6653", None, "primary", True),
+        ("ssl:127.0.0.1:6653", "service", "service", False),
+        ("ptcp:6653", None, "service", False),
+        ("ptcp:6653", "primary", "primary", True),
+        ("none", None, None, False),
+        ("nonsense", "primary", None, False),
+    ],
+)
+def test_a_controller_is_held_as_what_ovs_vswitchd_takes_it_for(
+    target: str, kind: str | None, held: str | None, primary: bool
+) -> None:
+    """A stand-in of another type would be flushed for when the real one comes, or for nothing."""
+    database, copy = Database(target=target, type=kind), Database()
+    controllers.hold(t.cast("t.Any", database), ["br0"])
+    assert database.updated().get("type") == held
+    controllers.stand_in(t.cast("t.Any", database), t.cast("t.Any", copy), ["br0"])
+    assert bool(copy.done) == primary
+
+
+def test_controllers_of_other_bridges_are_left_alone() -> None:
+    database, copy = Database(), Database()
+    controllers.hold(t.cast("t.Any", database), ["br1"])
+    controllers.stand_in(t.cast("t.Any", database), t.cast("t.Any", copy), ["br1"])
+    controllers.let_go(t.cast("t.Any", database))
+    assert not database.done + copy.done
+
+
+@pytest.mark.parametrize("probe", [None, 0, 5000])
+def test_a_controller_that_is_let_go_is_as_it_was(probe: int | None) -> None:
+    database = Database(inactivity_probe=probe)
+    controllers.hold(t.cast("t.Any", database), ["br0"])
+    (saved,) = [operation["mutations"][0][2][1] for operation in database.done if operation["op"] == "mutate"]
+    held = Database(**database.updated(), external_ids=dict(saved))
+    controllers.let_go(t.cast("t.Any", held))
+    wanted = ["set", []] if probe is None else probe
+    assert held.updated() == {
+        "target": "tcp:127.0.0.1:6653",
+        "type": ["set", []],
+        "inactivity_probe": wanted,
+    }

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real process that waits, and becomes another program when it is told to."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    held_process,
+    newcomer,
+    supervisors,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    transaction as transactions,
+)
+
+
+@pytest.fixture(name="host")
+def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
+    rundir = tmp_path / "run"
+    rundir.mkdir()
+    transaction = transactions.create({}, str(tmp_path / "transactions"))
+    host = types.SimpleNamespace(
+        transaction=transaction,
+        rundir=str(rundir),
+        remote="unix:db.sock",
+        request={"supervisors": {"ovs-vswitchd": {"program": "/bin/sh"}}},
+    )
+    became = str(tmp_path / "became")
+    program = ["/bin/sh", "-c", f"echo $$ >{became}.new; mv {became}.new {became}; exec sleep 60"]
+    monkeypatch.setattr(newcomer, "command_line", lambda *__: program)
+    monkeypatch.setattr(
+        newcomer,
+        "launch",
+        lambda host, argv, *__: supervisors.spawn(argv, os.environ, host.transaction.file("second.log")),
+    )
+    host.became = Path(became)
+    yield host
+    held_process.end(host)
+
+
+def test_it_waits_and_then_becomes_the_program_under_the_same_pid(host: t.Any) -> None:
+    held_process.start(host)
+    waiting = held_process.process(host)
+    assert alive(waiting)
+    assert not host.became.exists()
+    held_process.take_pidfile(host)
+    assert Path(host.rundir, "ovs-vswitchd.pid").read_text() == f"{waiting.pid}\n"
+    held_process.release(host)
+    Waiter(30.0).wait("it is the program", host.became.exists, bool)
+    assert host.became.read_text() == f"{waiting.pid}\n"
+    assert alive(waiting)
+
+
+def test_one_that_was_not_let_go_never_becomes_the_program(host: t.Any) -> None:
+    held_process.start(host)
+    waiting = held_process.process(host)
+    held_process.end(host)
+    assert not alive(waiting)
+    assert not host.became.exists()
+    with pytest.raises(HotUpgradeError, match="waits to become ovs-vswitchd has ended"):
+        held_process.release(host)
+
+
+def test_there_is_nothing_to_end_where_nothing_was_started(host: t.Any) -> None:
+    with pytest.raises(Unreachable):
+        held_process.process(host)
+    held_process.end(host)

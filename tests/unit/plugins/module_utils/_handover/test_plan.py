@@ -1,0 +1,448 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables of facts: which strategy comes out, and which reasons against the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan as plans
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import Amount, Survey
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
+    AUTO,
+    MAKE_BEFORE_BREAK,
+    PREFILLED,
+    RESTART,
+    STANDBY,
+    STRATEGIES,
+    Facts,
+    decide,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, Supervisor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface, Port
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+
+
+def daemon(name: str, running: str | None = "3.5.0", disk: str | None = "4.0.0", **changes: t.Any) -> Daemon:
+    systemd = Supervisor("systemd", f"{name}.service", None, None)
+    values = {
+        "name": name,
+        "pidfile": f"/run/openvswitch/{name}.pid",
+        "process": Process(100, 1),
+        "user": "root",
+        "running_version": running,
+        "disk_version": disk,
+        "binary": f"/usr/sbin/{name}",
+        "binary_replaced": running != disk,
+        "supervisor": systemd,
+    }
+    return Daemon(**{**values, **changes})
+
+
+def interface(name: str = "p1", **changes: t.Any) -> Interface:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Interface)}
+    values = {
+        "name": name,
+        "port": name,
+        "type": "",
+        "options": {},
+        "other_config": {},
+        "bfd": {},
+        "policing_rate": 0,
+    }
+    return Interface(**{**empty, **values, **changes})
+
+
+def port(name: str = "p1", **changes: t.Any) -> Port:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Port)}
+    values = {"name": name, "interfaces": (name,), "qos": False, "other_config": {}}
+    return Port(**{**empty, **values, **changes})
+
+
+def bridge(name: str = "br0", **changes: t.Any) -> Bridge:
+    empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Bridge)}
+    values = {
+        "name": name,
+        "datapath_type": "system",
+        "protocols": (),
+        "controllers": (),
+        "ports": (port(),),
+        "interfaces": (interface(),),
+        "mirrors": 0,
+        "other_config": {},
+    }
+    for flag in ("stp", "rstp", "mcast_snooping", "netflow", "sflow", "ipfix"):
+        values[flag] = False
+    return Bridge(**{**empty, **values, **changes})
+
+
+def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
+    values = {
+        "vswitchd": daemon("ovs-vswitchd", old, new),
+        "server": daemon("ovsdb-server", old, new),
+        "schema_running": "8.5.0",
+        "schema_on_disk": "8.8.0",
+        "bridges": (bridge(),),
+        "other_config": {},
+        "flows": 10_000,
+        "memory_available": 4 << 30,
+        "memory_vswitchd": 100 << 20,
+        "foreign_flag": False,
+        "confined": None,
+        "tracked": 0,
+        "socket_user": None,
+        "down": frozenset(),
+    }
+    return Facts(**{**values, **changes})
+
+
+def test_a_plain_kernel_host_gets_the_best_strategy() -> None:
+    plan = decide(facts())
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert plan.refused == {}
+    assert plan.warnings == ()
+    assert plan.convert
+    assert plan.restart_server
+    assert plan.before == {"ovs-vswitchd": "3.5.0", "ovsdb-server": "3.5.0", "schema": "8.5.0"}
+    assert plan.after == {"ovs-vswitchd": "4.0.0", "ovsdb-server": "4.0.0", "schema": "8.8.0"}
+
+
+def test_what_a_start_does_besides_is_left_out_or_refused() -> None:
+    plan = decide(facts(start=Foresight((), ("deletes",), ("ovs-ctl", "start")), dropped=("T.c of r = 1",)))
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert plan.start.argv == ("ovs-ctl", "start")
+    assert plan.warnings == (
+        "deletes",
+        "schema 8.8.0 has no place for T.c of r = 1: it is lost, a way back brings it again",
+    )
+    refused = decide(facts(start=Foresight(("would not start",), (), ())))
+    assert refused.strategy is None
+    assert set(refused.refused) == set(STRATEGIES)
+
+
+def test_nothing_is_done_when_nothing_is_to_be_done() -> None:
+    current = facts("4.0.0", "4.0.0", schema_running="8.8.0")
+    plan = decide(current)
+    assert (plan.strategy, plan.needed, plan.before) == (None, False, plan.after)
+    assert decide(current, force=True).strategy == MAKE_BEFORE_BREAK
+
+
+def test_a_rebuilt_package_of_the_same_version_is_an_upgrade() -> None:
+    rebuilt = daemon("ovs-vswitchd", "3.5.0", "3.5.0", binary_replaced=True)
+    assert decide(facts("3.5.0", "3.5.0", vswitchd=rebuilt, schema_running="8.8.0")).needed
+
+
+# For each hazard of handover.md: the facts, the strategy that is taken instead, words of the reason.
+HAZARDS = [
+    (
+        "other datapath",
+        {"bridges": (bridge(datapath_type="dummy"),)},
+        STANDBY,
+        "br0 uses the datapath type dummy",
+    ),
+    (
+        "a port that one process can open",
+        {"bridges": (bridge(datapath_type="netdev", interfaces=(interface("x1", type="afxdp"),)),)},
+        STANDBY,
+        "x1 of bridge br0 has the type afxdp",
+    ),
+    ("lacp", {"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, PREFILLED, "bond0.*LACP"),
+    ("bfd", {"bridges": (bridge(interfaces=(interface(bfd={"enable": "true"}),)),)}, PREFILLED, "p1.*BFD"),
+    ("cfm", {"bridges": (bridge(interfaces=(interface(cfm_mpid=7),)),)}, PREFILLED, "p1.*CFM"),
+    ("stp", {"bridges": (bridge(stp=True),)}, STANDBY, "STP"),
+    ("rstp", {"bridges": (bridge(rstp=True),)}, STANDBY, "RSTP"),
+    ("offload", {"other_config": {"hw-offload": "true"}}, STANDBY, "hw-offload"),
+    ("dpdk", {"other_config": {"dpdk-init": "true"}}, RESTART, "dpdk-init"),
+    ("memory", {"memory_available": 50 << 20}, RESTART, "50 MiB are available"),
+    (
+        "a controller in the run directory",
+        {"bridges": (bridge(controllers=("unix:/run/openvswitch/c.sock",)),)},
+        RESTART,
+        "br0 has a controller at unix:/run",
+    ),
+    ("no bridge", {"bridges": ()}, STANDBY, "there is no bridge"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "words"), [row[1:] for row in HAZARDS], ids=[row[0] for row in HAZARDS]
+)
+def test_a_hazard_is_refused_with_its_reason(changes: dict[str, t.Any], taken: str, words: str) -> None:
+    plan = decide(facts(**changes))
+    assert plan.strategy == taken
+    assert_reason(plan, MAKE_BEFORE_BREAK, words)
+
+
+def test_the_upcall_dispatch_mode_must_not_change_under_the_old_process() -> None:
+    plan = decide(facts("2.15.0", "3.1.0"))
+    assert (plan.strategy, plan.dispatch) == (STANDBY, True)
+    assert_reason(plan, MAKE_BEFORE_BREAK, "per-CPU upcalls")
+
+
+def test_the_upcall_dispatch_mode_can_be_set_back_at_the_switch_over() -> None:
+    plan = decide(facts("3.1.0", "2.15.0"))
+    assert (plan.strategy, plan.dispatch) == (MAKE_BEFORE_BREAK, True)
+
+
+LACP = bridge(ports=(port("bond0", lacp="active"),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken", "comparable"),
+    [
+        ({}, MAKE_BEFORE_BREAK, True),
+        ({"bridges": (LACP,)}, PREFILLED, False),
+        ({"bridges": (bridge(stp=True),)}, STANDBY, False),
+        ({"bridges": (LACP,), "other_config": {"hw-offload": "true"}}, STANDBY, False),
+        ({"memory_available": 50 << 20}, RESTART, True),
+        ({"bridges": (bridge(datapath_type="netdev"),)}, MAKE_BEFORE_BREAK, True),
+        (
+            {"other_config": {"dpdk-init": "true"}, "bridges": (bridge(datapath_type="netdev"),)},
+            RESTART,
+            True,
+        ),
+        ({"bridges": (bridge(), bridge(datapath_type="netdev"))}, STANDBY, True),
+        ({"bridges": ()}, STANDBY, True),
+    ],
+)
+def test_a_process_is_filled_beforehand_where_the_host_bears_two(
+    changes: dict[str, t.Any], taken: str, comparable: bool
+) -> None:
+    plan = decide(facts(**changes))
+    assert (plan.strategy, plan.comparable) == (taken, comparable)
+
+
+def test_who_asks_for_a_plain_strategy_gets_it() -> None:
+    for name in (PREFILLED, STANDBY, RESTART):
+        assert decide(facts(), name).strategy == name
+
+
+def test_a_spanning_tree_keeps_a_process_from_being_filled_beforehand() -> None:
+    assert_reason(decide(facts(bridges=(bridge(rstp=True),))), PREFILLED, "runs RSTP: .*close a loop")
+
+
+@pytest.mark.parametrize(
+    ("version", "recreates"),
+    [
+        ("2.15.0", True), ("2.17.5", True), ("2.17.6", False), ("3.0.3", True), ("3.0.4", False),
+        ("3.1.0", True), ("3.1.1", False), ("3.2.0", False), ("4.0.0", False),
+    ],
+)  # fmt: skip
+def test_tunnels_are_refused_where_the_new_version_recreates_them(version: str, recreates: bool) -> None:
+    tunnel = bridge(interfaces=(interface("vx0", type="vxlan"),))
+    plan = decide(facts("2.17.9" if version != "2.15.0" else "2.15.0", version, bridges=(tunnel,)))
+    assert ("tunnel" in " ".join(plan.refused.get(MAKE_BEFORE_BREAK, ()))) == recreates
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"foreign_flag": True}, "flow-restore-wait is set by somebody else"),
+        (
+            {"vswitchd": daemon("ovs-vswitchd", supervisor=Supervisor("container", None, None, "/docker/x"))},
+            "container",
+        ),
+        ({"vswitchd": daemon("ovs-vswitchd", running=None, supervisor=None, process=None)}, "does not run"),
+        ({"vswitchd": daemon("ovs-vswitchd", disk=None)}, "no usable ovs-vswitchd"),
+        (
+            {"vswitchd": daemon("ovs-vswitchd", user="ovs"), "socket_user": "root"},
+            "runs as the user ovs.*SocketUser=ovs",
+        ),
+    ],
+)
+def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
+    plan = decide(facts(**changes))
+    assert plan.strategy is None
+    assert plan.needed
+    for strategy in STRATEGIES:
+        assert_reason(plan, strategy, words)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("2.15.0", "3.1.0", True),
+        ("3.1.0", "2.15.0", True),
+        ("2.16.0", "4.0.0", False),
+        ("2.13.0", "2.15.0", False),
+    ],
+)
+def test_the_plan_tells_when_the_kernel_has_to_send_upcalls_otherwise(
+    old: str, new: str, changes: bool
+) -> None:
+    assert decide(facts(old, new)).dispatch == changes
+    assert not decide(facts(old, new, bridges=(bridge(datapath_type="netdev"),))).dispatch
+
+
+def test_a_socket_unit_that_lets_the_user_in_is_no_hazard() -> None:
+    other = daemon("ovs-vswitchd", user="ovs")
+    assert decide(facts(vswitchd=other, socket_user="ovs")).strategy == MAKE_BEFORE_BREAK
+    assert decide(facts(socket_user="root")).strategy == MAKE_BEFORE_BREAK
+
+
+def test_a_strategy_that_was_asked_for_is_not_replaced_by_another() -> None:
+    hazard = facts(bridges=(bridge(datapath_type="dummy"),))
+    assert decide(hazard, MAKE_BEFORE_BREAK).strategy is None
+    assert decide(hazard, RESTART).strategy == RESTART
+    assert decide(facts(), STANDBY).strategy == STANDBY
+
+
+def test_every_bridge_is_looked_at() -> None:
+    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", stp=True))))
+    assert_reason(plan, MAKE_BEFORE_BREAK, "bridge br1")
+    assert len(plan.refused[MAKE_BEFORE_BREAK]) == 1
+
+
+def test_two_datapaths_do_not_switch_over_at_once() -> None:
+    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", datapath_type="netdev"))))
+    assert_reason(plan, MAKE_BEFORE_BREAK, "some bridges use the kernel datapath")
+
+
+def test_in_userspace_the_kernel_does_not_matter() -> None:
+    ports = (interface("p1", type="system"), interface("i1", type="internal"), interface("vx0", type="vxlan"))
+    alone = (bridge(datapath_type="netdev", interfaces=ports),)
+    plan = decide(facts("2.15.0", "3.1.0", bridges=alone))
+    assert (plan.strategy, plan.userspace) == (MAKE_BEFORE_BREAK, True)
+    dpdk = decide(facts(bridges=alone, other_config={"dpdk-init": "true"}))
+    assert (dpdk.strategy, dpdk.dpdk) == (RESTART, True)
+    assert any("addresses and routes are lost" in text for text in dpdk.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bridges": (bridge(controllers=("tcp:192.0.2.1",)),)}, "br0.*lose their flows"),
+        ({"bridges": (bridge(mcast_snooping=True),)}, "snoops multicast"),
+        ({"bridges": (bridge(interfaces=(interface(policing_rate=1000),)),)}, "policers of p1"),
+        ({"confined": "openvswitch_t"}, "confined as openvswitch_t"),
+        ({"tracked": 3}, "the 3 connections that the userspace datapath tracks"),
+        ({"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, "bond0.*starts anew"),
+    ],
+)
+def test_what_cannot_be_avoided_is_said(changes: dict[str, t.Any], words: str) -> None:
+    warnings = decide(facts(**changes), AUTO).warnings
+    assert [text for text in warnings if matches(words, text)]
+
+
+def assert_reason(plan: plans.Plan, strategy: str, words: str) -> None:
+    assert [reason for reason in plan.refused[strategy] if matches(words, reason)], plan.refused[strategy]
+
+
+def matches(words: str, text: str) -> bool:
+    position = 0
+    for part in words.split(".*"):
+        position = text.find(part, position)
+        if position < 0:
+            return False
+    return True
+
+
+LIVE = Survey(Amount(416, 1000), Amount(400, 990))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "text"),
+    [
+        ("auto", {}, "400 of 416 live megaflows, with 99 % of their packets, can be traced"),
+        ("prefilled", {}, "400 of 416"),
+        ("standby", {}, "nothing is proved before the switch-over: with standby"),
+        (
+            "prefilled",
+            {"bridges": (bridge(ports=(port(lacp="active"),)),)},
+            "nothing is proved before the switch-over: port p1 of bridge br0 runs LACP",
+        ),
+        ("auto", {"live": Survey(Amount(), Amount())}, "nothing can be proved: start again under traffic"),
+        ("auto", {"live": None}, ""),
+    ],
+)
+def test_a_plan_tells_what_the_proof_can_cover(wanted: str, changes: dict[str, t.Any], text: str) -> None:
+    plan = decide(facts(**{"live": LIVE, **changes}), wanted)
+    assert text in plan.proof
+    assert bool(plan.proof) == bool(text)
+
+
+def test_a_proof_that_covers_little_is_a_warning() -> None:
+    little = Survey(Amount(416, 1000), Amount(400, 300))
+    assert not any("covers little" in text for text in decide(facts(live=LIVE)).warnings)
+    assert any("covers little" in text for text in decide(facts(live=little)).warnings)
+    spanning = facts(live=little, bridges=(bridge(rstp=True),))
+    assert not any("covers little" in text for text in decide(spanning, "standby").warnings)
+
+
+def test_versions_that_move_connections_are_announced() -> None:
+    groups = (Group("br0", 5, "", (1,) * 7),)
+    assert any("may move" in text for text in decide(facts("3.1.0", groups=groups)).warnings)
+    assert not any("may move" in text for text in decide(facts("3.5.0", groups=groups)).warnings)
+
+
+def test_what_root_cannot_rely_on_refuses_every_strategy() -> None:
+    decision = decide(facts(distrust=("the command line is not passed on",)))
+    assert decision.strategy is None
+    assert all("the command line is not passed on" in reasons for reasons in decision.refused.values())
+
+
+def test_a_process_that_is_not_the_daemon_is_said_to_be_none() -> None:
+    doubted = dataclasses.replace(
+        daemon("ovs-vswitchd", "3.5.0", "4.0.0"), doubt="process 7 runs /tmp/x", supervisor=None
+    )
+    refused = decide(facts(vswitchd=doubted)).refused
+    assert all(
+        "not taken for ovs-vswitchd: process 7 runs /tmp/x" in str(texts) for texts in refused.values()
+    )
+
+
+LONG = "a-very-long-bridge-name"
+
+
+def long_names(*down: str) -> Facts:
+    """A userspace bridge whose own device has a long name."""
+    mine = interface(LONG, type="internal", ofport=65534)
+    tunnel = interface("another-very-long-name", type="vxlan", ofport=1)
+    return facts(
+        bridges=(bridge(LONG, datapath_type="netdev", interfaces=(mine, tunnel)),), down=frozenset(down)
+    )
+
+
+def test_a_device_whose_name_the_new_version_does_not_open_is_lost_if_nobody_uses_it() -> None:
+    plan = decide(long_names("a-very-long-bri"))
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert plan.lost_ports == (LONG,)
+    assert any(LONG in text for text in plan.warnings)
+
+
+def test_a_device_in_use_whose_name_the_new_version_does_not_open_is_refused() -> None:
+    plan = decide(long_names())
+    assert plan.strategy is None
+    assert all(
+        any("ip link set dev a-very-long-bri down" in text for text in plan.refused[name])
+        for name in STRATEGIES
+    )
+
+
+@pytest.mark.parametrize(
+    ("datapath_type", "versions"), [("system", ("3.5.0", "4.0.0")), ("netdev", ("3.1.0", "3.5.0"))]
+)
+def test_long_names_are_nothing_special_elsewhere(datapath_type: str, versions: tuple[str, str]) -> None:
+    mine = interface(LONG, type="internal", ofport=65534)
+    found = decide(
+        facts(
+            bridges=(bridge(LONG, datapath_type=datapath_type, interfaces=(mine,)),),
+            vswitchd=daemon("ovs-vswitchd", *versions),
+        )
+    )
+    assert (found.strategy, found.lost_ports) == (MAKE_BEFORE_BREAK, ())
+
+
+def test_a_look_ahead_plans_for_the_version_that_comes() -> None:
+    groups = (Group("br0", 5, "", (1,) * 7),)
+    installed = facts("3.1.0", "3.1.0", groups=groups)
+    plan = decide(installed.with_version("4.0.0"))
+    assert (plan.before["ovs-vswitchd"], plan.after["ovs-vswitchd"]) == ("3.1.0", "4.0.0")
+    assert any("may move" in text for text in plan.warnings)
+    assert not decide(installed, force=True).warnings

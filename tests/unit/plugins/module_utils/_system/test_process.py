@@ -1,0 +1,89 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    alive,
+    identify,
+    terminate,
+)
+
+
+def sleeper(code: str = "pass") -> subprocess.Popen[bytes]:
+    """A process that has run ``code`` and waits for a signal."""
+    program = f"import signal; {code}; print(flush=True); signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_the_start_time_is_found_behind_a_nasty_name(tmp_path: Path) -> None:
+    folder = tmp_path / "proc/42"
+    folder.mkdir(parents=True)
+    fields = ["S", *(str(n) for n in range(4, 40))]
+    (folder / "stat").write_text(f"42 (a) b (c) {' '.join(fields)}\n")
+    assert identify(42, str(tmp_path)) == Process(42, 22)
+
+
+def test_a_zombie_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "proc/42"
+    folder.mkdir(parents=True)
+    (folder / "stat").write_text("42 (ovs-vswitchd) Z " + " ".join(["0"] * 40))
+    assert identify(42, str(tmp_path)) is None
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    assert identify(42, str(tmp_path)) is None
+
+
+def test_we_live() -> None:
+    us = identify(os.getpid())
+    assert us is not None
+    assert alive(us)
+    assert not alive(Process(us.pid, us.started - 1))
+
+
+def test_terminate_ends_the_process_and_waits() -> None:
+    child = sleeper()
+    process = identify(child.pid)
+    assert process is not None
+    assert terminate(process)
+    assert not alive(process)
+    assert child.wait() == -signal.SIGTERM
+
+
+def test_a_process_that_ignores_the_signal_is_reported_and_can_be_killed() -> None:
+    child = sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    process = identify(child.pid)
+    assert process is not None
+    assert not terminate(process, timeout=0.05)
+    assert terminate(process, signal.SIGKILL)
+    child.wait()
+
+
+def test_another_process_with_the_same_number_is_left_alone() -> None:
+    child = sleeper()
+    process = identify(child.pid)
+    assert process is not None
+    assert terminate(Process(child.pid, process.started - 1))
+    assert child.poll() is None
+    child.kill()
+    child.wait()
+
+
+def test_one_that_ended_long_ago() -> None:
+    child = sleeper()
+    process = identify(child.pid)
+    assert process is not None
+    child.kill()
+    child.wait()
+    assert terminate(process)
