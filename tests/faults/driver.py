@@ -179,10 +179,11 @@ def begin(case: Json) -> transactions.Transaction:
             runner._launch(name, program(role, case, transaction))
 
     runner.start = start
-    decision = plan.decide(handover.look(CONNECTION), wish.strategy, True)
+    facts = handover.look(CONNECTION)
+    decision = plan.decide(facts, wish.strategy, True)
     if decision.strategy is None:
         raise RuntimeError(f"refused: {decision.refused}")
-    return handover.begin(CONNECTION, decision, wish)
+    return handover.begin(handover.requested(CONNECTION, facts, decision, wish))
 
 
 def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -98,6 +99,7 @@ Moment = tuple[str, str, str]
 
 def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
     request = {
+        "strategy": strategy,
         "convert": False,
         "downgrade": False,
         "restart_server": True,
@@ -105,7 +107,8 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "dpdk": False,
         "userspace": backend == "native",
     }
-    return ending.steps_for(strategy, {**request, **changes})
+    # What the list of steps depends on; the rest of a request is about a host.
+    return ending.steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))
 
 
 def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
@@ -13,6 +14,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request, Start
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 Json = dict[str, t.Any]
 Script = t.Callable[[Json], t.Any]
@@ -217,3 +222,20 @@ def _empty(kind: t.Any) -> t.Any:
 def database() -> Database:
     """A database with an Open_vSwitch row and nothing else."""
     return Database()
+
+
+@pytest.fixture
+def make_request() -> t.Callable[..., Request]:
+    """A request of a hand-over on a host that does not matter, but for the ``changes``."""
+
+    def make(**changes: t.Any) -> Request:
+        first = Instance(Process(1, 2), ("ovs-vswitchd",), {})
+        request = Request(
+            strategy="make_before_break", plan={}, rundir="/nowhere", remote="", timeout=1.0, bridges={}, ports=0, lost_ports=(),
+            userspace=False, dpdk=False, snapshot=None, confirm="manual", confirm_timeout=60.0, prove=10, accept=(),
+            convert=False, downgrade=False, dispatch=False, restart_server=False, start=Start(), schema="",
+            vswitchd=first, server=first, supervisors={}, boot="",
+        )  # fmt: skip
+        return dataclasses.replace(request, **changes)
+
+    return make

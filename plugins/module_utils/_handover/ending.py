@@ -23,13 +23,10 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured as _measured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, shaping
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
-    Host,
-    inventory,
-    unexplained,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
     restart,
@@ -49,7 +46,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     FINISHED,
     ROLLED_BACK,
     ROLLING_BACK,
-    Json,
     Lost,
     Step,
     Transaction,
@@ -61,7 +57,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     undo,
 )
 
-STEPS: t.Mapping[str, t.Callable[[Json], list[Step[Host]]]] = {
+STEPS: t.Mapping[str, t.Callable[[Request], list[Step[Host]]]] = {
     plan.MAKE_BEFORE_BREAK: make_before_break.steps,
     plan.PREFILLED: make_before_break.steps,
     plan.STANDBY: standby.steps,
@@ -89,14 +85,14 @@ _BACK = "back-"
 _SPARE = 16 << 20
 
 
-def steps_for(strategy: str, request: Json) -> list[Step[Host]]:
-    """The steps of ``strategy`` for a transaction's request."""
-    return STEPS[strategy](request)
+def steps_for(request: Request) -> list[Step[Host]]:
+    """The steps of a transaction."""
+    return STEPS[request.strategy](request)
 
 
 def steps_of(host: Host) -> list[Step[Host]]:
     """The steps of the transaction."""
-    return steps_for(host.request["strategy"], host.request)
+    return steps_for(host.request)
 
 
 def confirm(transaction: Transaction) -> None:
@@ -265,8 +261,8 @@ def hand_back(transaction: Transaction) -> bool:
 
     When that does not work, what it did is undone and the plain way back is left to do: False.
     """
-    request = transaction.request
-    if request["dpdk"]:  # the service manager replaces it, whose sockets are open at once
+    request = Request.read(transaction.request)
+    if request.dpdk:  # the service manager replaces it, whose sockets are open at once
         return False
     done: list[bool] = []
     failures = attempt(lambda: done.append(_hand_back(transaction, request)))
@@ -275,10 +271,9 @@ def hand_back(transaction: Transaction) -> bool:
     return any(done)
 
 
-def _hand_back(transaction: Transaction, request: Json) -> bool:
-    back = nested(
-        os.path.join(_roomy(transaction), _BACK + secrets.token_hex(3)), _request_back(transaction, request)
-    )
+def _hand_back(transaction: Transaction, request: Request) -> bool:
+    place = os.path.join(_roomy(transaction), _BACK + secrets.token_hex(3))
+    back = nested(place, _request_back(transaction, request).json())
     host = Host(back)
     try:
         run(back, steps_of(host), host)
@@ -293,30 +288,27 @@ def _hand_back(transaction: Transaction, request: Json) -> bool:
     return True
 
 
-def _request_back(transaction: Transaction, request: Json) -> Json:
+def _request_back(transaction: Transaction, request: Request) -> Request:
     old = transaction.file("old")
     supervisors = {
-        name: {**owner, "program": os.path.join(old, name)} for name, owner in request["supervisors"].items()
+        name: {**owner, "program": os.path.join(old, name)} for name, owner in request.supervisors.items()
     }
-    with Ovsdb(request["remote"], request["timeout"]) as database:
+    with Ovsdb(request.remote, request.timeout) as database:
         found = database.bridges()
-    return {
-        **request,
-        **_way_back(request),
-        **inventory(found),  # of now: somebody may have added some, and deleted others
-        "convert": False,
-        "downgrade": False,
-        "restart_server": False,
-        "prove": 0,
-        "snapshot": None,
-        "supervisors": supervisors,
-        # The words of the beginning: what the process shows of itself may be its user's (docs/security.md).
-        "vswitchd": {
-            **request["vswitchd"],
-            "process": dataclasses.astuple(look(request["rundir"], VSWITCHD).process),
-        },
-        "back_of": transaction.id,
-    }
+    # The words of the beginning: what the process shows of itself may be its user's (docs/security.md).
+    forwards = dataclasses.replace(request.vswitchd, process=look(request.rundir, VSWITCHD).process)
+    return dataclasses.replace(
+        request.of_now(found),  # somebody may have added some, and deleted others
+        strategy=_way_back(request),
+        convert=False,
+        downgrade=False,
+        restart_server=False,
+        prove=0,
+        snapshot=None,
+        supervisors=supervisors,
+        vswitchd=forwards,
+        back_of=transaction.id,
+    )
 
 
 def _roomy(transaction: Transaction) -> str:
@@ -362,6 +354,6 @@ def _end_hand_back(back: Transaction) -> bool:
         attempt(host.close)
 
 
-def _way_back(request: Json) -> Json:
+def _way_back(request: Request) -> str:
     """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
-    return {"strategy": plan.STANDBY} if request["dispatch"] else {}
+    return plan.STANDBY if request.dispatch else request.strategy

@@ -31,11 +31,16 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
     watch,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
-    inventory,
-    record,
     unexplained,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import Facts, Plan, decide
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
+    Request,
+    Start,
+    first_of,
+    inventory,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, service_start
@@ -110,14 +115,15 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     if check_mode and wish.assume_version:
         facts = facts.with_version(wish.assume_version)
     decision = decide(facts, wish.strategy, wish.force)
-    values: Json = {"plan": describe(decision, wish.prove)}
+    request = requested(connection, facts, decision, wish) if decision.strategy else None
+    values: Json = {"plan": request.plan if request else describe(decision, wish.prove)}
     if not decision.needed:
         return Outcome(False, values, decision.before, decision.before)
-    if decision.strategy is None:
+    if request is None:
         return Outcome(False, values, decision.before, decision.before, _refusal(decision, wish.strategy))
     if check_mode:
         return Outcome(True, values, decision.before, decision.after)
-    transaction = _carry_out(connection, decision, wish)
+    transaction = _carry_out(connection, request, wish)
     state = transaction.state
     if state == APPLIED:
         transactions.attempt(lambda: lease.renew(transaction))
@@ -129,18 +135,20 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     return Outcome(True, values, decision.before, decision.before, _failure(values))
 
 
-def _carry_out(connection: Connection, decision: Plan, wish: Wish) -> Transaction:
+def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transaction:
     """Hand over, and once more with a plan of now when somebody's change of the database has overtaken the preparation."""
     for __ in range(MOST_TRIES):
-        transaction = begin(connection, decision, wish)
+        transaction = begin(request)
         state = wait(transaction)
         overtaken = (transaction.read("result.json") or {}).get(transactions.AGAIN)
         if state != ROLLED_BACK or not overtaken:
             break
         # Not the plan of before: ovsdb-server may be the new one already.
-        decision = decide(look(connection), wish.strategy, wish.force)
+        facts = look(connection)
+        decision = decide(facts, wish.strategy, wish.force)
         if decision.strategy is None:
             break
+        request = requested(connection, facts, decision, wish)
     return transaction
 
 
@@ -235,6 +243,9 @@ def look(connection: Connection) -> Facts:
     server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
     database = read_database(connection)
     process = vswitchd.process
+    instances = {
+        daemon.name: supervisors.inspect(daemon.process) for daemon in (vswitchd, server) if daemon.process
+    }
     return Facts(
         vswitchd=vswitchd,
         server=server,
@@ -253,29 +264,27 @@ def look(connection: Connection) -> Facts:
         start=_foresight(connection, server, vswitchd),
         groups=traffic.select_groups(connection, database.bridges) if process else (),
         live=traffic.live(connection, database.bridges) if process else None,
-        distrust=tuple(_distrust(connection.rundir, vswitchd, server)),
+        instances=instances,
+        distrust=tuple(_distrust(connection.rundir, instances)),
         dropped=_dropped(connection),
         ingress=_ingress(connection),
     )
 
 
-def _distrust(rundir: str, *found: Daemon) -> t.Iterator[str]:
+def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[str]:
     """What a hand-over would have to rely on although somebody else than root can change it (docs/security.md)."""
     wrong = doubt_of_directory(os.path.dirname(os.path.realpath(rundir)))
     if wrong:
         yield f"a run directory cannot be made beside {rundir}: {wrong}"
-    for daemon in found:
-        if daemon.process is None:
-            continue
-        wrong = supervisors.inspect(daemon.process).doubt
-        if wrong:
-            yield f"root cannot start another {daemon.name} like the running one: {wrong}"
+    for name, instance in instances.items():
+        if instance.doubt:
+            yield f"root cannot start another {name} like the running one: {instance.doubt}"
 
 
-def begin(connection: Connection, decision: Plan, wish: Wish, root: str = transactions.ROOT) -> Transaction:
+def begin(request: Request, root: str = transactions.ROOT) -> Transaction:
     """Write down what is to be done and start the engine; a dead transaction is undone first."""
     clear_away(root)
-    with transactions.making(_request(connection, decision, wish), root) as transaction:
+    with transactions.making(request.json(), root) as transaction:
         lease.renew(transaction)
         _copy_program(transaction)
         runner.start(transaction)
@@ -367,18 +376,8 @@ def _milliseconds(marks: t.Mapping[str, int], begin: str, end: str) -> float | N
     return max(0, marks[end] - marks[begin]) / 1000
 
 
-def describe(decision: Plan, prove: int) -> Json:
+def describe(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Json:
     """The plan as JSON; ``steps`` are the names that the timeline will show."""
-    asked = {
-        "strategy": decision.strategy,
-        "convert": decision.convert,
-        "downgrade": decision.downgrade,
-        "restart_server": decision.restart_server,
-        "userspace": decision.userspace,
-        "dpdk": decision.dpdk,
-        "prove": prove if decision.comparable else 0,
-    }
-    steps = ending.steps_for(decision.strategy, asked) if decision.strategy else []
     return {
         "strategy": decision.strategy,
         "needed": decision.needed,
@@ -387,7 +386,7 @@ def describe(decision: Plan, prove: int) -> Json:
         "proof": decision.proof if prove else "nothing is proved before the switch-over: prove is 0",
         "before": dict(decision.before),
         "after": dict(decision.after),
-        "steps": [step.name for step in steps],
+        "steps": list(steps),
     }
 
 
@@ -414,50 +413,41 @@ def _failure(values: Json) -> HotUpgradeError:
     return HotUpgradeError("the hand-over was taken back", values["reason"], f"Found afterwards: {found}")
 
 
-def _request(connection: Connection, decision: Plan, wish: Wish) -> Json:
-    daemons = {
-        name: inspect(name, connection.rundir, connection.timeout) for name in (VSWITCHD, OVSDB_SERVER)
-    }
-    with connection.open() as database:
-        found = database.bridges()
-    return {
-        "strategy": decision.strategy,
-        "plan": describe(decision, wish.prove),
-        "rundir": connection.rundir,
-        "remote": connection.remote,
-        "timeout": connection.timeout,
-        **inventory(found),
-        "lost_ports": list(decision.lost_ports),
-        "userspace": decision.userspace,
-        "dpdk": decision.dpdk,
-        "snapshot": wish.snapshot,
-        "confirm": wish.confirm,
-        "confirm_timeout": wish.confirm_timeout,
-        "prove": wish.prove if decision.comparable else 0,
-        "accept": list(wish.accept),
-        "convert": decision.convert,
-        "downgrade": decision.downgrade,
-        "dispatch": decision.dispatch,
-        "restart_server": decision.restart_server,
-        "start": _started(decision.start),
-        "schema": _schema_file(),
-        "vswitchd": record(supervisors.look(connection.rundir, VSWITCHD), connection),
-        "server": record(supervisors.look(connection.rundir, OVSDB_SERVER), connection),
-        "supervisors": {
+def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) -> Request:
+    """What is to be done where ``facts`` led to the ``decision``, which has a strategy."""
+    start = decision.start
+    daemons = {VSWITCHD: facts.vswitchd, OVSDB_SERVER: facts.server}
+    request = Request(
+        strategy=decision.strategy or "",
+        plan={},
+        rundir=connection.rundir,
+        remote=connection.remote,
+        timeout=connection.timeout,
+        **inventory(facts.bridges),
+        lost_ports=decision.lost_ports,
+        userspace=decision.userspace,
+        dpdk=decision.dpdk,
+        snapshot=wish.snapshot,
+        confirm=wish.confirm,
+        confirm_timeout=wish.confirm_timeout,
+        prove=wish.prove if decision.comparable else 0,
+        accept=tuple(wish.accept),
+        convert=decision.convert,
+        downgrade=decision.downgrade,
+        dispatch=decision.dispatch,
+        restart_server=decision.restart_server,
+        start=Start(tuple(start.argv), tuple(start.lines), dict(start.environment), start.user),
+        schema=_schema_file() or "",
+        vswitchd=first_of(facts.instances[VSWITCHD], connection),
+        server=first_of(facts.instances[OVSDB_SERVER], connection),
+        supervisors={
             name: supervisors.describe(supervisors.supervisor(daemon), daemon.binary)
             for name, daemon in daemons.items()
         },
-        "boot": boot_id(),
-    }
-
-
-def _started(start: service_start.Foresight) -> Json:
-    return {
-        "argv": list(start.argv),
-        "lines": list(start.lines),
-        "environment": dict(start.environment),
-        "user": start.user,
-    }
+        boot=boot_id(),
+    )
+    steps = [step.name for step in ending.steps_for(request)]
+    return dataclasses.replace(request, plan=describe(decision, wish.prove, steps))
 
 
 def _copy_program(transaction: Transaction) -> None:

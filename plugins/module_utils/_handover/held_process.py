@@ -38,7 +38,7 @@ def start(host: Host) -> None:
     """Start the process; from its pidfile on it has the pid that the new ovs-vswitchd will have."""
     gate, own = _gate(host), _pidfile(host)
     os.mkfifo(gate, 0o600)
-    program = host.request["supervisors"][VSWITCHD]["program"]
+    program = host.request.supervisors[VSWITCHD]["program"]
     place = newcomer.directory(host)
     argv = newcomer.command_line(host, host.remote, program, place)
     newcomer.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, place)

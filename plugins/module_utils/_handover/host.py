@@ -24,7 +24,6 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
-    Refused,
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
@@ -40,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import living as _living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
     Instance,
     Job,
@@ -68,7 +68,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     DATABASE,
-    Bridge,
     Connection,
     Ovsdb,
 )
@@ -137,11 +136,11 @@ class Host:
 
     def __init__(self, transaction: Transaction, living: _living.Living | None = None) -> None:
         self.transaction = transaction
-        self.request = transaction.request
-        self.rundir: str = self.request["rundir"]
-        self.remote: str = self.request["remote"]
-        self.timeout: float = self.request["timeout"]
-        self.old = _instance(self.request["vswitchd"])
+        self.request = Request.read(transaction.request)
+        self.rundir = self.request.rundir
+        self.remote = self.request.remote
+        self.timeout = self.request.timeout
+        self.old = self.request.vswitchd
         self.marks: dict[str, int] = {}
         self.job: Job | None = None
         self.staged: dict[str, _flowstate.Staged] = {}
@@ -186,37 +185,37 @@ class Host:
     def snapshot(self) -> str:
         """The directory of the OpenFlow snapshot that is restored: our own, or that of the option."""
         own = self.transaction.file("snapshot")
-        return own if os.path.isdir(own) else str(self.request["snapshot"])
+        return own if os.path.isdir(own) else str(self.request.snapshot)
 
     @property
     def bridges(self) -> list[str]:
         """Names of all bridges at the start, without those that ``leave_deleted`` has found."""
-        return [name for name in self.request["bridges"] if name not in self.deleted]
+        return [name for name in self.request.bridges if name not in self.deleted]
 
     def leave_deleted(self) -> None:
         """Leave the bridges alone that somebody has deleted since the start: nobody will ever serve their sockets."""
         known = {bridge.name for bridge in _flow_snapshot.live_bridges(self.connection)}
-        self.deleted = frozenset(self.request["bridges"]) - known
+        self.deleted = frozenset(self.request.bridges) - known
 
     @property
     def controlled(self) -> set[str]:
         """Bridges with a controller in the database: they lose their flows when the flag is cleared (F1)."""
-        return {name for name, controllers in self.request["bridges"].items() if controllers}
+        return {name for name, controllers in self.request.bridges.items() if controllers}
 
     @property
     def userspace(self) -> bool:
         """Whether the datapath is a part of ovs-vswitchd: then two processes do not share it."""
-        return bool(self.request["userspace"])
+        return self.request.userspace
 
     @property
     def take_over_timeout(self) -> float:
         """How long the ovs-vswitchd that takes over may need to open all ports, in seconds."""
-        return TAKE_OVER_TIMEOUT + TAKE_OVER_PER_PORT * int(self.request["ports"])
+        return TAKE_OVER_TIMEOUT + TAKE_OVER_PER_PORT * self.request.ports
 
     def supervisor(self, name: str) -> Supervisor:
         """Who owns the daemon ``name``."""
-        lines = self.request["start"]["lines"] if name == OVSDB_SERVER else []
-        return described(name, self.rundir, self.request["supervisors"][name], lines)
+        lines = self.request.start.lines if name == OVSDB_SERVER else ()
+        return described(name, self.rundir, self.request.supervisors[name], lines)
 
     def adopt(self, new: Process) -> None:
         """Have the service own ``new``, a second ovs-vswitchd, from the end of the old one on.
@@ -247,8 +246,8 @@ class Host:
         """Take the snapshot, and follow from here on what others change; say what did since the one that was given."""
         self.living.follow({name: self.management(name) for name in self.bridges})
         self._take_own_snapshot()
-        if self.request["snapshot"] is not None:
-            self.transaction.note(changed_since_snapshot=self._changed_since(self.request["snapshot"]))
+        if self.request.snapshot is not None:
+            self.transaction.note(changed_since_snapshot=self._changed_since(self.request.snapshot))
 
     def _take_own_snapshot(self) -> None:
         """Take a snapshot into the transaction, of the bridges as they are now."""
@@ -260,7 +259,7 @@ class Host:
     def take_anew(self) -> None:
         """Have the snapshot hold what forwards now, of the bridges that there are now: it is what the way back gives again."""
         with self.connection.open() as database:
-            self.request = {**self.request, **inventory(database.bridges())}
+            self.request = self.request.of_now(database.bridges())
         self.living.follow({name: self.management(name) for name in self.bridges})
         self._take_own_snapshot()
 
@@ -286,7 +285,7 @@ class Host:
         ]
         self.not_carried += [
             f"port {name}: the new version does not open a device with so long a name"
-            for name in self.request["lost_ports"]
+            for name in self.request.lost_ports
         ]
 
     def remember_learned(self) -> None:
@@ -296,7 +295,7 @@ class Host:
 
     def _require_ports(self, states: t.Mapping[str, _flowstate.State]) -> None:
         """Raise ``HotUpgradeError`` when a port of ``states`` has another number, or is gone although it is configured."""
-        lost = self.request["lost_ports"]
+        lost = self.request.lost_ports
         for name, faults in _flow_snapshot.port_faults(self.connection, states, lost).items():
             hint = "Look at the column error of these interfaces (ovs-vsctl list interface) and at the log"
             raise HotUpgradeError(
@@ -403,7 +402,7 @@ class Host:
 
     def _server(self) -> Instance:
         """The ovsdb-server that runs, with the command line of the beginning: it may show another one now, see ``trust``."""
-        beginning = _instance(self.request["server"])
+        beginning = self.request.server
         with contextlib.suppress(Unreachable):
             running = look(self.rundir, OVSDB_SERVER)
             return dataclasses.replace(running, argv=beginning.argv)
@@ -489,7 +488,7 @@ class Host:
 
         They connect when that is done: nobody finds an empty bridge.
         """
-        if self.request["dispatch"] and self.bridges:
+        if self.request.dispatch and self.bridges:
             self.fit_dispatch(self.switches[self.bridges[0]].software())
         # What was staged may be gone: with its connection when the database ended, or because it was idle for long.
         if self.states:
@@ -503,7 +502,7 @@ class Host:
 
     def fit_dispatch(self, version: str) -> None:
         """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""
-        if self.request["dispatch"] and plan.version(version) < plan.PER_CPU_SINCE:
+        if self.request.dispatch and plan.version(version) < plan.PER_CPU_SINCE:
             upcall_dispatch.send_upcalls_per_port()
 
     def commit_behind_flush(self, database: Ovsdb, change: t.Callable[[], None]) -> None:
@@ -787,7 +786,7 @@ class Host:
     @property
     def rebooted(self) -> bool:
         """Whether the host was booted since the hand-over began."""
-        return bool(boot_id() != self.request["boot"])
+        return bool(boot_id() != self.request.boot)
 
     def restore_after_boot(self) -> None:
         """Give the ovs-vswitchd of this boot what it lacks of the snapshot."""
@@ -845,7 +844,7 @@ class Host:
 
         One that ends in an orderly way tells of each flow as deleted; with DPDK it has to.
         """
-        if not self.living.follows or self.request["dpdk"]:
+        if not self.living.follows or self.request.dpdk:
             self.living.close()
             return
         with contextlib.suppress(Unreachable):
@@ -853,14 +852,6 @@ class Host:
             self.quiet_old()
             kill(running)
         self.living.last_words()
-
-
-def inventory(bridges: t.Sequence[Bridge]) -> Json:
-    """What a request says of ``bridges``, the ones that are handed over: their controllers, and how many ports they have."""
-    return {
-        "bridges": {bridge.name: list(bridge.controllers) for bridge in bridges},
-        "ports": sum(len(bridge.interfaces) for bridge in bridges),
-    }
 
 
 def unexplained(found: Json) -> str:
@@ -892,27 +883,6 @@ def describe(difference: _flowstate.Difference) -> str:
         if count:
             parts.append(f"{count} {what}, as {_oftext.line(messages[0])}")
     return "; ".join(parts)
-
-
-def _instance(record: t.Mapping[str, t.Any]) -> Instance:
-    return Instance(Process(*record["process"]), tuple(record["argv"]), dict(record["environment"]))
-
-
-def record(instance: Instance, connection: Connection) -> dict[str, t.Any]:
-    """``instance`` as JSON for a transaction's request; raises ``Refused`` when root must not start one like it.
-
-    An earlier hand-over may have given it a run directory and a database under names that go with the process.
-    """
-    if instance.doubt:
-        raise Refused(f"root cannot start another {instance.argv[0]} like the running one", instance.doubt)
-    environment = dict(instance.environment)
-    if "OVS_RUNDIR" in environment:
-        environment["OVS_RUNDIR"] = connection.rundir
-    argv = [
-        connection.remote if word.startswith(f"unix:{connection.rundir}-") else word for word in instance.argv
-    ]
-    process = [instance.process.pid, instance.process.started]
-    return {"process": process, "argv": argv, "environment": environment}
 
 
 def _server_of(path: str) -> int | None:

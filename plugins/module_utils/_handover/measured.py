@@ -48,7 +48,7 @@ def measure(host: Host) -> Measured:
         return Measured(f"{VSWITCHD} does not answer", (f"{VSWITCHD} does not answer: {error}",))
     before, deleted = _saved(host), _deleted(host)
     end = time.monotonic() + PATIENCE
-    left = [name for name in host.request["bridges"] if name not in deleted]
+    left = [name for name in host.request.bridges if name not in deleted]
     counts = side_by_side(lambda name: _flows(host, name, before.get(name, 0), end), left)
     found = dict(zip(left, counts))
     faults = tuple(fault for name, count in found.items() for fault in _faults(name, count, before.get(name)))
@@ -66,7 +66,7 @@ def _deleted(host: Host) -> list[str]:
         known = {bridge.name for bridge in _flow_snapshot.live_bridges(host.connection)}
     except HotUpgradeError:  # then the bridges themselves are asked
         return []
-    beginning = list(host.request["bridges"])
+    beginning = list(host.request.bridges)
     return [name for name in beginning if name not in known] if known.intersection(beginning) else []
 
 

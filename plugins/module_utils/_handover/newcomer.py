@@ -175,7 +175,7 @@ def copy_database(host: Host) -> None:
     os.symlink(listening, os.path.join(directory(host), "db.sock"))
     spawn(
         [
-            host.request["supervisors"][OVSDB_SERVER]["program"],
+            host.request.supervisors[OVSDB_SERVER]["program"],
             os.path.join(own, "conf.db"),
             f"--remote=punix:{listening}",
             f"--unixctl={own}/{OVSDB_SERVER}.ctl",

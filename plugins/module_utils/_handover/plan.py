@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import selection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import ENOUGH, Survey
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
@@ -58,6 +59,7 @@ class Facts:
     ``tracked`` counts the connections that the userspace datapath tracks; ``socket_user`` owns the database's socket
     once a socket unit makes it, None where none does; ``start`` is what starting the services would do besides;
     ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
+    ``instances`` are the running daemons by name, as another of their kind would be started;
     ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for;
     ``ingress`` are the ports with an ingress qdisc of somebody else.
     """
@@ -79,6 +81,7 @@ class Facts:
     start: Foresight = Foresight()
     groups: tuple[selection.Group, ...] = ()
     live: Survey | None = None
+    instances: t.Mapping[str, Instance] = dataclasses.field(default_factory=dict)
     distrust: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     ingress: tuple[str, ...] = ()

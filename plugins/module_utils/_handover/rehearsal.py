@@ -86,7 +86,7 @@ def rehearse(host: Host) -> None:
 def clear(host: Host) -> None:
     """End whatever the dry start has started, and remove its directory; nothing is there: fine."""
     directory = place(host)
-    users = (0, _identity(host.request["server"]["process"][0])[0])
+    users = (0, _identity(host.request.server.process.pid)[0])
     end = time.monotonic() + 5.0
     while _kill(directory, users) and time.monotonic() < end:
         time.sleep(0.01)
@@ -139,7 +139,7 @@ def _of_the_start(
 
 def _is_unknown(host: Host) -> bool:
     """Whether the service starts the daemon by something of which nothing is known."""
-    return bool(host.request["supervisors"][OVSDB_SERVER]["unit"] and not host.request["start"]["argv"])
+    return bool(host.request.supervisors[OVSDB_SERVER]["unit"] and not host.request.start.argv)
 
 
 def _states(host: Host) -> dict[str, _flowstate.State]:
@@ -158,7 +158,7 @@ def _is_severe(difference: database_content.Difference) -> bool:
 @contextlib.contextmanager
 def _telling(host: Host) -> t.Iterator[None]:
     """Give an error of a start the words that the daemon has meanwhile written into its log."""
-    argv = host.request["server"]["argv"]
+    argv = host.request.server.argv
     size = log_size(argv)
     try:
         yield
@@ -199,12 +199,12 @@ def convert_back(host: Host) -> None:
 
 def command_line(host: Host) -> list[str]:
     """How the dry start starts: as the service does, or as the daemon was started where no service of a known kind does."""
-    directory, start = place(host), host.request["start"]
-    if start["argv"]:
+    directory, start = place(host), host.request.start
+    if start.argv:
         own = [f"--db-file={directory}/conf.db", f"--db-sock={directory}/db.sock"]
-        return [*map(_without_places, start["argv"]), *own]
-    program = host.request["supervisors"][OVSDB_SERVER]["program"]
-    arguments = _arguments(host.request["server"]["argv"][1:])
+        return [*map(_without_places, start.argv), *own]
+    program = host.request.supervisors[OVSDB_SERVER]["program"]
+    arguments = _arguments(host.request.server.argv[1:])
     own = [f"--remote=punix:{directory}/db.sock", f"--pidfile={directory}/{OVSDB_SERVER}.pid"]
     return [
         *(program, f"{directory}/conf.db", *arguments, *own, "--no-chdir", "--detach"),
@@ -214,7 +214,7 @@ def command_line(host: Host) -> list[str]:
 
 def _apart(host: Host) -> str:
     """The directory of what root opens or runs as a script meanwhile: not where the daemon's user could change it."""
-    return place(host) if host.request["start"]["user"] else host.transaction.file("dry")
+    return place(host) if host.request.start.user else host.transaction.file("dry")
 
 
 def _without_places(word: str) -> str:
@@ -254,8 +254,8 @@ def _lay_out(host: Host) -> database_content.Content:
     silent = {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": ["set", []]}}
     check(run, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)
     before = database_content.read(t.cast(Ovsdb, _File(path, host)))
-    if host.request["convert"] and not host.request["start"]["argv"]:  # ovs-ctl does it by itself
-        check(run, ["ovsdb-tool", "convert", path, host.request["schema"]], timeout=120)
+    if host.request.convert and not host.request.start.argv:  # ovs-ctl does it by itself
+        check(run, ["ovsdb-tool", "convert", path, host.request.schema], timeout=120)
     with contextlib.suppress(FileNotFoundError):  # what ovsdb-tool left, and only root could open
         os.unlink(f"{directory}/.conf.db.~lock~")
     _give(host, path, directory)
@@ -291,7 +291,7 @@ class _File:
 
 def _give(host: Host, *paths: str) -> None:
     """Give ``paths`` to the user as whom the running ovsdb-server runs."""
-    user, group = _identity(host.request["server"]["process"][0])
+    user, group = _identity(host.request.server.process.pid)
     for path in paths:
         os.chown(path, user, group, follow_symlinks=False)
 
@@ -307,11 +307,11 @@ def _identity(pid: int) -> tuple[int, int]:
 
 def _start(host: Host) -> str:
     """Run the command line to its end; what it said.  Raises ``HotUpgradeError`` with that when it failed."""
-    directory, start = place(host), host.request["start"]
+    directory, start = place(host), host.request.start
     os.makedirs(_apart(host), 0o700, exist_ok=True)
     environment = {
         "PATH": PATH,
-        **start["environment"],
+        **start.environment,
         **{f"OVS_{name}DIR": directory for name in ("RUN", "DB")},
         "OVS_LOGDIR": _apart(host),
         "OVS_SYSCONFDIR": f"{_apart(host)}/etc",
@@ -345,13 +345,13 @@ def _start(host: Host) -> str:
 
 def _credentials(host: Host) -> dict[str, t.Any]:
     """As whom it is started: as the unit's user, else as root, unless the running one is somebody else's from its beginning."""
-    start, server = host.request["start"], host.request["server"]
-    if start["user"]:
-        entry = pwd.getpwnam(start["user"])
+    start, server = host.request.start, host.request.server
+    if start.user:
+        entry = pwd.getpwnam(start.user)
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
-    user, group = _identity(server["process"][0])
-    if user == 0 or start["argv"] or drops(server["argv"]):
+    user, group = _identity(server.process.pid)
+    if user == 0 or start.argv or drops(server.argv):
         return {}
     return {"user": user, "group": group, "extra_groups": []}
 
@@ -384,7 +384,7 @@ def _words(directory: str, said: str, log: str) -> list[str]:
 
 
 def _name(host: Host) -> str:
-    return str(host.request["supervisors"][OVSDB_SERVER]["unit"] or OVSDB_SERVER)
+    return str(host.request.supervisors[OVSDB_SERVER]["unit"] or OVSDB_SERVER)
 
 
 def _kill(directory: str, users: t.Container[int]) -> int:

@@ -47,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     all_attended,
     attended,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     arm,
     database_after,
@@ -69,7 +70,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     AGAIN,
-    Json,
     Step,
 )
 
@@ -97,7 +97,7 @@ UNCOMPARED_COLUMNS = database_content.REPORTED | {
 }
 
 
-def steps(request: Json) -> list[Step[Host]]:
+def steps(request: Request) -> list[Step[Host]]:
     """The steps of the strategy ``make_before_break`` for a transaction's request."""
     found = [
         Step("make the private run directory", _make_place, _remove_place),
@@ -105,9 +105,9 @@ def steps(request: Json) -> list[Step[Host]]:
         Step("start the new ovs-vswitchd beside the old one", _start),
         Step("load the OpenFlow state", _load),
     ]
-    if request["prove"]:
+    if request.prove:
         found.append(Step("prove that it forwards alike", _prove))
-    alone = request["userspace"]
+    alone = request.userspace
     return [
         *prepare(request),
         *database_before(request, free_try=alone),
@@ -150,7 +150,7 @@ def _aside(host: Host) -> str:
 
 
 def _start(host: Host) -> None:
-    newcomer.start(host, newcomer.lasting_database(host), host.request["supervisors"][VSWITCHD]["program"])
+    newcomer.start(host, newcomer.lasting_database(host), host.request.supervisors[VSWITCHD]["program"])
     newcomer.connect(host)
 
 
@@ -211,7 +211,7 @@ def _prove(host: Host) -> None:
     datapath = _proof.USERSPACE if host.userspace else _proof.KERNEL
     with host.connection.open() as database:
         bonds = members(database.bridges())
-    wish = _proof.Wish(host.request["prove"], tuple(host.request["accept"]), bonds)
+    wish = _proof.Wish(host.request.prove, tuple(host.request.accept), bonds)
     log = Log(host.old.argv)
     proof = _proof.prove(old.call, new.call, datapath, wish)
     host.transaction.note(proof=proof.report())
@@ -253,9 +253,7 @@ def _catch_up(host: Host) -> None:
 def _require_no_drift(host: Host) -> None:
     with Ovsdb(host.remote, host.timeout) as real, Ovsdb(newcomer.database(host), host.timeout) as copy:
         changed = drift(real, copy)
-        closed = unopened(
-            real, copy, late_ports.TAP_TYPES if host.userspace else (), host.request["lost_ports"]
-        )
+        closed = unopened(real, copy, late_ports.TAP_TYPES if host.userspace else (), host.request.lost_ports)
     if changed:
         host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
@@ -286,7 +284,7 @@ def _cut_over(host: Host) -> None:
     with Ovsdb(newcomer.database(host), host.timeout) as copy:
         if host.userspace:
             _switch_over_alone(host, control, copy)
-        elif host.request["strategy"] == plan.PREFILLED:
+        elif host.request.strategy == plan.PREFILLED:
             _switch_over_in_turn(host, control, copy)
         else:
             _switch_over_shared(host, control, copy)
@@ -391,7 +389,7 @@ def _reconnect(host: Host) -> None:
 def _tidy(host: Host) -> None:
     newcomer.tidy(host)
     if host.userspace:
-        for name in (_aside(host), *map(links.device, host.request["lost_ports"])):
+        for name in (_aside(host), *map(links.device, host.request.lost_ports)):
             links.delete(name)
 
 

@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     attended,
     end_first,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     adopt,
     arm,
@@ -42,12 +43,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.super
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
-    Json,
     Step,
 )
 
 
-def steps(request: Json) -> list[Step[Host]]:
+def steps(request: Request) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
     held = [
         Step("make the private run directory", newcomer.make_directory, newcomer.remove),
@@ -57,18 +57,18 @@ def steps(request: Json) -> list[Step[Host]]:
             lambda host: host.adopt(held_process.process(host)),
         ),
     ]
-    late = request["userspace"] and not request["dpdk"]
+    late = request.userspace and not request.dpdk
     return [
         *prepare(request),
         *database_before(request, free_try=late),
-        *([] if request["dpdk"] else all_attended(held)),
+        *([] if request.dpdk else all_attended(held)),
         ready(),
         arm(),
         Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("restart ovs-vswitchd", _restart, Host.make_whole if request["dpdk"] else _back, window=True),
+        Step("restart ovs-vswitchd", _restart, Host.make_whole if request.dpdk else _back, window=True),
         Step("load the OpenFlow state", persistent(Host.load), window=True),
         Step("clear the flag", persistent(Host.release), window=True),
-        Step("wait for the service", Host.settle, window=True) if request["dpdk"] else adopt(),
+        Step("wait for the service", Host.settle, window=True) if request.dpdk else adopt(),
         learned(persistent),
         *database_after(request, free_try=late),
         verify(persistent),
@@ -86,7 +86,7 @@ def persistent(do: Act) -> Act:
             new = look(host.rundir, VSWITCHD).process
             # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
             host.ensure_server(modest if "forwarding" in host.marks else stopped)
-            if host.request["dpdk"]:
+            if host.request.dpdk:
                 host.connect(host.old.process.pid, new)
             else:
                 newcomer.connect(host)
@@ -98,7 +98,7 @@ def persistent(do: Act) -> Act:
 def _restart(host: Host) -> None:
     """Replace the process; DPDK wants to give back what it has before, which the service manager knows to wait for."""
     host.require_no_other()
-    if host.request["dpdk"]:
+    if host.request.dpdk:
         host.end_old(lambda: host.swap(None))
         return
     server = look(host.rundir, OVSDB_SERVER).process

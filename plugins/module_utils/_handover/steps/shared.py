@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     attended,
     remove_dead_links,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
     look,
 )
@@ -29,7 +30,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     ARMED,
     PREPARED,
-    Json,
     Step,
 )
 
@@ -37,7 +37,7 @@ CONVERT = "convert the database"
 RESTART_SERVER = "restart ovsdb-server"
 
 
-def prepare(request: Json) -> list[Step[Host]]:
+def prepare(request: Request) -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
@@ -47,7 +47,7 @@ def prepare(request: Json) -> list[Step[Host]]:
             Step("keep the old programs and the database", _keep),
             *(
                 [Step("start the new ovsdb-server dry", rehearsal.rehearse, rehearsal.clear)]
-                if request["restart_server"]
+                if request.restart_server
                 else []
             ),
         ]
@@ -73,33 +73,33 @@ def _let_go(host: Host) -> None:
         host.let_go()
 
 
-def database_before(request: Json, free_try: bool = False) -> list[Step[Host]]:
+def database_before(request: Request, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade.
 
     Where the new ovs-vswitchd has a ``free_try`` (see ``newcomer.command_line``) and needs it, the restart waits for it.
     """
-    if request["downgrade"]:
+    if request.downgrade:
         return []
     return [*_converted(request), *([] if free_try else _server_restarted(request, False))]
 
 
-def database_after(request: Json, free_try: bool = False) -> list[Step[Host]]:
+def database_after(request: Request, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come after those for ovs-vswitchd: all of a downgrade.
 
     A running ovs-vswitchd bears a schema that is newer than itself, not one that lacks columns it has asked for:
     3.5 on the schema of 3.1 asks in vain for ever (seen).
     """
-    if request["downgrade"]:
+    if request.downgrade:
         return [*_converted(request), *_server_restarted(request, free_try)]
     return _server_restarted(request, free_try) if free_try else []
 
 
-def _converted(request: Json) -> list[Step[Host]]:
-    return [Step(CONVERT, _convert, rehearsal.convert_back)] if request["convert"] else []
+def _converted(request: Request) -> list[Step[Host]]:
+    return [Step(CONVERT, _convert, rehearsal.convert_back)] if request.convert else []
 
 
-def _server_restarted(request: Json, free_try: bool) -> list[Step[Host]]:
-    if not request["restart_server"]:
+def _server_restarted(request: Request, free_try: bool) -> list[Step[Host]]:
+    if not request.restart_server:
         return []
     return [Step(RESTART_SERVER, lambda host: rehearsal.restart_server(host, free_try), Host.ensure_server)]
 
@@ -133,7 +133,7 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
 
 
 def _convert(host: Host) -> None:
-    rehearsal.convert(host, host.request["schema"])
+    rehearsal.convert(host, host.request.schema)
 
 
 def adopt() -> Step[Host]:

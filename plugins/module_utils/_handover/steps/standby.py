@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     all_attended,
     attended,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     adopt,
     arm,
@@ -29,10 +30,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json, Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
 
 
-def steps(request: Json) -> list[Step[Host]]:
+def steps(request: Request) -> list[Step[Host]]:
     """The steps of the strategy ``standby`` for a transaction's request."""
     return [
         *prepare(request),
@@ -58,7 +59,7 @@ def steps(request: Json) -> list[Step[Host]]:
 
 
 def _start(host: Host) -> None:
-    newcomer.start(host, host.remote, host.request["supervisors"][VSWITCHD]["program"])
+    newcomer.start(host, host.remote, host.request.supervisors[VSWITCHD]["program"])
     newcomer.patient(host, lambda: newcomer.newcomer(host).call("version"))
 
 

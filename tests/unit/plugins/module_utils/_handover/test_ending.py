@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.measured import Measured
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
@@ -33,15 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     run,
 )
 
-REQUEST: dict[str, t.Any] = {
-    "convert": False,
-    "downgrade": False,
-    "restart_server": False,
-    "userspace": False,
-    "dpdk": False,
-    "dispatch": False,
-    "prove": 10,
-}
+Make = t.Callable[..., Request]
 
 
 class FakeHost:
@@ -95,7 +89,7 @@ def steps(host: FakeHost) -> list[Step[FakeHost]]:
 
 
 @pytest.fixture
-def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
+def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: Make) -> Transaction:
     """One whose steps were all done."""
     monkeypatch.setattr(FakeHost, "done", [])
     monkeypatch.setattr(FakeHost, "broken", {})
@@ -107,8 +101,10 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Transaction:
     monkeypatch.setattr(ending, "_running", lambda host: identify(os.getpid()))
     monkeypatch.setattr(ending, "clean", lambda transaction: None)
     monkeypatch.setattr(ending._measured, "measure", lambda host: Measured("all is well"))
-    monkeypatch.setattr(ending, "_request_back", lambda found, request: {"back_of": found.id})
-    transaction = create({"strategy": plan.PREFILLED, "dpdk": False}, str(tmp_path / "transactions"))
+    monkeypatch.setattr(
+        ending, "_request_back", lambda found, request: dataclasses.replace(request, back_of=found.id)
+    )
+    transaction = create(make_request(strategy=plan.PREFILLED).json(), str(tmp_path / "transactions"))
     run(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
     transaction.move(PREPARED, APPLIED)
     FakeHost.done.clear()
@@ -179,7 +175,9 @@ def test_the_plain_way_back_gives_again_what_the_new_process_holds_if_that_is_wh
     assert (prefixed(transaction, "taken anew")[0] in FakeHost.done) is taken
 
 
-def test_a_hand_back_is_of_the_bridges_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hand_back_is_of_the_bridges_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: Make
+) -> None:
     """Somebody has deleted br0 since, and added br1."""
 
     live = types.SimpleNamespace(
@@ -187,10 +185,11 @@ def test_a_hand_back_is_of_the_bridges_of_now(tmp_path: Path, monkeypatch: pytes
     )
     monkeypatch.setattr(ending, "Ovsdb", lambda *__: contextlib.nullcontext(live))
     monkeypatch.setattr(ending, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
-    request = {"rundir": "", "remote": "", "timeout": 1, "dispatch": False, "supervisors": {}, "vswitchd": {}}
-    given = create({**request, "bridges": {"br0": []}, "ports": 1}, str(tmp_path / "transactions"))
-    back = ending._request_back(given, given.request)
-    assert (back["bridges"], back["ports"]) == ({"br1": ["tcp:1"]}, 2)
+    request = make_request(bridges={"br0": ()}, ports=1)
+    given = create(request.json(), str(tmp_path / "transactions"))
+    back = ending._request_back(given, request)
+    assert (back.bridges, back.ports, back.back_of) == ({"br1": ("tcp:1",)}, 2, given.id)
+    assert back.vswitchd == dataclasses.replace(request.vswitchd, process=Process(7, 8))
 
 
 def test_a_hand_back_that_cannot_even_begin_leaves_the_plain_way_back(
@@ -285,7 +284,7 @@ def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
     monkeypatch.setattr(ending, "hand_back", lambda _transaction: False)
     ending.roll_back(transaction, "a test")
     assert not any("left alone" in what for what in FakeHost.done)
-    again = create({"strategy": plan.PREFILLED, "dpdk": False}, os.path.dirname(transaction.path))
+    again = create(transaction.request, os.path.dirname(transaction.path))
     shaped = [Step(ending.shaping.STEP, lambda host: None), *steps(FakeHost(again))]
     monkeypatch.setattr(ending, "steps_of", lambda _host: shaped)
     run(again, shaped, FakeHost(again))
@@ -393,23 +392,19 @@ def test_only_what_is_finished_is_cleaned(transaction: Transaction, monkeypatch:
     assert sorted(name for name in os.listdir(transaction.path) if "." not in name) == ["old"]
 
 
-def names(strategy: str, **changes: t.Any) -> list[str]:
-    return [step.name for step in ending.steps_for(strategy, {**REQUEST, **changes})]
-
-
 @pytest.mark.parametrize(
     ("strategy", "before"),
     [(plan.MAKE_BEFORE_BREAK, True), (plan.PREFILLED, True), (plan.STANDBY, False), (plan.RESTART, False)],
 )
 def test_a_process_that_is_filled_beforehand_is_loaded_before_the_host_is_touched(
-    strategy: str, before: bool
+    make_request: Make, strategy: str, before: bool
 ) -> None:
-    found = names(strategy)
+    found = [step.name for step in ending.steps_for(make_request(strategy=strategy))]
     assert (found.index("load the OpenFlow state") < found.index("arm")) == before
 
 
-def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards() -> None:
-    request = {**REQUEST, "strategy": plan.MAKE_BEFORE_BREAK}
-    back = {**request, "dispatch": True, **ending._way_back({**request, "dispatch": True})}
-    assert back["strategy"] == plan.STANDBY
-    assert ending._way_back(request) == {}
+def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(
+    make_request: Make,
+) -> None:
+    assert ending._way_back(make_request(dispatch=True)) == plan.STANDBY
+    assert ending._way_back(make_request()) == plan.MAKE_BEFORE_BREAK

@@ -37,7 +37,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
         transaction=transaction,
         rundir=str(rundir),
         remote="unix:db.sock",
-        request={"supervisors": {"ovs-vswitchd": {"program": "/bin/sh"}}},
+        request=types.SimpleNamespace(supervisors={"ovs-vswitchd": {"program": "/bin/sh"}}),
     )
     became = str(tmp_path / "became")
     program = ["/bin/sh", "-c", f"echo $$ >{became}.new; mv {became}.new {became}; exec sleep 60"]

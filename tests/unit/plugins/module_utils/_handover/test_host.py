@@ -64,7 +64,9 @@ def test_nothing_is_lost_that_a_process_was_told_before_its_program_is_replaced(
     monkeypatch.setattr(_host, "kill", noted("kill"))
     monkeypatch.setattr(_host, "look", lambda *__: types.SimpleNamespace(process=None))
     living = types.SimpleNamespace(follows=follows, last_words=noted("last words"), close=noted("close"))
-    host = types.SimpleNamespace(living=living, quiet_old=noted("quiet"), request={"dpdk": dpdk}, rundir="")
+    host = types.SimpleNamespace(
+        living=living, quiet_old=noted("quiet"), request=types.SimpleNamespace(dpdk=dpdk), rundir=""
+    )
     Host._end_running(t.cast(Host, host))
     assert done == wanted
 
@@ -72,7 +74,7 @@ def test_nothing_is_lost_that_a_process_was_told_before_its_program_is_replaced(
 def test_nobody_waits_for_a_bridge_that_somebody_has_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     configured = [types.SimpleNamespace(name=name) for name in ("br1", "new")]
     monkeypatch.setattr(switch, "live_bridges", lambda connection: configured)
-    request: dict[str, t.Any] = {"bridges": {"br0": [], "br1": []}}
+    request = types.SimpleNamespace(bridges={"br0": (), "br1": ()})
     host = t.cast("t.Any", types.SimpleNamespace(request=request, connection=None, deleted=frozenset()))
     assert t.cast("property", Host.bridges).fget(host) == ["br0", "br1"]  # type: ignore[misc]
     Host.leave_deleted(host)
@@ -148,7 +150,7 @@ def test_controllers_come_when_their_bridges_are_full(done: list[str]) -> None:
         done.append("commit")
 
     host = types.SimpleNamespace(
-        request={"dispatch": False},
+        request=types.SimpleNamespace(dispatch=False),
         bridges=["br0"],
         states={"br0": None},
         staged={},

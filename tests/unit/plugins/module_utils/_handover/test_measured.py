@@ -44,7 +44,7 @@ def measure(
         return f"ovs-vswitchd (Open vSwitch) {version}"
 
     host = types.SimpleNamespace(
-        request={"bridges": dict.fromkeys(now, ())},
+        request=types.SimpleNamespace(bridges=dict.fromkeys(now, ())),
         management=now.__getitem__,
         control=lambda _name: types.SimpleNamespace(call=call),
         connection=None,

@@ -18,7 +18,9 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import rehearsal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Start
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 Json = dict[str, t.Any]
 RUNNING = (
@@ -42,14 +44,12 @@ RUNNING = (
 
 def host(tmp_path: Path, **start: t.Any) -> t.Any:
     written: Json = {}
-    request = {
-        "start": {"argv": [], "lines": [], "environment": {}, "user": None, **start},
-        "supervisors": {
-            "ovsdb-server": {"unit": "ovsdb-server.service", "program": "/usr/sbin/ovsdb-server"}
-        },
-        "server": {"process": [os.getpid(), 1], "argv": list(RUNNING)},
-        "convert": False,
-    }
+    request = types.SimpleNamespace(
+        start=Start(**start),
+        supervisors={"ovsdb-server": {"unit": "ovsdb-server.service", "program": "/usr/sbin/ovsdb-server"}},
+        server=types.SimpleNamespace(process=Process(os.getpid(), 1), argv=list(RUNNING)),
+        convert=False,
+    )
     return types.SimpleNamespace(
         rundir=str(tmp_path / "run"),
         request=request,
@@ -231,8 +231,8 @@ def test_a_start_that_fails_in_earnest_says_what_its_log_says(
     log = tmp_path / "ovsdb-server.log"
     log.write_text("1|ERR|long ago\n")
     made = host(tmp_path, argv=["ovs-ctl", "start"])
-    made.request["server"]["argv"].append(f"--log-file={log}")
-    made.request["server"]["argv"].remove("--log-file=/var/log/openvswitch/ovsdb-server.log")
+    made.request.server.argv.append(f"--log-file={log}")
+    made.request.server.argv.remove("--log-file=/var/log/openvswitch/ovsdb-server.log")
 
     def fails(_free_try: bool) -> None:
         with log.open("a") as file:

@@ -28,7 +28,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     return types.SimpleNamespace(
         calls=calls,
         marks={},
-        request={"dpdk": False},
+        request=types.SimpleNamespace(dpdk=False),
         rundir="/run/openvswitch",
         old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
         disconnect=lambda: calls.append("close"),
@@ -54,7 +54,7 @@ def test_a_database_that_ended_is_started_and_the_step_done_again(
 
 
 def test_with_dpdk_the_service_has_started_it_in_the_real_directory(host: t.Any) -> None:
-    host.request = {"dpdk": True}
+    host.request = types.SimpleNamespace(dpdk=True)
     outcomes = [Unreachable("no database", "killed"), None]
 
     def do(_host: t.Any) -> None:
@@ -77,7 +77,10 @@ def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> N
 
 def test_the_restart_policies_are_held_before_anything_else() -> None:
     """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
-    assert shared.prepare({"restart_server": True})[0].name == "hold the restart policies"
+    assert (
+        shared.prepare(t.cast("t.Any", types.SimpleNamespace(restart_server=True)))[0].name
+        == "hold the restart policies"
+    )
 
 
 def test_a_database_that_is_dead_is_told_what_to_give_back(

@@ -1,0 +1,132 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What a hand-over is to do: decided once, from one look at the host, and written down before anything is done.
+
+It is the ``request.json`` of a transaction.  Whoever goes on with that runs the transaction's own copy of this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
+
+# What reads another format does not know what it means.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """How the service of ovsdb-server starts it (``service_start.Foresight``)."""
+
+    argv: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    user: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """``bridges`` are those that are handed over, with their controllers; ``ports`` how many these have together.
+
+    ``vswitchd`` and ``server`` are the daemons of the beginning, ``supervisors`` who owns them, by name (see
+    ``supervisors.describe``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
+    of the beginning; ``back_of`` is the transaction that is taken back by this one; ``confirm_timeout`` and ``timeout`` are
+    in seconds.
+    """
+
+    strategy: str
+    plan: Json
+    rundir: str
+    remote: str
+    timeout: float
+    bridges: t.Mapping[str, tuple[str, ...]]
+    ports: int
+    lost_ports: tuple[str, ...]
+    userspace: bool
+    dpdk: bool
+    snapshot: str | None
+    confirm: str
+    confirm_timeout: float
+    prove: int
+    accept: tuple[str, ...]
+    convert: bool
+    downgrade: bool
+    dispatch: bool
+    restart_server: bool
+    start: Start
+    schema: str
+    vswitchd: Instance
+    server: Instance
+    supervisors: t.Mapping[str, Json]
+    boot: str
+    back_of: str | None = None
+
+    @classmethod
+    def read(cls, record: Json) -> Request:
+        """Undo ``json``; raises ``HotUpgradeError`` when it was written in another format."""
+        if record.get("format") != FORMAT:
+            raise HotUpgradeError(
+                "the request of this transaction cannot be read",
+                f"its format is {record.get('format')}, this is {FORMAT}",
+                "Confirm or roll it back with the collection's version that began it",
+            )
+        known = {name: value for name, value in record.items() if name != "format"}
+        start = {
+            **known["start"],
+            "argv": tuple(known["start"]["argv"]),
+            "lines": tuple(known["start"]["lines"]),
+        }
+        return cls(**{
+            **known,
+            "bridges": {name: tuple(controllers) for name, controllers in known["bridges"].items()},
+            "lost_ports": tuple(known["lost_ports"]),
+            "accept": tuple(known["accept"]),
+            "start": Start(**start),
+            "vswitchd": _instance(known["vswitchd"]),
+            "server": _instance(known["server"]),
+        })  # fmt: skip
+
+    def json(self) -> Json:
+        """As a transaction writes it down."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    def of_now(self, bridges: t.Sequence[Bridge]) -> Request:
+        """The same for the ``bridges`` that there are now."""
+        return dataclasses.replace(self, **inventory(bridges))
+
+
+def inventory(bridges: t.Sequence[Bridge]) -> dict[str, t.Any]:
+    """What a request says of ``bridges``, the ones that are handed over."""
+    return {
+        "bridges": {bridge.name: tuple(bridge.controllers) for bridge in bridges},
+        "ports": sum(len(bridge.interfaces) for bridge in bridges),
+    }
+
+
+def _instance(record: Json) -> Instance:
+    return Instance(Process(**record["process"]), tuple(record["argv"]), dict(record["environment"]))
+
+
+def first_of(instance: Instance, connection: Connection) -> Instance:
+    """``instance`` as the next process is to be started; raises ``Refused`` when root must not start one like it.
+
+    An earlier hand-over may have given it a run directory and a database under names that go with the process.
+    """
+    if instance.doubt:
+        raise Refused(f"root cannot start another {instance.argv[0]} like the running one", instance.doubt)
+    environment = dict(instance.environment)
+    if "OVS_RUNDIR" in environment:
+        environment["OVS_RUNDIR"] = connection.rundir
+    argv = tuple(
+        connection.remote if word.startswith(f"unix:{connection.rundir}-") else word for word in instance.argv
+    )
+    return Instance(instance.process, argv, environment)

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
+    FORMAT,
+    Request,
+    Start,
+    first_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+
+Make = t.Callable[..., Request]
+
+
+def test_what_was_written_is_what_is_read(make_request: Make) -> None:
+    first = Instance(Process(7, 8), ("ovs-vswitchd", "unix:db.sock"), {"LANG": "C"})
+    request = make_request(
+        bridges={"br0": ("tcp:1",), "br1": ()}, lost_ports=("p1",), accept=("*>p2:*",), vswitchd=first,
+        start=Start(("ovs-ctl", "start"), ("[Service]",), {"A": "B"}, "ovs"), supervisors={"ovs-vswitchd": {"unit": None}},
+    )  # fmt: skip
+    assert Request.read(json.loads(json.dumps(request.json()))) == request
+
+
+@pytest.mark.parametrize("other", [None, 0, FORMAT + 1])
+def test_another_format_is_not_guessed_at(make_request: Make, other: int | None) -> None:
+    with pytest.raises(HotUpgradeError, match="version that began it"):
+        Request.read({**make_request().json(), "format": other})
+
+
+def test_one_that_was_handed_over_before_is_started_in_the_real_directory() -> None:
+    connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 10.0)
+    private = "unix:/run/openvswitch-abcdef/db.sock"
+    shown = Instance(
+        Process(1, 2),
+        ("ovs-vswitchd", f"{private},{private}", "--detach"),
+        {"OVS_RUNDIR": "/run/openvswitch-abcdef"},
+    )
+    first = first_of(shown, connection)
+    assert first.argv == ("ovs-vswitchd", connection.remote, "--detach")
+    assert first.environment == {"OVS_RUNDIR": "/run/openvswitch"}
+
+
+def test_one_that_root_must_not_start_is_refused() -> None:
+    shown = dataclasses.replace(Instance(Process(1, 2), ("ovs-vswitchd",), {}), doubt="it shows --evil")
+    with pytest.raises(Refused, match="--evil"):
+        first_of(shown, Connection("/run", "unix:/run/db.sock", 10.0))
