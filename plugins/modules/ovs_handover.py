@@ -210,6 +210,13 @@ plan:
       description: Names of the steps, in order.
       type: list
       elements: str
+    summary:
+      description: The plan for people, one sentence each.
+      type: list
+      elements: str
+      sample:
+        - ovs-vswitchd is upgraded from 3.5.0 to 4.0.0, by make_before_break
+        - "warning: the policers of p1 are set up again and start with a full bucket"
 transaction:
   description: The transaction's id.
   returned: when there is a transaction

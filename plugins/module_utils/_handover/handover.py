@@ -33,7 +33,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
     unexplained,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import Facts, Plan, decide
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
+    Facts,
+    Plan,
+    decide,
+    sentences,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     Request,
     Start,
@@ -387,6 +392,7 @@ def describe(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Json:
         "before": dict(decision.before),
         "after": dict(decision.after),
         "steps": list(steps),
+        "summary": sentences(decision),
     }
 
 

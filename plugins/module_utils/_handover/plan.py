@@ -152,6 +152,25 @@ class Plan:
         return version(self.after["schema"]) < version(self.before["schema"])
 
 
+def sentences(plan: Plan) -> list[str]:
+    """The plan for people, one sentence each."""
+    old, new = (found["ovs-vswitchd"] for found in (plan.before, plan.after))
+    if not plan.needed:
+        return [f"nothing is to be done: {old} runs, and is what is on the disk"]
+    reasons = [f"not by {name}: {'; '.join(texts)}" for name, texts in plan.refused.items()]
+    if plan.strategy is None:
+        return [f"ovs-vswitchd {old} cannot be replaced by {new}", *reasons]
+    how = "downgraded" if version(new) < version(old) else "upgraded"
+    schemas = (plan.before["schema"], plan.after["schema"])
+    return [
+        f"ovs-vswitchd is {how} from {old} to {new}, by {plan.strategy}",
+        *([f"the database is converted from schema {schemas[0]} to {schemas[1]}"] if plan.convert else []),
+        *([f"proof: {plan.proof}"] if plan.proof else []),
+        *(f"warning: {text}" for text in plan.warnings),
+        *reasons,
+    ]
+
+
 def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     """The plan for ``wanted`` (a strategy or ``auto``); ``force`` replaces daemons that are up to date, too."""
     refused = {name: tuple(REASONS[name](facts)) for name in STRATEGIES}

@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
     STRATEGIES,
     Facts,
     decide,
+    sentences,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, Supervisor
@@ -446,3 +447,27 @@ def test_a_look_ahead_plans_for_the_version_that_comes() -> None:
     assert (plan.before["ovs-vswitchd"], plan.after["ovs-vswitchd"]) == ("3.1.0", "4.0.0")
     assert any("may move" in text for text in plan.warnings)
     assert not decide(installed, force=True).warnings
+
+
+def test_a_plan_is_told_to_people() -> None:
+    told = sentences(decide(facts(bridges=(LACP,))))
+    assert told[0] == "ovs-vswitchd is upgraded from 3.5.0 to 4.0.0, by prefilled"
+    assert any(text.startswith("warning: port bond0 of bridge br0 runs LACP") for text in told)
+    assert any(
+        text.startswith("not by make_before_break: port bond0 of bridge br0 runs LACP") for text in told
+    )
+
+
+def test_going_to_an_older_version_is_called_a_downgrade() -> None:
+    assert sentences(decide(facts("4.0.0", "3.5.0")))[0].startswith(
+        "ovs-vswitchd is downgraded from 4.0.0 to 3.5.0"
+    )
+
+
+def test_a_host_that_needs_nothing_and_one_that_allows_nothing_are_told_so() -> None:
+    assert sentences(decide(facts("4.0.0", "4.0.0", schema_running="8.8.0"))) == [
+        "nothing is to be done: 4.0.0 runs, and is what is on the disk"
+    ]
+    refused = sentences(decide(facts(foreign_flag=True)))
+    assert refused[0] == "ovs-vswitchd 3.5.0 cannot be replaced by 4.0.0"
+    assert len(refused) == 1 + len(STRATEGIES)
