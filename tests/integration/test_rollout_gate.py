@@ -81,7 +81,7 @@ def roll_out(
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     recap = done.stdout.partition("PLAY RECAP")[2]
-    touched = set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE))
+    touched = set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE)) - {"localhost"}
     return Outcome(done.returncode, touched, sorted(waited.read_text().split()), done.stdout)
 
 
@@ -94,7 +94,7 @@ def fleet(request: t.Any, tmp_path: Path) -> t.Callable[..., Outcome]:
 
     def run(broken: dict[str, dict[str, t.Any]], playbook: str | None = None, **variables: t.Any) -> Outcome:
         text = PLAYBOOK.read_text() if playbook is None else playbook
-        return roll_out(core, tmp_path, broken, text, hot_upgrade_serial="1,2,100%", **variables)
+        return roll_out(core, tmp_path, broken, text, **{"hot_upgrade_serial": "1,2,100%", **variables})
 
     return run
 
@@ -145,6 +145,27 @@ def test_a_budget_lets_the_rollout_go_on(fleet: t.Callable[..., Outcome]) -> Non
     done = fleet({"h2": FAILING}, hot_upgrade_max_failed="1")
     assert done.code != 0
     assert done.touched == set(FLEET)
+
+
+@pytest.mark.parametrize(("budget", "touched"), [("17%", set(FLEET)), ("16%", {"h1", "h2", "h3"})])
+def test_a_budget_may_be_percent_of_all_hosts(
+    fleet: t.Callable[..., Outcome], budget: str, touched: set[str]
+) -> None:
+    assert fleet({"h2": FAILING}, hot_upgrade_max_failed=budget).touched == touched
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"hot_upgrade_max_failed": "some"}, {"hot_upgrade_serial": "abc"}, {"hot_upgrade_serial": "1,0"}],
+)
+def test_a_rollout_that_cannot_be_understood_touches_nobody(
+    fleet: t.Callable[..., Outcome], wrong: dict[str, str]
+) -> None:
+    done = fleet({}, **wrong)
+    assert done.code != 0
+    assert not done.touched
+    assert "Nothing was done on any host" in " ".join(done.output.split())
+    assert "Traceback" not in done.output
 
 
 def test_why_the_gate_and_not_any_errors_fatal(fleet: t.Callable[..., Outcome]) -> None:
