@@ -9,13 +9,15 @@ it, too, all in one task: after each task a host waits for the slowest of its ba
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 MODULE = "ovsops.hot_upgrade.ovs_handover"
-RECONNECTED, MANUAL = "reconnected", "manual"
+HANDED_OVER = "handed_over"
+RECONNECTED, MANUAL, AUTOMATIC = "reconnected", "manual", "automatic"
 # How long to wait for the host over a new connection, in seconds, unless the option says otherwise.
 RECONNECT_TIMEOUT = 100
 
@@ -25,51 +27,61 @@ Json = t.Dict[str, t.Any]  # noqa: UP006
 class ActionModule(ActionBase):  # type: ignore[misc]
     """See the module's documentation."""
 
+    _supports_async = True
+
     def run(self, tmp: object = None, task_vars: Json | None = None) -> Json:
         """Run the module, and after a hand-over what only the connected side can do."""
         super().run(tmp, task_vars)
         self._vars = task_vars or {}
         options: Json = dict(self._task.args)
-        state, confirm = options.get("state", "handed_over"), options.get("confirm")
-        if state != "handed_over" or self._task.check_mode:
-            return self._module(options)
-        if self._task.async_val:
-            if confirm == RECONNECTED:
-                return failed(
-                    {},
-                    "confirm=reconnected waits for the host, which a task with async does not: use confirm=manual",
-                )
-            return t.cast("Json", self._execute_module(MODULE, options, self._vars, wrap_async=True))
+        confirm = options.get("confirm", AUTOMATIC)
+        if self._task.async_val and confirm == RECONNECTED:
+            why = (
+                "confirm=reconnected waits for the host, which a task with async does not: use confirm=manual"
+            )
+            return failed({}, why)
+        if options.get("state", HANDED_OVER) != HANDED_OVER or self._task.check_mode or self._task.async_val:
+            return self._module(options, wrap_async=bool(self._task.async_val))
         if confirm == RECONNECTED:
             options["confirm"] = MANUAL
         result = self._hand_over(options)
-        if confirm != RECONNECTED or result.get("failed") or result.get("state") != "applied":
+        # With "automatic" the module has confirmed it, unless the connection was lost.
+        if (
+            confirm not in (RECONNECTED, AUTOMATIC)
+            or result.get("failed")
+            or result.get("state") != "applied"
+        ):
             return result
         try:
             return self._confirm(result)
         except AnsibleConnectionFailure as lost:
-            return failed(result, f"the connection was lost before the hand-over was confirmed: {lost}")
+            return self._ask_again(
+                result, f"the connection was lost before it was known to be confirmed ({lost})"
+            )
 
     def _hand_over(self, options: Json) -> Json:
         known = self._settled(True).get("transaction")
         try:
             return self._module(options)
         except AnsibleConnectionFailure as lost:
-            unreachable = self._reconnect()
-            if unreachable:
-                return failed(
-                    {},
-                    f"the connection was lost in the hand-over ({lost}), and the host does not answer: {unreachable}. "
-                    "What nobody confirms it takes back by itself",
-                )
-            result = self._settled(False)
-            if result.get("transaction") == known:
-                return failed(
-                    {}, f"the connection was lost before the hand-over began ({lost}). Run it again"
-                )
-            if result.get("state") not in ("applied", "confirmed"):
-                return failed(result, f"the hand-over is {result.get('state')}: {result.get('reason')}")
-            return {**result, "changed": True}
+            return self._learn(known, f"the connection was lost in the hand-over ({lost})")
+
+    def _learn(self, known: str | None, lost: str) -> Json:
+        """How a hand-over went that the connection did not see the end of; ``known`` is the one before it."""
+        unreachable = self._reconnect()
+        if unreachable:
+            return failed(
+                {},
+                f"{lost}, and the host does not answer: {unreachable}. What nobody confirms it takes back by itself",
+            )
+        result = self._settled(False)
+        if result.get("failed"):
+            return failed(result, f"{lost}; {result.get('msg')}")
+        if result.get("transaction") == known:
+            return failed({}, f"{lost} before the host began it. Run it again")
+        if result.get("state") not in ("applied", "confirmed"):
+            return failed(result, f"{lost}; it is {result.get('state')}: {result.get('reason')}")
+        return {**result, "changed": True}
 
     def _confirm(self, result: Json) -> Json:
         """Reach the host anew, have it account for every difference, and make the hand-over final."""
@@ -80,15 +92,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             found = self._module({**self._place(), "state": state, "transaction": result["transaction"]})
             result = {**result, **told(found)}
             if found.get("failed"):
-                return failed(result, str(found.get("msg")))
-            result[state] = True
-        return result
+                return self._ask_again(result, str(found.get("msg")))
+        return {**result, "verified": True}
 
-    def _settled(self, only_ask: bool) -> Json:
-        """How the last hand-over stands; unless it is ``only_ask``-ed, what was under way is waited for."""
+    def _ask_again(self, result: Json, why: str) -> Json:
+        """The ``result`` as the host has it now: it may have been confirmed, or have gone back, meanwhile."""
+        found: Json = {}
+        with contextlib.suppress(AnsibleConnectionFailure):
+            if not self._reconnect():
+                found = self._settled(True, result["transaction"])
+        if found.get("failed") or "state" not in found:
+            return {
+                **result,
+                "failed": True,
+                "msg": f"{why}. Whether it is confirmed is not known: ask with state=settled",
+            }
+        result = {**result, **told(found)}
+        return result if found["state"] == "confirmed" else failed(result, why)
+
+    def _settled(self, only_ask: bool, transaction: str | None = None) -> Json:
+        """How a hand-over stands, the last one by default; unless it is ``only_ask``-ed, what was under way is waited for."""
         before, self._task.check_mode = self._task.check_mode, only_ask
         try:
-            return self._module({**self._place(), "state": "settled"})
+            return self._module({**self._place(), "state": "settled", "transaction": transaction})
         finally:
             self._task.check_mode = before
 
@@ -100,8 +126,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if name in self._task.args
         }
 
-    def _module(self, options: Json) -> Json:
-        return t.cast("Json", self._execute_module(MODULE, options, task_vars=self._vars))
+    def _module(self, options: Json, wrap_async: bool = False) -> Json:
+        return t.cast(
+            "Json", self._execute_module(MODULE, options, task_vars=self._vars, wrap_async=wrap_async)
+        )
 
     def _reconnect(self) -> str | None:
         """Wait until the host answers over a new connection; why it does not, or None."""

@@ -35,8 +35,9 @@ def side_by_side(
     import concurrent.futures  # takes longer than a small snapshot
 
     pool = concurrent.futures.ThreadPoolExecutor(_MOST if flows < _MANY_FLOWS else _MOST_LARGE)
-    futures = [pool.submit(work, thing) for thing in things]
+    futures: list[concurrent.futures.Future[R]] = []
     try:
+        futures += (pool.submit(work, thing) for thing in things)
         concurrent.futures.wait(
             futures,
             return_when=concurrent.futures.ALL_COMPLETED if each else concurrent.futures.FIRST_EXCEPTION,

@@ -26,7 +26,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
+    Request,
+    require_format,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
     restart,
@@ -80,6 +83,9 @@ BEFORE_THE_PROCESS = (shared.CONVERT, shared.RESTART_SERVER)
 # The result's entry for the daemons of when all was applied.
 FORWARDS = "forwards"
 
+# How far a hand-back got whose actor has died.
+COMPLETE, HALF_DONE = "complete", "half done"
+
 # Where a hand-back keeps its files, below the transaction or in memory.
 _BACK = "back-"
 _SPARE = 16 << 20
@@ -121,6 +127,7 @@ def roll_back(
     state = transaction.state
     if state in FINISHED:
         raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
+    _require_readable(transaction)
     if state != ROLLING_BACK:
         transaction.move(state, ROLLING_BACK)
         # Whoever goes on after an interruption does not know it.
@@ -133,6 +140,15 @@ def roll_back(
     transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
     if not failures:
         attempt(lambda: clean(transaction))
+
+
+def _require_readable(transaction: Transaction) -> None:
+    """Leave what another version of the collection has begun to the host's own guard, which has the code for it."""
+    try:
+        record = transaction.request
+    except Exception:  # damaged: that is told by what goes on with it
+        return
+    require_format(record)
 
 
 def _tell(transaction: Transaction, reason: str, failures: list[str]) -> None:
@@ -164,7 +180,8 @@ def _faults(transaction: Transaction, host: Host) -> list[str]:
 
 def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     """Go back under traffic as far as that is possible, and undo the rest."""
-    handed_back, half_done = _end_hand_backs(transaction), False
+    ended = _end_hand_backs(transaction)
+    handed_back, half_done = ended is not None, ended == HALF_DONE
     if not handed_back:
         half_done = state != APPLIED and finish(host)
         handed_back = (half_done or (state == APPLIED and _forwards(host))) and _under_traffic(
@@ -180,6 +197,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         taken_over and alive(taken_over)
     ):  # the steps that would start one are not undone
         failures += attempt(host.fill_revived)
+    if ended == HALF_DONE:  # what comes last in a hand-back
+        failures += attempt(host.let_go) + attempt(lambda: shaping.give_back(host))
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.fill_up)
     failures += attempt(host.require_places)
@@ -328,28 +347,30 @@ def _files(place: str) -> t.Iterator[str]:
         yield from (os.path.join(directory, name) for name in names)
 
 
-def _end_hand_backs(transaction: Transaction) -> bool:
-    """Complete a hand-back in which somebody was ended, else undo it; whether the old program forwards by it."""
-    handed_back = False
+def _end_hand_backs(transaction: Transaction) -> str | None:
+    """Complete a hand-back in which somebody was ended, else undo it; how far it was, if the old program forwards by it."""
+    ended: str | None = None
     for place in (transaction.path, pulse.DIRECTORY):
         for path in glob.glob(os.path.join(glob.escape(place), f"{_BACK}*")):
             back = Transaction(path)
             with contextlib.suppress(Exception):  # one that was only half made
                 if back.request["back_of"] != transaction.id:
                     continue
-                handed_back |= _end_hand_back(back)
+                ended = _end_hand_back(back) or ended
             shutil.rmtree(path, ignore_errors=True)
-    return handed_back
+    return ended
 
 
-def _end_hand_back(back: Transaction) -> bool:
+def _end_hand_back(back: Transaction) -> str | None:
     host = Host(back)
     try:
         done = {event["step"] for event in timeline(back)}
-        if all(step.name in done for step in steps_of(host)) or finish(host):
-            return True
+        if all(step.name in done for step in steps_of(host)):
+            return COMPLETE
+        if finish(host):
+            return HALF_DONE
         undo(back, steps_of(host), host)
-        return False
+        return None
     finally:
         attempt(host.close)
 

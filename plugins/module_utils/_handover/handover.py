@@ -70,7 +70,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import launcher
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_directory
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    doubt_of_directory,
+    user_name,
+    user_of,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
@@ -284,6 +289,12 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
     for name, instance in instances.items():
         if instance.doubt:
             yield f"root cannot start another {name} like the running one: {instance.doubt}"
+        user = user_of(instance.process.pid)
+        if user and not drops(instance.argv):
+            yield (
+                f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a way back "
+                f"could be executed as that user; have it started as root with --ovs-user={user_name(user)} (ovs-ctl)"
+            )
 
 
 def begin(request: Request, root: str = transactions.ROOT) -> Transaction:

@@ -31,7 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 # How long a shell may need to say that it waits, in seconds.
 TIMEOUT = 10.0
-_SCRIPT = 'echo $$ >"$1.new" && mv "$1.new" "$1"; read -r go <"$2"; shift 2; exec "$@"'
+_SCRIPT = 'echo $$ >"$1.new" && mv "$1.new" "$1"; read -r go <"$2" || exit 1; shift 2; exec "$@"'
 
 
 def start(host: Host) -> None:

@@ -5,7 +5,8 @@
 # Private to this collection: no stable interface, no deprecation period.
 """What a hand-over is to do: decided once, from one look at the host, and written down before anything is done.
 
-It is the ``request.json`` of a transaction.  Whoever goes on with that runs the transaction's own copy of this file.
+It is the ``request.json`` of a transaction.  Engine and guard run the transaction's own copy of this file; the connected side has
+the one of its collection.
 """
 
 from __future__ import annotations
@@ -73,12 +74,7 @@ class Request:
     @classmethod
     def read(cls, record: Json) -> Request:
         """Undo ``json``; raises ``HotUpgradeError`` when it was written in another format."""
-        if record.get("format") != FORMAT:
-            raise HotUpgradeError(
-                "the request of this transaction cannot be read",
-                f"its format is {record.get('format')}, this is {FORMAT}",
-                "Confirm or roll it back with the collection's version that began it",
-            )
+        require_format(record)
         known = {name: value for name, value in record.items() if name != "format"}
         start = {
             **known["start"],
@@ -102,6 +98,16 @@ class Request:
     def of_now(self, bridges: t.Sequence[Bridge]) -> Request:
         """The same for the ``bridges`` that there are now."""
         return dataclasses.replace(self, **inventory(bridges))
+
+
+def require_format(record: Json) -> None:
+    """Raise ``HotUpgradeError`` when a request was written by a version of the collection with another format."""
+    if record.get("format") != FORMAT:
+        raise HotUpgradeError(
+            "the request of this transaction cannot be read",
+            f"its format is {record.get('format')}, this is {FORMAT}",
+            "Confirm or roll it back with the collection's version that began it; the host goes back by itself as it would have",
+        )
 
 
 def inventory(bridges: t.Sequence[Bridge]) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import A
 
 LAST = {"transaction": "last", "state": "confirmed"}
 APPLIED = {"transaction": "new", "state": "applied", "deadline": "soon", "plan": {"strategy": "standby"}}
+VARIABLES = {"inventory_hostname": "h1"}
 LOST = AnsibleConnectionFailure("broken pipe")
 
 
@@ -27,7 +28,11 @@ class Action(ActionModule):  # type: ignore[misc]
         self.answers, self.unreachable = answers, unreachable
         self.asked: list[tuple[str, str | None, bool]] = []
 
-    def _execute_module(self, name: str, options: dict[str, t.Any], task_vars: t.Any) -> t.Any:
+    def _execute_module(
+        self, name: str, options: dict[str, t.Any], *, task_vars: t.Any, wrap_async: bool
+    ) -> t.Any:
+        assert task_vars == VARIABLES
+        assert wrap_async == bool(self._task.async_val)
         self.asked.append(
             (options.get("state", "handed_over"), options.get("confirm"), self._task.check_mode)
         )
@@ -53,7 +58,7 @@ END = [("reconnect", None, False), ("verified", None, False), ("confirmed", None
 def test_one_task_hands_over_reconnects_verifies_and_confirms() -> None:
     action = Action([LAST, {**APPLIED, "changed": True}, {"changes": {}}, {"state": "confirmed", "changed": False}],
                     confirm="reconnected")  # fmt: skip
-    result = action.run()
+    result = action.run(task_vars=VARIABLES)
     assert action.asked == [*BEGINNING, *END]
     assert (result["state"], result["verified"], result["changed"]) == ("confirmed", True, True)
     assert result["plan"] == APPLIED["plan"]
@@ -61,8 +66,8 @@ def test_one_task_hands_over_reconnects_verifies_and_confirms() -> None:
 
 def test_a_difference_that_nobody_explains_is_not_confirmed() -> None:
     wrong = {"failed": True, "msg": "a flow is missing", "changes": {"bridges": {}}}
-    action = Action([LAST, APPLIED, wrong], confirm="reconnected")
-    result = action.run()
+    action = Action([LAST, APPLIED, wrong, APPLIED], confirm="reconnected")
+    result = action.run(task_vars=VARIABLES)
     assert result["failed"]
     assert "a flow is missing" in result["msg"]
     assert "goes back by itself at soon" in result["msg"]
@@ -70,34 +75,57 @@ def test_a_difference_that_nobody_explains_is_not_confirmed() -> None:
     assert result["changes"] == wrong["changes"]
 
 
+def test_one_that_went_back_meanwhile_is_not_said_to_wait() -> None:
+    gone = {"failed": True, "msg": "there is nothing to verify any more"}
+    action = Action([LAST, APPLIED, gone, {**APPLIED, "state": "rolled_back"}], confirm="reconnected")
+    result = action.run(task_vars=VARIABLES)
+    assert result["failed"]
+    assert result["state"] == "rolled_back"
+    assert "goes back by itself" not in result["msg"]
+
+
 def test_a_host_that_does_not_answer_any_more_is_not_confirmed() -> None:
-    result = Action([LAST, APPLIED], "timed out", confirm="reconnected").run()
+    result = Action([LAST, APPLIED], "timed out", confirm="reconnected").run(task_vars=VARIABLES)
     assert result["failed"]
     assert "timed out" in result["msg"]
     assert (result["state"], result["transaction"]) == ("applied", "new")
 
 
-def test_a_connection_that_ends_before_the_confirmation_fails_with_what_is_known() -> None:
-    result = Action([LAST, APPLIED, LOST], confirm="reconnected").run()
-    assert result["failed"]
-    assert "broken pipe" in result["msg"]
+@pytest.mark.parametrize(
+    ("found", "failed", "text"),
+    [
+        (APPLIED, True, "goes back by itself at soon"),
+        ({**APPLIED, "state": "confirmed"}, False, ""),
+        (LOST, True, "Whether it is confirmed is not known"),
+    ],
+)
+def test_a_connection_that_ends_in_the_confirmation_is_asked_what_became_of_it(
+    found: t.Any, failed: bool, text: str
+) -> None:
+    result = Action([LAST, APPLIED, {"changes": {}}, LOST, found], confirm="reconnected").run(
+        task_vars=VARIABLES
+    )
+    assert result.get("failed", False) == failed
+    assert text in result.get("msg", "")
     assert result["transaction"] == "new"
 
 
-@pytest.mark.parametrize("confirm", ["reconnected", "manual", "automatic"])
+@pytest.mark.parametrize("confirm", ["reconnected", "manual", "automatic", "none"])
 def test_a_hand_over_whose_connection_was_lost_is_asked_for(confirm: str) -> None:
     answers = [LAST, LOST, APPLIED, {}, {"state": "confirmed"}]
     action = Action(answers, confirm=confirm)
-    result = action.run()
+    result = action.run(task_vars=VARIABLES)
     assert action.asked[2:4] == [("reconnect", None, False), ("settled", None, False)]
     assert result["changed"]
-    assert result["state"] == ("confirmed" if confirm == "reconnected" else "applied")
+    # With "automatic" the module that would have confirmed it may have ended with the connection.
+    assert result["state"] == ("confirmed" if confirm in ("reconnected", "automatic") else "applied")
 
 
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (LAST, "lost before the hand-over began"),
+        (LAST, "before the host began it. Run it again"),
+        ({"failed": True, "msg": "not undone: the flag"}, "not undone: the flag"),
         (
             {"transaction": "new", "state": "rolled_back", "reason": "it crashed"},
             "is rolled_back: it crashed",
@@ -105,13 +133,13 @@ def test_a_hand_over_whose_connection_was_lost_is_asked_for(confirm: str) -> Non
     ],
 )
 def test_a_hand_over_that_was_not_done_fails(found: t.Any, text: str) -> None:
-    result = Action([LAST, LOST, found], confirm="reconnected").run()
+    result = Action([LAST, LOST, found], confirm="reconnected").run(task_vars=VARIABLES)
     assert result["failed"]
     assert text in result["msg"]
 
 
 def test_a_host_that_never_answers_again_fails() -> None:
-    result = Action([LAST, LOST], "timed out").run()
+    result = Action([LAST, LOST], "timed out").run(task_vars=VARIABLES)
     assert result["failed"]
     assert "takes back by itself" in result["msg"]
 
@@ -119,25 +147,32 @@ def test_a_host_that_never_answers_again_fails() -> None:
 def test_one_that_was_taken_back_is_not_confirmed() -> None:
     back = {"failed": True, "msg": "taken back", "state": "rolled_back", "transaction": "new"}
     action = Action([LAST, back], confirm="reconnected")
-    assert action.run() == back
+    assert action.run(task_vars=VARIABLES) == back
     assert action.asked == BEGINNING
 
 
 @pytest.mark.parametrize("state", ["verified", "confirmed", "rolled_back", "settled"])
 def test_other_states_are_the_modules_own(state: str) -> None:
     action = Action([LAST], state=state)
-    assert action.run() == LAST
+    assert action.run(task_vars=VARIABLES) == LAST
     assert action.asked == [(state, None, False)]
 
 
 def test_check_mode_asks_for_the_plan_alone() -> None:
     action = Action([{"plan": {}}], confirm="reconnected")
     action._task.check_mode = True
-    assert action.run() == {"plan": {}}
+    assert action.run(task_vars=VARIABLES) == {"plan": {}}
     assert action.asked == [("handed_over", "reconnected", True)]
 
 
 def test_a_task_that_does_not_wait_cannot_reconnect() -> None:
     action = Action([], confirm="reconnected")
     action._task.async_val = 60
-    assert "async" in action.run()["msg"]
+    assert "async" in action.run(task_vars=VARIABLES)["msg"]
+
+
+def test_other_confirmations_may_be_asynchronous() -> None:
+    action = Action([{"ansible_job_id": "1"}], confirm="manual")
+    action._task.async_val = 60
+    assert action.run(task_vars=VARIABLES) == {"ansible_job_id": "1"}
+    assert ActionModule._supports_async

@@ -65,6 +65,9 @@ class FakeHost:
     def take_anew(self) -> None:
         self.note("taken anew")
 
+    def let_go(self) -> None:
+        self.note("let go")
+
     def fill_revived(self) -> None:
         self.note("started anew")
 
@@ -274,6 +277,28 @@ def test_a_hand_back_that_was_complete_is_not_done_twice(transaction: Transactio
     FakeHost.done.clear()
     ending.roll_back(transaction, "why")
     assert what_was_done() == prefixed(transaction, f"undo {ending.shared.CONVERT}")
+
+
+def test_a_hand_back_that_was_completed_for_somebody_else_gets_its_last_steps(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the restart policies stay held, and a bridge that was flushed stays empty."""
+    monkeypatch.setattr(ending.shaping, "give_back", lambda host: host.note("given back"))
+    monkeypatch.setattr(ending, "finish", lambda host: host.transaction.path.endswith("back-1"))
+    transaction.move(APPLIED, ROLLING_BACK)
+    back = nested(transaction.file("back-1"), {"back_of": transaction.id})
+    back.log({"event": "begin", "step": "a"})
+    ending.roll_back(transaction, "why")
+    assert what_was_done() == prefixed(
+        transaction, f"undo {ending.shared.CONVERT}", "let go", "given back", "restored"
+    )
+
+
+def test_what_another_version_has_begun_is_left_to_its_own_guard(transaction: Transaction) -> None:
+    transaction.write("request.json", {**transaction.request, "format": 0})
+    with pytest.raises(HotUpgradeError, match="version that began it"):
+        ending.roll_back(transaction, "why")
+    assert transaction.state == APPLIED
 
 
 def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
