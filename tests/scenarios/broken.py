@@ -105,7 +105,7 @@ exec -a "$0" $real "$@\""""
 
 
 def translates_otherwise(scene: Scene) -> str:
-    """The new version takes p2 for a port of another VLAN: the proof on live megaflows must see it; who means it may go on."""
+    """The new version takes p2 for a port of another VLAN: the proof on live megaflows must see it."""
     scene.populate()
     scene.sh(
         "ovs-ofctl del-flows br0; ovs-ofctl add-flow br0 actions=normal; ip netns exec h2 ping -c 2 10.0.0.1"
@@ -117,11 +117,7 @@ def translates_otherwise(scene: Scene) -> str:
         scene, "make_before_break", "would forward .* otherwise.*p1>p2:gone.*hot_upgrade_accept"
     )
     judge(scene, before, losses, 0)
-    result = scene.hand_over(strategy="make_before_break", accept=["p1>p2:gone", "p2>p1:*", "*>p?:*"])
-    proof = result["verification"]["proof"]
-    if not proof["accepted"] or proof["accepted"] != proof["different"]:
-        raise Broken(f"the result does not tell what was accepted: {proof}")
-    return f"{losses}; {reason}; accepted: {', '.join(proof['differences'])}"
+    return f"{losses}; {reason}"
 
 
 SCENARIOS = [
