@@ -45,8 +45,8 @@ ruff: ## Python style and formatting
 	$(in_tools) ruff check --quiet .
 	$(in_tools) ruff format --check --quiet .
 
-mypy: $(linked) ## Types of the engine, strict
-	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils
+mypy: $(linked) ## Types of the engine and of the action plugin, strict
+	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils -p ansible_collections.ovsops.hot_upgrade.plugins.action
 
 yamllint: ## YAML style
 	$(in_tools) yamllint --strict .

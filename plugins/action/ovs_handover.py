@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The controller's half of ``ovs_handover``: the connection may cross the switch that is being replaced.
 
-A hand-over whose connection was lost is asked for over a new one.  With C(confirm=reconnected) that one verifies and confirms
+A hand-over whose connection was lost is asked for over a new one.  With ``confirm=reconnected`` that one verifies and confirms
 it, too, all in one task: after each task a host waits for the slowest of its batch, and would go back by itself meanwhile.
 """
 
@@ -21,10 +21,10 @@ RECONNECTED, MANUAL, AUTOMATIC = "reconnected", "manual", "automatic"
 # How long to wait for the host over a new connection, in seconds, unless the option says otherwise.
 RECONNECT_TIMEOUT = 100
 
-Json = t.Dict[str, t.Any]  # noqa: UP006
+Json = dict[str, t.Any]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     """See the module's documentation."""
 
     _supports_async = True

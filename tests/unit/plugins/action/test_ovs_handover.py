@@ -20,7 +20,7 @@ VARIABLES = {"inventory_hostname": "h1"}
 LOST = AnsibleConnectionFailure("broken pipe")
 
 
-class Action(ActionModule):  # type: ignore[misc]
+class Action(ActionModule):
     """Answers are what the module returns, one after the other, or how the connection ends."""
 
     def __init__(self, answers: list[t.Any], unreachable: str | None = None, **options: t.Any) -> None:
