@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request, Start
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 Json = dict[str, t.Any]
@@ -233,7 +234,7 @@ def make_request() -> t.Callable[..., Request]:
         request = Request(
             strategy="make_before_break", plan={}, rundir="/nowhere", remote="", timeout=1.0, bridges={}, ports=0, lost_ports=(),
             userspace=False, dpdk=False, snapshot=None, confirm="manual", confirm_timeout=60.0, prove=10, accept=(),
-            convert=False, downgrade=False, dispatch=False, restart_server=False, start=Start(), schema="",
+            convert=False, downgrade=False, dispatch=False, restart_server=False, start=Foresight(), schema="",
             vswitchd=first, server=first, supervisors={}, boot="",
         )  # fmt: skip
         return dataclasses.replace(request, **changes)

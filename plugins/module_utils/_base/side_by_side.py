@@ -51,3 +51,9 @@ def side_by_side(
         if not future.cancelled():
             future.result()
     return [future.result() for future in futures]
+
+
+def first_alone(work: t.Callable[[T], R], things: t.Sequence[T]) -> None:
+    """``side_by_side``, but when the first one is done: one is enough to wait until whoever serves all of them has started."""
+    for some in (things[:1], things[1:]):
+        side_by_side(work, some)

@@ -41,7 +41,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     Request,
-    Start,
     first_of,
     inventory,
 )
@@ -432,7 +431,6 @@ def _failure(values: Json) -> HotUpgradeError:
 
 def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) -> Request:
     """What is to be done where ``facts`` led to the ``decision``, which has a strategy."""
-    start = decision.start
     daemons = {VSWITCHD: facts.vswitchd, OVSDB_SERVER: facts.server}
     request = Request(
         strategy=decision.strategy or "",
@@ -453,7 +451,7 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         downgrade=decision.downgrade,
         dispatch=decision.dispatch,
         restart_server=decision.restart_server,
-        start=Start(tuple(start.argv), tuple(start.lines), dict(start.environment), start.user),
+        start=decision.start,
         schema=_schema_file() or "",
         vswitchd=first_of(facts.instances[VSWITCHD], connection),
         server=first_of(facts.instances[OVSDB_SERVER], connection),

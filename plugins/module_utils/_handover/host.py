@@ -28,7 +28,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import (
+    first_alone,
+    side_by_side,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers as _controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
@@ -574,8 +577,7 @@ class Host:
                 time.sleep(POLL)
             self.switches[name] = _flowstate.Switch(path)
 
-        for some in (self.bridges[:1], self.bridges[1:]):  # one is enough to wait until it has started
-            side_by_side(one, some)
+        first_alone(one, self.bridges)
 
     def words_of_new(self) -> str:
         """The last words of an ovs-vswitchd that the transaction has started itself."""
@@ -615,7 +617,9 @@ class Host:
         if self.userspace:
             return
         configs: dict[meters.Meter, bytes] = {}
-        for name, settings in zip(self.bridges, side_by_side(self._settings, self.bridges)):
+        for name, settings in zip(
+            self.bridges, side_by_side(_flowstate.settings_of, map(self.management, self.bridges))
+        ):
             configs.update({(name, number): config for number, config in settings.meters.items()})
         old = self.control(VSWITCHD, 60.0)
         live: dict[meters.Meter, int] = {}
@@ -626,10 +630,6 @@ class Host:
             if live.keys() == configs.keys():
                 break
         self.meters = [(meter, configs[meter]) for meter in meters.order(sorted(configs), live)]
-
-    def _settings(self, name: str) -> _flowstate.Settings:
-        with _flowstate.Switch(self.management(name)) as switch:
-            return switch.settings()
 
     def add_meters(self) -> None:
         """Give the new process its meters in that order; it has none yet, or the first of them from an earlier try."""

@@ -172,17 +172,13 @@ class Living:
         """Have the old process tell what it keeps back; it is to be ended right behind this."""
         if self._before is None:
             return
-        states = list(self.base.items())
-        for (name, state), settings in zip(states, side_by_side(self._settings, [*self.base])):
+        states, paths = list(self.base.items()), [self._paths[name] for name in self.base]
+        for (name, state), settings in zip(states, side_by_side(flowstate.settings_of, paths)):
             settings = dataclasses.replace(settings, port_bits=state.settings.port_bits)
             if settings != state.settings:
                 self.base[name] = dataclasses.replace(state, settings=settings)
                 self._late.add(name)
         self._before.quiet()
-
-    def _settings(self, name: str) -> flowstate.Settings:
-        with flowstate.Switch(self._paths[name]) as switch:
-            return switch.settings()
 
     def last_words(self) -> None:
         """Take what the old process wrote before it ended."""

@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import first_alone
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
     POLL,
@@ -262,9 +262,7 @@ def connect(host: Host) -> None:
         path = management_socket(directory(host), bridge)
         host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
 
-    missing = [bridge for bridge in host.bridges if bridge not in host.switches]
-    for some in (missing[:1], missing[1:]):  # one is enough to wait until it has started
-        side_by_side(one, some)
+    first_alone(one, [bridge for bridge in host.bridges if bridge not in host.switches])
 
 
 def patient(host: Host, ask: t.Callable[[], T]) -> T:
@@ -314,8 +312,12 @@ def take_pidfile(host: Host) -> None:
     os.rename(own, os.path.join(host.rundir, f"{VSWITCHD}.pid"))
 
 
-def move_in(host: Host, second: Process) -> None:
-    """Move the sockets into the real run directory and put a link in the private one's place."""
+def move_in(host: Host) -> None:
+    """Move the sockets into the real run directory and put a link in the private one's place.
+
+    The pidfile names the second process by now; raises ``Unreachable`` when that has ended.
+    """
+    second = look(host.rundir, VSWITCHD).process
     place, real = directory(host), os.path.realpath(host.rundir)
     if os.path.islink(place):
         return

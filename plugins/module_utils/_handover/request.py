@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
 
@@ -25,23 +26,13 @@ FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
-    """How the service of ovsdb-server starts it (``service_start.Foresight``)."""
-
-    argv: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
-    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    user: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Request:
     """``bridges`` are those that are handed over, with their controllers; ``ports`` how many these have together.
 
     ``vswitchd`` and ``server`` are the daemons of the beginning, ``supervisors`` who owns them, by name (see
     ``supervisors.describe``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
-    of the beginning; ``back_of`` is the transaction that is taken back by this one; ``confirm_timeout`` and ``timeout`` are
-    in seconds.
+    of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
+    back by this one; ``confirm_timeout`` and ``timeout`` are in seconds.
     """
 
     strategy: str
@@ -63,7 +54,7 @@ class Request:
     downgrade: bool
     dispatch: bool
     restart_server: bool
-    start: Start
+    start: Foresight
     schema: str
     vswitchd: Instance
     server: Instance
@@ -76,17 +67,12 @@ class Request:
         """Undo ``json``; raises ``HotUpgradeError`` when it was written in another format."""
         require_format(record)
         known = {name: value for name, value in record.items() if name != "format"}
-        start = {
-            **known["start"],
-            "argv": tuple(known["start"]["argv"]),
-            "lines": tuple(known["start"]["lines"]),
-        }
         return cls(**{
             **known,
             "bridges": {name: tuple(controllers) for name, controllers in known["bridges"].items()},
             "lost_ports": tuple(known["lost_ports"]),
             "accept": tuple(known["accept"]),
-            "start": Start(**start),
+            "start": _foresight(known["start"]),
             "vswitchd": _instance(known["vswitchd"]),
             "server": _instance(known["server"]),
         })  # fmt: skip
@@ -116,6 +102,13 @@ def inventory(bridges: t.Sequence[Bridge]) -> dict[str, t.Any]:
         "bridges": {bridge.name: tuple(bridge.controllers) for bridge in bridges},
         "ports": sum(len(bridge.interfaces) for bridge in bridges),
     }
+
+
+def _foresight(record: Json) -> Foresight:
+    values: t.Any = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    return Foresight(**values)
 
 
 def _instance(record: Json) -> Instance:

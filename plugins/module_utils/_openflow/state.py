@@ -727,7 +727,14 @@ class Staged:
         return (message for message in self._state.messages() if wire.header(message).xid in xids)
 
 
-class Adjusted(Staged):
+class Sparing(Staged):
+    """Meters and TLV mappings that the state does not have are somebody else's, and stay."""
+
+    def _remove_extra(self, live: Settings) -> None:
+        """See the class."""
+
+
+class Adjusted(Sparing):
     """What a state has of tables, ports and fragments; all that flows may use stays as it is, whoever changes it meanwhile."""
 
     def _fill(self) -> None:
@@ -736,20 +743,8 @@ class Adjusted(Staged):
     def _replace(self) -> None:
         """Nothing is replaced."""
 
-    def _tlvs_to_add(self, live: Settings) -> list[Step]:
-        return []
 
-    def _meters_to_add(self, live: Settings) -> list[Step]:
-        return []
-
-    def _meters_to_change(self, live: Settings) -> list[Step]:
-        return []
-
-    def _remove_extra(self, live: Settings) -> None:
-        """What the state does not have is somebody else's."""
-
-
-class Beside(Staged):
+class Beside(Sparing):
     """A state for the bridge of a new process, in which others may have put something already: that stays."""
 
     def _objects(self) -> t.Iterator[bytes]:
@@ -763,9 +758,6 @@ class Beside(Staged):
 
     def _meters_to_change(self, live: Settings) -> list[Step]:
         return []
-
-    def _remove_extra(self, live: Settings) -> None:
-        """What the state does not have is somebody else's."""
 
 
 def _in_any_case(message: bytes) -> bytes:
@@ -894,20 +886,24 @@ def restore(switch: Switch, state: State, torn: bool = False) -> None:
 
 def adjust(switch: Switch, state: State) -> None:
     """Give the bridge the tables, ports and fragments of ``state``. Raises ``Refused`` with the bridge as it was."""
-    settings = dataclasses.replace(state.settings, meters={}, tlvs=())
-    Adjusted(switch, dataclasses.replace(state, settings=settings), in_parts=False).commit()
+    _adjust(Adjusted, switch, state)
 
 
 def configure_ports(switch: Switch, state: State, numbers: t.Container[int]) -> None:
     """Give the ports ``numbers`` the config that they have in ``state``. Raises ``Refused`` with the bridge as it was."""
     ports = {number: config for number, config in state.settings.ports.items() if number in numbers}
-    Configured(
-        switch,
-        dataclasses.replace(
-            state, settings=dataclasses.replace(state.settings, ports=ports, meters={}, tlvs=())
-        ),
-        in_parts=False,
-    ).commit()
+    _adjust(Configured, switch, state, ports=ports)
+
+
+def _adjust(kind: type[Adjusted], switch: Switch, state: State, **changes: t.Any) -> None:
+    settings = dataclasses.replace(state.settings, meters={}, tlvs=(), **changes)
+    kind(switch, dataclasses.replace(state, settings=settings), in_parts=False).commit()
+
+
+def settings_of(path: str) -> Settings:
+    """The settings of the bridge behind the management socket ``path``."""
+    with Switch(path) as switch:
+        return switch.settings()
 
 
 def amend(switch: Switch, difference: Difference) -> None:

@@ -56,7 +56,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    look,
     resume,
     stopped,
 )
@@ -365,7 +364,7 @@ def _adopt(host: Host) -> None:
     """Give the new process the place of the old one, when nobody can find an empty bridge any more."""
     if host.staged:
         attended(_meet_flush)(host)
-    newcomer.move_in(host, look(host.rundir, VSWITCHD).process)
+    newcomer.move_in(host)
     host.mark("adopted")
 
 
@@ -405,7 +404,7 @@ def finish(host: Host) -> bool:
         newcomer.take_pidfile(host)
     newcomer.end_first(host)
     host.ensure_server()  # before it is sent there: in userspace it forwards nothing without a database
-    newcomer.move_in(host, look(host.rundir, VSWITCHD).process)
+    newcomer.move_in(host)
     newcomer.end_database(host)
     _tidy(host)
     host.wait_for_vswitchd()

@@ -23,10 +23,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     remove_dead_links,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    look,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     ARMED,
     PREPARED,
@@ -140,7 +136,7 @@ def adopt() -> Step[Host]:
     """Give the new process, which had its sockets in the private run directory until it was filled, the place of the old one."""
 
     def move_in(host: Host) -> None:
-        newcomer.move_in(host, look(host.rundir, VSWITCHD).process)
+        newcomer.move_in(host)
         newcomer.tidy(host)
 
     return Step("adopt", move_in, window=True)

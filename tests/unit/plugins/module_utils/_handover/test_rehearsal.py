@@ -18,8 +18,8 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import rehearsal
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Start
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 Json = dict[str, t.Any]
@@ -45,7 +45,7 @@ RUNNING = (
 def host(tmp_path: Path, **start: t.Any) -> t.Any:
     written: Json = {}
     request = types.SimpleNamespace(
-        start=Start(**start),
+        start=Foresight(**start),
         supervisors={"ovsdb-server": {"unit": "ovsdb-server.service", "program": "/usr/sbin/ovsdb-server"}},
         server=types.SimpleNamespace(process=Process(os.getpid(), 1), argv=list(RUNNING)),
         convert=False,

@@ -14,11 +14,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     FORMAT,
     Request,
-    Start,
     first_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 Make = t.Callable[..., Request]
@@ -28,7 +28,8 @@ def test_what_was_written_is_what_is_read(make_request: Make) -> None:
     first = Instance(Process(7, 8), ("ovs-vswitchd", "unix:db.sock"), {"LANG": "C"})
     request = make_request(
         bridges={"br0": ("tcp:1",), "br1": ()}, lost_ports=("p1",), accept=("*>p2:*",), vswitchd=first,
-        start=Start(("ovs-ctl", "start"), ("[Service]",), {"A": "B"}, "ovs"), supervisors={"ovs-vswitchd": {"unit": None}},
+        start=Foresight((), ("a warning",), ("ovs-ctl", "start"), ("[Service]",), {"A": "B"}, "ovs"),
+        supervisors={"ovs-vswitchd": {"unit": None}},
     )  # fmt: skip
     assert Request.read(json.loads(json.dumps(request.json()))) == request
 

@@ -30,7 +30,6 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         monkeypatch.setattr(strategy, name, noted(name))
     monkeypatch.setattr(strategy, "netlink_sockets", lambda _pid: frozenset())
     monkeypatch.setattr(strategy, "queued", lambda _sockets: False)
-    monkeypatch.setattr(strategy, "look", lambda *_words: types.SimpleNamespace(process="new"))
 
     def end_old(end: t.Callable[[], None]) -> None:
         calls.append("quiet")
