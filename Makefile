@@ -9,7 +9,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 in_tools := tests/tools/in-env tools
-lab := $(in_tools) python tests/lab/lab.py
+lab := $(in_tools) tests/tools/lab
 linked := build/collections/ansible_collections/ovsops/hot_upgrade
 scenarios := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections

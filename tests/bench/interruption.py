@@ -21,19 +21,13 @@ import platform
 import statistics
 import struct
 import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests/lab"))
-
-import hosts
-import images
-import lab as laboratory
-import remote
-from images import LabError, say
+from tests.lab import hosts, images, remote
+from tests.lab import lab as laboratory
+from tests.lab.images import REPOSITORY, LabError, say
 
 OUTPUT = REPOSITORY / "build/bench"
 AFTERWARDS = 8.0

@@ -13,15 +13,10 @@ import argparse
 import json
 import os
 import platform
-import sys
 import typing as t
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scenarios"))
-
-import crowded
-import scene
-from images import program, say
+from tests.lab.images import program, say
+from tests.scenarios import crowded, scene
 
 OUTPUT = scene.REPOSITORY / "build/bench/ports.json"
 BRIDGES = 10

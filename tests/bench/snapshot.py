@@ -26,12 +26,9 @@ import time
 import typing as t
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests/lab"))
-
-import images
-from images import say
-from nativehost import NativeHost
+from tests.lab import images
+from tests.lab.images import REPOSITORY, say
+from tests.lab.nativehost import NativeHost
 
 OUTPUT = REPOSITORY / "build/bench"
 WORKER = Path(__file__).resolve().parent / "snapshot_worker.py"

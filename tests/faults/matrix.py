@@ -31,17 +31,13 @@ import types
 import typing as t
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests/lab"))
-sys.path.insert(0, str(REPOSITORY / "build/collections"))
-
-import driver
-import hosts
-import lab as laboratory
-
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
+from tests.faults import driver
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+from tests.lab.images import REPOSITORY
 
 STRATEGIES = {
     "uml": ("make_before_break", "prefilled", "restart"),

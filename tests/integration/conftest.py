@@ -24,7 +24,6 @@ import dataclasses
 import json
 import os
 import shutil
-import sys
 import tempfile
 import typing as t
 from pathlib import Path
@@ -32,11 +31,8 @@ from pathlib import Path
 import ansible
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "tests" / "lab"), str(REPOSITORY / "tests" / "integration")]
-
-import images
-from nativehost import NativeHost
+from tests.lab import images
+from tests.lab.nativehost import NativeHost
 
 DEFAULT = os.environ.get("OVS_VERSION", "3.5.0")
 # Where they are inside a host.
@@ -44,6 +40,7 @@ COLLECTIONS = "/srv/collections"
 ANSIBLE = "/srv/ansible"
 _RUN_MODULE = """
 import json, runpy, sys
+from tests.lab.images import REPOSITORY
 from ansible.module_utils.testing import patch_module_args
 
 with patch_module_args(json.loads(sys.argv[2])):

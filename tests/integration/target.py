@@ -8,12 +8,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from pathlib import Path
 
-import hosts  # the lab's, as conftest.py has put it on the path
-import lab as laboratory
+from tests.lab import hosts
+from tests.lab import lab as laboratory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # Of prepare_traffic.
 PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 

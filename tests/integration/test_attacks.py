@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs
+    from tests.integration.conftest import Ovs
 
 NOBODY = 65534
 DAEMONS = ("ovs-vswitchd", "ovsdb-server")

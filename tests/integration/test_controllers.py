@@ -19,7 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs
+    from tests.integration.conftest import Ovs
 
 VERSIONS = ["2.15.0", "3.1.0", "3.5.0", "4.0.0"]
 COLUMNS = "target,type,inactivity_probe,external_ids,max_backoff"

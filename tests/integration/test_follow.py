@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import follower, state, wire
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs
+    from tests.integration.conftest import Ovs
 
 VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 NEWER = ("OpenFlow13", "OpenFlow14", "OpenFlow15")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs, StartOvs
+    from tests.integration.conftest import Ovs, StartOvs
 
 # Open vSwitch takes any of these; "br sp ace" gets no device, because no kernel takes a space in its name.
 NAMES = [

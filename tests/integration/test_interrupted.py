@@ -13,13 +13,13 @@ import sys
 import typing as t
 from pathlib import Path
 
-import hosts
-import images
-import lab as laboratory
 import pytest
-from target import PROBE, REPOSITORY, Target, prepare_traffic
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from tests.integration.target import PROBE, Target, prepare_traffic
+from tests.lab import hosts, images
+from tests.lab import lab as laboratory
+from tests.lab.images import REPOSITORY
 
 OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
 POLICY = "/usr/sbin/policy-rc.d"

@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs
+    from tests.integration.conftest import Ovs
 
 PAIRS = [("3.5.0", "4.0.0"), ("3.1.0", "3.5.0"), ("2.15.0", "3.1.0"), ("3.1.0", "2.15.0"), ("4.0.0", "3.5.0")]
 

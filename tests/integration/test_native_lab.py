@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
 
-import hosts  # the lab's, as conftest.py has put it on the path
-import lab as laboratory
 import pytest
 
-PROGRAM = Path(laboratory.__file__)
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+from tests.lab.images import REPOSITORY
+
+PROGRAM = REPOSITORY / "tests/tools/lab"
 
 
 @pytest.fixture
@@ -85,13 +86,13 @@ def test_nothing_of_the_machine_can_be_changed_from_a_host(name: str) -> None:
 @pytest.mark.parametrize("moment", [0.2, 0.6, 1.2])
 def test_an_interrupted_start_is_cleaned_by_one_command(name: str, moment: float) -> None:
     starting = subprocess.Popen(
-        [sys.executable, PROGRAM, "--name", name, "up", "--backend", "native", "--hosts", "6"],
+        [PROGRAM, "--name", name, "up", "--backend", "native", "--hosts", "6"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     time.sleep(moment)
     starting.send_signal(signal.SIGKILL)
     starting.wait()
-    subprocess.run([sys.executable, PROGRAM, "--name", name, "down"], check=True)
+    subprocess.run([PROGRAM, "--name", name, "down"], check=True)
     assert traces(name) == []
 
 

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import typing as t
 
-import hosts  # the lab's, as conftest.py has put it on the path
-import images
-import lab as laboratory
 import pytest
-from target import PROBE, REPOSITORY, Target, prepare_traffic
+
+from tests.integration.target import PROBE, Target, prepare_traffic
+from tests.lab import hosts, images
+from tests.lab import lab as laboratory
+from tests.lab.images import REPOSITORY
 
 NAMES = ["br sp ace", "br$(>pwned)", 'br"q"\'s', "fifteen-chars-x", "-O", "br;id|x&", "brü", "`reboot`"]
 

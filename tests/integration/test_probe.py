@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 if t.TYPE_CHECKING:
-    from conftest import Ovs
+    from tests.integration.conftest import Ovs
 
 DROP = "priority=100,udp,tp_dst=47000"
 

@@ -20,7 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selec
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 
 if t.TYPE_CHECKING:
-    from conftest import Endpoints, Ovs, StartOvs
+    from tests.integration.conftest import Endpoints, Ovs, StartOvs
 
 FLOWS = """
 table=0,priority=10,in_port=1,udp,actions=ct(table=1,zone=5,nat)

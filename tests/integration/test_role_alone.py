@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.lab.images import REPOSITORY
+
 PLAY = """
 - hosts: all
   gather_facts: false

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.lab.images import REPOSITORY
+
 PLAYBOOK = REPOSITORY / "playbooks/hot_upgrade.yml"
 IN_ENV = REPOSITORY / "tests/tools/in-env"
 # The oldest and the newest ansible-core, by the names of their environments.

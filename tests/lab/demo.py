@@ -11,14 +11,10 @@ import os
 import subprocess
 import sys
 import typing as t
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import hosts
-import images
-import lab as laboratory
-from images import say
+from tests.lab import hosts, images
+from tests.lab import lab as laboratory
+from tests.lab.images import say
 
 PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 COUNTED = ("flows", "groups", "meters")
@@ -169,7 +165,7 @@ def main() -> int:
             found = results(lab)
         finally:
             if options.keep:
-                say("the hosts go on running: 'tests/lab/lab.py --name demo ssh host1', and 'down' ends them")
+                say("the hosts go on running: 'tests/tools/lab --name demo ssh host1', and 'down' ends them")
             else:
                 hosts.down(name)
     rows = [row(result) for result in found]

@@ -21,8 +21,8 @@ import time
 import typing as t
 from pathlib import Path
 
-import images
-from images import LabError, run, say
+from tests.lab import images
+from tests.lab.images import LabError, run, say
 
 MANAGEMENT = "10.111.0"
 DATA = "10.112.0"
@@ -103,9 +103,7 @@ def load(name: str) -> Lab | None:
 def require(name: str) -> Lab:
     lab = load(name)
     if lab is None:
-        raise LabError(
-            f"lab {name} is not up; 'make lab-up' or 'tests/lab/lab.py --name {name} up' starts it"
-        )
+        raise LabError(f"lab {name} is not up; 'make lab-up' or 'tests/tools/lab --name {name} up' starts it")
     return lab
 
 

@@ -29,6 +29,7 @@ import typing as t
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ROOT_SUITE = "trixie"
@@ -67,7 +68,7 @@ def program(main: t.Callable[[], int]) -> None:
         say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        say("interrupted; 'tests/lab/lab.py clean' removes what is left")
+        say("interrupted; 'tests/tools/lab clean' removes what is left")
         sys.exit(130)
 
 
@@ -194,7 +195,7 @@ class Archive:
             run("apt-get", "-qq", *self._options(), "download", *packages, cwd=into)
         except LabError as error:
             raise LabError(
-                f"{error}\nWhere {self.suite} has moved on since: 'lab.py prune' looks for its packages anew"
+                f"{error}\nWhere {self.suite} has moved on since: 'tests/tools/lab prune' looks for its packages anew"
             ) from error
 
 
@@ -237,7 +238,7 @@ def package_version(ovs: str) -> str:
     suite = OVS_SUITES[ovs]
     if suite not in resolved():
         raise LabError(
-            f"no Open vSwitch {ovs} in the lab: Debian's {suite} could not be had; 'lab.py prune' tries again"
+            f"no Open vSwitch {ovs} in the lab: Debian's {suite} could not be had; 'tests/tools/lab prune' tries again"
         )
     return resolved()[suite]["openvswitch-switch"]
 

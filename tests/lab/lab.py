@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -14,13 +13,8 @@ import time
 import typing as t
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import hosts
-import images
-import native
-import uml
-from images import LabError, say
+from tests.lab import hosts, images, native, uml
+from tests.lab.images import LabError, say
 
 
 class Backend(t.Protocol):
@@ -83,7 +77,9 @@ def status() -> None:
     for name in hosts.names():
         lab = hosts.load(name)
         if lab is None:
-            print(f"{name}: left over from an interrupted run ('lab.py --name {name} down' removes it)")
+            print(
+                f"{name}: left over from an interrupted run ('tests/tools/lab --name {name} down' removes it)"
+            )
             continue
         running = sum(hosts.alive(host) for host in lab.hosts)
         print(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
-import images
-from hosts import Host, Lab, spawn
-from nativehost import boot_argv
+from tests.lab import images
+from tests.lab.hosts import Host, Lab, spawn
+from tests.lab.nativehost import boot_argv
 
 POPULATE: t.Sequence[str] = ("--datapath-type", "netdev")
 

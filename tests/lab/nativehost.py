@@ -21,10 +21,11 @@ import time
 import typing as t
 from pathlib import Path
 
+from tests.lab.images import REPOSITORY
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 BOOT = Path(__file__).resolve().parent / "native-boot.sh"
-COLLECTION = Path(__file__).resolve().parents[2]
 
 
 def boot_argv(folder: Path, root: Path, name: str, network: t.Sequence[str] = ("",)) -> list[str]:
@@ -33,7 +34,7 @@ def boot_argv(folder: Path, root: Path, name: str, network: t.Sequence[str] = ("
     The capability to load modules is dropped: a host must never change the machine's kernel.
     """
     spaces = ["--mount", "--net", "--uts", "--ipc", "--propagation", "private"]
-    arguments = [str(folder), str(root), str(COLLECTION), name, *network]
+    arguments = [str(folder), str(root), str(REPOSITORY), name, *network]
     return ["unshare", *spaces, "setpriv", "--bounding-set", "-sys_module", "/bin/sh", str(BOOT), *arguments]
 
 

@@ -11,9 +11,8 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-import hosts
-import images
-from images import LabError
+from tests.lab import hosts, images
+from tests.lab.images import LabError
 
 # The packages' scripts ask this program whether they may restart a service.
 NO_RESTART = "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"

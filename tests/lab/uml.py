@@ -11,8 +11,8 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-import images
-from hosts import Host, Lab, spawn, tap
+from tests.lab import images
+from tests.lab.hosts import Host, Lab, spawn, tap
 
 MEMORY = "1G"
 POPULATE: t.Sequence[str] = ()

@@ -16,8 +16,8 @@ import struct
 import typing as t
 from pathlib import Path
 
-import images
-from images import LabError, run
+from tests.lab import images
+from tests.lab.images import LabError, run
 
 TOOLS = (
     "gcc", "make", "flex", "bison", "bc", "libelf-dev", "libssl-dev", "xz-utils", "kmod", "libc6-dev", "zstd", "python3-minimal",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 
-from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
-from versions import DISPATCH, SECOND_START
+from tests.scenarios.scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
+from tests.scenarios.versions import DISPATCH, SECOND_START
 
 USERSPACE = ("--datapath-type", "netdev")
 

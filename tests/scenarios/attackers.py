@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import Broken, Scene, upgrade
+from tests.scenarios.scene import Broken, Scene, upgrade
 
 # As soon as there is a private run directory: processes with a daemon's name and that directory, which end at once again.
 _NAMESAKES = r"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 
-from scene import Broken, Json, Losses, Scene, measured, require_same, require_sound
+from tests.scenarios.scene import Broken, Json, Losses, Scene, measured, require_same, require_sound
 
 VSWITCHD = "/usr/lib/openvswitch-switch/ovs-vswitchd"
 OVSDB_SERVER = "/usr/sbin/ovsdb-server"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import json
 
-import remote
-from broken import FAULTS, VSWITCHD, spoil
-from scene import Broken, Scene, measured, require_same, require_sound
+from tests.lab import remote
+from tests.scenarios.broken import FAULTS, VSWITCHD, spoil
+from tests.scenarios.scene import Broken, Scene, measured, require_same, require_sound
 
 STRATEGIES = ("make_before_break", "prefilled", "standby", "restart")
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from scene import (
+from tests.scenarios.scene import (
     Broken,
     Scene,
     lost_in_switch_over,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import functools
 
-from scene import SPANNING_TREE, Broken, Scene, upgrade
+from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, upgrade
 
 RATE, BURST = 100, 20
 # The meters are made and deleted so that their order is not that of the kernel's numbers.

@@ -11,8 +11,8 @@ import re
 import typing as t
 from pathlib import Path
 
-import hosts
-from scene import GONE, Broken, Scene, require_sound
+from tests.lab import hosts
+from tests.scenarios.scene import GONE, Broken, Scene, require_sound
 
 PORTRAIT = (Path(__file__).parent / "portrait.py").read_text()
 

@@ -14,8 +14,8 @@ import json
 import re
 import typing as t
 
-import remote
-from scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
+from tests.lab import remote
+from tests.scenarios.scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
 
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
 PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import json
 
-from scene import RENUMBERED, Broken, Scene, upgrade
+from tests.scenarios.scene import RENUMBERED, Broken, Scene, upgrade
 
 BRIDGES = (
     "b r 'x' \"y\"",

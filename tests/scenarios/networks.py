@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
+from tests.scenarios.scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
 
 # h1 -> vxlan (the flow says where to) -> host 2 -> geneve (static) -> h2, so that both hosts' tunnels carry all traffic.
 # multipath() keeps the megaflows exact: each new connection costs an upcall on both hosts.

@@ -8,9 +8,8 @@ from __future__ import annotations
 import functools
 import json
 
-import remote
-import zones
-from scene import Broken, Json, Scene, require_sound
+from tests.lab import remote, zones
+from tests.scenarios.scene import Broken, Json, Scene, require_sound
 
 ENOUGH = 95.0
 # Seven buckets have 16 slots up to 3.1.5 and 32 in 3.5.0 and 4.0.0; half of all hashes move.

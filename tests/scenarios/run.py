@@ -11,29 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 import typing as t
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import again
-import attackers
-import broken
-import connection
-import crowded
-import kept
-import likeness
-import living
-import names
-import networks
-import pipelines
-import scene
-import services
-import starts
-import versions
-from images import LabError, program
+from tests.lab.images import LabError, program
+from tests.scenarios import (
+    again,
+    attackers,
+    broken,
+    connection,
+    crowded,
+    kept,
+    likeness,
+    living,
+    names,
+    networks,
+    pipelines,
+    scene,
+    services,
+    starts,
+    versions,
+)
 
 GROUPS = (
     broken,

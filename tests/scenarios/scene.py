@@ -13,22 +13,13 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests/lab"))
-sys.path.insert(0, str(REPOSITORY / "build/collections"))
-
-import hosts
-import images
-import lab as laboratory
-import remote
-import uml
-
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.agent import ARRIVED, EVENT, SENT
+from tests.lab import hosts, images, remote, uml
+from tests.lab import lab as laboratory
 
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over: what breaks late is seen, too.

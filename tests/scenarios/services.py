@@ -8,8 +8,8 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 
-from again import back
-from scene import (
+from tests.scenarios.again import back
+from tests.scenarios.scene import (
     GONE,
     RENUMBERED,
     Broken,

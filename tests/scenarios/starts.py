@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import functools
 
-import images
-import remote
-import versions
-from scene import SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
+from tests.lab import images, remote
+from tests.scenarios import versions
+from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
 
 OPTIONS = "/etc/default/openvswitch-switch"
 DELETING = f"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from scene import Broken, Scene, upgrade
+from tests.scenarios.scene import Broken, Scene, upgrade
 
 PAIRS = (("2.15.0", "3.1.0"), ("3.1.0", "3.5.0"), ("3.5.0", "4.0.0"))
 MAKE_BEFORE_BREAK, STANDBY = "make_before_break", "standby"
