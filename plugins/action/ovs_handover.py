@@ -10,16 +10,19 @@ it, too, all in one task: after each task a host waits for the slowest of its ba
 from __future__ import annotations
 
 import contextlib
+import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 MODULE = "ovsops.hot_upgrade.ovs_handover"
+INFO = "ovsops.hot_upgrade.ovs_handover_info"
 HANDED_OVER = "handed_over"
 RECONNECTED, MANUAL, AUTOMATIC = "reconnected", "manual", "automatic"
-# How long to wait for the host over a new connection, in seconds, unless the option says otherwise.
+# Defaults of the module's options, in seconds: how long to wait for the host over a new connection, and it for a confirmation.
 RECONNECT_TIMEOUT = 100
+CONFIRM_TIMEOUT = 120
 
 Json = dict[str, t.Any]
 
@@ -60,7 +63,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             )
 
     def _hand_over(self, options: Json) -> Json:
-        known = self._settled(True).get("transaction")
+        known = self._record().get("transaction")
         try:
             return self._module(options)
         except AnsibleConnectionFailure as lost:
@@ -68,20 +71,34 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
 
     def _learn(self, known: str | None, lost: str) -> Json:
         """How a hand-over went that the connection did not see the end of; ``known`` is the one before it."""
+        back = time.time() + float(self._task.args.get("confirm_timeout", CONFIRM_TIMEOUT))
         unreachable = self._reconnect()
         if unreachable:
-            return failed(
-                {},
-                f"{lost}, and the host does not answer: {unreachable}. What nobody confirms it takes back by itself",
-            )
-        result = self._settled(False)
+            return self._unknown(f"{lost}, and the host does not answer: {unreachable}", back)
+        try:
+            result = self._settled()
+        except AnsibleConnectionFailure as again:
+            return self._unknown(f"{lost}, and again ({again})", back)
         if result.get("failed"):
             return failed(result, f"{lost}; {result.get('msg')}")
         if result.get("transaction") == known:
             return failed({}, f"{lost} before the host began it. Run it again")
         if result.get("state") not in ("applied", "confirmed"):
-            return failed(result, f"{lost}; it is {result.get('state')}: {result.get('reason')}")
+            why = "; ".join([str(result.get("reason")), *result.get("not_undone", [])])
+            return failed(result, f"{lost}; it is {result.get('state')}: {why}")
         return {**result, "changed": True}
+
+    def _unknown(self, lost: str, back: float) -> Json:
+        """What can be said of a hand-over that nobody can be asked about; one done by now is taken back ``back`` (Unix time)."""
+        known: Json = {"transaction": None, "state": None, "deadline": None}
+        why = f"{lost}. What it had begun it brings to an end"
+        if self._task.args.get("confirm") == "none":
+            return failed(known, f"{why}, and confirm=none has it keep that")
+        deadline = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(back))
+        return failed(
+            {**known, "deadline": deadline},
+            f"{why}. If nobody can confirm it, the host goes back by itself at about {deadline}; then ask ovs_handover_info",
+        )
 
     def _confirm(self, result: Json) -> Json:
         """Reach the host anew, have it account for every difference, and make the hand-over final."""
@@ -100,23 +117,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         found: Json = {}
         with contextlib.suppress(AnsibleConnectionFailure):
             if not self._reconnect():
-                found = self._settled(True, result["transaction"])
-        if found.get("failed") or "state" not in found:
+                found = self._record(result["transaction"])
+        if "state" not in found:
             return {
                 **result,
                 "failed": True,
-                "msg": f"{why}. Whether it is confirmed is not known: ask with state=settled",
+                # Not that of before: nobody knows.
+                "state": None,
+                "msg": f"{why}. Whether {result['transaction']} is confirmed is not known. If it is not, the host goes back by "
+                f"itself at {result.get('deadline')} at the earliest; ask ovs_handover_info",
             }
         result = {**result, **told(found)}
         return result if found["state"] == "confirmed" else failed(result, why)
 
-    def _settled(self, only_ask: bool, transaction: str | None = None) -> Json:
-        """How a hand-over stands, the last one by default; unless it is ``only_ask``-ed, what was under way is waited for."""
-        before, self._task.check_mode = self._task.check_mode, only_ask
-        try:
-            return self._module({**self._place(), "state": "settled", "transaction": transaction})
-        finally:
-            self._task.check_mode = before
+    def _settled(self) -> Json:
+        """How the last hand-over stands when what was under way has come to its end."""
+        return self._module({**self._place(), "state": "settled"})
+
+    def _record(self, transaction: str | None = None) -> Json:
+        """What the host has written down of a hand-over, of the last one by default; nothing where it cannot tell."""
+        found = self._execute_module(INFO, {"transaction": transaction}, task_vars=self._vars)
+        return t.cast("Json", next(iter(found.get("transactions", [])), {}))
 
     def _place(self) -> Json:
         """The options that say where Open vSwitch is."""

@@ -43,7 +43,8 @@ options:
       - V(verified) accounts for every difference between what the switch held before the hand-over and what it holds now,
         while O(transaction) waits for its confirmation, see RV(changes). Only what nobody was seen to change is a failure.
       - V(settled) waits until O(transaction) waits for its confirmation or is finished, and tells how it stands. What an engine
-        that died has left is undone, and O(confirm_timeout) begins anew. In check mode it tells, and does nothing of this.
+        that died has left is undone, what could not be undone is tried once more, and O(confirm_timeout) begins anew. In
+        check mode it tells, and does nothing of this. M(ovsops.hot_upgrade.ovs_handover_info) only tells, too, of all hand-overs.
     type: str
     choices: [handed_over, confirmed, rolled_back, verified, settled]
     default: handed_over
@@ -107,9 +108,10 @@ options:
     type: list
     elements: str
     default: []
-  assume_version:
+  target_version:
     description:
-      - In check mode, plan as if this version of Open vSwitch were on disk, as V(4.0.0); otherwise it has no effect.
+      - In check mode, plan for this version of Open vSwitch, V(4.0.0) for example, and not for the one on disk. Without check
+        mode it has no effect.
       - It is for a look ahead, before the packages are installed. Of the new database schema nothing is known then.
     type: str
   force:
@@ -122,6 +124,7 @@ options:
       - When it is not set, the one of this host that is not finished. With O(state=settled) the last one if all are finished.
     type: str
 seealso:
+  - module: ovsops.hot_upgrade.ovs_handover_info
   - module: ovsops.hot_upgrade.ovs_info
   - module: ovsops.hot_upgrade.ovs_flow_snapshot
 """
@@ -226,6 +229,8 @@ state:
   description:
     - V(confirmed) is final, V(applied) waits for the confirmation, V(rolled_back) is what was before.
     - V(failed) could not be undone completely. V(prepared), V(armed) and V(rolling_back) are being worked on.
+    - V(null) where the connection was lost and the host could not be asked any more. So is RV(transaction) where not even
+      its id came back.
   returned: when there is a transaction
   type: str
   sample: confirmed
@@ -234,7 +239,9 @@ verified:
   returned: with O(confirm=reconnected)
   type: bool
 deadline:
-  description: When the host goes back by itself unless somebody confirms, in UTC. V(null) unless RV(state=applied).
+  description:
+    - When the host goes back by itself unless somebody confirms, in UTC. V(null) unless RV(state=applied).
+    - Where the connection was lost, the time at which it does if nobody confirms, as far as is known.
   returned: when there is a transaction
   type: str
   sample: "2026-11-23T06:17:03Z"
@@ -348,12 +355,12 @@ OPTIONS: adapter.Options = {
     "confirm_timeout": {"type": "float", "default": 120},
     "prove": {"type": "int", "default": 10000},
     "accept": {"type": "list", "elements": "str", "default": []},
-    "assume_version": {"type": "str"},
+    "target_version": {"type": "str"},
     "force": {"type": "bool", "default": False},
     "transaction": {"type": "str"},
     **adapter.CONNECTION,
 }
-WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept", "assume_version")
+WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept", "target_version")
 
 
 def behave(call: Call) -> Outcome:

@@ -34,11 +34,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host 
     unexplained,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
+    STRATEGIES,
     Facts,
     Plan,
     decide,
     sentences,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.record import report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     Request,
     first_of,
@@ -115,14 +117,14 @@ class Wish:
     confirm_timeout: float
     prove: int
     accept: t.Sequence[str] = ()
-    assume_version: str | None = None
+    target_version: str | None = None
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
     facts = look(connection)
-    if check_mode and wish.assume_version:
-        facts = facts.with_version(wish.assume_version)
+    if check_mode and wish.target_version:
+        facts = facts.with_version(wish.target_version)
     decision = decide(facts, wish.strategy, wish.force)
     request = requested(connection, facts, decision, wish) if decision.strategy else None
     values: Json = {"plan": request.plan if request else describe(decision, wish.prove)}
@@ -229,8 +231,8 @@ def settle(identifier: str | None, check_mode: bool, root: str = transactions.RO
     """Wait until a transaction waits for its confirmation or is finished; what a dead engine has left is undone.
 
     It is the named one, else the one that is not finished, else the last one; a host without any has nothing to tell.
-    The time until it goes back by itself begins anew, since somebody is here now.  Raises ``Refused`` when something
-    could not be undone.
+    The time until it goes back by itself begins anew, since somebody is here now.  What could not be undone is tried once
+    more; if it still cannot, the state is ``failed``.
     """
     known = transactions.transactions(root)
     transaction = transactions.find(identifier, root) if identifier else transactions.unfinished(root)
@@ -239,7 +241,8 @@ def settle(identifier: str | None, check_mode: bool, root: str = transactions.RO
         return Outcome(False, {})
     before = transaction.state
     if not check_mode and not transaction.finished and wait(transaction) == FAILED:
-        clear_away(root)
+        # What stood in the way may be gone.
+        _take_back(transaction)
     if not check_mode and transaction.state == APPLIED:
         lease.renew(transaction)
     values = report(transaction)
@@ -356,41 +359,6 @@ def _is_there() -> bool:
     return launch.running(guard.ENGINE) or launch.running(guard.GUARD)
 
 
-def report(transaction: Transaction) -> Json:
-    """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
-    result = transaction.read("result.json") or {}
-    marks = result.get("marks", {})
-    return {
-        "plan": transaction.request["plan"],
-        "transaction": transaction.id,
-        "state": transaction.state,
-        "deadline": _deadline(transaction),
-        "timeline": result.get("timeline", transactions.timeline(transaction)),
-        "window_ms": _milliseconds(marks, "stopped", "forwarding"),
-        "refill_ms": _milliseconds(marks, "flushed", "refilled"),
-        "verification": {key: result[key] for key in ("proof", "compared") if key in result},
-        "proof": _proof_text(transaction.request["plan"], result),
-        "changes": result.get("changes", {}),
-        "changed_since_snapshot": result.get("changed_since_snapshot", {}),
-        "not_carried": result.get("not_carried", []),
-        "reason": result.get("reason", ""),
-        "measured": result.get("measured", ""),
-        "not_undone": result.get("not_undone", []),
-    }
-
-
-def _deadline(transaction: Transaction) -> str | None:
-    """When the host goes back by itself, in UTC; None when nobody has to confirm anything."""
-    left = lease.left(transaction) if transaction.state == APPLIED else None
-    return None if left is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + left))
-
-
-def _milliseconds(marks: t.Mapping[str, int], begin: str, end: str) -> float | None:
-    if begin not in marks or end not in marks:
-        return None
-    return max(0, marks[end] - marks[begin]) / 1000
-
-
 def describe(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Json:
     """The plan as JSON; ``steps`` are the names that the timeline will show."""
     return {
@@ -410,11 +378,17 @@ def _refusal(decision: Plan, wanted: str) -> Refused:
     """What stands in the way of every strategy is said once, then what else stands in the way of each."""
     reasons = decision.refused if wanted == "auto" else {wanted: decision.refused[wanted]}
     first, *others = reasons.values()
+    allowed = [name for name in STRATEGIES if name not in decision.refused]
     shared = [text for text in first if all(text in texts for texts in others)]
     own = {name: [text for text in texts if text not in shared] for name, texts in reasons.items()}
     why = [*shared, *(f"{name}: {', '.join(texts)}" for name, texts in own.items() if texts)]
+    hint = (
+        f"It allows {', '.join(allowed)}: choose one of these, or auto"
+        if allowed
+        else "Fix what is named, and start again"
+    )
     return Refused(
-        "this host cannot be handed over", "; ".join(why), "Mend what is named, or choose another strategy"
+        f"this host cannot be handed over{'' if wanted == 'auto' else f' by {wanted}'}", "; ".join(why), hint
     )
 
 
@@ -574,15 +548,6 @@ def _service(daemon: Daemon) -> unit_files.Service | None:
     if not isinstance(owner, supervisors.Systemd):
         return None
     return unit_files.read(owner.unit, ignored=(supervisors.DROP_IN, supervisors.HOLD))
-
-
-def _proof_text(plan: Json, result: Json) -> str:
-    """What was proved, or why nothing was, in words."""
-    if "proof" in result:
-        # A record of an older version of this collection has none.
-        return str(result["proof"].get("text", ""))
-    planned = str(plan.get("proof", ""))
-    return planned if planned.startswith("nothing") else "nothing was proved: it did not come to that"
 
 
 def _socket_user(server: Daemon) -> str | None:

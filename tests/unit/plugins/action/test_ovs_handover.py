@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 import types
 import typing as t
 
@@ -12,7 +14,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import ActionModule
+from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import INFO, ActionModule
 
 LAST = {"transaction": "last", "state": "confirmed"}
 APPLIED = {"transaction": "new", "state": "applied", "deadline": "soon", "plan": {"strategy": "standby"}}
@@ -29,17 +31,17 @@ class Action(ActionModule):
         self.asked: list[tuple[str, str | None, bool]] = []
 
     def _execute_module(
-        self, name: str, options: dict[str, t.Any], *, task_vars: t.Any, wrap_async: bool
+        self, name: str, options: dict[str, t.Any], *, task_vars: t.Any, wrap_async: bool = False
     ) -> t.Any:
         assert task_vars == VARIABLES
         assert wrap_async == bool(self._task.async_val)
-        self.asked.append(
-            (options.get("state", "handed_over"), options.get("confirm"), self._task.check_mode)
-        )
+        looks = name == INFO
+        what = "info" if looks else options.get("state", "handed_over")
+        self.asked.append((what, options.get("confirm"), self._task.check_mode))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return dict(answer)
+        return {"transactions": [answer] if answer else []} if looks else dict(answer)
 
     def _reconnect(self) -> str | None:
         self.asked.append(("reconnect", None, self._task.check_mode))
@@ -51,7 +53,7 @@ def _base(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ActionBase, "run", lambda *__: {})
 
 
-BEGINNING = [("settled", None, True), ("handed_over", "manual", False)]
+BEGINNING = [("info", None, False), ("handed_over", "manual", False)]
 END = [("reconnect", None, False), ("verified", None, False), ("confirmed", None, False)]
 
 
@@ -96,7 +98,11 @@ def test_a_host_that_does_not_answer_any_more_is_not_confirmed() -> None:
     [
         (APPLIED, True, "goes back by itself at soon"),
         ({**APPLIED, "state": "confirmed"}, False, ""),
-        (LOST, True, "Whether it is confirmed is not known"),
+        (
+            LOST,
+            True,
+            "Whether new is confirmed is not known. If it is not, the host goes back by itself at soon",
+        ),
     ],
 )
 def test_a_connection_that_ends_in_the_confirmation_is_asked_what_became_of_it(
@@ -108,6 +114,7 @@ def test_a_connection_that_ends_in_the_confirmation_is_asked_what_became_of_it(
     assert result.get("failed", False) == failed
     assert text in result.get("msg", "")
     assert result["transaction"] == "new"
+    assert result["state"] == (None if found is LOST else found["state"])
 
 
 @pytest.mark.parametrize("confirm", ["reconnected", "manual", "automatic", "none"])
@@ -139,9 +146,25 @@ def test_a_hand_over_that_was_not_done_fails(found: t.Any, text: str) -> None:
 
 
 def test_a_host_that_never_answers_again_fails() -> None:
-    result = Action([LAST, LOST], "timed out").run(task_vars=VARIABLES)
+    result = Action([LAST, LOST], "timed out", confirm_timeout=3600).run(task_vars=VARIABLES)
     assert result["failed"]
-    assert "takes back by itself" in result["msg"]
+    # Nothing of the hand-over before, and nothing that nobody knows.
+    assert (result["transaction"], result["state"]) == (None, None)
+    assert f"goes back by itself at about {result['deadline']}" in result["msg"]
+    assert calendar.timegm(time.strptime(result["deadline"], "%Y-%m-%dT%H:%M:%SZ")) > time.time() + 3500
+
+
+def test_a_connection_that_ends_again_is_no_reason_to_say_nothing() -> None:
+    result = Action([LAST, LOST, LOST]).run(task_vars=VARIABLES)
+    assert result["failed"]
+    assert (result["transaction"], result["state"]) == (None, None)
+    assert "goes back by itself at about" in result["msg"]
+
+
+def test_a_host_that_never_answers_again_and_has_no_clock_does_not_go_back() -> None:
+    result = Action([{}, LOST], "timed out", confirm="none").run(task_vars=VARIABLES)
+    assert (result["failed"], result["deadline"]) == (True, None)
+    assert "goes back" not in result["msg"]
 
 
 def test_one_that_was_taken_back_is_not_confirmed() -> None:

@@ -52,6 +52,15 @@ def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
     assert handover._refusal(plan, "standby").why == "no disk; no user"
 
 
+def test_a_refusal_names_the_strategies_that_the_host_allows() -> None:
+    plan = types.SimpleNamespace(refused={"make_before_break": ("LACP",), "restart": ("no disk",)})
+    refusal = handover._refusal(plan, "make_before_break")
+    assert refusal.what == "this host cannot be handed over by make_before_break"
+    assert refusal.hint == "It allows prefilled, standby: choose one of these, or auto"
+    nothing = types.SimpleNamespace(refused=dict.fromkeys(handover.STRATEGIES, ("no disk",)))
+    assert "choose" not in handover._refusal(nothing, "restart").hint
+
+
 class FakeLauncher:
     """Which of the two programs are there."""
 
@@ -190,3 +199,13 @@ def test_settling_tries_again_to_undo_what_could_not_be_undone(root: str, launch
     transactions.create(REQUEST, root).move("prepared", "failed")
     outcome = handover.settle(None, False, root)
     assert (outcome.changed, outcome.values["state"]) == (True, "rolled_back")
+
+
+def test_one_that_still_cannot_be_undone_is_told_as_failed(
+    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover.ending, "roll_back", lambda found, _why: found.note(not_undone=["the flag"]))
+    transactions.create(REQUEST, root).move("prepared", "failed")
+    outcome = handover.settle(None, False, root)
+    assert (outcome.changed, outcome.values["state"]) == (False, "failed")
+    assert outcome.values["not_undone"] == ["the flag"]

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What is known of the hand-overs of this host, as ``ovs_handover`` and ``ovs_handover_info`` return it; only reads."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    transaction as transactions,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
+    APPLIED,
+    Json,
+    Transaction,
+)
+
+
+def records(identifier: str | None = None, root: str = transactions.ROOT) -> list[Json]:
+    """Every hand-over of which this host keeps a record, newest first, or the named one; of a host without any, none.
+
+    Only the first can be unfinished.  Raises ``Refused`` where there is none of this name.
+    """
+    found = [transactions.find(identifier, root)] if identifier else transactions.transactions(root)[::-1]
+    return [report(transaction) for transaction in found]
+
+
+def report(transaction: Transaction) -> Json:
+    """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
+    result = transaction.read("result.json") or {}
+    marks = result.get("marks", {})
+    return {
+        "plan": transaction.request["plan"],
+        "transaction": transaction.id,
+        "state": transaction.state,
+        "deadline": _deadline(transaction),
+        "timeline": result.get("timeline", transactions.timeline(transaction)),
+        "window_ms": _milliseconds(marks, "stopped", "forwarding"),
+        "refill_ms": _milliseconds(marks, "flushed", "refilled"),
+        "verification": {key: result[key] for key in ("proof", "compared") if key in result},
+        "proof": _proof_text(transaction.request["plan"], result),
+        "changes": result.get("changes", {}),
+        "changed_since_snapshot": result.get("changed_since_snapshot", {}),
+        "not_carried": result.get("not_carried", []),
+        "reason": result.get("reason", ""),
+        "measured": result.get("measured", ""),
+        "not_undone": result.get("not_undone", []),
+    }
+
+
+def _deadline(transaction: Transaction) -> str | None:
+    """When the host goes back by itself, in UTC; None when nobody has to confirm anything."""
+    left = lease.left(transaction) if transaction.state == APPLIED else None
+    return None if left is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + left))
+
+
+def _milliseconds(marks: t.Mapping[str, int], begin: str, end: str) -> float | None:
+    if begin not in marks or end not in marks:
+        return None
+    return max(0, marks[end] - marks[begin]) / 1000
+
+
+def _proof_text(plan: Json, result: Json) -> str:
+    """What was proved, or why nothing was, in words."""
+    if "proof" in result:
+        # A record of an older version of this collection has none.
+        return str(result["proof"].get("text", ""))
+    planned = str(plan.get("proof", ""))
+    return planned if planned.startswith("nothing") else "nothing was proved: it did not come to that"

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import record
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    transaction as transactions,
+)
+
+REQUEST = {"plan": {"strategy": "standby"}, "confirm_timeout": 60}
+
+
+def test_a_host_without_any_hand_over(tmp_path: Path) -> None:
+    assert record.records(root=str(tmp_path / "nothing")) == []
+
+
+def test_the_newest_comes_first_and_tells_until_when_it_waits(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    before = transactions.create(REQUEST, root)
+    before.move("prepared", "confirmed")
+    os.rename(before.path, tmp_path / "20200101T000000Z-ffffff")
+    waits = transactions.create(REQUEST, root)
+    waits.move("prepared", "applied")
+    lease.renew(waits)
+    age = lease.age(waits)
+    newest, oldest = record.records(root=root)
+    assert (newest["state"], newest["plan"]) == ("applied", REQUEST["plan"])
+    assert newest["deadline"].endswith("Z")
+    assert (oldest["state"], oldest["deadline"]) == ("confirmed", None)
+    assert (lease.age(waits) or 0.0) >= (age or 0.0)  # nobody works on it who only looks
+
+
+def test_one_is_told_alone_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    transaction = transactions.create(REQUEST, root)
+    assert [found["transaction"] for found in record.records(transaction.id, root)] == [transaction.id]
+    with pytest.raises(Refused, match="there is no transaction 'other'"):
+        record.records("other", root)
+
+
+@pytest.mark.parametrize(
+    ("planned", "result", "text"),
+    [
+        ("", {"proof": {"text": "all of it"}}, "all of it"),
+        ("", {"proof": {}}, ""),  # an older version of this collection
+        ("nothing is proved: prove is 0", {}, "nothing is proved: prove is 0"),
+        ("410 of 416", {}, "nothing was proved: it did not come to that"),
+    ],
+)
+def test_what_was_proved_in_words(tmp_path: Path, planned: str, result: dict[str, object], text: str) -> None:
+    transaction = transactions.create({"plan": {"proof": planned}, "confirm_timeout": 1}, str(tmp_path))
+    transaction.note(**result)
+    assert record.report(transaction)["proof"] == text
