@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import tempfile
 import typing as t
 
@@ -32,6 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.conne
     MOST_ERRORS,
     OpenFlow,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.content import Ignored, Part
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.refusal import Refusal
 
 # From so many flows on, a state goes to an empty bridge over further connections.
@@ -104,6 +106,10 @@ class State:
         """The same, one at a time."""
         return (message for data in self.objects() for message in wire.each(data))
 
+    def parts(self) -> t.Iterator[Part]:
+        """The same for a comparison."""
+        return map(Part.of_reply, self.replies())
+
     def check(self) -> None:
         """Raise ``Refused`` if ``replies`` does not stream what a switch told: its file is damaged."""
 
@@ -136,6 +142,10 @@ class Whole(State):
                     continue
                 kept.append(message)
             yield b"".join(kept)
+
+    def parts(self) -> t.Iterator[Part]:
+        """See ``State``."""
+        return (Part.of_messages(list(wire.each(data))) for data in self.objects())
 
     def _has_all(self, flow: bytes, groups: t.Container[int]) -> bool:
         used = wire.used_by(flow)
@@ -1020,6 +1030,7 @@ class Ignore:
 
 
 EXACT = Ignore()
+_NOTHING = Ignored()
 # Flows that come and go by themselves are no difference between before and after; ports are looked at by themselves.
 BY_ITSELF = Ignore(expiring=True, learned=True, ports=True, devices=True)
 
@@ -1077,7 +1088,8 @@ NONE = Difference((), (), 0, 0)
 def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_SHOWN) -> Difference:
     """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
 
-    ``live`` is streamed once; ``saved`` twice.  Holds 16 bytes for each flow of ``saved`` and ``most`` messages.
+    ``live`` is streamed once; ``saved`` twice if something is missing.  Holds a number of 64 bits (on most machines) for each
+    object of ``saved``, made with a key of this process (PYTHONHASHSEED): nobody can prepare two objects with the same one.
     """
     if ignore.ports:
         numbers = saved.settings.ports.keys() & live.settings.ports.keys()
@@ -1085,25 +1097,29 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_
     if ignore.devices:
         saved, live = leaving_devices(saved), leaving_devices(live)
     learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
-    wanted = set()
-    for message in _messages(saved, ignore, learned):
-        wanted.add(digest(message))
+    ignored = Ignored(ignore.expiring, ignore.tables, learned, ignore.cookies, ignore.timeouts)
+    seen = _begun(_parts(live, ignored))
+    wanted: set[int] = set()
+    for part in _parts(saved, ignored):
+        wanted.update(map(hash, part.contents))
     extra: list[bytes] = []
     extra_count = 0
-    for message in _messages(live, ignore, learned):
-        found = digest(message)
-        if found in wanted:
-            wanted.discard(found)
-            continue
-        extra_count += 1
-        if len(extra) < most:
-            extra.append(message)
+    for part in seen:
+        found = list(map(hash, part.contents))
+        strange = [number for number, each in enumerate(found) if each not in wanted]
+        wanted.difference_update(found)
+        extra_count += len(strange)
+        extra += part.some(strange, most - len(extra))
     missing: list[bytes] = []
-    if wanted:
-        for message in _messages(saved, ignore, learned):
-            if len(missing) < most and digest(message) in wanted:
-                missing.append(message)
+    for part in _parts(saved, ignored) if wanted else ():
+        lost = [number for number, each in enumerate(part.contents) if hash(each) in wanted]
+        missing += part.some(lost, most - len(missing))
     return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
+
+
+def _begun(parts: t.Iterator[Part]) -> t.Iterator[Part]:
+    """``parts``, of which the first is here: the switch prepares the next while something else is done."""
+    return itertools.chain([first] if (first := next(parts, None)) else [], parts)
 
 
 def leaving_devices(state: State) -> State:
@@ -1149,30 +1165,16 @@ def _listed(numbers: t.Iterable[int]) -> str:
 Learned = tuple[int, int, int]
 
 
-def _messages(state: State, ignore: Ignore, learned: frozenset[Learned]) -> t.Iterator[bytes]:
-    """Each object of ``state`` as a message without what is to be ignored."""
-    yield from wire.each(settings_messages(state))
-    plain = ignore == EXACT
-    for message in state.messages():
-        if plain or not wire.is_flow_mod(message):
-            yield message
-            continue
-        flow = wire.flow_fields(message)
-        if flow.table in ignore.tables or (ignore.expiring and (flow.idle or flow.hard)):
-            continue
-        if (flow.table, flow.priority, flow.cookie) in learned:
-            continue
-        if ignore.cookies:
-            message = wire.with_cookie(message, 0)
-        yield wire.with_timeouts(message, 0, 0) if ignore.timeouts else message
+def _parts(state: State, ignored: Ignored) -> t.Iterator[Part]:
+    """The objects of ``state`` without what is ignored; its settings last."""
+    for part in state.parts():
+        yield part if ignored == _NOTHING else ignored.leave(part)
+    yield Part.of_messages(list(wire.each(settings_messages(state))))
 
 
 def _learned_by(state: State) -> frozenset[Learned]:
     """(table, priority, cookie) of the flows that learn actions in ``state`` add."""
-    found: set[Learned] = set()
-    for message in state.messages():
-        found.update(wire.learn_targets(message))
-    return frozenset(found)
+    return frozenset(target for reply in state.replies() for target in wire.learn_targets(reply))
 
 
 def digest(message: bytes) -> bytes:

@@ -422,7 +422,7 @@ def _flow_mods15(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
             stats = start + ((match + 7) & ~7)
             instructions = stats + ((u16_at(data, stats + 2)[0] + 7) & ~7)
             if not start + 4 <= stats < instructions <= end <= whole:
-                raise _malformed_flow(data, offset)
+                raise malformed_flow(data, offset)
             add(
                 pack(
                     OF15, FLOW_MOD, 48 + stats - start + end - instructions, xid, cookie, 0, table, ADD, idle, hard,
@@ -445,7 +445,7 @@ def _flow_mods13(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
         fields = unpack(_FLOW_STATS13, data, start, "flow")
         __, table, __, __, priority, idle, hard, flags, importance, cookie, __, __, __, match = fields
         if start + 48 + ((match + 7) & ~7) > end or match < 4:
-            raise _malformed_flow(data, start)
+            raise malformed_flow(data, start)
         number, rest = xid + len(out), data[start + 48 : end]
         out.append(flow_mod(version, number, table, priority, cookie, idle, hard, flags, importance, rest))
     return b"".join(out), len(out)
@@ -457,13 +457,14 @@ def _flow_mods10(data: bytes, offset: int, xid: int) -> tuple[bytes, int]:
         fields = unpack(_FLOW_STATS10, data, start, "flow")
         __, table, __, __, priority, idle, hard, match, __, __, cookie, __, __ = fields
         if start + 48 + ((match + 7) & ~7) > end:
-            raise _malformed_flow(data, start)
+            raise malformed_flow(data, start)
         number, rest = xid + len(out), data[start + 48 : end]
         out.append(nx_flow_mod(number, table, priority, cookie, idle, hard, match, rest))
     return b"".join(out), len(out)
 
 
-def _malformed_flow(data: bytes, offset: int) -> ProtocolError:
+def malformed_flow(data: bytes, offset: int) -> ProtocolError:
+    """What is wrong with the entry at ``offset`` of a flow-statistics reply."""
     return ProtocolError("a flow of a statistics reply is malformed", data[offset : offset + 64].hex())
 
 
