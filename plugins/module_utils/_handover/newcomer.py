@@ -59,7 +59,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
+    comm,
     identify,
+    is_variant,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_daemon,
@@ -343,15 +345,18 @@ def tidy(host: Host) -> None:
 
 
 def remove(host: Host) -> None:
-    """End every process that was started in the private directory, and remove it; the first is not touched."""
-    for found in processes_of(directory(host)):
+    """End every process that was started in the private directory, and remove it; the first is not touched.
+
+    A wrapper that has not become the daemon yet is ended, too: it would become one later.
+    """
+    place = directory(host)
+    for found, __ in _named(place, (VSWITCHD, OVSDB_SERVER), owner_of(place)):
         monitor = monitor_of(found)
         if monitor is not None:
             kill(monitor)
         kill(found)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
-    place = directory(host)
     for path in (place, *(place + suffix for suffix in _BESIDE)):
         if os.path.islink(path):
             os.unlink(path)
@@ -382,12 +387,11 @@ def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process
         if user_of(number) not in (0, owner):
             continue
         with contextlib.suppress(OSError):
-            with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
-                name = file.read().strip()
+            name = next((each for each in names if is_variant(comm(number), each)), None)
             with open(f"/proc/{number}/environ", "rb") as environ:
                 words = environ.read(_MOST_ENVIRONMENT).split(b"\0")
             process = identify(number)
-            if process and name in names and b"OVS_RUNDIR=" + os.fsencode(place) in words:
+            if process and name and b"OVS_RUNDIR=" + os.fsencode(place) in words:
                 found.append((process, name))
     return found
 

@@ -35,7 +35,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
+    comm,
     identify,
+    is_variant,
     terminate,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
@@ -758,9 +760,8 @@ def wait_gone(pid: int, name: str, seconds: float) -> None:
     Its first thread may be a zombie, which counts as ended elsewhere, while others still end.
     """
     with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            if file.read().strip() != name:
-                return
+        if not is_variant(comm(pid), name):
+            return
         descriptor = os.pidfd_open(pid)
         try:
             readable([descriptor], seconds)

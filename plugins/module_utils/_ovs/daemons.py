@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     Process,
     alive,
     identify,
+    is_variant,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     DELETED,
@@ -120,7 +121,12 @@ def inspect(
     process, doubt = _find(name, rundir, pidfile, root)
     running_version = _answer(name, rundir, process, timeout, control) if process else None
     contained = bool(process and elsewhere(process.pid, root))
-    if process and contained and running_version is None and _read(root, process.pid, "comm").strip() != name:
+    if (
+        process
+        and contained
+        and running_version is None
+        and not is_variant(_read(root, process.pid, "comm").strip(), name)
+    ):
         # A stale pidfile whose number a process in a container has got since.
         doubt, process = f"process {process.pid} is another program, in namespaces of its own", None
     started_from = program_of(process.pid, root) if process else ""

@@ -36,6 +36,20 @@ def identify(pid: int, root: str = "/") -> Process | None:
     return Process(pid, int(fields[19]))
 
 
+def comm(pid: int, root: str = "/") -> str:
+    """What the kernel calls the process ``pid``: 15 bytes of its program's name (proc_pid_comm(5)); raises ``OSError``."""
+    with open(os.path.join(root, "proc", str(pid), "comm"), encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+
+
+def is_variant(found: str, name: str) -> bool:
+    """Whether ``found`` is the program ``name``, or what a wrapper starts in its place.
+
+    dpkg-divert(1) leaves NAME.distrib, wrappers start NAME.real, and Debian has NAME-dpdk.
+    """
+    return found == name or found.startswith((f"{name}-", f"{name}."))
+
+
 def alive(process: Process, root: str = "/") -> bool:
     """Whether this very process still runs."""
     return identify(process.pid, root) == process

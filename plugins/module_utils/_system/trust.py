@@ -20,6 +20,7 @@ import stat
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import is_variant
 
 # Where packages put programs and libraries; nobody but root mounts or writes anything there.
 PLACES = ("/usr/", "/opt/", "/sbin/", "/bin/", "/lib/", "/lib64/")
@@ -127,8 +128,7 @@ def doubt_of_daemon(pid: int, name: str, owner: int, root: str = "/") -> str | N
         return f"process {pid} is in namespaces of its own"
     path = program_of(pid, root)
     base = os.path.basename(path.removesuffix(DELETED))
-    # dpkg-divert(1) leaves NAME.distrib, and wrappers start NAME.real.
-    if base != name and not base.startswith((f"{name}-", f"{name}.")):
+    if not is_variant(base, name):
         return f"process {pid} runs {path}"
     try:
         descriptor = os.open(os.path.join(root, "proc", str(pid), "exe"), os.O_RDONLY | os.O_CLOEXEC)

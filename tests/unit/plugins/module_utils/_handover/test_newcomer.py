@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import types
 import typing as t
 from pathlib import Path
@@ -69,3 +72,23 @@ def test_nothing_stays_beside_the_run_directory(host: t.Any, end: t.Callable[[t.
         os.mkdir(newcomer.directory(host) + suffix)
     end(host)
     assert os.listdir(os.path.dirname(host.rundir)) == ["openvswitch"]
+
+
+@pytest.mark.parametrize(
+    "name", ["ovs-vswitchd", "ovs-vswitchd.real", "ovs-vswitchd.distrib", "ovs-vswitchd-dpdk"]
+)
+def test_whatever_a_wrapper_starts_is_ended_with_the_private_directory(
+    host: t.Any, tmp_path: Path, name: str
+) -> None:
+    """Two that forward on one datapath take the upcalls from each other; the kernel cuts a name off after 15 bytes."""
+    newcomer.make_directory(host)
+    program = tmp_path / name
+    shutil.copy("/bin/sleep", program)
+    environment = {"OVS_RUNDIR": newcomer.directory(host)}
+    with subprocess.Popen([str(program), "60"], env=environment) as left_over:
+        try:
+            newcomer.remove(host)
+            assert left_over.wait(10) == -signal.SIGKILL
+        finally:
+            left_over.kill()
+    assert not os.path.exists(newcomer.directory(host))
