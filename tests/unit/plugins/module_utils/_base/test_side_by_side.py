@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,16 +30,26 @@ def test_nothing_to_do_side_by_side_takes_no_thread(count: int) -> None:
 
 
 @pytest.mark.parametrize("each", [False, True])
-def test_a_switch_that_fails_is_not_followed_by_others_unless_each_is_wanted(each: bool) -> None:
+def test_a_switch_that_fails_is_not_followed_by_others_unless_each_is_wanted(
+    each: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun: list[int] = []
-    failed = threading.Event()
+    failed, called_off = threading.Event(), threading.Event()
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def told(pool: ThreadPoolExecutor, wait: bool = True, cancel_futures: bool = False) -> None:
+        shutdown(pool, wait=False, cancel_futures=cancel_futures)
+        called_off.set()
+        shutdown(pool, wait=wait)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", told)
 
     def work(number: int) -> None:
         begun.append(number)
         if number == 1:
             failed.set()
             raise ValueError(number)
-        failed.wait(30.0)
+        (failed if each else called_off).wait(30.0)
         if number == 2:
             raise ValueError(number)
 
