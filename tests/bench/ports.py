@@ -15,10 +15,10 @@ import os
 import platform
 import typing as t
 
-from tests.lab.images import program, say
+from tests.lab.images import REPOSITORY, program, say
 from tests.scenarios import crowded, scene
 
-OUTPUT = scene.REPOSITORY / "build/bench/ports.json"
+OUTPUT = REPOSITORY / "build/bench/ports.json"
 BRIDGES = 10
 
 

@@ -15,7 +15,8 @@ import re
 import typing as t
 
 from tests.lab import remote
-from tests.scenarios.scene import REPOSITORY, Broken, Json, Scene, measured, require_sound
+from tests.lab.images import REPOSITORY
+from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
 
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
 PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"

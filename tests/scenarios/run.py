@@ -14,7 +14,7 @@ import json
 import time
 import typing as t
 
-from tests.lab.images import LabError, program
+from tests.lab.images import REPOSITORY, LabError, program
 from tests.scenarios import (
     again,
     attackers,
@@ -106,7 +106,7 @@ def main() -> int:
         verdict = "held" if result["held"] else "FAILED"
         seconds = result["seconds"]
         print(f"[{number}/{len(chosen)}] {each.name}: {verdict}: {result['said']} ({seconds} s)", flush=True)
-        (scene.REPOSITORY / "build/scenarios.json").write_text(json.dumps(results, indent=1) + "\n")
+        (REPOSITORY / "build/scenarios.json").write_text(json.dumps(results, indent=1) + "\n")
     held = sum(result["held"] for result in results)
     print(f"{held} of {len(results)} held")
     return 0 if results and held == len(results) else 1
