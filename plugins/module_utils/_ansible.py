@@ -47,7 +47,8 @@ def run(
         module.fail_json(**failure(error))
     except OSError as error:
         what = f"access to {error.filename}" if error.filename else "a system call"
-        refusal = HotUpgradeError(f"the host refused {what}", error.strerror or str(error))
+        hint = "Look at the owner and mode of the path, at free space and at the log of SELinux or AppArmor"
+        refusal = HotUpgradeError(f"the host refused {what}", error.strerror or str(error), hint)
         module.fail_json(exception=traceback.format_exc(), **failure(refusal))
     result = {**outcome.values, "changed": outcome.changed}
     if outcome.before is not None and outcome.after is not None:

@@ -484,7 +484,10 @@ class Staged:
         errors = self._bundles.dropped()
         if errors:
             self.discard()  # The question itself has begun a new bundle.
-            raise HotUpgradeError(f"{self._switch.name}: the switch dropped the staged state", errors[0].name)
+            what = f"{self._switch.name}: the switch dropped the staged state"
+            raise HotUpgradeError(
+                what, errors[0].name, "Raise other_config:bundle-idle-timeout, or look into its log"
+            )
 
     def append(
         self,

@@ -43,6 +43,7 @@ class Appctl:
             raise HotUpgradeError(
                 f"{os.path.basename(self.socket_path)} refused the command {command}",
                 str(refusal.error).strip(),
+                "The daemon's log may say more; an old version may not know the command",
             ) from refusal
         finally:
             rpc.close()

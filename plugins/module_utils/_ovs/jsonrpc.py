@@ -28,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets
     connect,
 )
 
+_LOG = "Look into the log of the daemon"
 _READ = 1 << 18
 # Probes for life are answered as long as the other end reads the answers.
 _MOST_UNSENT = 1 << 20
@@ -164,10 +165,14 @@ class JsonRpc:
                 "The daemon hangs or is overloaded: look at its log and at 'top -H'",
             ) from error
         except OSError as error:
-            raise Unreachable(f"{method} on {self.remote} failed", error.strerror or str(error)) from error
+            raise Unreachable(
+                f"{method} on {self.remote} failed", error.strerror or str(error), _LOG
+            ) from error
         except EOFError as error:
             raise Unreachable(
-                f"{self.remote} closed the connection during {method}", "the daemon stopped or was restarted"
+                f"{self.remote} closed the connection during {method}",
+                "the daemon stopped or was restarted",
+                _LOG,
             ) from error
 
     def _send(self, message: Message) -> None:

@@ -391,4 +391,6 @@ def _interface(row: Row, port: str) -> Interface:
 def _refused(remote: str, operation: str, error: t.Any) -> HotUpgradeError:
     detail = error if isinstance(error, dict) else {"error": str(error)}
     why = ": ".join(str(detail[key]) for key in ("error", "details") if detail.get(key))
-    return HotUpgradeError(f"the database at {remote} refused {operation}", why)
+    return HotUpgradeError(
+        f"the database at {remote} refused {operation}", why, "Look into the log of ovsdb-server"
+    )

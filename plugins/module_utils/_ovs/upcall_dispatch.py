@@ -12,12 +12,14 @@ done.  Formats: include/uapi/linux/{netlink,genetlink,openvswitch}.h.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 
+_DMESG = "Look at dmesg; the module openvswitch may be another than the one that ovs-vswitchd was built for"
 DATAPATH = b"ovs-system\0"
 
 _NETLINK_GENERIC = 16
@@ -58,7 +60,7 @@ def _ask(
     try:
         answer = netlink.recv(1 << 16)
     except OSError as error:
-        raise HotUpgradeError("the kernel does not answer", error.strerror or str(error)) from error
+        raise HotUpgradeError("the kernel does not answer", error.strerror or str(error), _DMESG) from error
     return attributes_of(answer, len(header))
 
 
@@ -77,7 +79,7 @@ def attributes_of(answer: bytes, header: int) -> Attributes:
     try:
         return dict(_attributes(answer, header))
     except struct.error as error:
-        raise HotUpgradeError("the kernel's answer is cut off", answer[:32].hex()) from error
+        raise HotUpgradeError("the kernel's answer is cut off", answer[:32].hex(), _DMESG) from error
 
 
 def _attributes(answer: bytes, header: int) -> t.Iterator[tuple[int, bytes]]:
@@ -86,11 +88,12 @@ def _attributes(answer: bytes, header: int) -> t.Iterator[tuple[int, bytes]]:
         (number,) = struct.unpack_from("=i", answer, _NLMSGHDR.size)
         if number == 0:  # an acknowledgement
             return
-        raise HotUpgradeError("the kernel refused a request of the datapath", f"error {-number}")
+        name = errno.errorcode.get(-number, f"error {-number}")
+        raise HotUpgradeError("the kernel refused a request of the datapath", name, _DMESG)
     offset = _NLMSGHDR.size + _GENLMSGHDR.size + header
     while offset < min(length, len(answer)):
         size, kind = _NLATTR.unpack_from(answer, offset)
         if size < _NLATTR.size:
-            raise HotUpgradeError("the kernel's answer is cut off", answer[:32].hex())
+            raise HotUpgradeError("the kernel's answer is cut off", answer[:32].hex(), _DMESG)
         yield kind, answer[offset + _NLATTR.size : offset + size]
         offset += size + -size % 4

@@ -57,7 +57,11 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
             env=environment,
         )
     except OSError as error:
-        raise HotUpgradeError(f"cannot run {argv[0]}", error.strerror or str(error)) from error
+        why, hint = (
+            error.strerror or str(error),
+            f"Look for {argv[0]} in {PATH} and install its package again",
+        )
+        raise HotUpgradeError(f"cannot run {argv[0]}", why, hint) from error
     with process:
         try:
             out, err = _listen(process, time.monotonic() + timeout)
@@ -65,7 +69,8 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
             process.kill()
             if not isinstance(error, TimeoutError):
                 raise
-            raise HotUpgradeError(f"{' '.join(argv)} did not end", f"killed after {timeout:g} s") from error
+            what, why = f"{' '.join(argv)} did not end", f"killed after {timeout:g} s"
+            raise HotUpgradeError(what, why, "Run it by hand to see what it waits for") from error
     beat()
     return Completed(process.returncode, out, err)
 
@@ -87,7 +92,9 @@ def _listen(process: subprocess.Popen[bytes], end: float) -> tuple[str, str]:
                 del said[descriptor]
         if left < 0:
             raise HotUpgradeError(
-                "a command does not stop to talk", f"it said more than {MOST_OUTPUT >> 20} MiB"
+                "a command does not stop to talk",
+                f"it said more than {MOST_OUTPUT >> 20} MiB",
+                "Run it by hand to see what it says",
             )
     try:
         process.wait(max(0.0, end - time.monotonic()))
@@ -102,5 +109,7 @@ def check(runner: Runner, argv: t.Sequence[str], timeout: float = 30.0) -> str:
     done = runner(argv, timeout)
     if done.rc != 0:
         why = (done.err or done.out).strip() or "it said nothing"
-        raise HotUpgradeError(f"{' '.join(argv)} failed with status {done.rc}", why)
+        raise HotUpgradeError(
+            f"{' '.join(argv)} failed with status {done.rc}", why, "Run it by hand for all that it says"
+        )
     return done.out

@@ -188,7 +188,8 @@ class SystemdLauncher:
             return
         done = self.runner(["systemctl", "stop", full_name])
         if done.rc and self._active(full_name):
-            raise HotUpgradeError(f"{full_name} does not stop", done.err.strip() or f"status {done.rc}")
+            why = done.err.strip() or f"status {done.rc}"
+            raise HotUpgradeError(f"{full_name} does not stop", why, f"Look at journalctl -u {full_name}")
 
     def _systemd_run(self, name: str) -> list[str]:
         properties = [f"--property={text}" for text in ("OOMScoreAdjust=-900", *_RESTART)]
@@ -237,7 +238,9 @@ class WatcherLauncher:
         process = record[1] if record else None
         if process and not terminate(process) and not self._kill(process):
             raise HotUpgradeError(
-                f"process {process.pid} of {name} does not end", "it survived SIGKILL for 5 s"
+                f"process {process.pid} of {name} does not end",
+                "it survived SIGKILL for 5 s",
+                "It waits in the kernel: look at its state in /proc and at dmesg",
             )
         _forget(self.root, name)
 
@@ -435,5 +438,7 @@ def _detach(argv: t.Sequence[str]) -> Process:
     )
     process = identify(int(done.stdout))
     if process is None:
-        raise HotUpgradeError(f"{argv[0]} ended at once", "it was started detached and is gone")
+        raise HotUpgradeError(
+            f"{argv[0]} ended at once", "it was started detached and is gone", "Run it by hand to see why"
+        )
     return process

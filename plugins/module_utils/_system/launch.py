@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 # How long the launcher may need for its next word, in seconds: Python starts slowly on a host under load.
 TIMEOUT = 60.0
+_LOG = "Look into the log of the daemon and the journal"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Launch:
         try:
             while (answer := self._answers.next()) is not None:
                 if "failed" in answer:
-                    raise HotUpgradeError(f"{self._program} could not be started", answer["failed"])
+                    raise HotUpgradeError(f"{self._program} could not be started", answer["failed"], _LOG)
                 self.refused += answer["refused"]
         finally:
             self._close()
@@ -86,7 +87,9 @@ class _Lines:
         end = time.monotonic() + TIMEOUT
         while b"\n" not in self._read:
             if not readable([self._descriptor], end - time.monotonic()):
-                raise HotUpgradeError("a process that is to become a daemon is stuck", f"for {TIMEOUT:g} s")
+                raise HotUpgradeError(
+                    "a process that is to become a daemon is stuck", f"for {TIMEOUT:g} s", _LOG
+                )
             chunk = os.read(self._descriptor, 1 << 16)
             if not chunk:
                 return None
@@ -121,7 +124,7 @@ def prepare(
     answers = _Lines(waiting)
     process = identify(int(_answer(waiting, answers, "pid")))
     if process is None:
-        raise HotUpgradeError(f"{argv[0]} could not be started", "somebody killed it")
+        raise HotUpgradeError(f"{argv[0]} could not be started", "somebody killed it", _LOG)
     refused = [] if here else cgroups.move(process.pid, model.places)
     _say(waiting, "placed")
     refused += _answer(waiting, answers, "refused")
@@ -162,7 +165,8 @@ def _start(task: bytes, descriptors: t.Sequence[int | None]) -> subprocess.Popen
             cwd="/",
         )
     except OSError as error:
-        raise HotUpgradeError(f"cannot run {sys.executable}", error.strerror or str(error)) from error
+        why, hint = error.strerror or str(error), "The interpreter of the module is gone: install it again"
+        raise HotUpgradeError(f"cannot run {sys.executable}", why, hint) from error
     _send(waiting, task)
     waiting.wait()  # it leaves a child to init, and that goes on
     return waiting
@@ -175,7 +179,7 @@ def _answer(waiting: subprocess.Popen[bytes], answers: _Lines, key: str) -> t.An
     said = answer["failed"] if answer else ""
     if answer is None and waiting.stderr is not None:
         said = waiting.stderr.read().decode(errors="replace").strip()[-500:]
-    raise HotUpgradeError("a daemon could not be started", said or "the process before it ended")
+    raise HotUpgradeError("a daemon could not be started", said or "the process before it ended", _LOG)
 
 
 def _say(waiting: subprocess.Popen[bytes], word: str) -> None:

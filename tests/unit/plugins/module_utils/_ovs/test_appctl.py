@@ -33,7 +33,7 @@ def test_a_refusal_names_daemon_and_command(serve: t.Any) -> None:
     )
     with pytest.raises(HotUpgradeError) as refusal:
         Appctl(str(server.path)).call("fdb/show", "nope")
-    assert str(refusal.value) == "ovs-vswitchd.1.ctl refused the command fdb/show: unknown bridge"
+    assert str(refusal.value).startswith("ovs-vswitchd.1.ctl refused the command fdb/show: unknown bridge. ")
 
 
 def test_the_socket_is_found_by_the_pidfile(tmp_path: Path) -> None:
