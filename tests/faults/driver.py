@@ -20,7 +20,6 @@ in a hot rollback by the guard ("back"), in one in which no hand-back is possibl
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
 import json
 import os
@@ -32,13 +31,15 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
-    ending,
     handover,
     newcomer,
     plan,
-    runner,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import guard as _guard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.rollback import (
+    HAND_BACK as HANDING_BACK,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons as _daemons
@@ -47,10 +48,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent, probe
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import launcher
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, launching
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.ending import (
+    confirm as _confirm,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.engine import engine as _engine
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.guard import guard as _guard
 
 RUNDIR = "/run/openvswitch"
 CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
@@ -79,7 +85,7 @@ TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 30.0}
 ENDS = ("confirm", "deadline")
 # A slow host may need this to confirm, in seconds.
 PATIENT = 120.0
-HAND_BACK = "hand back: "
+HAND_BACK = f"{HANDING_BACK}: "
 # An engine that hangs is ended after so many seconds here.
 HUNG = 10.0
 
@@ -106,11 +112,11 @@ def main() -> None:
     role, case, place = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
     if role in ("engine", "guard", "confirm"):
         os.umask(0o077)
-        {"engine": engine, "guard": guard, "confirm": confirm}[role](case, transactions.Transaction(place))
+        {"engine": engine, "guard": guard, "confirm": confirm}[role](case, place)
         return
     if role == "connected":
         wait_for(lambda: os.path.exists(READY))
-        handover.wait(begin(case))
+        connected.wait(begin(case), OPERATION)
         return
     try:
         outcome = {"case": whole, "after": after_power}[role](case)
@@ -173,17 +179,14 @@ def begin(case: Json) -> transactions.Transaction:
     confirm = "none" if phase == APPLY else "manual"
     timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
     wish = handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
-
-    def start(transaction: transactions.Transaction) -> None:
-        for name, role in ((_guard.GUARD, "guard"), (_guard.ENGINE, "engine")):
-            runner._launch(name, program(role, case, transaction))
-
-    runner.start = start
-    facts = handover.look(CONNECTION)
+    facts = read_facts(CONNECTION)
     decision = plan.decide(facts, wish.strategy, True)
     if decision.strategy is None:
         raise RuntimeError(f"refused: {decision.refused}")
-    return handover.begin(handover.requested(CONNECTION, facts, decision, wish))
+    request = handover.requested(CONNECTION, facts, decision, wish)
+    return connected.begin(
+        OPERATION, request.json(), argv=lambda transaction, role: program(role, case, transaction)
+    )
 
 
 def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
@@ -224,76 +227,51 @@ class Moments:
         self.transaction = transaction
         self.wanted = (case["when"], case["step"])
 
-    def reach(self, when: str, what: str, second: str = "") -> None:
-        """``second`` is the private run directory of this moment."""
+    def reach(self, when: str, what: str) -> None:
         if (when, what) != self.wanted or os.path.exists(self.transaction.file("fault.json")):
             return
         at = time.monotonic_ns()
         # Some faults leave nobody, or no room, to tell it afterwards.
         untold = self.case["fault"] in UNTOLD
         self.transaction.write("fault.json", {"at_ns": at, "struck": untold})
-        if strike(self.case["fault"], self.transaction, second) and not untold:
+        if strike(self.case["fault"], self.transaction, what) and not untold:
             self.transaction.write("fault.json", {"at_ns": at, "struck": True})
 
-    def watch(self) -> None:
-        """Have the engine's own functions tell of their moments."""
-        steps_of, move, clean = ending.steps_of, transactions.Transaction.move, ending.clean
 
-        def around(what: str, second: str, action: t.Callable[..., None]) -> t.Callable[..., None]:
-            def told(*arguments: t.Any) -> None:
-                self.reach("before", what, second)
-                action(*arguments)
-                self.reach("after", what, second)
-
-            return told
-
-        def told_steps(host: t.Any) -> list[transactions.Step[t.Any]]:
-            nested = host.transaction.path != self.transaction.path
-            prefix, second = (HAND_BACK if nested else ""), newcomer.directory(host)
-            return [
-                dataclasses.replace(
-                    step,
-                    do=around(prefix + step.name, second, step.do) if nested else step.do,
-                    undo=around(f"undo {prefix}{step.name}", second, step.undo),
-                )
-                for step in steps_of(host)
-            ]
-
-        def told_move(found: transactions.Transaction, old: str, new: str) -> None:
-            around(f"become {new}", "", lambda: move(found, old, new))()
-
-        ending.steps_of = runner.steps_of = told_steps
-        transactions.Transaction.move = told_move
-        ending.clean = _guard.clean = around("clean up", "", clean)
-        if self.case["phase"] == PLAIN:
-            ending._request_back = no_way_back
+def observed(case: Json, path: str) -> transactions.Transaction:
+    """The transaction, with the case's fault at one of its moments."""
+    return transactions.Transaction(path, Moments(case, transactions.Transaction(path)).reach)
 
 
-def no_way_back(*__: t.Any) -> t.Any:
-    raise RuntimeError("the case wants the plain way back")
+def engine(case: Json, path: str) -> None:
+    apply = case["phase"] == APPLY
+    _engine(OPERATION, observed(case, path) if apply else transactions.Transaction(path))
 
 
-def engine(case: Json, transaction: transactions.Transaction) -> None:
-    moments = Moments(case, transaction)
-    observe = moments.reach if case["phase"] == APPLY else lambda when, step: None
-    runner.engine(transaction, observe)
-
-
-def guard(case: Json, transaction: transactions.Transaction) -> None:
+def guard(case: Json, path: str) -> None:
     if case["fault"] == "hang":
         transactions.HUNG = HUNG
-    if case["phase"] in (BACK, PLAIN):
-        Moments(case, transaction).watch()
-    _guard.guard(transaction)
+    transaction = transactions.Transaction(path)
+    if case["phase"] == BACK:
+        transaction = observed(case, path)
+    if case["phase"] == PLAIN:
+        moments = Moments(case, transaction)
+
+        def reach(when: str, what: str) -> None:
+            if what == HANDING_BACK:
+                raise RuntimeError("the case wants the plain way back")
+            moments.reach(when, what)
+
+        transaction = transactions.Transaction(path, reach)
+    _guard(OPERATION, transaction)
 
 
-def confirm(case: Json, transaction: transactions.Transaction) -> None:
-    if case["phase"] == CONFIRM:
-        Moments(case, transaction).watch()
-    handover.end(transaction.id, transactions.CONFIRMED, False)
+def confirm(case: Json, path: str) -> None:
+    wanted = case["phase"] == CONFIRM
+    _confirm(OPERATION, observed(case, path) if wanted else transactions.Transaction(path))
 
 
-def strike(fault: str, transaction: transactions.Transaction, second: str) -> bool:
+def strike(fault: str, transaction: transactions.Transaction, moment: str) -> bool:
     """Do it; whether there was anything to strike."""
     if fault in ("actor", "hang"):
         os.kill(os.getpid(), signal.SIGKILL if fault == "actor" else signal.SIGSTOP)
@@ -308,7 +286,7 @@ def strike(fault: str, transaction: transactions.Transaction, second: str) -> bo
         killed = [kill_pidfile(RUNDIR, name) for name in ("ovs-vswitchd", "ovsdb-server")]
         return any(killed)
     if fault == "second ovs-vswitchd":
-        return kill_pidfile(second or f"{RUNDIR}-{transaction.id[-6:]}", "ovs-vswitchd")
+        return kill_pidfile(second_place(transaction, moment), "ovs-vswitchd")
     if fault == "second ovsdb-server":
         return kill_pidfile(transaction.file("database"), "ovsdb-server")
     if fault == "disk":
@@ -320,6 +298,15 @@ def strike(fault: str, transaction: transactions.Transaction, second: str) -> bo
             file.write("o")
         time.sleep(60)
     raise ValueError(fault)
+
+
+def second_place(transaction: transactions.Transaction, moment: str) -> str:
+    """The private run directory of the second process, of the hand-back in one."""
+    name = transaction.id
+    if moment.startswith(HAND_BACK):
+        places = (transaction.path, "/run/ovsops")
+        (name,) = [path for place in places for path in glob.glob(f"{place}/back-*")]
+    return f"{RUNDIR}-{name[-6:]}"
 
 
 PROGRAMS = {"engine": ("engine",), "guard": ("guard",), "engine and guard": ("engine", "guard")}
@@ -467,8 +454,7 @@ def after_power(case: Json) -> Json:
 
 def ended(transaction: transactions.Transaction) -> bool:
     settled = transaction.state in (*transactions.FINISHED, transactions.FAILED)
-    names = (_guard.ENGINE, _guard.GUARD)
-    return settled and not transaction.running() and not any(map(launcher().running, names))
+    return settled and not transaction.running() and not launching.is_there(transaction)
 
 
 def what_was_lost(since_ns: int) -> Json:

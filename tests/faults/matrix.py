@@ -31,9 +31,10 @@ import types
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 from tests.faults import driver
 from tests.lab import hosts
 from tests.lab import lab as laboratory
@@ -104,7 +105,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "userspace": backend == "native",
     }
     # What the list of steps depends on; the rest of a request is about a host.
-    return ending.steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))
+    return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))
 
 
 def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:

@@ -11,6 +11,9 @@ which object, what was seen instead of what was wanted, and what to do next.
 
 from __future__ import annotations
 
+import os
+import typing as t
+
 
 class HotUpgradeError(Exception):
     """A failure that is reported to the operator as it stands.
@@ -37,3 +40,25 @@ class Unreachable(HotUpgradeError):
 
 class ProtocolError(HotUpgradeError):
     """The other side sent something that its protocol does not allow."""
+
+
+def attempt(action: t.Callable[[], object]) -> list[str]:
+    """Do something that nothing may fail on; what went wrong as text."""
+    try:
+        action()
+    except Exception as error:  # whatever it is
+        return [told(error)]
+    return []
+
+
+def told(error: Exception) -> str:
+    """An error in words; one that nobody has foreseen, with its kind and where it came from."""
+    if isinstance(error, (HotUpgradeError, OSError)):
+        return str(error)
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = (
+        f" ({os.path.basename(place.tb_frame.f_code.co_filename)}, line {place.tb_lineno})" if place else ""
+    )
+    return f"{type(error).__name__}: {error}{where}"

@@ -68,7 +68,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
     owner_of,
     user_of,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 # How long a process may need to become the program that it is to run, in seconds.
 EXEC_TIMEOUT = 2.0

@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import timeline
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
     Json,
@@ -39,7 +40,7 @@ def report(transaction: Transaction) -> Json:
         "transaction": transaction.id,
         "state": transaction.state,
         "deadline": _deadline(transaction),
-        "timeline": result.get("timeline", transactions.timeline(transaction)),
+        "timeline": result.get("timeline", timeline(transaction)),
         "window_ms": _milliseconds(marks, "stopped", "forwarding"),
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},

@@ -14,12 +14,16 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import require_format
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
+
+# The operation of such a request; the module is ``ovs_NAME``.
+NAME = "handover"
 
 # What reads another format does not know what it means.
 FORMAT = 1
@@ -65,8 +69,8 @@ class Request:
     @classmethod
     def read(cls, record: Json) -> Request:
         """Undo ``json``; raises ``HotUpgradeError`` when it was written in another format."""
-        require_format(record)
-        known = {name: value for name, value in record.items() if name != "format"}
+        require_format(record, NAME, FORMAT)
+        known = {name: value for name, value in record.items() if name not in ("operation", "format")}
         return cls(**{
             **known,
             "bridges": {name: tuple(controllers) for name, controllers in known["bridges"].items()},
@@ -79,21 +83,11 @@ class Request:
 
     def json(self) -> Json:
         """As a transaction writes it down."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        return {"operation": NAME, "format": FORMAT, **dataclasses.asdict(self)}
 
     def of_now(self, bridges: t.Sequence[Bridge]) -> Request:
         """The same for the ``bridges`` that there are now."""
         return dataclasses.replace(self, **inventory(bridges))
-
-
-def require_format(record: Json) -> None:
-    """Raise ``HotUpgradeError`` when a request was written by a version of the collection with another format."""
-    if record.get("format") != FORMAT:
-        raise HotUpgradeError(
-            "the request of this transaction cannot be read",
-            f"its format is {record.get('format')}, this is {FORMAT}",
-            "Confirm or roll it back with the collection's version that began it; the host goes back by itself as it would have",
-        )
 
 
 def inventory(bridges: t.Sequence[Bridge]) -> dict[str, t.Any]:

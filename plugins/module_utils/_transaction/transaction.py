@@ -9,11 +9,13 @@ A transaction is a directory (0700) below ``ROOT``::
 
     state.<name>    an empty file; its name is the state, and renaming it is the only way to change it,
                     so of two that want to leave a state exactly one succeeds
-    request.json    what was asked and planned, never changed again
+    request.json    what was asked and planned, never changed again: ``operation`` and ``format`` name who can read it,
+                    ``confirm``, ``confirm_timeout`` (seconds) and ``boot`` are for engine and guard, the rest is the operation's
     journal.jsonl   one line for each event, on the disk before the event's step runs
     result.json     what is known of the outcome so far
     engine.lock     locked by the process that works on the transaction; the kernel unlocks it when that ends
     lease           when somebody who is connected last worked on it, see ``lease.py``
+    lib             its own copy of the code, see ``own_copy.py``
 
 A new process needs nothing else to undo what a dead one began.
 """
@@ -25,7 +27,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import functools
 import json
 import os
 import secrets
@@ -33,12 +34,12 @@ import shutil
 import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import (
     sync_directory,
     write_durable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.pulse import beating, end_hung
 
 ROOT = "/var/lib/ovsops/transactions"
@@ -64,12 +65,13 @@ _DRAFT = ".draft-"
 # A directory that is read while a file in it is renamed may show both names, or none (readdir(3)).
 STATE_LOOKS = 10
 
-# The note of a transaction that was taken back for a reason that may be gone at the next try.
-AGAIN = "again"
-
 Json = dict[str, t.Any]
-C = t.TypeVar("C")
+# Called with "before" or "after" and the name of a moment: a step, "undo STEP", "become STATE", "clean up".
 Observer = collections.abc.Callable[[str, str], None]
+
+
+def unobserved(_when: str, _moment: str) -> None:
+    """The observer of a transaction that nobody observes."""
 
 
 class Lost(HotUpgradeError):
@@ -81,40 +83,22 @@ class Busy(Refused):
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
+        module = f"ovs_{transaction.operation}" if transaction.operation else "the module that began it"
         doing = "is being worked on" if transaction.running() else "is not finished"
         super().__init__(
-            "a second hand-over cannot start on this host",
+            "a second change of this host cannot start",
             f"transaction {transaction.id} {doing} (state {transaction.state})",
-            f"Wait for it, or end it with ovs_handover and transaction={transaction.id}, "
+            f"Wait for it, or end it with {module} and transaction={transaction.id}, "
             "state=confirmed or state=rolled_back",
         )
 
 
-def _nothing(_context: t.Any) -> None:
-    """The default of a step that has nothing to undo or to check."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Step(t.Generic[C]):
-    """One reversible action on the context ``C``.
-
-    ``undo`` must be right whether ``do`` never ran, ran in part or ran to its end, and in a process that did
-    not run it.  ``check`` raises ``HotUpgradeError`` when the effect is not there.  Neighbouring steps with
-    ``window`` are journaled together before the first of them, so that no disk is waited for between them.
-    """
-
-    name: str
-    do: collections.abc.Callable[[C], None]
-    undo: collections.abc.Callable[[C], None] = _nothing
-    check: collections.abc.Callable[[C], None] = _nothing
-    window: bool = False
-
-
 @dataclasses.dataclass(frozen=True)
 class Transaction:
-    """A transaction directory."""
+    """A transaction directory; ``observe`` is told its moments in this process."""
 
     path: str
+    observe: Observer = dataclasses.field(default=unobserved, compare=False)
 
     @property
     def id(self) -> str:
@@ -140,6 +124,19 @@ class Transaction:
         return t.cast(Json, self.read("request.json"))
 
     @property
+    def operation(self) -> str:
+        """The name of what it does, see ``operation.py``; empty where the request is damaged."""
+        try:
+            return str(self.request["operation"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    @property
+    def rebooted(self) -> bool:
+        """Whether the host was booted since it began."""
+        return bool(boot_id() != self.request["boot"])
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to be done or undone."""
         return self.state in FINISHED
@@ -150,6 +147,7 @@ class Transaction:
 
     def move(self, old: str, new: str) -> None:
         """Go from state ``old`` to ``new``; raises ``Lost`` when the state is not ``old`` any more."""
+        self.observe("before", f"become {new}")
         try:
             os.rename(self.file(f"state.{old}"), self.file(f"state.{new}"))
         except FileNotFoundError as error:
@@ -157,6 +155,7 @@ class Transaction:
                 f"transaction {self.id} cannot become {new}", f"it is {self.state}, not {old}"
             ) from error
         sync_directory(self.path)
+        self.observe("after", f"become {new}")
 
     def read(self, name: str) -> t.Any:
         """The JSON document ``name``, or None when there is none."""
@@ -215,7 +214,7 @@ class Transaction:
         return list(names)
 
     @contextlib.contextmanager
-    def engine(self, patience: float = 1.0) -> t.Iterator[float | None]:
+    def at_work(self, patience: float = 1.0) -> t.Iterator[float | None]:
         """Be the one process that works on this transaction; its heart beats meanwhile (``pulse.py``).
 
         Raises ``Busy`` when another is, for longer than ``patience`` seconds: ``running`` locks for a moment.  One that
@@ -281,10 +280,10 @@ def _make_room(root: str) -> None:
         shutil.rmtree(path)
 
 
-def nested(path: str, request: Json) -> Transaction:
+def nested(path: str, request: Json, observe: Observer = unobserved) -> Transaction:
     """A transaction inside of another one, which protects it; it is in no list and locks nothing out."""
     os.mkdir(path, 0o700)
-    transaction = Transaction(path)
+    transaction = Transaction(path, observe)
     transaction.write("request.json", request)
     os.close(os.open(transaction.file(f"state.{PREPARED}"), os.O_CREAT | os.O_WRONLY, 0o600))
     return transaction
@@ -311,105 +310,9 @@ def find(identifier: str, root: str = ROOT) -> Transaction:
         raise Refused(
             f"there is no transaction {identifier!r} on this host",
             f"{root} holds {', '.join(known) or 'none'}",
-            "Take the id from the result of ovs_handover",
+            "Take the id from the result of the module that began it",
         )
     return known[identifier]
-
-
-def run(
-    transaction: Transaction,
-    steps: t.Sequence[Step[C]],
-    context: C,
-    observe: Observer = lambda when, step: None,
-) -> list[Json]:
-    """Do the steps in order; the first failure is raised, nothing is undone.
-
-    ``observe("before"|"after", step name)`` is called around each ``do``.  Returns each step with its times, as
-    ``timeline`` does.
-    """
-    finished: list[Json] = []
-    for group in _windows(steps):
-        transaction.log(*({"event": "begin", "step": step.name} for step in group))
-        logged = len(finished)
-        try:
-            for step in group:
-                beat()
-                observe("before", step.name)
-                start = time.monotonic_ns() // 1000
-                step.do(context)
-                step.check(context)
-                end = time.monotonic_ns() // 1000
-                finished.append({"step": step.name, "start_us": start, "end_us": end})
-                observe("after", step.name)
-        finally:
-            # Only a record: the way back starts from what was begun. A full disk is no reason to take it.
-            with contextlib.suppress(OSError):
-                transaction.log(*({"event": "done", **step} for step in finished[logged:]))
-    return finished
-
-
-def undo(
-    transaction: Transaction, steps: t.Sequence[Step[C]], context: C, done: t.Collection[str] = ()
-) -> list[str]:
-    """Undo, last first, what the journal says was begun and ``done`` does not name; returns the failures as text.
-
-    A failing undo, however it fails, does not keep the others from running: each makes the host better.
-    """
-    by_name = {step.name: step for step in steps}
-    failures = []
-    for name in reversed(transaction.begun()):
-        beat()
-        if name not in done:
-            failed = attempt(functools.partial(_undo_one, by_name, name, context))
-            failures += [f"{name}: {text}" for text in failed]
-            if failed:
-                continue
-        with contextlib.suppress(OSError):  # a full disk must not stop the way back; undoing twice is allowed
-            transaction.log({"event": "undone", "step": name})
-    return failures
-
-
-def _undo_one(by_name: t.Mapping[str, Step[C]], name: str, context: C) -> None:
-    by_name[name].undo(context)
-
-
-def attempt(action: t.Callable[[], object]) -> list[str]:
-    """Do something that nothing may fail on; what went wrong as text."""
-    try:
-        action()
-    except Exception as error:  # whatever it is
-        return [told(error)]
-    return []
-
-
-def told(error: Exception) -> str:
-    """An error in words; one that nobody has foreseen, with its kind and where it came from."""
-    if isinstance(error, (HotUpgradeError, OSError)):
-        return str(error)
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = (
-        f" ({os.path.basename(place.tb_frame.f_code.co_filename)}, line {place.tb_lineno})" if place else ""
-    )
-    return f"{type(error).__name__}: {error}{where}"
-
-
-def timeline(transaction: Transaction) -> list[Json]:
-    """The finished steps as ``{step, start_us, end_us}`` on the monotonic clock of this boot."""
-    keys = ("step", "start_us", "end_us")
-    return [{key: event[key] for key in keys} for event in transaction.journal() if event["event"] == "done"]
-
-
-def _windows(steps: t.Sequence[Step[C]]) -> t.Iterator[list[Step[C]]]:
-    group: list[Step[C]] = []
-    for step in steps:
-        if group and not (step.window and group[-1].window):
-            yield group
-            group = []
-        group.append(step)
-    if group:
-        yield group
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
     plan,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import proof as _proof
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
     POLL,
     Host,
@@ -67,10 +68,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
-    AGAIN,
-    Step,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 CUT_OVER = "cut over"
 # Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.

@@ -42,9 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.super
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
-    Step,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 
 def steps(request: Request) -> list[Step[Host]]:

@@ -23,10 +23,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     remove_dead_links,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     ARMED,
     PREPARED,
-    Step,
 )
 
 CONVERT = "convert the database"

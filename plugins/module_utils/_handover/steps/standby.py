@@ -30,7 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Step
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 
 def steps(request: Request) -> list[Step[Host]]:

@@ -4,45 +4,19 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import subprocess
-import sys
 import types
-from pathlib import Path
+import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import handover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, lease
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
 )
 
-
-def test_the_copy_of_the_engine_runs_alone(tmp_path: Path) -> None:
-    transaction = transactions.create({}, str(tmp_path))
-    handover._copy_program(transaction)
-    argv = [sys.executable, transaction.file("lib", "run.py"), "no role", "nowhere"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1] == "KeyError: 'no role'"
-
-
-def test_the_copy_of_the_engine_survives_a_power_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    transaction = transactions.create({}, str(tmp_path))
-    synced = set()
-    fsync = os.fsync
-
-    def spy(descriptor: int) -> None:
-        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", spy)
-    handover._copy_program(transaction)
-    lib = Path(transaction.file("lib"))
-    assert {transaction.path, str(lib), *map(str, lib.rglob("*"))} <= synced
+REQUEST = {"plan": {}, "confirm_timeout": 60}
 
 
 def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
@@ -61,96 +35,70 @@ def test_a_refusal_names_the_strategies_that_the_host_allows() -> None:
     assert "choose" not in handover._refusal(nothing, "restart").hint
 
 
-class FakeLauncher:
-    """Which of the two programs are there."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> list[str]:
+    """What the transaction's own copy was asked to do; it does it, unless a test says differently."""
+    asked: list[str] = []
 
-    def __init__(self, *names: str) -> None:
-        self.names = set(names)
-        self.asked = 0
+    def ask(transaction: transactions.Transaction, role: str, present: object) -> None:
+        assert present is handover.OPERATION
+        asked.append(role)
+        if role != "verify":
+            transaction.move(transaction.state, "confirmed" if role == "confirm" else "rolled_back")
 
-    def running(self, name: str) -> bool:
-        self.asked += 1
-        return name in self.names
+    monkeypatch.setattr(connected.own_copy, "ask", ask)
+    return asked
 
 
 @pytest.fixture
-def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLauncher:
-    launch = FakeLauncher()
-    monkeypatch.setattr(handover, "launcher", lambda: launch)
-    monkeypatch.setattr(handover, "LOOK_INTERVAL", 0.0)
-    monkeypatch.setattr(
-        handover.ending,
-        "roll_back",
-        lambda found, _why: found.move(found.state, transactions.ROLLED_BACK),
-    )
-    return launch
+def applied(root: str, monkeypatch: pytest.MonkeyPatch) -> transactions.Transaction:
+    """One that waits for its confirmation."""
+    monkeypatch.setattr(connected, "find", lambda identifier: transactions.find(identifier, root))
+    transaction = transactions.create(REQUEST, root)
+    transaction.move("prepared", "applied")
+    return transaction
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> str:
+def root(tmp_path: t.Any) -> str:
     return str(tmp_path / "transactions")
 
 
-def test_a_transaction_that_somebody_begins_at_this_moment_is_left_alone(
-    root: str, launch: FakeLauncher
+@pytest.mark.parametrize(("state", "role"), [("confirmed", "confirm"), ("rolled_back", "rollback")])
+def test_its_own_copy_ends_a_hand_over(
+    applied: transactions.Transaction, asked: list[str], state: str, role: str
 ) -> None:
-    """Whoever makes it has its lock until the engine was started."""
-    with transactions.making({}, root) as transaction, pytest.raises(transactions.Busy) as raised:
-        handover.clear_away(root)
-    assert f"{transaction.id} is being worked on" in str(raised.value)
+    assert handover.end(applied.id, state, True).changed
+    assert (asked, applied.state) == ([], "applied")
+    done = handover.end(applied.id, state, False)
+    assert (asked, done.changed, done.values["state"]) == ([role], True, state)
+    again = handover.end(applied.id, state, False)
+    assert (asked, again.changed) == ([role], False)
 
 
-def test_a_transaction_whose_engine_is_on_its_way_is_left_alone(root: str, launch: FakeLauncher) -> None:
-    transaction = transactions.create({}, root)
-    launch.names = {handover.guard.ENGINE}
-    with pytest.raises(transactions.Busy):
-        handover.clear_away(root)
-    assert transaction.state == transactions.PREPARED
-
-
-def test_a_transaction_whose_engine_never_came_is_undone(root: str, launch: FakeLauncher) -> None:
-    transaction = transactions.create({}, root)
-    handover.clear_away(root)
-    assert transaction.finished
-
-
-@pytest.mark.parametrize("name", [handover.guard.ENGINE, handover.guard.GUARD])
-def test_one_who_waits_does_not_take_the_transaction_from_an_engine_that_is_slow_to_come(
-    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("state", ["confirmed", "rolled_back"])
+def test_what_is_finished_does_not_become_something_else(
+    applied: transactions.Transaction, asked: list[str], state: str
 ) -> None:
-    """However long it takes: the wall clock and the monotonic one may be hours later."""
-    transaction = transactions.create({}, root)
-    launch.names = {name}
-    looks = itertools.count()
-
-    def sleep(__: float) -> None:
-        if next(looks) == 50:
-            transaction.move(transactions.PREPARED, transactions.APPLIED)
-
-    clock = itertools.count(0, 3600)
-    fake = types.SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=sleep)
-    monkeypatch.setattr(handover, "time", fake)
-    assert handover.wait(transaction) == transactions.APPLIED
-    assert launch.asked >= 50
+    handover.end(applied.id, state, False)
+    other = {"confirmed": "rolled_back", "rolled_back": "confirmed"}[state]
+    with pytest.raises(HotUpgradeError, match=f"it is {state} already"):
+        handover.end(applied.id, other, False)
+    assert len(asked) == 1
 
 
-def test_one_who_waits_takes_it_back_when_neither_engine_nor_guard_is_there_any_more(
-    root: str, launch: FakeLauncher
+def test_its_own_copy_verifies_it_and_what_it_finds_comes_with_the_result(
+    applied: transactions.Transaction, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transaction = transactions.create({}, root)
-    assert handover.wait(transaction) == transactions.ROLLED_BACK
+    assert handover.verify(applied.id).error is None
+    assert asked == ["verify"]
 
+    def ask(*__: object) -> t.NoReturn:
+        raise HotUpgradeError("3 missing")
 
-def test_what_has_ended_is_not_confirmed(root: str, launch: FakeLauncher) -> None:
-    transaction = transactions.create({}, root)
-    transaction.move(transactions.PREPARED, transactions.APPLIED)
-    handover._require_alive(transaction)
-    transaction.note(**{handover.ending.FORWARDS: {"ovs-vswitchd": [os.getpid(), 1]}})
-    with pytest.raises(handover.HotUpgradeError, match=f"process {os.getpid()}, has ended"):
-        handover._require_alive(transaction)
-
-
-REQUEST = {"plan": {}, "confirm_timeout": 60}
+    monkeypatch.setattr(connected.own_copy, "ask", ask)
+    found = handover.verify(applied.id)
+    assert (str(found.error), found.values["state"]) == ("3 missing", "applied")
 
 
 def test_a_host_without_any_hand_over_has_nothing_to_settle(root: str) -> None:
@@ -158,53 +106,40 @@ def test_a_host_without_any_hand_over_has_nothing_to_settle(root: str) -> None:
     assert (outcome.changed, outcome.values) == (False, {})
 
 
-def test_the_unfinished_hand_over_is_told_and_its_time_begins_anew(root: str, launch: FakeLauncher) -> None:
-    transaction = transactions.create(REQUEST, root)
-    transaction.move("prepared", "applied")
+def test_the_unfinished_hand_over_is_told_and_its_time_begins_anew(
+    root: str, applied: transactions.Transaction
+) -> None:
     assert handover.settle(None, True, root).values["deadline"] is None
-    assert handover.lease.age(transaction) is None
+    assert lease.age(applied) is None
     outcome = handover.settle(None, False, root)
     assert (outcome.changed, outcome.values["state"]) == (False, "applied")
-    assert outcome.values["transaction"] == transaction.id
+    assert outcome.values["transaction"] == applied.id
     assert outcome.values["deadline"].endswith("Z")
-    assert handover.lease.age(transaction) is not None
+    assert lease.age(applied) is not None
 
 
-def test_a_finished_one_is_told_as_it_is(root: str, launch: FakeLauncher) -> None:
+def test_a_finished_one_is_told_as_it_is(root: str) -> None:
     """A record of an older version of this collection, too, which says less."""
     transaction = transactions.create(REQUEST, root)
     transaction.note(proof={"traced": 2})
     transaction.move("prepared", "confirmed")
     outcome = handover.settle(None, False, root)
-    assert (outcome.changed, outcome.values["state"], outcome.values["deadline"]) == (
-        False,
-        "confirmed",
-        None,
-    )
+    told = (outcome.changed, outcome.values["state"], outcome.values["deadline"])
+    assert told == (False, "confirmed", None)
 
 
-def test_settling_waits_for_the_engine(
-    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launch.names = {handover.guard.ENGINE}
-    transaction = transactions.create(REQUEST, root)
-    monkeypatch.setattr(handover.time, "sleep", lambda _seconds: transaction.move("prepared", "applied"))
-    told = handover.settle(None, True, root)
-    assert (told.changed, told.values["state"]) == (False, "prepared")
-    waited = handover.settle(None, False, root)
-    assert (waited.changed, waited.values["state"]) == (True, "applied")
-
-
-def test_settling_tries_again_to_undo_what_could_not_be_undone(root: str, launch: FakeLauncher) -> None:
+def test_settling_tries_again_to_undo_what_could_not_be_undone(root: str, asked: list[str]) -> None:
     transactions.create(REQUEST, root).move("prepared", "failed")
     outcome = handover.settle(None, False, root)
-    assert (outcome.changed, outcome.values["state"]) == (True, "rolled_back")
+    assert (asked, outcome.changed, outcome.values["state"]) == (["abandon"], True, "rolled_back")
 
 
 def test_one_that_still_cannot_be_undone_is_told_as_failed(
-    root: str, launch: FakeLauncher, monkeypatch: pytest.MonkeyPatch
+    root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover.ending, "roll_back", lambda found, _why: found.note(not_undone=["the flag"]))
+    monkeypatch.setattr(
+        connected.own_copy, "ask", lambda found, role, present: found.note(not_undone=["the flag"])
+    )
     transactions.create(REQUEST, root).move("prepared", "failed")
     outcome = handover.settle(None, False, root)
     assert (outcome.changed, outcome.values["state"]) == (False, "failed")

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -12,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base import clock
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, guard
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import process as _process
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import guard, launching, lease
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
     ARMED,
@@ -26,30 +26,16 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     ROLLED_BACK,
     ROLLING_BACK,
     Transaction,
-    create,
 )
 
-
-class FakeLauncher:
-    """Knows whether the engine is there."""
-
-    def __init__(self) -> None:
-        self.engine = False
-
-    def running(self, name: str) -> bool:
-        assert name == guard.ENGINE
-        return self.engine
-
-    def disarm(self, name: str) -> None:
-        assert name == guard.ENGINE
-        self.engine = False
+Two = Operation[t.Any]
+ENGINE = "two_files-engine"
 
 
 @pytest.fixture
-def launch(monkeypatch: pytest.MonkeyPatch) -> FakeLauncher:
-    found = FakeLauncher()
-    monkeypatch.setattr(guard, "launcher", lambda: found)
-    return found
+def operation(operation: Two) -> Two:
+    """What was applied holds, unless a test says differently."""
+    return dataclasses.replace(operation, ended_since=lambda __: None)
 
 
 @pytest.fixture
@@ -57,28 +43,12 @@ def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The reasons of rollbacks."""
     reasons: list[str] = []
 
-    def roll_back(transaction: Transaction, reason: str) -> None:
+    def roll_back(operation: Two, transaction: Transaction, reason: str) -> None:
         reasons.append(reason)
         transaction.move(transaction.state, ROLLED_BACK)
 
     monkeypatch.setattr(guard, "roll_back", roll_back)
-    monkeypatch.setattr(guard, "clean", lambda transaction: None)
     return reasons
-
-
-@pytest.fixture
-def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launch: FakeLauncher) -> Transaction:
-    monkeypatch.setattr(guard, "INTERVAL", 0.0)
-    transaction = create({"confirm_timeout": 60.0}, str(tmp_path / "transactions"))
-    lease.renew(transaction)
-    return transaction
-
-
-def applied(transaction: Transaction, process: _process.Process | None = None) -> None:
-    transaction.move(PREPARED, APPLIED)
-    found = process or _process.identify(os.getpid())
-    assert found
-    transaction.note(**{ending.FORWARDS: {"ovs-vswitchd": [found.pid, found.started]}})
 
 
 def let_pass(transaction: Transaction, seconds: float) -> None:
@@ -88,45 +58,48 @@ def let_pass(transaction: Transaction, seconds: float) -> None:
 
 @pytest.mark.parametrize("state", [PREPARED, ARMED, ROLLING_BACK])
 def test_what_a_dead_engine_has_left_is_undone(
-    transaction: Transaction, taken_back: list[str], state: str
+    operation: Two, transaction: Transaction, taken_back: list[str], state: str
 ) -> None:
     transaction.log({"event": "begin", "step": "a"})
     transaction.move(PREPARED, state)
-    guard.guard(transaction)
+    guard.guard(operation, transaction)
     assert taken_back == [guard.DIED]
-    assert os.path.exists(transaction.file(guard.WATCHED))
+    assert os.path.exists(transaction.file(launching.WATCHED))
 
 
 def test_an_engine_that_is_on_its_way_is_waited_for(
-    transaction: Transaction, taken_back: list[str], launch: FakeLauncher
+    operation: Two, transaction: Transaction, taken_back: list[str], launch: t.Any
 ) -> None:
-    launch.engine = True
-    watch = guard.Watch(transaction)
-    watch.look()
+    launch.start(ENGINE, [])
+    watch = guard.Watch(operation, transaction)
+    watch.intervene()
     assert (taken_back, transaction.state) == ([], PREPARED)
-    watch.asked, launch.engine = 0.0, False
-    watch.look()
+    watch.asked = 0.0
+    launch.disarm(ENGINE)
+    watch.intervene()
     assert taken_back == [guard.DIED]
 
 
 def test_an_engine_that_never_comes_is_ended_before_the_transaction_is_taken_from_it(
-    transaction: Transaction, taken_back: list[str], launch: FakeLauncher
+    operation: Two, transaction: Transaction, taken_back: list[str], launch: t.Any
 ) -> None:
-    launch.engine = True
-    watch = guard.Watch(transaction, waits_since=time.monotonic() - guard.COMING - 1)
-    watch.look()
+    launch.start(ENGINE, [])
+    watch = guard.Watch(operation, transaction, waits_since=time.monotonic() - launching.COMING - 1)
+    watch.intervene()
     assert taken_back == [guard.DIED]
-    assert not launch.engine
+    assert not launch.names
 
 
-def test_one_that_is_at_work_is_left_alone(transaction: Transaction, taken_back: list[str]) -> None:
-    with transaction.engine():
-        guard.Watch(transaction).look()
+def test_one_that_is_at_work_is_left_alone(
+    operation: Two, transaction: Transaction, taken_back: list[str]
+) -> None:
+    with transaction.at_work():
+        guard.Watch(operation, transaction).intervene()
     assert taken_back == []
 
 
 def test_one_that_hangs_is_ended_and_the_step_is_named(
-    transaction: Transaction, taken_back: list[str], monkeypatch: pytest.MonkeyPatch
+    operation: Two, transaction: Transaction, taken_back: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transaction.log({"event": "begin", "step": "cut over"})
     with transactions._locked(transaction.file(transactions.LOCK)) as mine:
@@ -140,79 +113,75 @@ def test_one_that_hangs_is_ended_and_the_step_is_named(
             return 301.0
 
         monkeypatch.setattr(transactions, "end_hung", end_hung)
-        guard.Watch(transaction).look()
+        guard.Watch(operation, transaction).intervene()
     assert taken_back == ["the engine has made no progress for 301 s in the step 'cut over' and was ended"]
 
 
 def test_what_nobody_confirms_in_time_is_rolled_back(
-    transaction: Transaction, taken_back: list[str], monkeypatch: pytest.MonkeyPatch
+    operation: Two, transaction: Transaction, taken_back: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    applied(transaction)
-    watch = guard.Watch(transaction)
+    transaction.move(PREPARED, APPLIED)
+    watch = guard.Watch(operation, transaction)
     let_pass(transaction, 30)
     monkeypatch.setattr(time, "time", lambda: 1e10)  # a clock that was set forward
-    watch.look()
+    watch.intervene()
     assert taken_back == []
     let_pass(transaction, 61)
-    watch.look()
+    watch.intervene()
     assert taken_back == ["nobody confirmed within 60 s"]
 
 
 def test_without_a_lease_the_time_begins_when_the_guard_sees_it(
-    transaction: Transaction, taken_back: list[str]
+    operation: Two, transaction: Transaction, taken_back: list[str]
 ) -> None:
-    applied(transaction)
+    transaction.move(PREPARED, APPLIED)
     os.unlink(transaction.file(lease.NAME))
-    watch = guard.Watch(transaction)
-    watch.look()
+    watch = guard.Watch(operation, transaction)
+    watch.intervene()
     assert taken_back == []
     watch.waits_since = time.monotonic() - 61
-    watch.look()
+    watch.intervene()
     assert taken_back == ["nobody confirmed within 60 s"]
 
 
-def test_a_new_process_that_dies_before_the_confirmation_is_not_waited_for(
-    transaction: Transaction, taken_back: list[str]
+def test_what_does_not_hold_any_more_is_not_waited_for(
+    operation: Two, transaction: Transaction, taken_back: list[str]
 ) -> None:
-    applied(transaction, _process.Process(os.getpid(), 1))
-    guard.guard(transaction)
-    words = (
-        f"the ovs-vswitchd that was handed over to, process {os.getpid()}, has ended before anybody confirmed"
-    )
-    assert taken_back == [words]
+    transaction.move(PREPARED, APPLIED)
+    guard.guard(dataclasses.replace(operation, ended_since=lambda __: "it has ended"), transaction)
+    assert taken_back == ["it has ended before anybody confirmed"]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "No space"), KeyError("x")], ids=repr)
 def test_nothing_that_goes_wrong_ends_the_guard(
-    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, error: Exception
+    operation: Two, transaction: Transaction, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     transaction.log({"event": "begin", "step": "a"})
     monkeypatch.setattr(guard, "LONGEST_PAUSE", 0.0)
-    monkeypatch.setattr(guard, "clean", lambda transaction: None)
     tries = []
 
-    def roll_back(transaction: Transaction, reason: str) -> None:
+    def roll_back(operation: Two, transaction: Transaction, reason: str) -> None:
         tries.append(reason)
         if len(tries) < 3:
             raise error
         transaction.move(PREPARED, FAILED)
 
     monkeypatch.setattr(guard, "roll_back", roll_back)
-    guard.guard(transaction)
+    guard.guard(operation, transaction)
     assert len(tries) == 3
 
 
-def test_the_guard_of_a_transaction_that_is_gone_ends(transaction: Transaction) -> None:
+def test_the_guard_of_a_transaction_that_is_gone_ends(operation: Two, transaction: Transaction) -> None:
     shutil.rmtree(transaction.path)
-    guard.guard(transaction)
+    guard.guard(operation, transaction)
 
 
 def test_what_others_have_left_is_cleaned_up(
-    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+    operation: Two, transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever confirmed may have been ended before it had cleaned up."""
     cleaned: list[t.Any] = []
-    monkeypatch.setattr(guard, "clean", cleaned.append)
+    monkeypatch.setattr(guard, "clean", lambda __, found: cleaned.append(found))
     transaction.move(PREPARED, ROLLED_BACK)
-    guard.guard(transaction)
+    guard.guard(operation, transaction)
     assert cleaned == [transaction]

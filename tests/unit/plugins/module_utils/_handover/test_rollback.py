@@ -14,25 +14,29 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import ending, plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    applied,
+    plan,
+    rollback,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.measured import Measured
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import ending, pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step, do_steps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
-    CONFIRMED,
     FAILED,
     PREPARED,
     ROLLED_BACK,
     ROLLING_BACK,
-    Lost,
-    Step,
     Transaction,
     create,
     nested,
-    run,
 )
 
 Make = t.Callable[..., Request]
@@ -41,7 +45,6 @@ Make = t.Callable[..., Request]
 class FakeHost:
     """What ``ending`` wants of a host; the steps write down what was done."""
 
-    rebooted = False
     rundir = "/nowhere"
     done: t.ClassVar[list[str]] = []
     broken: t.ClassVar[dict[str, Exception]] = {}
@@ -87,7 +90,7 @@ def steps(host: FakeHost) -> list[Step[FakeHost]]:
             lambda host, name=name: host.note(f"do {name}"),
             lambda host, name=name: host.note(f"undo {name}"),
         )  # type: ignore[misc]
-        for name in ("a", ending.shared.CONVERT, "b")
+        for name in ("a", rollback.shared.CONVERT, "b")
     ]
 
 
@@ -96,22 +99,32 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: M
     """One whose steps were all done."""
     monkeypatch.setattr(FakeHost, "done", [])
     monkeypatch.setattr(FakeHost, "broken", {})
-    monkeypatch.setattr(ending, "Host", FakeHost)
-    monkeypatch.setattr(ending, "steps_of", steps)
-    monkeypatch.setattr(ending, "flush", lambda host: None)
-    monkeypatch.setattr(ending, "finish", lambda host: False)
-    monkeypatch.setattr(ending, "_forwards", lambda host: True)
-    monkeypatch.setattr(ending, "_running", lambda host: identify(os.getpid()))
-    monkeypatch.setattr(ending, "clean", lambda transaction: None)
-    monkeypatch.setattr(ending._measured, "measure", lambda host: Measured("all is well"))
+    monkeypatch.setattr(rollback, "Host", FakeHost)
+    monkeypatch.setattr(rollback, "steps_of", steps)
+    monkeypatch.setattr(rollback, "flush", lambda host: None)
+    monkeypatch.setattr(rollback, "finish", lambda host: False)
+    monkeypatch.setattr(rollback, "_forwards", lambda host: True)
+    monkeypatch.setattr(rollback, "_running", lambda host: identify(os.getpid()))
+    monkeypatch.setattr(rollback._measured, "measure", lambda host: Measured("all is well"))
+    monkeypatch.setattr(ending, "clean", lambda operation, transaction: None)
     monkeypatch.setattr(
-        ending, "_request_back", lambda found, request: dataclasses.replace(request, back_of=found.id)
+        rollback, "_request_back", lambda found, request: dataclasses.replace(request, back_of=found.id)
     )
-    transaction = create(make_request(strategy=plan.PREFILLED).json(), str(tmp_path / "transactions"))
-    run(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
+    transaction = create(
+        make_request(strategy=plan.PREFILLED, boot=boot_id()).json(), str(tmp_path / "transactions")
+    )
+    do_steps(transaction, steps(FakeHost(transaction)), FakeHost(transaction))
     transaction.move(PREPARED, APPLIED)
     FakeHost.done.clear()
     return transaction
+
+
+def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> None:
+    """What the guard does."""
+    operation: Operation[t.Any] = dataclasses.replace(
+        OPERATION, context=lambda found, failed: FakeHost(found)
+    )
+    ending.roll_back(operation, transaction, reason, restore=restore)
 
 
 def what_was_done() -> list[str]:
@@ -123,9 +136,9 @@ def prefixed(transaction: Transaction, *texts: str) -> list[str]:
 
 
 def test_a_rollback_goes_back_under_traffic_and_undoes_the_rest(transaction: Transaction) -> None:
-    ending.roll_back(transaction, "why")
-    back = [f"back-do {name}" for name in ("a", ending.shared.CONVERT, "b")]
-    assert what_was_done() == [*back, *prefixed(transaction, f"undo {ending.shared.CONVERT}")]
+    roll_back(transaction, "why")
+    back = [f"back-do {name}" for name in ("a", rollback.shared.CONVERT, "b")]
+    assert what_was_done() == [*back, *prefixed(transaction, f"undo {rollback.shared.CONVERT}")]
     assert transaction.state == ROLLED_BACK
     assert transaction.read("result.json")["reason"] == "why"
     assert not list(Path(transaction.path).glob("back-*"))
@@ -137,8 +150,8 @@ def test_one_that_ends_when_it_has_just_taken_over_is_started_again(
     """Not by the undo of a step: those that would are left out, since the hand-back has undone them."""
     gone = subprocess.Popen(["/bin/true"])
     gone.wait()
-    monkeypatch.setattr(ending, "_running", lambda host: Process(gone.pid, 1))
-    ending.roll_back(transaction, "it was asked for")
+    monkeypatch.setattr(rollback, "_running", lambda host: Process(gone.pid, 1))
+    roll_back(transaction, "it was asked for")
     assert "started anew" in what_was_done()[-1]
 
 
@@ -146,7 +159,7 @@ def test_a_daemon_that_would_end_with_the_guard_is_told(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeHost, "broken", {"placed": HotUpgradeError("ovs-vswitchd would end")})
-    ending.roll_back(transaction, "why")
+    roll_back(transaction, "why")
     assert transaction.state == FAILED
     assert transaction.read("result.json")["not_undone"] == ["ovs-vswitchd would end"]
 
@@ -158,8 +171,8 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(FakeHost, "broken", {"do b": error, "database": error})
-    ending.roll_back(transaction, "why")
-    undone = [f"undo {name}" for name in ("b", ending.shared.CONVERT, "a")]
+    roll_back(transaction, "why")
+    undone = [f"undo {name}" for name in ("b", rollback.shared.CONVERT, "a")]
     assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
     assert transaction.state == ROLLED_BACK
     assert "hand_back" in transaction.read("result.json")
@@ -171,10 +184,10 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
 def test_the_plain_way_back_gives_again_what_the_new_process_holds_if_that_is_what_it_should(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, forwards: bool, lost: str, taken: bool
 ) -> None:
-    monkeypatch.setattr(ending, "hand_back", lambda __: False)
-    monkeypatch.setattr(ending, "_forwards", lambda __: forwards)
+    monkeypatch.setattr(rollback, "hand_back", lambda __: False)
+    monkeypatch.setattr(rollback, "_forwards", lambda __: forwards)
     transaction.note(changes={"bridges": {"br0": {"unexplained": lost}}})
-    ending.roll_back(transaction, "why")
+    roll_back(transaction, "why")
     assert (prefixed(transaction, "taken anew")[0] in FakeHost.done) is taken
 
 
@@ -186,11 +199,11 @@ def test_a_hand_back_is_of_the_bridges_of_now(
     live = types.SimpleNamespace(
         bridges=lambda: [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
     )
-    monkeypatch.setattr(ending, "Ovsdb", lambda *__: contextlib.nullcontext(live))
-    monkeypatch.setattr(ending, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
+    monkeypatch.setattr(rollback, "Ovsdb", lambda *__: contextlib.nullcontext(live))
+    monkeypatch.setattr(rollback, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
     request = make_request(bridges={"br0": ()}, ports=1)
     given = create(request.json(), str(tmp_path / "transactions"))
-    back = ending._request_back(given, request)
+    back = rollback._request_back(given, request)
     assert (back.bridges, back.ports, back.back_of) == ({"br1": ("tcp:1",)}, 2, given.id)
     assert back.vswitchd == dataclasses.replace(request.vswitchd, process=Process(7, 8))
 
@@ -201,18 +214,18 @@ def test_a_hand_back_that_cannot_even_begin_leaves_the_plain_way_back(
     def dead(*__: t.Any) -> t.Any:
         raise RuntimeError("the new ovs-vswitchd is dead")
 
-    monkeypatch.setattr(ending, "_request_back", dead)
-    ending.roll_back(transaction, "why")
-    assert what_was_done() == prefixed(transaction, "undo b", f"undo {ending.shared.CONVERT}", "undo a")
+    monkeypatch.setattr(rollback, "_request_back", dead)
+    roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {rollback.shared.CONVERT}", "undo a")
     assert transaction.state == ROLLED_BACK
 
 
 def test_a_dead_vswitchd_is_not_handed_back(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "_forwards", lambda host: False)
-    ending.roll_back(transaction, "why")
-    assert what_was_done() == prefixed(transaction, "undo b", f"undo {ending.shared.CONVERT}", "undo a")
+    monkeypatch.setattr(rollback, "_forwards", lambda host: False)
+    roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {rollback.shared.CONVERT}", "undo a")
 
 
 def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
@@ -220,13 +233,13 @@ def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
 ) -> None:
     monkeypatch.undo()
     running = types.SimpleNamespace(process=Process(1, 2))
-    monkeypatch.setattr(ending, "look", lambda rundir, name: running)
+    monkeypatch.setattr(rollback, "look", lambda rundir, name: running)
     host = t.cast("t.Any", types.SimpleNamespace(transaction=transaction, rundir=""))
-    assert ending._forwards(host), "nobody has said which it was"
-    transaction.note(**{ending.FORWARDS: {"ovs-vswitchd": [1, 2]}})
-    assert ending._forwards(host)
-    transaction.note(**{ending.FORWARDS: {"ovs-vswitchd": [1, 1]}})
-    assert not ending._forwards(host)
+    assert rollback._forwards(host), "nobody has said which it was"
+    transaction.note(**{applied.FORWARDS: {"ovs-vswitchd": [1, 2]}})
+    assert rollback._forwards(host)
+    transaction.note(**{applied.FORWARDS: {"ovs-vswitchd": [1, 1]}})
+    assert not rollback._forwards(host)
 
 
 def test_a_full_disk_does_not_stop_the_way_back(
@@ -248,8 +261,8 @@ def test_a_full_disk_does_not_stop_the_way_back(
 
     monkeypatch.setattr(os, "open", full)
     monkeypatch.setattr(os, "statvfs", none_left)
-    ending.roll_back(transaction, "why")
-    assert what_was_done()[-1:] == prefixed(transaction, f"undo {ending.shared.CONVERT}")
+    roll_back(transaction, "why")
+    assert what_was_done()[-1:] == prefixed(transaction, f"undo {rollback.shared.CONVERT}")
     assert transaction.state == ROLLED_BACK
     assert not list(Path(pulse.DIRECTORY).glob("back-*"))
 
@@ -262,9 +275,9 @@ def test_a_hand_back_that_was_cut_short_is_undone_before_the_next(
     back.log({"event": "begin", "step": "a"})
     other = nested(transaction.file("back-2"), {"back_of": "another"})
     os.mkdir(transaction.file("back-3"))
-    ending.roll_back(transaction, "why")
+    roll_back(transaction, "why")
     assert what_was_done()[0] == "back-undo a"
-    assert what_was_done()[1:] == prefixed(transaction, "undo b", f"undo {ending.shared.CONVERT}", "undo a")
+    assert what_was_done()[1:] == prefixed(transaction, "undo b", f"undo {rollback.shared.CONVERT}", "undo a")
     assert os.path.exists(other.path)
     assert not os.path.exists(back.path)
     assert not os.path.exists(transaction.file("back-3"))
@@ -273,31 +286,31 @@ def test_a_hand_back_that_was_cut_short_is_undone_before_the_next(
 def test_a_hand_back_that_was_complete_is_not_done_twice(transaction: Transaction) -> None:
     transaction.move(APPLIED, ROLLING_BACK)
     back = nested(transaction.file("back-1"), {"back_of": transaction.id})
-    run(back, steps(FakeHost(back)), FakeHost(back))
+    do_steps(back, steps(FakeHost(back)), FakeHost(back))
     FakeHost.done.clear()
-    ending.roll_back(transaction, "why")
-    assert what_was_done() == prefixed(transaction, f"undo {ending.shared.CONVERT}")
+    roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, f"undo {rollback.shared.CONVERT}")
 
 
 def test_a_hand_back_that_was_completed_for_somebody_else_gets_its_last_steps(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the restart policies stay held, and a bridge that was flushed stays empty."""
-    monkeypatch.setattr(ending.shaping, "give_back", lambda host: host.note("given back"))
-    monkeypatch.setattr(ending, "finish", lambda host: host.transaction.path.endswith("back-1"))
+    monkeypatch.setattr(rollback.shaping, "give_back", lambda host: host.note("given back"))
+    monkeypatch.setattr(rollback, "finish", lambda host: host.transaction.path.endswith("back-1"))
     transaction.move(APPLIED, ROLLING_BACK)
     back = nested(transaction.file("back-1"), {"back_of": transaction.id})
     back.log({"event": "begin", "step": "a"})
-    ending.roll_back(transaction, "why")
+    roll_back(transaction, "why")
     assert what_was_done() == prefixed(
-        transaction, f"undo {ending.shared.CONVERT}", "let go", "given back", "restored"
+        transaction, f"undo {rollback.shared.CONVERT}", "let go", "given back", "restored"
     )
 
 
 def test_what_another_version_has_begun_is_left_to_its_own_guard(transaction: Transaction) -> None:
     transaction.write("request.json", {**transaction.request, "format": 0})
     with pytest.raises(HotUpgradeError, match="version that began it"):
-        ending.roll_back(transaction, "why")
+        roll_back(transaction, "why")
     assert transaction.state == APPLIED
 
 
@@ -305,50 +318,34 @@ def test_qdiscs_of_others_are_left_alone_on_the_way_back_too(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were given back when all was applied, and a program that starts anew would delete them."""
-    monkeypatch.setattr(ending.shaping, "leave_alone", lambda host: host.note("left alone"))
-    monkeypatch.setattr(ending, "hand_back", lambda _transaction: False)
-    ending.roll_back(transaction, "a test")
+    monkeypatch.setattr(rollback.shaping, "leave_alone", lambda host: host.note("left alone"))
+    monkeypatch.setattr(rollback, "hand_back", lambda _transaction: False)
+    roll_back(transaction, "a test")
     assert not any("left alone" in what for what in FakeHost.done)
     again = create(transaction.request, os.path.dirname(transaction.path))
-    shaped = [Step(ending.shaping.STEP, lambda host: None), *steps(FakeHost(again))]
-    monkeypatch.setattr(ending, "steps_of", lambda _host: shaped)
-    run(again, shaped, FakeHost(again))
-    ending.roll_back(again, "a test")
+    shaped = [Step(rollback.shaping.STEP, lambda host: None), *steps(FakeHost(again))]
+    monkeypatch.setattr(rollback, "steps_of", lambda _host: shaped)
+    do_steps(again, shaped, FakeHost(again))
+    roll_back(again, "a test")
     assert sum("left alone" in what for what in FakeHost.done) == 1
 
 
 def test_what_a_power_loss_has_left_in_the_database_is_taken_out(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FakeHost, "rebooted", True)
+    transaction.write("request.json", {**transaction.request, "boot": "another"})
     monkeypatch.setattr(FakeHost, "restore_after_boot", lambda host: host.note("filled"), raising=False)
-    monkeypatch.setattr(ending.shaping, "give_back", lambda host: host.note("given back"))
-    ending.roll_back(transaction, "a test", restore=True)
+    monkeypatch.setattr(rollback.shaping, "give_back", lambda host: host.note("given back"))
+    roll_back(transaction, "a test", restore=True)
     assert what_was_done() == prefixed(transaction, "filled", "given back")
-
-
-def test_a_rollback_that_was_interrupted_keeps_its_reason(
-    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*__: object) -> t.NoReturn:
-        raise SystemExit
-
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(ending, "_take_back", killed)
-        with pytest.raises(SystemExit):
-            ending.roll_back(transaction, "nobody confirmed within 120 s")
-    assert transaction.state == ROLLING_BACK
-    ending.roll_back(transaction, "the engine was ended from outside")
-    assert transaction.state == ROLLED_BACK
-    assert transaction.read("result.json")["reason"] == "nobody confirmed within 120 s"
 
 
 @pytest.mark.parametrize(("faults", "state"), [((), ROLLED_BACK), (("bridge br0 has 0 flows",), FAILED)])
 def test_what_is_found_afterwards_is_told_and_judged(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str
 ) -> None:
-    monkeypatch.setattr(ending._measured, "measure", lambda host: Measured("what is there", faults))
-    ending.roll_back(transaction, "a test")
+    monkeypatch.setattr(rollback._measured, "measure", lambda host: Measured("what is there", faults))
+    roll_back(transaction, "a test")
     result = transaction.read("result.json")
     assert (result["measured"], result["not_undone"]) == ("what is there", list(faults))
     assert transaction.state == state
@@ -358,8 +355,8 @@ def test_what_cannot_be_looked_at_is_said(transaction: Transaction, monkeypatch:
     def broken(_host: t.Any) -> t.NoReturn:
         raise KeyError("x")
 
-    monkeypatch.setattr(ending._measured, "measure", broken)
-    ending.roll_back(transaction, "a test")
+    monkeypatch.setattr(rollback._measured, "measure", broken)
+    roll_back(transaction, "a test")
     assert transaction.read("result.json")["measured"].startswith("nothing, since KeyError: 'x'")
     assert transaction.state == ROLLED_BACK
 
@@ -367,69 +364,17 @@ def test_what_cannot_be_looked_at_is_said(transaction: Transaction, monkeypatch:
 def test_what_cannot_be_undone_is_told_and_the_state_says_so(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "_forwards", lambda host: False)
+    monkeypatch.setattr(rollback, "_forwards", lambda host: False)
     monkeypatch.setattr(FakeHost, "broken", {"undo b": IndexError("list index out of range")})
-    ending.roll_back(transaction, "why")
-    assert what_was_done() == prefixed(transaction, "undo b", f"undo {ending.shared.CONVERT}", "undo a")
+    roll_back(transaction, "why")
+    assert what_was_done() == prefixed(transaction, "undo b", f"undo {rollback.shared.CONVERT}", "undo a")
     assert transaction.state == FAILED
     (failure,) = transaction.read("result.json")["not_undone"]
-    assert failure.startswith("b: IndexError: list index out of range (test_ending.py, line ")
-
-
-def test_a_host_that_cannot_even_be_looked_at_is_failed_not_forgotten(
-    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*__: object) -> t.Any:
-        raise KeyError("rundir")
-
-    monkeypatch.setattr(ending, "Host", broken)
-    ending.roll_back(transaction, "why")
-    assert transaction.state == FAILED
-    assert "KeyError: 'rundir'" in transaction.read("result.json")["not_undone"][0]
-
-
-def test_a_confirmation_that_cannot_clean_up_is_one(
-    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(__: Transaction) -> None:
-        raise OSError(errno.EROFS, "read-only")
-
-    monkeypatch.setattr(ending, "clean", full)
-    ending.confirm(transaction)
-    assert transaction.state == CONFIRMED
-    with pytest.raises(Lost):
-        ending.roll_back(transaction, "why")
-
-
-def test_only_what_is_finished_is_cleaned(transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    removed = []
-    guard = types.SimpleNamespace(remove=lambda: removed.append("boot guard"))
-    monkeypatch.setattr(ending, "BootGuard", lambda name: guard)
-    for name in ("lib", "old", "snapshot"):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(transaction.file(name))
-    ending.clean(transaction)
-    assert (removed, os.path.isdir(transaction.file("lib"))) == ([], True)
-    transaction.move(APPLIED, ROLLED_BACK)
-    ending.clean(transaction)
-    assert removed == ["boot guard"]
-    assert sorted(name for name in os.listdir(transaction.path) if "." not in name) == ["old"]
-
-
-@pytest.mark.parametrize(
-    ("strategy", "before"),
-    [(plan.MAKE_BEFORE_BREAK, True), (plan.PREFILLED, True), (plan.STANDBY, False), (plan.RESTART, False)],
-)
-def test_a_process_that_is_filled_beforehand_is_loaded_before_the_host_is_touched(
-    make_request: Make, strategy: str, before: bool
-) -> None:
-    found = [step.name for step in ending.steps_for(make_request(strategy=strategy))]
-    assert (found.index("load the OpenFlow state") < found.index("arm")) == before
+    assert failure.startswith("b: IndexError: list index out of range (test_rollback.py, line ")
 
 
 def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(
     make_request: Make,
 ) -> None:
-    assert ending._way_back(make_request(dispatch=True)) == plan.STANDBY
-    assert ending._way_back(make_request()) == plan.MAKE_BEFORE_BREAK
+    assert rollback._way_back(make_request(dispatch=True)) == plan.STANDBY
+    assert rollback._way_back(make_request()) == plan.MAKE_BEFORE_BREAK

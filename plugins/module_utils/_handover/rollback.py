@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""How a transaction ends: it is confirmed, or rolled back.
+"""How a hand-over is undone: back under traffic as far as that is possible, the plain way else, and after a power loss.
 
-Whoever rolls back may die at any moment, and the next one goes on; nothing that fails on the way keeps the rest from
-being undone, and no full disk does: what a step back needs to write goes to memory then.
+Nothing that fails on the way keeps the rest from being undone, and no full disk does: what a step back needs to write
+goes to memory then.
 """
 
 from __future__ import annotations
@@ -20,68 +20,43 @@ import secrets
 import shutil
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable, attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured as _measured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, shaping
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
-    Request,
-    require_format,
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import (
+    applied_processes,
+    flush,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
-    restart,
     shared,
-    standby,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import BootGuard
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import (
+    do_steps,
+    timeline,
+    undo_steps,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
-    CONFIRMED,
-    FAILED,
-    FINISHED,
-    ROLLED_BACK,
-    ROLLING_BACK,
-    Lost,
-    Step,
+    Observer,
     Transaction,
-    attempt,
     nested,
-    run,
-    timeline,
-    told,
-    undo,
 )
-
-STEPS: t.Mapping[str, t.Callable[[Request], list[Step[Host]]]] = {
-    plan.MAKE_BEFORE_BREAK: make_before_break.steps,
-    plan.PREFILLED: make_before_break.steps,
-    plan.STANDBY: standby.steps,
-    plan.RESTART: restart.steps,
-}
-
-# The name of the guard of the next boot: one transaction at a time means one of each.
-BOOT = "handover"
-
-# What a finished transaction has no use for; its journal, request and result stay.  The code goes last: a guard that
-# was killed in the middle is started again and cleans up, as long as it is there.
-HEAVY: t.Mapping[str, tuple[str, ...]] = {
-    CONFIRMED: ("old", "snapshot", "watched", "lib"),
-    ROLLED_BACK: ("snapshot", "watched", "lib"),
-}
 
 # Steps whose undo is still due when the old program forwards again.
 BEFORE_THE_PROCESS = (shared.CONVERT, shared.RESTART_SERVER)
 
-# The result's entry for the daemons of when all was applied.
-FORWARDS = "forwards"
+# What the observer of a transaction is told of a hand-back, with the moments of its own after a colon.
+HAND_BACK = "hand back"
 
 # How far a hand-back got whose actor has died.
 COMPLETE, HALF_DONE = "complete", "half done"
@@ -91,91 +66,29 @@ _BACK = "back-"
 _SPARE = 16 << 20
 
 
-def steps_for(request: Request) -> list[Step[Host]]:
-    """The steps of a transaction."""
-    return STEPS[request.strategy](request)
+def roll_back(host: Host, state: str) -> list[str]:
+    """Undo what was begun; the transaction was in ``state``.  Returns what could not be undone."""
+    return _undo(host.transaction, host, state) + _afterwards(host)
 
 
-def steps_of(host: Host) -> list[Step[Host]]:
-    """The steps of the transaction."""
-    return steps_for(host.request)
+def after_boot(host: Host, restore: bool) -> list[str]:
+    """After a reboot there is nothing to undo: the daemons were started from the disk.
 
-
-def confirm(transaction: Transaction) -> None:
-    """Make the hand-over final; raises ``Lost`` when it is being rolled back already."""
-    transaction.move(APPLIED, CONFIRMED)
-    attempt(lambda: clean(transaction))  # the guard does it as well
-
-
-def clean(transaction: Transaction) -> None:
-    """Remove what a finished transaction has no use for; of one that is not finished, nothing."""
-    state = transaction.state
-    if state in FINISHED:
-        BootGuard(BOOT).remove()
-        pulse.bury(transaction.id)
-        transaction.prune(*HEAVY[state])
-
-
-def roll_back(
-    transaction: Transaction, reason: str, restore: bool = False, living: Living | None = None
-) -> None:
-    """Undo what the journal says was begun and say so; ``Lost`` when it was confirmed meanwhile.
-
-    After a reboot there is nothing to undo: the daemons were started from the disk.  Then the flag is cleared
-    and, with ``restore``, the state of the snapshot is loaded.  ``living``: what was changed since that was taken.
+    The flag is cleared and, with ``restore``, the state of the snapshot is loaded.
     """
-    state = transaction.state
-    if state in FINISHED:
-        raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
-    _require_readable(transaction)
-    if state != ROLLING_BACK:
-        transaction.move(state, ROLLING_BACK)
-        # Whoever goes on after an interruption does not know it.
-        attempt(lambda: transaction.note(reason=reason))
-    try:
-        failures = _take_back(transaction, state, restore, living)
-    except Exception as error:  # whatever it is: the host must not be left in the middle without a word
-        failures = [told(error)]
-    attempt(lambda: _tell(transaction, reason, failures))
-    transaction.move(ROLLING_BACK, FAILED if failures else ROLLED_BACK)
-    if not failures:
-        attempt(lambda: clean(transaction))
+    failures = attempt(host.restore_after_boot if restore else host.never_stuck)
+    failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
+    return failures + _afterwards(host)
 
 
-def _require_readable(transaction: Transaction) -> None:
-    """Leave what another version of the collection has begun to the host's own guard, which has the code for it."""
-    try:
-        record = transaction.request
-    except Exception:  # damaged: that is told by what goes on with it
-        return
-    require_format(record)
-
-
-def _tell(transaction: Transaction, reason: str, failures: list[str]) -> None:
-    known = (transaction.read("result.json") or {}).get("reason")
-    transaction.note(reason=known or reason, not_undone=failures)
-
-
-def _take_back(transaction: Transaction, state: str, restore: bool, living: Living | None) -> list[str]:
-    host = Host(transaction, living)
-    try:
-        if host.rebooted:
-            failures = attempt(host.restore_after_boot if restore else host.never_stuck)
-            failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
-        else:
-            failures = _undo(transaction, host, state)
-        return failures + attempt(lambda: flush(host)) + _faults(transaction, host)
-    finally:
-        attempt(host.close)
-
-
-def _faults(transaction: Transaction, host: Host) -> list[str]:
+def _afterwards(host: Host) -> list[str]:
     """Look at what has become of the host, write it down for whoever is told, and say what is not as it was."""
+    failures = attempt(lambda: flush(host))
     found: list[_measured.Measured] = []
-    failures = attempt(lambda: found.append(_measured.measure(host)))
-    measured = found[0] if found else _measured.Measured(f"nothing, since {failures[0]}")
-    attempt(lambda: transaction.note(measured=measured.text))
-    return list(measured.faults)
+    unseen = attempt(lambda: found.append(_measured.measure(host)))
+    measured = found[0] if found else _measured.Measured(f"nothing, since {unseen[0]}")
+    attempt(lambda: host.transaction.note(measured=measured.text))
+    return [*failures, *measured.faults]
 
 
 def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
@@ -192,7 +105,9 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if not handed_back and state == APPLIED and _forwards(host) and not _has_lost(transaction):
         attempt(host.take_anew)  # else what others changed since would be undone, too
     taken_over = _running(host) if handed_back else None
-    failures = undo(transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ())
+    failures = undo_steps(
+        transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ()
+    )
     if handed_back and not (
         taken_over and alive(taken_over)
     ):  # the steps that would start one are not undone
@@ -232,12 +147,6 @@ def _by_hand_back(transaction: Transaction) -> list[str]:
     return [name for name in transaction.begun() if name not in BEFORE_THE_PROCESS]
 
 
-def flush(host: Host) -> None:
-    """Without the guard of the next boot nobody would clear a flag that a power loss brings back."""
-    with Ovsdb(host.remote, host.timeout) as database:
-        database.flush()
-
-
 def finish(host: Host) -> bool:
     """Complete a switch-over that was left half done, if the new process forwards; False when there is none."""
     if make_before_break.CUT_OVER not in host.transaction.begun():
@@ -247,20 +156,6 @@ def finish(host: Host) -> bool:
     if failures:
         attempt(lambda: host.transaction.note(not_completed=failures[0]))
     return any(done)
-
-
-def applied_processes(transaction: Transaction) -> dict[str, Process]:
-    """The daemons of when all was applied, by name; none when the disk had no room to say so."""
-    recorded = (transaction.read("result.json") or {}).get(FORWARDS, {})
-    return {name: Process(*numbers) for name, numbers in recorded.items()}
-
-
-def ended_since(transaction: Transaction) -> str | None:
-    """Which of these daemons has ended, in words."""
-    for name, process in applied_processes(transaction).items():
-        if not alive(process):
-            return f"the {name} that was handed over to, process {process.pid}, has ended"
-    return None
 
 
 def _forwards(host: Host) -> bool:
@@ -291,13 +186,14 @@ def hand_back(transaction: Transaction) -> bool:
 
 
 def _hand_back(transaction: Transaction, request: Request) -> bool:
+    transaction.observe("before", HAND_BACK)
     place = os.path.join(_roomy(transaction), _BACK + secrets.token_hex(3))
-    back = nested(place, _request_back(transaction, request).json())
+    back = nested(place, _request_back(transaction, request).json(), _prefixed(transaction))
     host = Host(back)
     try:
-        run(back, steps_of(host), host)
+        do_steps(back, steps_of(host), host)
     except Exception:  # whatever it is
-        undo(back, steps_of(host), host)
+        undo_steps(back, steps_of(host), host)
         raise
     finally:
         attempt(host.close)
@@ -305,6 +201,10 @@ def _hand_back(transaction: Transaction, request: Request) -> bool:
     attempt(lambda: transaction.note(marks=host.marks))
     _tell_not_carried(transaction, host)
     return True
+
+
+def _prefixed(transaction: Transaction) -> Observer:
+    return lambda when, moment: transaction.observe(when, f"{HAND_BACK}: {moment}")
 
 
 def _request_back(transaction: Transaction, request: Request) -> Request:
@@ -352,7 +252,7 @@ def _end_hand_backs(transaction: Transaction) -> str | None:
     ended: str | None = None
     for place in (transaction.path, pulse.DIRECTORY):
         for path in glob.glob(os.path.join(glob.escape(place), f"{_BACK}*")):
-            back = Transaction(path)
+            back = Transaction(path, _prefixed(transaction))
             with contextlib.suppress(Exception):  # one that was only half made
                 if back.request["back_of"] != transaction.id:
                     continue
@@ -369,7 +269,7 @@ def _end_hand_back(back: Transaction) -> str | None:
             return COMPLETE
         if finish(host):
             return HALF_DONE
-        undo(back, steps_of(host), host)
+        undo_steps(back, steps_of(host), host)
         return None
     finally:
         attempt(host.close)

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""The guard of a hand-over: a program on the host that undoes what nobody else brings to its end.
+"""The guard of a transaction: a program on the host that undoes what nobody else brings to its end.
 
-It is there from the beginning.  It rolls back when the engine has died or hangs, when a daemon dies before anybody has
-confirmed, and when nobody confirms in time.
+It is there from the beginning.  It rolls back when the engine has died or hangs, when what was applied does not hold any
+more before anybody has confirmed, and when nobody confirms in time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import dataclasses
 import os
 import time
 import traceback
+import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.ending import (
-    clean,
-    ended_since,
-    roll_back,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import Launcher, launcher
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import attempt
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import launcher
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import launching, lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.ending import clean, roll_back
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
     FAILED,
@@ -31,53 +30,41 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     PREPARED,
     Busy,
     Transaction,
-    attempt,
 )
 
-# Names for the launcher: one transaction at a time means one of each.
-ENGINE = "handover-engine"
-GUARD = "handover-guard"
-
-# The file by which the guard says that it is there.
-WATCHED = "guarded"
+C = t.TypeVar("C")
 
 # How often it looks, and how long it waits at most after something has gone wrong, in seconds.
 INTERVAL = 0.2
 LONGEST_PAUSE = 10.0
 
-# How often it asks whether an engine that has not begun is on its way, and how long one may take to come, in seconds.
-# No host is so slow; the process is ended before the transaction is taken from it.
+# How often it asks whether an engine that has not begun is on its way, in seconds.
 COMING_INTERVAL = 1.0
-COMING = 600.0
 
 DIED = "the engine was ended from outside before its work was done"
 
 
-def guard(transaction: Transaction) -> None:
+def guard(operation: Operation[C], transaction: Transaction) -> None:
     """Watch until the transaction has come to an end; nothing that goes wrong meanwhile ends the watch."""
     with contextlib.suppress(OSError):
-        os.close(os.open(transaction.file(WATCHED), os.O_CREAT | os.O_WRONLY, 0o600))
-    watch, pause = Watch(transaction), INTERVAL
+        os.close(os.open(transaction.file(launching.WATCHED), os.O_CREAT | os.O_WRONLY, 0o600))
+    watch, pause = Watch(operation, transaction), INTERVAL
     while not watch.over():
         time.sleep(pause)
         try:
-            watch.look()
+            watch.intervene()
             pause = INTERVAL
         except Exception:  # whatever it is: there is nobody else who would go on
             traceback.print_exc()
             pause = min(LONGEST_PAUSE, 2 * pause)
-    attempt(lambda: clean(transaction))
-
-
-def is_coming(transaction: Transaction, launch: Launcher) -> bool:
-    """Whether the engine has been started and has not begun its work; asks the service manager."""
-    return transaction.state == PREPARED and not transaction.begun() and launch.running(ENGINE)
+    attempt(lambda: clean(operation, transaction))
 
 
 @dataclasses.dataclass
-class Watch:
+class Watch(t.Generic[C]):
     """What the guard has seen so far."""
 
+    operation: Operation[C]
     transaction: Transaction
     waits_since: float | None = None
     asked: float = 0.0
@@ -91,14 +78,14 @@ class Watch:
         except Exception:  # a damaged one stays ours
             return False
 
-    def look(self) -> None:
-        """Intervene where it is due."""
+    def intervene(self) -> None:
+        """Roll back where it is due."""
         if self.transaction.state == APPLIED and self._due() is None:
             return
         if self.transaction.state == PREPARED and time.monotonic() < self.asked + COMING_INTERVAL:
             return
         try:
-            with self.transaction.engine() as hung:
+            with self.transaction.at_work() as hung:
                 self._intervene(hung)
         except Busy:
             self.waits_since = None
@@ -114,11 +101,11 @@ class Watch:
         else:
             reason = None if self._is_coming() else DIED
         if reason is not None:
-            roll_back(self.transaction, reason)
+            roll_back(self.operation, self.transaction, reason)
 
     def _due(self) -> str | None:
         """Why what was applied must not wait for its confirmation any longer, if it is so."""
-        ended = ended_since(self.transaction)
+        ended = self.operation.ended_since(self.transaction)
         if ended is not None:
             return f"{ended} before anybody confirmed"
         seconds = float(self.transaction.request["confirm_timeout"])
@@ -128,11 +115,11 @@ class Watch:
         return f"nobody confirmed within {seconds:g} s" if since > seconds else None
 
     def _is_coming(self) -> bool:
-        self.asked, launch = time.monotonic(), launcher()
-        if not is_coming(self.transaction, launch):
+        self.asked = time.monotonic()
+        if not launching.is_coming(self.transaction, self.operation.name):
             return False
-        if self._waits() > COMING:
-            launch.disarm(ENGINE)
+        if self._waits() > launching.COMING:
+            launcher().disarm(launching.program_name(self.operation.name, launching.ENGINE))
             return False
         return True
 

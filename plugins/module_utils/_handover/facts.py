@@ -1,0 +1,199 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The look at a host that a plan rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    executables,
+    shaping,
+    supervisors,
+    traffic,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import Facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, service_start
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    Daemon,
+    inspect,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    FLOW_RESTORE_WAIT,
+    Bridge,
+    Connection,
+    is_true,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import (
+    SCHEMA_FILES,
+    disk_schema_version,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    doubt_of_directory,
+    user_name,
+    user_of,
+)
+
+
+def read_facts(connection: Connection) -> Facts:
+    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
+    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
+    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
+    database = read_database(connection)
+    process = vswitchd.process
+    instances = {
+        daemon.name: supervisors.inspect(daemon.process) for daemon in (vswitchd, server) if daemon.process
+    }
+    return Facts(
+        vswitchd=vswitchd,
+        server=server,
+        schema_running=database.schema_version,
+        schema_on_disk=disk_schema_version() or database.schema_version,
+        bridges=database.bridges,
+        other_config=database.other_config,
+        flows=_flows(connection, database.bridges) if process else 0,
+        memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
+        memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
+        foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
+        confined=_confinement(process.pid) if process else None,
+        down=frozenset(filter(links.is_down, _cut_off_devices(database.bridges))),
+        tracked=_tracked(connection, database.bridges) if process else 0,
+        socket_user=_socket_user(server),
+        start=_foresight(connection, server, vswitchd),
+        groups=traffic.select_groups(connection, database.bridges) if process else (),
+        live=traffic.live(connection, database.bridges) if process else None,
+        instances=instances,
+        distrust=tuple(_distrust(connection.rundir, instances)),
+        dropped=_dropped(connection),
+        ingress=_ingress(connection),
+    )
+
+
+def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[str]:
+    """What a hand-over would have to rely on although somebody else than root can change it (docs/security.md)."""
+    wrong = doubt_of_directory(os.path.dirname(os.path.realpath(rundir)))
+    if wrong:
+        yield f"a run directory cannot be made beside {rundir}: {wrong}"
+    for name, instance in instances.items():
+        if instance.doubt:
+            yield f"root cannot start another {name} like the running one: {instance.doubt}"
+        user = user_of(instance.process.pid)
+        if user and not drops(instance.argv):
+            yield (
+                f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a way back "
+                f"could be executed as that user; have it started as root with --ovs-user={user_name(user)} (ovs-ctl)"
+            )
+
+
+def _cut_off_devices(bridges: t.Sequence[Bridge]) -> set[str]:
+    names = {interface.name for bridge in bridges for interface in bridge.interfaces}
+    return {links.device(name) for name in names} - names
+
+
+def _flows(connection: Connection, bridges: t.Iterable[Bridge]) -> int:
+    paths = [management_socket(connection.rundir, bridge.name) for bridge in bridges]
+    return sum(counts.flows for counts in side_by_side(lambda path: count(path, connection.timeout), paths))
+
+
+def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
+    """How many connections the userspace datapath tracks: the kernel keeps its own (dpctl/ct-stats-show, 2.6)."""
+    if all(bridge.datapath_type != "netdev" for bridge in bridges):
+        return 0
+    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout)
+    try:
+        found = re.search(r"Total: (\d+)", control.call("dpctl/ct-stats-show", "netdev@ovs-netdev"))
+    except HotUpgradeError:  # no datapath: nothing is tracked
+        return 0
+    return int(found.group(1)) if found else 0
+
+
+def _foresight(connection: Connection, *found: Daemon) -> service_start.Foresight:
+    """What starting the services of these daemons would do besides starting them."""
+    with connection.open() as database:
+        known = service_start.known(database)
+    services = [_service(daemon) for daemon in found]
+    foreseen = service_start.together(service_start.foresee(service, known) for service in services)
+    lost = executables.missing(services)
+    return dataclasses.replace(foreseen, refusals=(*lost, *foreseen.refusals))
+
+
+def _ingress(connection: Connection) -> tuple[str, ...]:
+    """The ports with an ingress qdisc that is not Open vSwitch's."""
+    with connection.open() as database:
+        found = shaping.foreign(database, shaping.shapers())
+    return tuple(each.device for each in found if each.ingress)
+
+
+def _dropped(connection: Connection) -> tuple[str, ...]:
+    """What is in the database that the schema on the disk has no place for."""
+    path = schema_file()
+    if path is None:
+        return ()
+    with open(path, encoding="utf-8") as file:
+        schema = json.load(file)
+    with connection.open() as database:
+        if database.schema_version == schema["version"]:
+            return ()
+        return tuple(map(str, database_content.dropped(database_content.read(database), schema)))
+
+
+def schema_file() -> str | None:
+    """The schema that the packages on the disk bring."""
+    paths = (os.path.join("/", name) for name in SCHEMA_FILES)
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
+def _service(daemon: Daemon) -> unit_files.Service | None:
+    owner = supervisors.supervisor(daemon) if daemon.running else None
+    if not isinstance(owner, supervisors.Systemd):
+        return None
+    return unit_files.read(owner.unit, ignored=(supervisors.DROP_IN, supervisors.HOLD))
+
+
+def _socket_user(server: Daemon) -> str | None:
+    owner = supervisors.supervisor(server) if server.running else None
+    return owner.socket_user if isinstance(owner, supervisors.Systemd) else None
+
+
+def _kilobytes(path: str, key: str) -> int:
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(key):
+                return int(line.split()[1])
+    raise HotUpgradeError(f"{path} has no line {key}", "the kernel is not one that is known")
+
+
+def _confinement(pid: int) -> str | None:
+    """The AppArmor or SELinux label that confines the process (proc_pid_attr(5)), None when none does."""
+    label = _first_line(f"/proc/{pid}/attr/current")
+    if label.endswith(" (enforce)"):
+        return label
+    if _first_line("/sys/fs/selinux/enforce") == "1" and "unconfined" not in label:
+        return label
+    return None
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip("\0\n ")
+    except OSError:
+        return ""
