@@ -38,6 +38,10 @@ class Unreachable(HotUpgradeError):
     """A daemon or a database could not be reached, or did not answer in time."""
 
 
+class Ended(Unreachable):
+    """A daemon ended while it was needed: whoever waits for it waits in vain."""
+
+
 class ProtocolError(HotUpgradeError):
     """The other side sent something that its protocol does not allow."""
 

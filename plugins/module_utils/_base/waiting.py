@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    Ended,
     HotUpgradeError,
     Unreachable,
 )
@@ -36,11 +37,15 @@ class Clock(t.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Waiter:
-    """Looks every ``interval`` seconds, for at most ``timeout`` seconds."""
+    """Looks every ``interval`` seconds, for at most ``timeout`` seconds.
+
+    One that is ``strict`` waits for something that is there already: when it cannot be reached any more, that is final.
+    """
 
     timeout: float
     interval: float = 0.05
     clock: Clock = time
+    strict: bool = False
 
     def wait(
         self,
@@ -53,8 +58,9 @@ class Waiter:
         """Return what ``look()`` saw first that ``done`` accepts.
 
         ``what`` names the wanted state ("br0 has its management socket").  ``Unreachable`` from ``look``
-        means "not yet".  Raises ``TimedOut``, which tells ``describe`` of the last look and how long was
-        waited; the last look is always taken after the last sleep.
+        means "not yet", but is raised where it is ``Ended`` or the waiter is ``strict``.  Raises ``TimedOut``,
+        which tells ``describe`` of the last look and how long was waited; the last look is always taken
+        after the last sleep.
         """
         start = self.clock.monotonic()
         while True:
@@ -65,6 +71,8 @@ class Waiter:
                     return seen
                 last = describe(seen)
             except Unreachable as error:
+                if self.strict or isinstance(error, Ended):
+                    raise
                 last = str(error)
             elapsed = self.clock.monotonic() - start
             if elapsed >= self.timeout:

@@ -8,9 +8,7 @@
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     Json,
@@ -27,18 +25,17 @@ FORWARDS = "forwards"
 def conclude(host: Host) -> Json:
     """Have the database be on the disk, and return what the result says of the hand-over."""
     flush(host)
-    daemons = {name: look(host.rundir, name).process for name in (VSWITCHD, OVSDB_SERVER)}
+    daemons = {name: host.services.process(name) for name in (VSWITCHD, OVSDB_SERVER)}
     return {
-        "marks": host.marks,
-        "not_carried": list(dict.fromkeys(host.not_carried)),
-        "changes": host.changes,
+        **host.report.outcome(),
+        "changes": host.verifier.changes,
         FORWARDS: {name: [process.pid, process.started] for name, process in daemons.items()},
     }
 
 
 def flush(host: Host) -> None:
     """Without the guard of the next boot nobody would clear a flag that a power loss brings back."""
-    with Ovsdb(host.remote, host.timeout) as database:
+    with host.database.open() as database:
         database.flush()
 
 

@@ -40,7 +40,7 @@ def start(host: Host) -> None:
     os.mkfifo(gate, 0o600)
     program = host.request.supervisors[VSWITCHD]["program"]
     place = newcomer.directory(host)
-    argv = newcomer.command_line(host, host.remote, program, place)
+    argv = newcomer.command_line(host, host.request.remote, program, place)
     newcomer.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, place)
     Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool)
     found = identify(read_pid(own))
@@ -62,8 +62,8 @@ def take_pidfile(host: Host) -> None:
 
     It has the owner of the directory: an ovs-vswitchd with ``--user`` opens it as that user.
     """
-    path = os.path.join(host.rundir, f"{VSWITCHD}.pid")
-    owner = os.stat(host.rundir)
+    path = os.path.join(host.request.rundir, f"{VSWITCHD}.pid")
+    owner = os.stat(host.request.rundir)
     write_durable(path, f"{process(host).pid}\n".encode(), 0o644, (owner.st_uid, owner.st_gid))
 
 

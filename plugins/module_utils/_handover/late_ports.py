@@ -11,9 +11,15 @@ So they are taken out of its bridges before the switch-over, and put back some a
 
 from __future__ import annotations
 
-import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+    State,
+    Switch,
+    configure_ports,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 
 # Interfaces that are tap devices.
@@ -36,6 +42,40 @@ class Late(t.NamedTuple):
 
     bridge: str
     port: str
+
+
+class LatePorts:
+    """Those of one hand-over: where they were, and which OpenFlow ports the new process did not have without them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._parked: list[Late] = []
+        self._absent: dict[str, t.AbstractSet[int]] = {}
+
+    def park(self, copy: Ovsdb) -> None:
+        """See ``park``."""
+        self._parked = park(copy)
+
+    def put_back(self, copy: Ovsdb, apply: t.Callable[[], None]) -> int:
+        """See ``put_back``."""
+        return put_back(copy, self._parked, apply, self._clock)
+
+    def note_absent(self, switches: t.Mapping[str, Switch], base: t.Mapping[str, State]) -> None:
+        """Remember which ports the new process does not have yet, for ``configure``."""
+
+        def one(name: str) -> None:
+            there = {port.number for port in switches[name].describe_ports()}
+            self._absent[name] = base[name].settings.ports.keys() - there
+
+        side_by_side(one, switches)
+
+    def configure(self, switches: t.Mapping[str, Switch], base: t.Mapping[str, State]) -> None:
+        """Give the ports that were not there before the config that they had; that of others may be somebody's by now."""
+
+        def one(name: str) -> None:
+            configure_ports(switches[name], base[name], self._absent.get(name, ()))
+
+        side_by_side(one, switches)
 
 
 def park(copy: Ovsdb) -> list[Late]:
@@ -71,14 +111,14 @@ def park(copy: Ovsdb) -> list[Late]:
     return late
 
 
-def put_back(copy: Ovsdb, late: t.Sequence[Late], apply: t.Callable[[], None]) -> int:
+def put_back(copy: Ovsdb, late: t.Sequence[Late], apply: t.Callable[[], None], clock: Clock) -> int:
     """Give the bridges their ports, some at a time; ``apply`` returns when ovs-vswitchd has done what the database says.
 
     Returns in how many turns.
     """
-    began = time.monotonic()
+    began = clock.monotonic()
     apply()
-    alone = time.monotonic() - began
+    alone = clock.monotonic() - began
     count, turns = _FIRST, 0
     while late:
         some, late = late[:count], late[count:]
@@ -88,14 +128,14 @@ def put_back(copy: Ovsdb, late: t.Sequence[Late], apply: t.Callable[[], None]) -
             "where": [["name", "==", _PARKED]],
             "mutations": [["ports", "delete", _uuids(each.port for each in some)]],
         }
-        began = time.monotonic()
+        began = clock.monotonic()
         copy.transact(away, *_moved(some, "insert"))
         apply()
-        seconds = time.monotonic() - began
+        seconds = clock.monotonic() - began
         count = next_count(count, seconds, alone)
         turns += 1
         if late:  # what came meanwhile waits in the sockets, of which it takes some packets each time it looks at them
-            time.sleep(min(_LONGEST_REST, seconds / 2))
+            clock.sleep(min(_LONGEST_REST, seconds / 2))
     return turns
 
 

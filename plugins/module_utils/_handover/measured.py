@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""What a host is found to be after a way back: no message promises what was not looked at.
+"""What a host is found to be after a rollback: no message promises what was not looked at.
 
 Flows may have come and gone meanwhile, and controllers bring theirs again, so a bridge is at fault only when it is not there,
 does not answer, or has lost everything.  One that somebody has deleted is named, and no fault, unless none is left.
@@ -12,18 +12,13 @@ does not answer, or has lost everything.  One that somebody has deleted is named
 from __future__ import annotations
 
 import dataclasses
-import os
-import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, parse_version
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as _flow_snapshot
 
 # How long controllers may take to bring the flows of their bridges again, in seconds.
 PATIENCE = 10.0
@@ -43,11 +38,11 @@ class Measured:
 def measure(host: Host) -> Measured:
     """Look at the ovs-vswitchd that runs now, and at every bridge of the beginning."""
     try:
-        version = parse_version(host.control(VSWITCHD).call("version")) or "of unknown version"
+        version = parse_version(host.services.control(VSWITCHD).call("version")) or "of unknown version"
     except HotUpgradeError as error:
         return Measured(f"{VSWITCHD} does not answer", (f"{VSWITCHD} does not answer: {error}",))
     before, deleted = _saved(host), _deleted(host)
-    end = time.monotonic() + PATIENCE
+    end = host.outside.clock.monotonic() + PATIENCE
     left = [name for name in host.request.bridges if name not in deleted]
     counts = side_by_side(lambda name: _flows(host, name, before.get(name, 0), end), left)
     found = dict(zip(left, counts))
@@ -63,7 +58,7 @@ def measure(host: Host) -> Measured:
 def _deleted(host: Host) -> list[str]:
     """Which bridges of the beginning the database does not hold any more; all gone are no administrator's doing."""
     try:
-        known = {bridge.name for bridge in _flow_snapshot.live_bridges(host.connection)}
+        known = host.scope.configured()
     except HotUpgradeError:  # then the bridges themselves are asked
         return []
     beginning = list(host.request.bridges)
@@ -72,23 +67,24 @@ def _deleted(host: Host) -> list[str]:
 
 def _saved(host: Host) -> dict[str, int]:
     """How many flows each bridge had in the snapshot; empty where none was taken."""
-    if not os.path.isdir(host.snapshot):
+    if not host.snapshot.exists:
         return {}
-    return {bridge.name: bridge.counts.get("flows", 0) for bridge in directory.read(host.snapshot).bridges}
+    return {bridge.name: bridge.counts.get("flows", 0) for bridge in host.snapshot.read().bridges}
 
 
 def _flows(host: Host, name: str, before: int, end: float) -> int | str:
     """How many flows the bridge has, once it has some if it had some; else why it does not tell."""
     last: list[int] = []
 
-    def look() -> int:
-        with state.Switch(host.management(name)) as switch:
+    def flows() -> int:
+        with host.outside.open_switch(host.scope.management(name)) as switch:
             last[:] = [switch.count_flows()[0]]
         return last[0]
 
     try:
-        return Waiter(max(0.0, end - time.monotonic())).wait(
-            f"bridge {name} has flows", look, lambda count: count > OWN_FLOWS or before <= OWN_FLOWS
+        clock = host.outside.clock
+        return Waiter(max(0.0, end - clock.monotonic()), clock=clock).wait(
+            f"bridge {name} has flows", flows, lambda count: count > OWN_FLOWS or before <= OWN_FLOWS
         )
     except HotUpgradeError as error:
         return last[0] if last else str(error)

@@ -17,7 +17,6 @@ import functools
 import glob
 import os
 import shutil
-import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -25,20 +24,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import first_alone
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
-    POLL,
-    START_TIMEOUT,
-    Host,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
     environment_of,
     kill,
-    look,
     monitor_of,
     spawn,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
@@ -53,7 +49,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     Ovsdb,
     ofport_requests,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model, prepare
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
@@ -85,12 +80,17 @@ Act = t.Callable[[Host], None]
 
 def directory(host: Host) -> str:
     """The private run directory of this transaction."""
-    return f"{os.path.realpath(host.rundir)}-{host.transaction.id[-6:]}"
+    return f"{os.path.realpath(host.request.rundir)}-{host.transaction.id[-6:]}"
 
 
 def database(host: Host) -> str:
     """The remote of the private database: in a directory of root's own, which the daemon's user can get to."""
     return f"unix:{_database_socket(host)}"
+
+
+def open_database(host: Host) -> Ovsdb:
+    """A session with the private database."""
+    return host.outside.open_database(database(host), host.request.timeout)
 
 
 def lasting_database(host: Host) -> str:
@@ -110,10 +110,10 @@ def control(host: Host) -> Appctl:
 
 def process(host: Host) -> Process:
     """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
-    return look(directory(host), VSWITCHD).process
+    return host.outside.running(directory(host), VSWITCHD).process
 
 
-def newcomer(host: Host) -> Appctl:
+def reachable(host: Host) -> Appctl:
     """The control socket of the second ovs-vswitchd, also when its pidfile is in the real directory already."""
     for found in processes_of(directory(host), (VSWITCHD,)):
         path = os.path.join(directory(host), f"{VSWITCHD}.{found.pid}.ctl")
@@ -126,14 +126,14 @@ def newcomer(host: Host) -> Appctl:
 
 def version(host: Host) -> str:
     """The version of the second ovs-vswitchd, ``0`` when it does not tell."""
-    return parse_version(newcomer(host).call("version")) or "0"
+    return parse_version(reachable(host).call("version")) or "0"
 
 
 def attended(do: Act, private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> Act:
     """Make a step fail at once when a daemon ends that it needs: those in the real directory, and the ``private`` ones."""
 
     def step(host: Host) -> None:
-        needed = {name: look(host.rundir, name).process for name in (OVSDB_SERVER, VSWITCHD)}
+        needed = {name: host.services.process(name) for name in (OVSDB_SERVER, VSWITCHD)}
         for number, found in enumerate(processes_of(directory(host), private)):
             needed[f"daemon {number} of {directory(host)}"] = found
         with attention(needed):
@@ -156,7 +156,7 @@ def make_directory(host: Host) -> None:
 
 def _user(host: Host) -> tuple[int, int]:
     """The user and the group that ovs-vswitchd runs as."""
-    like = host.supervisor(VSWITCHD).heritage.like
+    like = host.services.owner(VSWITCHD).heritage.like
     return like.uid, like.gid
 
 
@@ -171,9 +171,8 @@ def copy_database(host: Host) -> None:
     os.mkdir(own, 0o700)
     os.mkdir(os.path.dirname(listening), 0o755)
     os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
-    backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
     with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
-        file.write(backup)
+        file.write(host.database.backup())
     os.symlink(listening, os.path.join(directory(host), "db.sock"))
     spawn(
         [
@@ -189,7 +188,7 @@ def copy_database(host: Host) -> None:
         {**os.environ, "OVS_RUNDIR": directory(host)},
         host.transaction.file("second.log"),
     )
-    with _patient(database(host)) as copy:
+    with _wait_for_copy(host) as copy:
         copy.transact(*silence(copy))
     os.chown(listening, *_user(host))
 
@@ -232,12 +231,13 @@ def command_line(host: Host, remote: str, program: str, place: str) -> list[str]
     """
     address = ",".join([remote] * 3)
     arguments = [
-        address if word.startswith(("unix:", "tcp:", "ssl:")) else word for word in host.old.detached
+        address if word.startswith(("unix:", "tcp:", "ssl:")) else word
+        for word in host.request.vswitchd.detached
     ]
     if address not in arguments:
         arguments.insert(0, address)
     argv = [program, *arguments, "--no-chdir", f"--pidfile={place}/{VSWITCHD}.pid"]
-    return [*argv, "--monitor"] if "--monitor" in host.old.argv else argv
+    return [*argv, "--monitor"] if "--monitor" in host.request.vswitchd.argv else argv
 
 
 def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
@@ -245,16 +245,16 @@ def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
 
     It is in the control groups of this process until ``Host.adopt``: what nobody has adopted ends with its maker.
     """
-    environment = environment_of(host.old, os.path.dirname(program))
-    if place != host.rundir:
+    environment = environment_of(host.request.vswitchd, os.path.dirname(program))
+    if place != host.request.rundir:
         environment["OVS_RUNDIR"] = place
-    heritage = host.supervisor(VSWITCHD).heritage
-    model = Model(heritage.like, host.old.process, heritage.places)
+    heritage = host.services.owner(VSWITCHD).heritage
+    model = Model(heritage.like, host.request.vswitchd.process, heritage.places)
     starting = prepare(argv, environment, model, here=True)
     own = list(argv[argv.index(program) :])
     host.transaction.write("second.json", {"argv": own, "since": log_size(own)})
     starting.go()
-    host.not_carried += [f"{VSWITCHD}: {text}" for text in starting.refused]
+    host.report.not_carried += [f"{VSWITCHD}: {text}" for text in starting.refused]
 
 
 def connect(host: Host) -> None:
@@ -262,37 +262,46 @@ def connect(host: Host) -> None:
 
     def one(bridge: str) -> None:
         path = management_socket(directory(host), bridge)
-        host.switches[bridge] = patient(host, functools.partial(_flowstate.Switch, path))
+        host.filler.switches[bridge] = patient(host, functools.partial(host.outside.open_switch, path))
 
-    first_alone(one, [bridge for bridge in host.bridges if bridge not in host.switches])
+    first_alone(one, [bridge for bridge in host.scope.bridges if bridge not in host.filler.switches])
 
 
 def patient(host: Host, ask: t.Callable[[], T]) -> T:
     """What ``ask`` returns as soon as it can be reached; raises ``HotUpgradeError`` when the second process dies."""
-    begin = time.monotonic()
-    timeout = host.take_over_timeout
-    while True:
+    clock = host.outside.clock
+    begin = clock.monotonic()
+
+    def answer() -> T:
         try:
             return ask()
         except Unreachable as error:
-            elapsed = time.monotonic() - begin
-            if elapsed > timeout or (elapsed > EXEC_TIMEOUT and not _is_there(host)):
+            if clock.monotonic() - begin > EXEC_TIMEOUT and not _is_there(host):
                 raise _did_not_start(host, error) from error
-        time.sleep(POLL)
+            raise
+
+    try:
+        return Waiter(host.scope.take_over_timeout, POLL, clock).wait(
+            f"the new {VSWITCHD} answers", answer, lambda __: True
+        )
+    except TimedOut as error:
+        raise _did_not_start(host, error) from error
 
 
-def _did_not_start(host: Host, error: Unreachable) -> HotUpgradeError:
-    state = "it hangs" if _is_there(host) else "it has ended"
-    why = f"{state}; {host.words_of_new() or error.why}"
-    return HotUpgradeError(f"the new {VSWITCHD} did not start", why, "Look into its log")
+def _did_not_start(host: Host, error: HotUpgradeError) -> HotUpgradeError:
+    found = "it hangs" if _is_there(host) else "it has ended"
+    why = f"{found}; {host.vswitchd.words_of_new() or error.why}"
+    return HotUpgradeError(f"the new {VSWITCHD} did not start", why, VSWITCHD_LOG)
 
 
 def require_answer(host: Host) -> None:
     """Raise ``HotUpgradeError`` unless the second process answers now: nothing may be taken from the first before."""
     try:
-        newcomer(host).call("version")
+        reachable(host).call("version")
     except Unreachable as error:
-        raise HotUpgradeError(f"the new {VSWITCHD} does not answer any more", str(error)) from error
+        raise HotUpgradeError(
+            f"the new {VSWITCHD} does not answer any more", str(error), VSWITCHD_LOG
+        ) from error
 
 
 def end_first(host: Host) -> None:
@@ -300,18 +309,18 @@ def end_first(host: Host) -> None:
 
     A graceful exit would take ports and its pidfile away, and 3 s for a million flows (F8).
     """
-    monitor = monitor_of(host.old.process)
+    monitor = monitor_of(host.request.vswitchd.process)
     if monitor is not None:
         kill(monitor)
-    kill(host.old.process)
+    kill(host.request.vswitchd.process)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{host.old.process.pid}.ctl"))
+        os.unlink(os.path.join(host.request.rundir, f"{VSWITCHD}.{host.request.vswitchd.process.pid}.ctl"))
 
 
 def take_pidfile(host: Host) -> None:
     """Make the real pidfile name the second process, so that its service accepts it when the first ends."""
     own = os.path.join(directory(host), f"{VSWITCHD}.pid")
-    os.rename(own, os.path.join(host.rundir, f"{VSWITCHD}.pid"))
+    os.rename(own, os.path.join(host.request.rundir, f"{VSWITCHD}.pid"))
 
 
 def move_in(host: Host) -> None:
@@ -319,8 +328,8 @@ def move_in(host: Host) -> None:
 
     The pidfile names the second process by now; raises ``Unreachable`` when that has ended.
     """
-    second = look(host.rundir, VSWITCHD).process
-    place, real = directory(host), os.path.realpath(host.rundir)
+    second = host.services.process(VSWITCHD)
+    place, real = directory(host), os.path.realpath(host.request.rundir)
     if os.path.islink(place):
         return
     for name in os.listdir(place):  # not by glob, which leaves out the sockets of a bridge like ".hidden"
@@ -333,7 +342,7 @@ def move_in(host: Host) -> None:
 def end_database(host: Host) -> None:
     """End the private database: after ``move_in`` the second process finds the real one in its place."""
     with contextlib.suppress(Unreachable):
-        kill(look(host.transaction.file("database"), OVSDB_SERVER).process)
+        kill(host.outside.running(host.transaction.file("database"), OVSDB_SERVER).process)
 
 
 def tidy(host: Host) -> None:
@@ -356,7 +365,7 @@ def remove(host: Host) -> None:
             kill(monitor)
         kill(found)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(host.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
+            os.unlink(os.path.join(host.request.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
     for path in (place, *(place + suffix for suffix in _BESIDE)):
         if os.path.islink(path):
             os.unlink(path)
@@ -398,7 +407,7 @@ def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process
 
 def remove_dead_links(host: Host) -> None:
     """Remove links of earlier hand-overs whose process has been replaced since."""
-    for path in glob.glob(glob.escape(os.path.realpath(host.rundir)) + "-*"):
+    for path in glob.glob(glob.escape(os.path.realpath(host.request.rundir)) + "-*"):
         if os.path.islink(path) and not processes_of(path):
             os.unlink(path)
 
@@ -409,5 +418,11 @@ def _is_there(host: Host) -> bool:
     return any(alive(process) for process, __ in _named(place, (VSWITCHD,), owner_of(place)))
 
 
-def _patient(remote: str) -> Ovsdb:
-    return Waiter(START_TIMEOUT).wait(f"{remote} answers", lambda: Ovsdb(remote, 60.0), lambda __: True)
+def _wait_for_copy(host: Host) -> Ovsdb:
+    remote, opener = database(host), host.outside.open_database
+    return Waiter(START_TIMEOUT, clock=host.outside.clock).wait(
+        f"{remote} answers",
+        lambda: opener(remote, 60.0),
+        lambda __: True,
+        hint=f"Look into {host.transaction.file('second.log')}",
+    )

@@ -16,9 +16,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.appli
     conclude,
     ended_since,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import FORMAT, NAME
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import launching
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
@@ -41,22 +42,22 @@ def _context(transaction: Transaction, failed: Host | None) -> Host:
 
 def _failed(host: Host) -> None:
     attempt(lambda: _note_overtaken(host))
-    host.disconnect()
+    host.filler.disconnect()
 
 
 def _note_overtaken(host: Host) -> None:
     """Somebody who deletes a bridge while all is prepared ends our work with any error: it is worth another try."""
     if host.transaction.state == PREPARED:
-        host.leave_deleted()
-        if host.deleted:
+        host.scope.leave_deleted()
+        if host.scope.deleted:
             host.transaction.note(**{AGAIN: True})
 
 
 def _watch(host: Host, over: t.Callable[[], bool]) -> None:
     """Follow the switch, without keeping anybody from confirming or rolling back, and account for it when asked."""
     if not host.living.watched:
-        host.watch_anew()
-    watch.serve(host.transaction.file(watch.SOCKET), host, over)
+        host.verifier.watch_anew()
+    watch.serve(host.transaction.file(watch.SOCKET), host.verifier, over)
 
 
 def _verify(transaction: Transaction) -> None:
@@ -88,5 +89,5 @@ OPERATION = Operation(
     verify=_verify,
     roll_back=rollback.roll_back,
     after_boot=rollback.after_boot,
-    unblock=Host.never_stuck,
+    unblock=lambda host: host.database.never_stuck(),
 )

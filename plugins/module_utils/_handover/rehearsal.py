@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import pwd
 import re
 import shutil
 import signal
 import subprocess
-import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, fill_up
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size, written
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as _snapshot
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify, terminate
@@ -39,6 +38,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 
 # How long a dry start may take, in seconds.
 TIMEOUT = 60.0
+
+# How long what it has started may take to end, in seconds.
+KILLED_TIMEOUT = 5.0
 
 # What a start changes of the switch's own row is put back afterwards; bridges and all else would be seen by ovs-vswitchd at once.
 HARMLESS = frozenset({"external_ids"})
@@ -59,7 +61,7 @@ _LOGGED = re.compile(r"\|(WARN|ERR|EMER)\|")
 
 def place(host: Host) -> str:
     """The directory of the dry start."""
-    return f"{os.path.realpath(host.rundir)}-{host.transaction.id[-6:]}-dry"
+    return f"{os.path.realpath(host.request.rundir)}-{host.transaction.id[-6:]}-dry"
 
 
 def rehearse(host: Host) -> None:
@@ -67,7 +69,7 @@ def rehearse(host: Host) -> None:
     try:
         before = _lay_out(host)
         output = _start(host)
-        with Ovsdb(f"unix:{place(host)}/db.sock", host.timeout) as copy:
+        with Ovsdb(f"unix:{place(host)}/db.sock", host.request.timeout) as copy:
             after, tables = database_content.read(copy), copy.schema["tables"]
     finally:
         clear(host)
@@ -78,7 +80,7 @@ def rehearse(host: Host) -> None:
         raise HotUpgradeError(
             f"a start of {_name(host)} would change the configuration",
             "; ".join([*severe[:5], *([f"{len(severe) - 5} more"] if len(severe) > 5 else []), output]),
-            "It was tried on a copy, nothing was stopped. Mend what starts it",
+            "It was tried on a copy, nothing was stopped. Fix what starts it",
         )
     host.transaction.write(FORESEEN, [list(each.key) for each in changed])
 
@@ -87,9 +89,10 @@ def clear(host: Host) -> None:
     """End whatever the dry start has started, and remove its directory; nothing is there: fine."""
     directory = place(host)
     users = (0, _identity(host.request.server.process.pid)[0])
-    end = time.monotonic() + 5.0
-    while _kill(directory, users) and time.monotonic() < end:
-        time.sleep(0.01)
+    with contextlib.suppress(TimedOut):
+        Waiter(KILLED_TIMEOUT, 0.01, host.outside.clock).wait(
+            "nothing of the dry start runs", lambda: _kill(directory, users), operator.not_
+        )
     for left in (directory, _apart(host)):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -99,28 +102,28 @@ def restart_server(host: Host, free_try: bool = False) -> None:
 
     Raises ``HotUpgradeError`` when that was more than names: ovs-vswitchd has acted on it, and the flows were restored, too.
     """
-    with Ovsdb(host.remote, host.timeout) as database:
+    with host.database.open() as database:
         before = database_content.read(database)
     states = _states(host) if _is_unknown(host) else {}
     with _telling(host):
-        host.restart_server(free_try)
-    with Ovsdb(host.remote, host.timeout) as database:
+        host.database.restart_server(free_try)
+    with host.database.open() as database:
         changed = _of_the_start(host, database_content.compare(before, database_content.read(database)))
         if changed:
             database.transact(*database_content.putting_back(changed, database.schema))
-    host.not_carried += [
+    host.report.not_carried += [
         f"the start of {OVSDB_SERVER} changed the database, it was put back: {each}" for each in changed
     ]
     severe = [str(each) for each in changed if _is_severe(each)]
     if severe:
-        host.wait_for_vswitchd()
+        host.database.wait_for_vswitchd()
         for name, state in states.items():
-            with _flowstate.Switch(host.management(name)) as switch:
-                _flowstate.fill_up(switch, state)
+            with host.outside.open_switch(host.scope.management(name)) as switch:
+                fill_up(switch, state)
         raise HotUpgradeError(
             f"the start of {_name(host)} changed the configuration",
             "; ".join(severe[:5]),
-            "It was put back, and the flows with it. Mend what starts it",
+            "It was put back, and the flows with it. Fix what starts it",
         )
 
 
@@ -142,12 +145,10 @@ def _is_unknown(host: Host) -> bool:
     return bool(host.request.supervisors[OVSDB_SERVER]["unit"] and not host.request.start.argv)
 
 
-def _states(host: Host) -> dict[str, _flowstate.State]:
+def _states(host: Host) -> dict[str, State]:
     """What the bridges hold now: of one that is deleted, its followers are told that its flows were."""
-    snapshot = _snapshot.read(host.snapshot)
-    return {
-        name: host.living.now(name, _flowstate.leaving_devices(snapshot.state(name))) for name in host.bridges
-    }
+    snapshot = host.snapshot.read()
+    return {name: host.snapshot.now(snapshot, name) for name in host.scope.bridges}
 
 
 def _is_severe(difference: database_content.Difference) -> bool:
@@ -178,20 +179,20 @@ def convert(host: Host, schema_file: str) -> None:
     """Convert the database, and keep what the other schema has no place for."""
     with open(schema_file, encoding="utf-8") as file:
         schema = json.load(file)
-    with Ovsdb(host.remote, host.timeout) as database:
+    with host.database.open() as database:
         lost = database_content.dropped(database_content.read(database), schema)
     host.transaction.write(DROPPED, database_content.as_json(lost))
-    host.convert(schema_file)
-    host.not_carried += [f"schema {schema['version']} has no place for {each}" for each in lost]
+    host.database.convert(schema_file)
+    host.report.not_carried += [f"schema {schema['version']} has no place for {each}" for each in lost]
 
 
 def convert_back(host: Host) -> None:
     """Convert the database to the schema of before, with what had no place meanwhile."""
-    host.ensure_server()
-    with Ovsdb(host.remote, host.timeout) as database:
+    host.database.ensure()
+    with host.database.open() as database:
         converted = database.schema_version
-    host.convert(f"{host.kept}/vswitch.ovsschema")
-    with Ovsdb(host.remote, host.timeout) as database:
+    host.database.convert(f"{host.scope.kept}/vswitch.ovsschema")
+    with host.database.open() as database:
         lost = database_content.of_json(host.transaction.read(DROPPED) or ())
         if lost and database.schema_version != converted:
             database.transact(*database_content.putting_back(lost, database.schema))
@@ -247,10 +248,9 @@ def _lay_out(host: Host) -> database_content.Content:
     for name in _CONFIGURED:
         with contextlib.suppress(OSError):
             _copy_small(f"/etc/openvswitch/{name}", f"{_apart(host)}/etc/openvswitch/{name}")
-    backup = check(run, ["ovsdb-client", "backup", host.remote, DATABASE], timeout=120)
     path = f"{directory}/conf.db"
     with open(path, "w", encoding="utf-8") as file:
-        file.write(backup)
+        file.write(host.database.backup())
     silent = {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": ["set", []]}}
     check(run, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)
     before = database_content.read(t.cast(Ovsdb, _File(path, host)))
@@ -280,7 +280,7 @@ class _File:
 
     def __init__(self, path: str, host: Host) -> None:
         self.path = path
-        with Ovsdb(host.remote, host.timeout) as database:
+        with host.database.open() as database:
             self.schema = database.schema
 
     def transact(self, *operations: dict[str, t.Any]) -> t.Any:
@@ -338,7 +338,7 @@ def _start(host: Host) -> str:
         raise HotUpgradeError(
             f"{_name(host)} would not start again",
             "; ".join(filter(None, [why, *words])),
-            "It was tried on a copy, nothing was stopped. Mend what it names: the running one could not be started again either",
+            "It was tried on a copy, nothing was stopped. Fix what it names: the running one could not be started again either",
         )
     return "; ".join(words)
 

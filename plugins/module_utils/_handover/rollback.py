@@ -27,7 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.appli
     applied_processes,
     flush,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host, unexplained
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
@@ -36,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
@@ -76,7 +77,7 @@ def after_boot(host: Host, restore: bool) -> list[str]:
 
     The flag is cleared and, with ``restore``, the state of the snapshot is loaded.
     """
-    failures = attempt(host.restore_after_boot if restore else host.never_stuck)
+    failures = attempt(host.recovery.restore_after_boot if restore else host.database.never_stuck)
     failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
     return failures + _afterwards(host)
 
@@ -103,7 +104,7 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if not handed_back and shaping.STEP in transaction.begun():  # they were given back when all was applied
         attempt(lambda: shaping.leave_alone(host))
     if not handed_back and state == APPLIED and _forwards(host) and not _has_lost(transaction):
-        attempt(host.take_anew)  # else what others changed since would be undone, too
+        attempt(host.snapshot.take_anew)  # else what others changed since would be undone, too
     taken_over = _running(host) if handed_back else None
     failures = undo_steps(
         transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ()
@@ -111,12 +112,12 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if handed_back and not (
         taken_over and alive(taken_over)
     ):  # the steps that would start one are not undone
-        failures += attempt(host.fill_revived)
+        failures += attempt(host.recovery.fill_revived)
     if ended == HALF_DONE:  # what comes last in a hand-back
-        failures += attempt(host.let_go) + attempt(lambda: shaping.give_back(host))
+        failures += attempt(host.services.let_go) + attempt(lambda: shaping.give_back(host))
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
-        failures += attempt(host.fill_up)
-    failures += attempt(host.require_places)
+        failures += attempt(host.filler.fill_up)
+    failures += attempt(host.services.require_places)
     attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
     return failures
@@ -125,20 +126,20 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
 def _running(host: Host) -> Process | None:
     """The ovs-vswitchd of the pidfile, None when it has ended."""
     try:
-        return look(host.rundir, VSWITCHD).process
+        return host.services.process(VSWITCHD)
     except Unreachable:
         return None
 
 
 def _tell_not_carried(transaction: Transaction, host: Host) -> None:
     """What the processes of before could not be given on the way back."""
-    if host.not_carried:
-        attempt(lambda: transaction.note(not_carried=list(dict.fromkeys(host.not_carried))))
+    if host.report.not_carried:
+        attempt(lambda: transaction.note(not_carried=list(dict.fromkeys(host.report.not_carried))))
 
 
 def _under_traffic(transaction: Transaction, host: Host) -> bool:
     # Without its database the new ovs-vswitchd could not stand in for the old program, and in userspace forwards nothing.
-    attempt(host.ensure_server)
+    attempt(host.database.ensure)
     return hand_back(transaction)
 
 
@@ -198,7 +199,7 @@ def _hand_back(transaction: Transaction, request: Request) -> bool:
     finally:
         attempt(host.close)
         shutil.rmtree(back.path, ignore_errors=True)
-    attempt(lambda: transaction.note(marks=host.marks))
+    attempt(lambda: transaction.note(marks=host.report.marks))
     _tell_not_carried(transaction, host)
     return True
 

@@ -80,7 +80,7 @@ def leave_alone(host: Host) -> None:
 
     Also again, on the way back: they are still those that were there at first.
     """
-    with Ovsdb(host.remote, host.timeout) as database:
+    with host.database.open() as database:
         kept = [each for each in foreign(database, shapers()) if not each.ingress]
         if host.transaction.read(KEPT) is None:
             host.transaction.write(KEPT, [dataclasses.astuple(each) for each in kept])
@@ -91,7 +91,7 @@ def leave_alone(host: Host) -> None:
 
 def give_back(host: Host) -> None:
     """Undo ``leave_alone``, and tell in ``not_carried`` which qdisc is not there any more."""
-    with Ovsdb(host.remote, host.timeout) as database:
+    with host.database.open() as database:
         ours = [
             row["_uuid"]
             for row in database.select("QoS", ("_uuid", "external_ids"))
@@ -107,7 +107,7 @@ def give_back(host: Host) -> None:
             database.transact(*operations)
     before = {Shaper(*each) for each in host.transaction.read(KEPT) or ()}
     lost = sorted(before - set(shapers())) if before else []
-    host.not_carried += [f"the qdisc {each}, which Open vSwitch had not set, is gone" for each in lost]
+    host.report.not_carried += [f"the qdisc {each}, which Open vSwitch had not set, is gone" for each in lost]
 
 
 def _without_queues(database: Ovsdb, devices: t.Container[str], owner: str) -> t.Iterator[Json]:

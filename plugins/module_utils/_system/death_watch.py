@@ -17,13 +17,9 @@ import threading
 import types
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Ended
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
-
-
-class Ended(Unreachable):
-    """A daemon ended while it was needed."""
 
 
 @contextlib.contextmanager

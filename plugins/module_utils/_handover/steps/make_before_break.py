@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import os
 import re
-import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -28,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
     controllers,
     late_ports,
@@ -36,18 +37,18 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import proof as _proof
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import (
-    POLL,
-    Host,
-    describe,
-    reconfigured,
-    request_reconfiguration,
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import wait_until_applied
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
+    VSWITCHD_LOG,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Changed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
     all_attended,
     attended,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import in_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     arm,
@@ -82,6 +83,8 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
+# A look that costs what a pause would.
+AT_ONCE = 0.0
 
 # What the copy does not have on purpose, and what daemons write.
 UNCOMPARED_TABLES = frozenset(
@@ -126,15 +129,15 @@ def steps(request: Request) -> list[Step[Host]]:
 
 def _make_place(host: Host) -> None:
     newcomer.make_directory(host)
-    if host.userspace:
+    if host.request.userspace:
         links.rename(OWN_DEVICE, _aside(host))
 
 
 def _remove_place(host: Host) -> None:
     """The second process is killed here, and its device would stay: Open vSwitch makes tap devices persistent."""
     newcomer.remove(host)
-    if host.userspace and links.exists(_aside(host)):
-        if host.old_runs():
+    if host.request.userspace and links.exists(_aside(host)):
+        if host.vswitchd.old_runs():
             links.delete(OWN_DEVICE)
             links.rename(_aside(host), OWN_DEVICE)
         else:
@@ -152,19 +155,23 @@ def _start(host: Host) -> None:
 
 
 def _load(host: Host) -> None:
-    host.order_meters()
-    host.add_meters()
-    with host.explaining() as refused:
+    host.filler.metering.order()
+    host.filler.metering.add(host.filler.switches)
+    with host.filler.explaining() as refused:
         found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
         refused += [refusal for refusal in found if refusal is not None]
-    host.remember_learned()
-    host.carry_learned(Connection(newcomer.directory(host), newcomer.database(host), host.timeout))
+    host.filler.remember_learned()
+    host.filler.carry_learned(
+        Connection(newcomer.directory(host), newcomer.database(host), host.request.timeout)
+    )
 
 
 def _load_bridge(host: Host, name: str) -> Refusal | None:
     """What the new process refuses, instead of raising it: all that is refused is told at once."""
     try:
-        _flowstate.restore(host.switches[name], host.living.now(name, host.living.base[name]), torn=True)
+        _flowstate.restore(
+            host.filler.switches[name], host.living.now(name, host.living.base[name]), torn=True
+        )
     except Refusal as refusal:
         return refusal
     return None
@@ -172,7 +179,7 @@ def _load_bridge(host: Host, name: str) -> Refusal | None:
 
 def _fill(host: Host, name: str) -> _flowstate.State:
     """Have the new process hold what the old one held a moment ago; that is compared, and returned."""
-    new, state = host.switches[name], host.living.now(name, host.living.base[name])
+    new, state = host.filler.switches[name], host.living.now(name, host.living.base[name])
     _require_same_numbers(name, state.settings, new.settings())
     difference = _compare(state, new)
     if not difference.same:
@@ -184,8 +191,8 @@ def _fill(host: Host, name: str) -> _flowstate.State:
     if not difference.same:
         raise HotUpgradeError(
             f"bridge {name} of the new {VSWITCHD} does not hold what the old one holds",
-            describe(difference),
-            "Look into the log of the new one",
+            in_words(difference),
+            VSWITCHD_LOG,
         )
     return state
 
@@ -203,13 +210,13 @@ def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.S
 def _prove(host: Host) -> None:
     # A connection below OpenFlow 1.3 makes Open vSwitch send table misses to it (connmgr_wants_packet_in_on_miss):
     # ours to the new process alone would be a difference.
-    host.disconnect()
-    old, new = host.control(VSWITCHD, 60.0), newcomer.control(host)
-    datapath = _proof.USERSPACE if host.userspace else _proof.KERNEL
-    with host.connection.open() as database:
+    host.filler.disconnect()
+    old, new = host.services.control(VSWITCHD, 60.0), newcomer.control(host)
+    datapath = _proof.USERSPACE if host.request.userspace else _proof.KERNEL
+    with host.database.open() as database:
         bonds = members(database.bridges())
     wish = _proof.Wish(host.request.prove, tuple(host.request.accept), bonds)
-    log = Log(host.old.argv)
+    log = Log(host.request.vswitchd.argv)
     proof = _proof.prove(old.call, new.call, datapath, wish)
     host.transaction.note(proof=proof.report())
     proof.require(log.complaints())
@@ -228,29 +235,31 @@ def _catch_up(host: Host) -> None:
     Bridges with controllers lose their flows soon after the cut-over: theirs wait in the switch from here on.
     """
     _require_no_drift(host)  # before what it would mean for the bridges
-    host.renew_snapshot()
-    with host.explaining():
-        filled = side_by_side(functools.partial(_fill, host), host.bridges, host.living.flows)
+    host.snapshot.renew()
+    with host.filler.explaining():
+        filled = side_by_side(functools.partial(_fill, host), host.scope.bridges, host.living.flows)
     _require_no_drift(host)
     # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
     side_by_side(
-        lambda item: _flowstate.renew_timeouts(host.switches[item[0]], item[1]),
-        zip(host.bridges, filled),
+        lambda item: _flowstate.renew_timeouts(host.filler.switches[item[0]], item[1]),
+        zip(host.scope.bridges, filled),
         host.living.flows,
     )
-    host.living.watch(host.switches)
-    if host.userspace:
-        with Ovsdb(newcomer.database(host), host.timeout) as copy:
-            host.late = late_ports.park(copy)
+    host.living.watch(host.filler.switches)
+    if host.request.userspace:
+        with newcomer.open_database(host) as copy:
+            host.late.park(copy)
             _apply(host, copy)
-        host.note_absent_ports()
-    host.stage_controlled()
+        host.late.note_absent(host.filler.switches, host.living.base)
+    host.filler.stage_controlled()
 
 
 def _require_no_drift(host: Host) -> None:
-    with Ovsdb(host.remote, host.timeout) as real, Ovsdb(newcomer.database(host), host.timeout) as copy:
+    with host.database.open() as real, newcomer.open_database(host) as copy:
         changed = drift(real, copy)
-        closed = unopened(real, copy, late_ports.TAP_TYPES if host.userspace else (), host.request.lost_ports)
+        closed = unopened(
+            real, copy, late_ports.TAP_TYPES if host.request.userspace else (), host.request.lost_ports
+        )
     if changed:
         host.transaction.note(**{AGAIN: True})
         raise HotUpgradeError(
@@ -262,7 +271,7 @@ def _require_no_drift(host: Host) -> None:
         raise HotUpgradeError(
             f"the new {VSWITCHD} lacks {len(closed)} ports that the old one has",
             "; ".join(closed[:5]),
-            "Look into the log of the new one",
+            VSWITCHD_LOG,
         )
 
 
@@ -272,14 +281,14 @@ def _compare(saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Diff
 
 
 def _own(host: Host) -> None:
-    host.adopt(newcomer.process(host))
+    host.services.adopt(newcomer.process(host))
 
 
 def _cut_over(host: Host) -> None:
-    host.require_no_other()
+    host.vswitchd.require_no_other()
     control = newcomer.control(host)
-    with Ovsdb(newcomer.database(host), host.timeout) as copy:
-        if host.userspace:
+    with newcomer.open_database(host) as copy:
+        if host.request.userspace:
             _switch_over_alone(host, control, copy)
         elif host.request.strategy == plan.PREFILLED:
             _switch_over_in_turn(host, control, copy)
@@ -289,33 +298,31 @@ def _cut_over(host: Host) -> None:
 
 def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
-    sockets, version = netlink_sockets(host.old.process.pid), newcomer.version(host)
-    host.mark("released")
+    sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
+    host.report.mark("released")
     copy.set_flow_restore_wait(False)
-    _wait_for_handlers(control)
-    host.fit_dispatch(version)
-    host.mark("forwarding")
-    end = time.monotonic() + DRAIN_TIMEOUT
-    while queued(sockets) and time.monotonic() < end:
-        pass
-    host.mark("drained")
+    _wait_for_handlers(host, control)
+    host.vswitchd.fit_dispatch(version)
+    host.report.mark("forwarding")
+    _wait_for_drained(host, sockets)
+    host.report.mark("drained")
     newcomer.take_pidfile(host)
-    host.end_old(lambda: newcomer.end_first(host))
-    host.mark("stopped")
-    host.living.carry(host.switches, host.staged)
+    host.vswitchd.end_old(lambda: newcomer.end_first(host))
+    host.report.mark("stopped")
+    host.living.carry(host.filler.switches, host.filler.staged)
 
 
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
     version = newcomer.version(host)
     newcomer.take_pidfile(host)
-    host.end_old(lambda: newcomer.end_first(host))
-    host.mark("stopped")
-    host.living.carry(host.switches, host.staged)
+    host.vswitchd.end_old(lambda: newcomer.end_first(host))
+    host.report.mark("stopped")
+    host.living.carry(host.filler.switches, host.filler.staged)
     copy.set_flow_restore_wait(False)
-    _wait_for_handlers(control)
-    host.fit_dispatch(version)
-    host.mark("forwarding")
+    _wait_for_handlers(host, control)
+    host.vswitchd.fit_dispatch(version)
+    host.report.mark("forwarding")
 
 
 def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -323,69 +330,74 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
 
     Internal ports come last: their tap devices cannot be opened twice.
     """
-    host.quiet_old()
-    with stopped(host.old.process):
-        host.mark("stopped")
+    host.vswitchd.quiet_old()
+    with stopped(host.request.vswitchd.process):
+        host.report.mark("stopped")
         copy.set_flow_restore_wait(False)
-        _wait_for_handlers(control)
-        host.mark("forwarding")
+        _wait_for_handlers(host, control)
+        host.report.mark("forwarding")
         newcomer.take_pidfile(host)
         newcomer.end_first(host)
-    host.mark("ended")
+    host.report.mark("ended")
     host.living.last_words()
-    host.living.carry(host.switches, host.staged)
-    host.mark("carried")
-    late_ports.put_back(copy, host.late, functools.partial(_apply, host, copy))
-    host.mark("complete")
+    host.living.carry(host.filler.switches, host.filler.staged)
+    host.report.mark("carried")
+    host.late.put_back(copy, functools.partial(_apply, host, copy))
+    host.report.mark("complete")
 
 
 def _apply(host: Host, database: Ovsdb) -> None:
     """Return when the new process has done what ``database`` says."""
-    number = request_reconfiguration(database)
-    end = time.monotonic() + host.take_over_timeout
-    while not reconfigured(database, number):
-        if time.monotonic() > end:
-            raise HotUpgradeError(f"the new {VSWITCHD} does not apply its database", hint="Look into its log")
-        time.sleep(POLL)
+    waiter = Waiter(host.scope.take_over_timeout, POLL, host.outside.clock, strict=True)
+    wait_until_applied(database, waiter)
 
 
-def _wait_for_handlers(control: Appctl) -> None:
-    end = time.monotonic() + HANDLERS_TIMEOUT
-    while not REVALIDATOR.search(control.call("upcall/show")):
-        if time.monotonic() > end:
-            raise HotUpgradeError(
-                f"the new {VSWITCHD} does not take upcalls", f"after {HANDLERS_TIMEOUT:g} s"
-            )
+def _wait_for_handlers(host: Host, control: Appctl) -> None:
+    Waiter(HANDLERS_TIMEOUT, AT_ONCE, host.outside.clock, strict=True).wait(
+        f"the new {VSWITCHD} takes upcalls",
+        lambda: bool(REVALIDATOR.search(control.call("upcall/show"))),
+        bool,
+        lambda _taken: "it does not",
+        VSWITCHD_LOG,
+    )
+
+
+def _wait_for_drained(host: Host, sockets: frozenset[str]) -> None:
+    """A host under load never has empty queues for long: that is no reason to wait for more than a moment."""
+    with contextlib.suppress(TimedOut):
+        Waiter(DRAIN_TIMEOUT, AT_ONCE, host.outside.clock).wait(
+            "the queues are empty", lambda: queued(sockets), operator.not_
+        )
 
 
 def _adopt(host: Host) -> None:
     """Give the new process the place of the old one, when nobody can find an empty bridge any more."""
-    if host.staged:
+    if host.filler.staged:
         attended(_meet_flush)(host)
     newcomer.move_in(host)
-    host.mark("adopted")
+    host.report.mark("adopted")
 
 
 def _meet_flush(host: Host) -> None:
     """Have the flush of bridges with controllers come and be made good while nobody but us can speak to them."""
-    host.stage_controlled()  # again, if the switch has dropped it meanwhile
-    with host.connection.open() as real, Ovsdb(newcomer.database(host), host.timeout) as copy:
-        host.commit_behind_flush(copy, lambda: controllers.stand_in(real, copy, host.controlled))
+    host.filler.stage_controlled()  # again, if the switch has dropped it meanwhile
+    with host.database.open() as real, newcomer.open_database(host) as copy:
+        host.filler.commit_behind_flush(copy, lambda: controllers.stand_in(real, copy, host.scope.controlled))
 
 
 def _reconnect(host: Host) -> None:
     """Wait until the new process has the real database; controllers come back now, in the place of their stand-ins."""
     newcomer.end_database(host)
-    with Ovsdb(host.remote, host.timeout) as real:
+    with host.database.open() as real:
         _apply(host, real)
     _tidy(host)
-    if host.userspace:
-        host.configure_late_ports()
+    if host.request.userspace:
+        host.late.configure(host.filler.switches, host.living.base)
 
 
 def _tidy(host: Host) -> None:
     newcomer.tidy(host)
-    if host.userspace:
+    if host.request.userspace:
         for name in (_aside(host), *map(links.device, host.request.lost_ports)):
             links.delete(name)
 
@@ -395,23 +407,23 @@ def finish(host: Host) -> bool:
 
     Raises ``HotUpgradeError`` when the new process has ended.
     """
-    if not _takes_upcalls(host) and alive(host.old.process):
+    if not _takes_upcalls(host) and alive(host.request.vswitchd.process):
         return False
-    host.fit_dispatch(newcomer.version(host))
+    host.vswitchd.fit_dispatch(newcomer.version(host))
     with contextlib.suppress(FileNotFoundError):
         newcomer.take_pidfile(host)
     newcomer.end_first(host)
-    host.ensure_server()  # before it is sent there: in userspace it forwards nothing without a database
+    host.database.ensure()  # before it is sent there: in userspace it forwards nothing without a database
     newcomer.move_in(host)
     newcomer.end_database(host)
     _tidy(host)
-    host.wait_for_vswitchd()
+    host.database.wait_for_vswitchd()
     return True
 
 
 def _takes_upcalls(host: Host) -> bool:
     return os.path.islink(newcomer.directory(host)) or bool(
-        REVALIDATOR.search(newcomer.newcomer(host).call("upcall/show"))
+        REVALIDATOR.search(newcomer.reachable(host).call("upcall/show"))
     )
 
 
@@ -421,15 +433,15 @@ def _back(host: Host) -> None:
     Once the new process has taken the kernel's upcalls, the old one cannot have them back: its program starts anew.
     In userspace it goes on.
     """
-    resume(host.old.process)
+    resume(host.request.vswitchd.process)
     if not _untouched(host):
         newcomer.remove(host)
-        host.make_whole(anew=not (host.userspace and host.old_runs()))
+        host.recovery.make_whole(anew=not (host.request.userspace and host.vswitchd.old_runs()))
 
 
 def _untouched(host: Host) -> bool:
     try:
-        return host.old_runs() and not REVALIDATOR.search(newcomer.control(host).call("upcall/show"))
+        return host.vswitchd.old_runs() and not REVALIDATOR.search(newcomer.control(host).call("upcall/show"))
     except Unreachable:
         return False
 

@@ -30,13 +30,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     arm,
     database_after,
     database_before,
+    filled,
+    flag,
     learned,
     prepare,
     ready,
     verify,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    look,
     modest,
     stopped,
 )
@@ -52,7 +53,7 @@ def steps(request: Request) -> list[Step[Host]]:
         Step("start the process that waits", held_process.start, held_process.end),
         Step(
             "move the new process to the service",
-            lambda host: host.adopt(held_process.process(host)),
+            lambda host: host.services.adopt(held_process.process(host)),
         ),
     ]
     late = request.userspace and not request.dpdk
@@ -62,11 +63,10 @@ def steps(request: Request) -> list[Step[Host]]:
         *([] if request.dpdk else all_attended(held)),
         ready(),
         arm(),
-        Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
-        Step("restart ovs-vswitchd", _restart, Host.make_whole if request.dpdk else _back, window=True),
-        Step("load the OpenFlow state", persistent(Host.load), window=True),
-        Step("clear the flag", persistent(Host.release), window=True),
-        Step("wait for the service", Host.settle, window=True) if request.dpdk else adopt(),
+        flag(),
+        Step("restart ovs-vswitchd", _restart, _make_whole if request.dpdk else _back, window=True),
+        *filled(persistent),
+        Step("wait for the service", _settle, window=True) if request.dpdk else adopt(),
         learned(persistent),
         *database_after(request, free_try=late),
         verify(persistent),
@@ -74,18 +74,20 @@ def steps(request: Request) -> list[Step[Host]]:
 
 
 def persistent(do: Act) -> Act:
-    """Make a step go on when the database ended in it: the new ovs-vswitchd runs, and the way back would take longer."""
+    """Make a step go on when the database ended in it: the new ovs-vswitchd runs, and a rollback would take longer."""
 
     def step(host: Host) -> None:
         try:
             attended(do)(host)
         except Unreachable:
-            host.disconnect()
-            new = look(host.rundir, VSWITCHD).process
+            host.filler.disconnect()
+            new = host.services.process(VSWITCHD)
             # Under the flag it takes no new flows anyway; stopped, it has not begun to wait between its tries to connect.
-            host.ensure_server(modest if "forwarding" in host.marks else stopped)
+            host.database.ensure(modest if "forwarding" in host.report.marks else stopped)
             if host.request.dpdk:
-                host.connect(host.old.process.pid, new)
+                host.filler.connect(
+                    host.request.vswitchd.process.pid, lambda: host.vswitchd.require_start(new)
+                )
             else:
                 newcomer.connect(host)
             attended(do)(host)
@@ -95,23 +97,31 @@ def persistent(do: Act) -> Act:
 
 def _restart(host: Host) -> None:
     """Replace the process; DPDK wants to give back what it has before, which the service manager knows to wait for."""
-    host.require_no_other()
+    host.vswitchd.require_no_other()
     if host.request.dpdk:
-        host.end_old(lambda: host.swap(None))
+        host.vswitchd.end_old(lambda: host.recovery.replace(None))
         return
-    server = look(host.rundir, OVSDB_SERVER).process
+    server = host.services.process(OVSDB_SERVER)
     held_process.take_pidfile(host)
-    host.end_old(lambda: end_first(host))
-    host.mark("stopped")
+    host.vswitchd.end_old(lambda: end_first(host))
+    host.report.mark("stopped")
     held_process.release(host)
     with attention({OVSDB_SERVER: server}):
         newcomer.connect(host)
     newcomer.take_pidfile(host)
-    host.mark("connected")
+    host.report.mark("connected")
+
+
+def _settle(host: Host) -> None:
+    host.vswitchd.settle()
+
+
+def _make_whole(host: Host) -> None:
+    host.recovery.make_whole()
 
 
 def _back(host: Host) -> None:
     """Have the old program start anew; a new process that has not got its place yet is not found there, and ends first."""
     if not os.path.islink(newcomer.directory(host)):
         newcomer.remove(host)
-    host.make_whole()
+    host.recovery.make_whole()

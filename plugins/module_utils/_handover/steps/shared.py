@@ -37,9 +37,9 @@ def prepare(request: Request) -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
-            Step("hold the restart policies", Host.hold, _let_go),
+            Step("hold the restart policies", lambda host: host.services.hold(), _let_go),
             Step(shaping.STEP, shaping.leave_alone, _give_back),
-            Step("take the snapshot", Host.take_snapshot),
+            Step("take the snapshot", lambda host: host.snapshot.take()),
             Step("keep the old programs and the database", _keep),
             *(
                 [Step("start the new ovsdb-server dry", rehearsal.rehearse, rehearsal.clear)]
@@ -52,21 +52,21 @@ def prepare(request: Request) -> list[Step[Host]]:
 
 def _give_back(host: Host) -> None:
     """What cannot be told to a database that is dead would stay for good."""
-    host.ensure_server()
+    host.database.ensure()
     shaping.give_back(host)
 
 
 def _keep(host: Host) -> None:
-    host.keep()
-    executables.require_kept(host.kept)
+    host.database.keep()
+    executables.require_kept(host.scope.kept)
 
 
 def _let_go(host: Host) -> None:
     """Under the hold, a daemon that has ended is ours to start; after it, nobody would."""
     try:
-        host.fill_revived()
+        host.recovery.fill_revived()
     finally:
-        host.let_go()
+        host.services.let_go()
 
 
 def database_before(request: Request, free_try: bool = False) -> list[Step[Host]]:
@@ -97,12 +97,36 @@ def _converted(request: Request) -> list[Step[Host]]:
 def _server_restarted(request: Request, free_try: bool) -> list[Step[Host]]:
     if not request.restart_server:
         return []
-    return [Step(RESTART_SERVER, lambda host: rehearsal.restart_server(host, free_try), Host.ensure_server)]
+    return [
+        Step(
+            RESTART_SERVER,
+            lambda host: rehearsal.restart_server(host, free_try),
+            lambda host: host.database.ensure(),
+        )
+    ]
+
+
+def flag() -> Step[Host]:
+    """Have the next ovs-vswitchd wait for its flows."""
+    return Step(
+        "set the flag",
+        lambda host: host.database.raise_flag(),
+        lambda host: host.database.lower_flag(),
+        window=True,
+    )
+
+
+def filled(careful: t.Callable[[Act], Act] = attended) -> list[Step[Host]]:
+    """Fill the new process, and have it begin its work."""
+    return [
+        Step("load the OpenFlow state", careful(lambda host: host.filler.load()), window=True),
+        Step("clear the flag", careful(lambda host: host.filler.release()), window=True),
+    ]
 
 
 def ready() -> Step[Host]:
     """Have the state in memory, as it is now: nothing is read from the disk in the window."""
-    return Step("have the OpenFlow state ready", attended(Host.make_ready))
+    return Step("have the OpenFlow state ready", attended(lambda host: host.filler.make_ready()))
 
 
 def arm() -> Step[Host]:
@@ -112,7 +136,7 @@ def arm() -> Step[Host]:
 
 def learned(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     """Carry over what the old process had learned and OpenFlow does not show."""
-    carry = careful(lambda host: host.carry_learned(host.connection))
+    carry = careful(lambda host: host.filler.carry_learned(host.scope.connection))
     return Step("carry over what was learned", carry, window=True)
 
 
@@ -120,8 +144,8 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
     """Compare what forwards now with the snapshot."""
 
     def check(host: Host) -> None:
-        careful(Host.verify)(host)
-        host.let_go()
+        careful(lambda host: host.verifier.verify())(host)
+        host.services.let_go()
         remove_dead_links(host)
         shaping.give_back(host)
 

@@ -24,6 +24,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     arm,
     database_after,
     database_before,
+    filled,
+    flag,
     learned,
     prepare,
     ready,
@@ -47,10 +49,9 @@ def steps(request: Request) -> list[Step[Host]]:
         ),
         ready(),
         arm(),
-        Step("set the flag", Host.raise_flag, Host.lower_flag, window=True),
+        flag(),
         Step("end the old ovs-vswitchd", _end_old, _back, window=True),
-        Step("load the OpenFlow state", attended(Host.load), window=True),
-        Step("clear the flag", attended(Host.release), window=True),
+        *filled(),
         adopt(),
         learned(),
         *database_after(request, free_try=True),
@@ -59,23 +60,23 @@ def steps(request: Request) -> list[Step[Host]]:
 
 
 def _start(host: Host) -> None:
-    newcomer.start(host, host.remote, host.request.supervisors[VSWITCHD]["program"])
-    newcomer.patient(host, lambda: newcomer.newcomer(host).call("version"))
+    newcomer.start(host, host.request.remote, host.request.supervisors[VSWITCHD]["program"])
+    newcomer.patient(host, lambda: newcomer.reachable(host).call("version"))
 
 
 def _own(host: Host) -> None:
-    host.adopt(newcomer.process(host))
+    host.services.adopt(newcomer.process(host))
 
 
 def _end_old(host: Host) -> None:
-    host.require_no_other()
-    host.wait_for_database(0.0)
+    host.vswitchd.require_no_other()
+    host.database.wait(0.0)
     newcomer.require_answer(host)
     newcomer.take_pidfile(host)
-    host.end_old(lambda: newcomer.end_first(host))
-    host.mark("stopped")
+    host.vswitchd.end_old(lambda: newcomer.end_first(host))
+    host.report.mark("stopped")
     attended(newcomer.connect)(host)
-    host.mark("connected")
+    host.report.mark("connected")
 
 
 def _back(host: Host) -> None:
@@ -84,5 +85,5 @@ def _back(host: Host) -> None:
     First, since a database that comes back would give the lock, and with it the bridges, to either of two that wait.
     """
     newcomer.remove(host)
-    if not host.old_runs():
-        host.make_whole(anew=True)
+    if not host.vswitchd.old_runs():
+        host.recovery.make_whole(anew=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import applied
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import create
 
@@ -20,14 +21,15 @@ def test_the_daemons_of_when_all_was_applied_are_written_down_when_the_database_
 ) -> None:
     order: list[str] = []
 
-    def look(__: str, name: str) -> t.Any:
+    def process(name: str) -> Process:
         order.append(name)
-        return types.SimpleNamespace(process=Process(7, 8))
+        return Process(7, 8)
 
     monkeypatch.setattr(applied, "flush", lambda host: order.append("flushed"))
-    monkeypatch.setattr(applied, "look", look)
     host: t.Any = types.SimpleNamespace(
-        rundir="", marks={"stopped": 1}, not_carried=["a", "b", "a"], changes={}
+        services=types.SimpleNamespace(process=process),
+        report=Report(marks={"stopped": 1}, not_carried=["a", "b", "a"]),
+        verifier=types.SimpleNamespace(changes={}),
     )
     transaction = create({}, str(tmp_path))
     transaction.note(**applied.conclude(host))

@@ -35,9 +35,11 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     transaction = transactions.create({}, str(tmp_path / "transactions"))
     host = types.SimpleNamespace(
         transaction=transaction,
-        rundir=str(rundir),
-        remote="unix:db.sock",
-        request=types.SimpleNamespace(supervisors={"ovs-vswitchd": {"program": "/bin/sh"}}),
+        request=types.SimpleNamespace(
+            rundir=str(rundir),
+            remote="unix:db.sock",
+            supervisors={"ovs-vswitchd": {"program": "/bin/sh"}},
+        ),
     )
     became = str(tmp_path / "became")
     program = ["/bin/sh", "-c", f"echo $$ >{became}.new; mv {became}.new {became}; exec sleep 60"]
@@ -58,7 +60,7 @@ def test_it_waits_and_then_becomes_the_program_under_the_same_pid(host: t.Any) -
     assert alive(waiting)
     assert not host.became.exists()
     held_process.take_pidfile(host)
-    assert Path(host.rundir, "ovs-vswitchd.pid").read_text() == f"{waiting.pid}\n"
+    assert Path(host.request.rundir, "ovs-vswitchd.pid").read_text() == f"{waiting.pid}\n"
     held_process.release(host)
     Waiter(30.0).wait("it is the program", host.became.exists, bool)
     assert host.became.read_text() == f"{waiting.pid}\n"

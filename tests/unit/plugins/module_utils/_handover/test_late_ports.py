@@ -80,11 +80,12 @@ def test_tap_devices_are_parked_but_for_the_own_ones_of_the_bridges(database: t.
     assert database.ports() == {"br0": ["bond", "br0", "veth"], "br1": ["br1"], parked: ["in0", "in1", "tap"]}
 
 
-def test_all_come_back_to_where_they_were(database: t.Any) -> None:
+def test_all_come_back_to_where_they_were(world: t.Any, database: t.Any) -> None:
     before = database.ports()
     turns: list[int] = []
-    late = late_ports.park(database)
-    assert late_ports.put_back(database, late, lambda: turns.append(1)) == 1
+    late = late_ports.LatePorts(world.clock)
+    late.park(database)
+    assert late.put_back(database, lambda: turns.append(1)) == 1
     assert len(turns) == 2  # one without any port, to see how long that takes
     after = database.ports()
     assert {name: after[name] for name in before} == before
@@ -97,13 +98,14 @@ def test_a_host_without_tap_devices_is_left_alone() -> None:
     assert database.ports() == {"br0": ["br0", "veth"]}
 
 
-def test_thousands_come_back_in_turns_that_grow() -> None:
+def test_thousands_come_back_in_turns_that_grow(world: t.Any) -> None:
     names = [f"in{n}" for n in range(2000)]
     database: t.Any = Database(
         {"br0": ["br0", *names]}, {"br0": ["internal"], **{name: ["tap"] for name in names}}
     )
-    late = late_ports.park(database)
-    assert 2 < late_ports.put_back(database, late, lambda: None) < 20
+    late = late_ports.LatePorts(world.clock)
+    late.park(database)
+    assert 2 < late.put_back(database, lambda: world.clock.sleep(0.1)) < 20
     assert database.ports()["br0"] == sorted(["br0", *names])
 
 

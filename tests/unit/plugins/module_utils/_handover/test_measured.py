@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 
 
 class Switch:
@@ -45,15 +46,13 @@ def measure(
 
     host = types.SimpleNamespace(
         request=types.SimpleNamespace(bridges=dict.fromkeys(now, ())),
-        management=now.__getitem__,
-        control=lambda _name: types.SimpleNamespace(call=call),
-        connection=None,
+        scope=types.SimpleNamespace(management=now.__getitem__, configured=lambda: known),
+        services=types.SimpleNamespace(control=lambda _name: types.SimpleNamespace(call=call)),
+        outside=Outside(open_switch=t.cast("t.Any", Switch)),
     )
-    known = [types.SimpleNamespace(name=name) for name in (now if configured is None else configured)]
-    monkeypatch.setattr(measured._flow_snapshot, "live_bridges", lambda _connection: known)
+    known = set(now if configured is None else configured)
     monkeypatch.setattr(measured, "PATIENCE", 0.0)
     monkeypatch.setattr(measured, "_saved", lambda _host: before)
-    monkeypatch.setattr(measured.state, "Switch", Switch)
     return measured.measure(t.cast(t.Any, host))
 
 

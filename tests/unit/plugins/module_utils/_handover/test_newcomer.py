@@ -47,31 +47,27 @@ def test_a_column_that_the_schema_does_not_have_is_left_alone() -> None:
 
 
 @pytest.fixture(name="host")
-def _host(tmp_path: Path) -> t.Any:
-    like = types.SimpleNamespace(uid=os.geteuid(), gid=os.getegid())
-    owner = types.SimpleNamespace(heritage=types.SimpleNamespace(like=like))
-    transaction = types.SimpleNamespace(id="20260101T000000-abcdef", prune=lambda *names: None)
-    (tmp_path / "openvswitch").mkdir()
-    return types.SimpleNamespace(
-        rundir=str(tmp_path / "openvswitch"), transaction=transaction, supervisor=lambda name: owner
-    )
+def _host(world: t.Any) -> t.Any:
+    return world.host
 
 
 def test_the_private_directory_is_the_daemons_user_s(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is not root could not make its sockets and its pidfile there."""
     given: list[t.Any] = []
     monkeypatch.setattr(os, "chown", lambda *words, **__: given.append(words))
-    host.supervisor("ovs-vswitchd").heritage.like.uid = 123
+    host.services.owner("ovs-vswitchd").heritage.like.uid = 123
     newcomer.make_directory(host)
     assert given == [(newcomer.directory(host), 123, os.getegid())]
 
 
 @pytest.mark.parametrize("end", [newcomer.remove, newcomer.tidy])
-def test_nothing_stays_beside_the_run_directory(host: t.Any, end: t.Callable[[t.Any], None]) -> None:
+def test_nothing_stays_beside_the_run_directory(
+    world: t.Any, host: t.Any, end: t.Callable[[t.Any], None]
+) -> None:
     for suffix in (".db", ".done"):
         os.mkdir(newcomer.directory(host) + suffix)
     end(host)
-    assert os.listdir(os.path.dirname(host.rundir)) == ["openvswitch"]
+    assert [each for each in os.listdir(world.place) if each != "transactions"] == ["run"]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ class FakeHost:
         self.known = deleted
         self.living = types.SimpleNamespace(watched=watched)
         self.done: list[str] = []
+        # One for all the parts.
+        self.scope = self.filler = self.verifier = self
 
     def leave_deleted(self) -> None:
         if self.known == ["broken"]:

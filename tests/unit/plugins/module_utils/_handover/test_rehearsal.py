@@ -18,6 +18,8 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import rehearsal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -45,18 +47,20 @@ RUNNING = (
 def host(tmp_path: Path, **start: t.Any) -> t.Any:
     written: Json = {}
     request = types.SimpleNamespace(
+        rundir=str(tmp_path / "run"),
+        remote="",
+        timeout=1.0,
         start=Foresight(**start),
         supervisors={"ovsdb-server": {"unit": "ovsdb-server.service", "program": "/usr/sbin/ovsdb-server"}},
         server=types.SimpleNamespace(process=Process(os.getpid(), 1), argv=list(RUNNING)),
         convert=False,
     )
     return types.SimpleNamespace(
-        rundir=str(tmp_path / "run"),
         request=request,
-        remote="",
-        timeout=1.0,
-        kept="/kept",
-        not_carried=[],
+        database=types.SimpleNamespace(),
+        scope=types.SimpleNamespace(kept="/kept", management=lambda name: name),
+        outside=Outside(open_switch=lambda _path: t.cast("t.Any", contextlib.nullcontext())),
+        report=Report(),
         written=written,
         transaction=types.SimpleNamespace(
             id="20260101T000000Z-abcdef",
@@ -182,9 +186,10 @@ def _switch(**columns: str) -> database_content.Content:
 
 @pytest.fixture(name="database")
 def _database(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., Contents]:
-    def use(*contents: database_content.Content, **words: t.Any) -> Contents:
+    def use(made: t.Any, *contents: database_content.Content, **words: t.Any) -> Contents:
         database = Contents(*contents, **words)
         monkeypatch.setattr(rehearsal, "Ovsdb", database)
+        made.database.open = lambda: database
         monkeypatch.setattr(rehearsal.database_content, "read", lambda session: session.contents.pop(0))
         return database
 
@@ -196,12 +201,14 @@ def test_only_what_the_start_was_foreseen_to_change_is_put_back(
 ) -> None:
     """Whatever else has changed meanwhile, somebody else has changed."""
     made = host(tmp_path, argv=["ovs-ctl", "start"])
-    made.restart_server = lambda _free_try: None
+    made.database.restart_server = lambda _free_try: None
     made.written[rehearsal.FORESEEN] = [["Open_vSwitch", "u", "external_ids"]]
-    used = database(_switch(external_ids="a", other_config="a"), _switch(external_ids="b", other_config="b"))
+    used = database(
+        made, _switch(external_ids="a", other_config="a"), _switch(external_ids="b", other_config="b")
+    )
     rehearsal.restart_server(made)
     assert [each["row"] for each in used.operations] == [{"external_ids": ["map", [["k", "a"]]]}]
-    assert "external_ids was {k=a} and is {k=b}" in made.not_carried[0]
+    assert "external_ids was {k=a} and is {k=b}" in made.report.not_carried[0]
 
 
 def test_where_the_start_is_not_known_what_is_gone_comes_back_and_the_flows_with_it(
@@ -210,15 +217,11 @@ def test_where_the_start_is_not_known_what_is_gone_comes_back_and_the_flows_with
     done: list[str] = []
     made = host(tmp_path)
     monkeypatch.setattr(rehearsal, "_states", lambda _host: done.append("read") or {"br0": "state"})
-    monkeypatch.setattr(rehearsal._flowstate, "Switch", lambda _path: contextlib.nullcontext())
-    monkeypatch.setattr(
-        rehearsal._flowstate, "fill_up", lambda _switch, state: done.append(f"filled: {state}")
-    )
-    made.management = lambda name: name
-    made.restart_server = lambda _free_try: done.append("restarted")
-    made.wait_for_vswitchd = lambda: done.append("waited")
+    monkeypatch.setattr(rehearsal, "fill_up", lambda _switch, state: done.append(f"filled: {state}"))
+    made.database.restart_server = lambda _free_try: done.append("restarted")
+    made.database.wait_for_vswitchd = lambda: done.append("waited")
     after = {"Open_vSwitch": {"u": _switch(bridges="b")["Open_vSwitch"]["u"], "new": {}}}
-    used = database(_switch(bridges="a"), after)
+    used = database(made, _switch(bridges="a"), after)
     with pytest.raises(HotUpgradeError, match=r"bridges was \{k=a\} and is \{k=b\}"):
         rehearsal.restart_server(made)
     assert [each["op"] for each in used.operations] == ["update"]  # what is new may be anybody's
@@ -239,8 +242,8 @@ def test_a_start_that_fails_in_earnest_says_what_its_log_says(
             file.write("2|INFO|fine\n3|ERR|lock held by another\n")
         raise HotUpgradeError("it did not start", "status 1", "Look")
 
-    made.restart_server = fails
-    database(_switch())
+    made.database.restart_server = fails
+    database(made, _switch())
     with pytest.raises(HotUpgradeError) as raised:
         rehearsal.restart_server(made)
     assert str(raised.value) == "it did not start: status 1; 3|ERR|lock held by another. Look"
@@ -266,8 +269,8 @@ def test_a_start_that_changes_more_than_names_is_not_made(
     monkeypatch.setattr(rehearsal, "_lay_out", lambda _host: before)
     monkeypatch.setattr(rehearsal, "_start", lambda _host: "what it said")
     monkeypatch.setattr(rehearsal, "clear", lambda _host: None)
-    database(after)
     made = host(tmp_path)
+    database(made, after)
     if refused:
         with pytest.raises(HotUpgradeError, match=r"Open_vSwitch\.bridges was b and is \[\]; what it said"):
             rehearsal.rehearse(made)
@@ -283,8 +286,8 @@ def test_what_a_conversion_has_dropped_comes_back_with_the_schema(
     lost = [_difference("external_ids", ("map", (("k", "a"),)), None)]
     made = host(tmp_path)
     made.written[rehearsal.DROPPED] = json.loads(json.dumps(database_content.as_json(lost)))
-    made.ensure_server = made.convert = lambda *_words: None
-    used = database(versions=versions)
+    made.database.ensure = made.database.convert = lambda *_words: None
+    used = database(made, versions=versions)
     rehearsal.convert_back(made)
     assert len(used.operations) == times
 
@@ -293,10 +296,10 @@ def test_what_a_conversion_drops_is_announced(tmp_path: Path, database: t.Callab
     schema = tmp_path / "schema"
     schema.write_text(json.dumps({"version": "8.3.1", "tables": {"Open_vSwitch": {"columns": {}}}}))
     made = host(tmp_path)
-    made.convert = lambda _file: None
-    database(_switch(external_ids="a"))
+    made.database.convert = lambda _file: None
+    database(made, _switch(external_ids="a"))
     rehearsal.convert(made, str(schema))
-    assert made.not_carried == ["schema 8.3.1 has no place for Open_vSwitch.external_ids = {k=a}"]
+    assert made.report.not_carried == ["schema 8.3.1 has no place for Open_vSwitch.external_ids = {k=a}"]
     assert [each.place for each in database_content.of_json(made.written[rehearsal.DROPPED])] == [
         "Open_vSwitch.external_ids"
     ]

@@ -54,11 +54,15 @@ class FakeHost:
         self.request = transaction.request
         self.marks: dict[str, int] = {}
         self.not_carried: list[str] = []
+        # One for all the parts.
+        self.scope = self.report = self.services = self.database = self.snapshot = self.filler = (
+            self.recovery
+        ) = self
 
     def close(self) -> None:
         self.note("closed")
 
-    def ensure_server(self) -> None:
+    def ensure(self) -> None:
         if "database" in self.broken:
             raise self.broken["database"]
 
@@ -232,9 +236,8 @@ def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    running = types.SimpleNamespace(process=Process(1, 2))
-    monkeypatch.setattr(rollback, "look", lambda rundir, name: running)
-    host = t.cast("t.Any", types.SimpleNamespace(transaction=transaction, rundir=""))
+    services = types.SimpleNamespace(process=lambda _name: Process(1, 2))
+    host = t.cast("t.Any", types.SimpleNamespace(transaction=transaction, services=services))
     assert rollback._forwards(host), "nobody has said which it was"
     transaction.note(**{applied.FORWARDS: {"ovs-vswitchd": [1, 2]}})
     assert rollback._forwards(host)

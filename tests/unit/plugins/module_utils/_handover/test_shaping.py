@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import shaping
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.shaping import Shaper
 
 ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
@@ -123,15 +124,12 @@ def test_what_open_vswitch_has_set_itself_is_nobody_elses() -> None:
 
 
 @pytest.fixture(name="host")
-def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+def _host() -> t.Any:
     written: Json = {}
     database = Database()
-    monkeypatch.setattr(shaping, "Ovsdb", database)
     return types.SimpleNamespace(
-        remote="",
-        timeout=1.0,
-        not_carried=[],
-        database=database,
+        report=Report(),
+        database=types.SimpleNamespace(open=lambda: database, operations=database.operations),
         transaction=types.SimpleNamespace(id="t", write=written.__setitem__, read=written.get),
     )
 
@@ -162,7 +160,7 @@ def test_on_the_way_back_it_is_done_again_and_the_qdiscs_of_the_beginning_count(
     shaping.leave_alone(host)
     assert [each["op"] for each in host.database.operations].count("insert") == 2
     shaping.give_back(host)
-    assert len(host.not_carried) == 1
+    assert len(host.report.not_carried) == 1
 
 
 def test_what_is_given_back_is_ours_alone_and_what_is_gone_is_told(
@@ -177,4 +175,4 @@ def test_what_is_given_back_is_ours_alone_and_what_is_gone_is_told(
         ("update", "ours"),
         ("delete", "ours"),
     ]
-    assert host.not_carried == ["the qdisc tbf 1: on p1, which Open vSwitch had not set, is gone"]
+    assert host.report.not_carried == ["the qdisc tbf 1: on p1, which Open vSwitch had not set, is gone"]

@@ -16,7 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import READABLE
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import _server_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import server_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.jsonrpc import JsonRpc
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import sockets
@@ -72,7 +72,7 @@ def test_whoever_speaks_to_a_hung_daemon_is_told(hung: str, connect: t.Callable[
 
 
 def test_nobody_serves_a_socket_whose_backlog_is_full(hung: str) -> None:
-    assert _server_of(hung) is None
+    assert server_of(hung) is None
 
 
 def test_a_backlog_that_empties_lets_the_next_one_in(hung: str) -> None:

@@ -10,6 +10,8 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.late_ports import TAP_TYPES
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import OUTSIDE
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break as strategy,
 )
@@ -38,18 +40,15 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
     return types.SimpleNamespace(
         calls=calls,
-        end_old=end_old,
+        request=types.SimpleNamespace(vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1))),
+        outside=OUTSIDE,
         living=types.SimpleNamespace(
             carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
         ),
-        switches={},
-        staged={},
-        rundir="/run/openvswitch",
-        old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
-        mark=lambda _name: None,
-        fit_dispatch=noted("fit_dispatch"),
-        ensure_server=noted("ensure_server"),
-        wait_for_vswitchd=noted("wait_for_vswitchd"),
+        filler=types.SimpleNamespace(switches={}, staged={}),
+        report=Report(),
+        vswitchd=types.SimpleNamespace(end_old=end_old, fit_dispatch=noted("fit_dispatch")),
+        database=types.SimpleNamespace(ensure=noted("ensure"), wait_for_vswitchd=noted("wait_for_vswitchd")),
         copy=types.SimpleNamespace(set_flow_restore_wait=noted("clear the flag")),
     )
 
@@ -152,6 +151,6 @@ def test_nobody_finds_a_bridge_that_was_flushed_for_its_controller(
     """Where its socket is in the real run directory already, or the controller itself there, somebody may be quicker."""
     monkeypatch.setattr(strategy, "_meet_flush", lambda host: host.calls.append("_meet_flush"))
     monkeypatch.setattr(strategy, "attended", lambda do: do)
-    host.staged = staged
+    host.filler.staged = staged
     strategy._adopt(host)
     assert host.calls == calls

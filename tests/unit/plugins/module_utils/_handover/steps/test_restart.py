@@ -21,19 +21,24 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.super
 @pytest.fixture(name="host")
 def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     calls: list[t.Any] = []
-    new = types.SimpleNamespace(process="new")
+
+    def connect(not_pid: int, require_start: t.Callable[[], None]) -> None:
+        calls.append(f"connect to another than {not_pid}")
+        require_start()
+
     monkeypatch.setattr(restart, "attended", lambda do: do)
-    monkeypatch.setattr(restart, "look", lambda _rundir, _name: new)
     monkeypatch.setattr(restart.newcomer, "connect", lambda host: calls.append("private"))
     return types.SimpleNamespace(
         calls=calls,
-        marks={},
-        request=types.SimpleNamespace(dpdk=False),
-        rundir="/run/openvswitch",
-        old=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)),
-        disconnect=lambda: calls.append("close"),
-        ensure_server=calls.append,
-        connect=lambda *words: calls.append(words),
+        report=types.SimpleNamespace(marks={}),
+        request=types.SimpleNamespace(
+            dpdk=False, vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1))
+        ),
+        services=types.SimpleNamespace(process=lambda _name: "new"),
+        filler=types.SimpleNamespace(disconnect=lambda: calls.append("close"), connect=connect),
+        database=types.SimpleNamespace(ensure=calls.append),
+        vswitchd=types.SimpleNamespace(require_start=lambda new: calls.append(f"{new} has to be there")),
+        recovery=types.SimpleNamespace(make_whole=lambda: calls.append("whole")),
     )
 
 
@@ -41,7 +46,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 def test_a_database_that_ended_is_started_and_the_step_done_again(
     host: t.Any, marks: dict[str, int], quiet: t.Any
 ) -> None:
-    host.marks = marks
+    host.report.marks = marks
     outcomes = [Unreachable("no database", "killed"), None]
 
     def do(_host: t.Any) -> None:
@@ -54,7 +59,7 @@ def test_a_database_that_ended_is_started_and_the_step_done_again(
 
 
 def test_with_dpdk_the_service_has_started_it_in_the_real_directory(host: t.Any) -> None:
-    host.request = types.SimpleNamespace(dpdk=True)
+    host.request.dpdk = True
     outcomes = [Unreachable("no database", "killed"), None]
 
     def do(_host: t.Any) -> None:
@@ -62,7 +67,7 @@ def test_with_dpdk_the_service_has_started_it_in_the_real_directory(host: t.Any)
             raise error
 
     restart.persistent(do)(host)
-    assert host.calls == ["close", stopped, (1, "new")]
+    assert host.calls == ["close", stopped, "connect to another than 1", "new has to be there"]
 
 
 def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> None:
@@ -86,7 +91,7 @@ def test_the_restart_policies_are_held_before_anything_else() -> None:
 def test_a_database_that_is_dead_is_told_what_to_give_back(
     host: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.ensure_server = lambda: host.calls.append("database")
+    host.database.ensure = lambda: host.calls.append("database")
     monkeypatch.setattr(shared.shaping, "give_back", lambda host: host.calls.append("given back"))
     shared._give_back(host)
     assert host.calls == ["database", "given back"]
@@ -102,6 +107,5 @@ def test_a_new_process_without_its_place_ends_first(
         place.symlink_to(tmp_path)
     monkeypatch.setattr(restart.newcomer, "directory", lambda host: str(place))
     monkeypatch.setattr(restart.newcomer, "remove", lambda host: host.calls.append("ended"))
-    host.make_whole = lambda: host.calls.append("whole")
     restart._back(host)
     assert host.calls == calls

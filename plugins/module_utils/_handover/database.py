@@ -1,0 +1,236 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""ovsdb-server and its database, for the length of one hand-over."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
+    SERVER_LOG,
+    VSWITCHD_LOG,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import (
+    OWNED_TIMEOUT,
+    Services,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
+    Instance,
+    Job,
+    Quiet,
+    forwards_in_main_loop,
+    keep_binary,
+    modest,
+    prioritize,
+    resume,
+    stopped,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
+
+# How long a daemon may take to start, in seconds.
+START_TIMEOUT = 120.0
+
+# How long a daemon that is gone may take to come back by itself, in seconds: by a service manager, by a --monitor.
+REVIVED_TIMEOUT = 10.0
+MONITOR_TIMEOUT = 0.3
+
+# How long a copy of the whole database may take, in seconds.
+BACKUP_TIMEOUT = 120
+
+
+class Database:
+    """The real database; each session is a new one, since ovsdb-server drops those that are silent for long."""
+
+    def __init__(self, scope: Scope, services: Services, report: Report, outside: Outside) -> None:
+        self._scope, self._services, self._report, self._outside = scope, services, report, outside
+
+    def open(self) -> Ovsdb:
+        """A session with it."""
+        return self._outside.open_database(self._scope.request.remote, self._scope.request.timeout)
+
+    def wait(self, timeout: float = START_TIMEOUT) -> None:
+        """Return when the database answers; raises ``TimedOut``."""
+        self._waiter(timeout).wait(
+            "the database answers", self._schema_version, lambda _version: True, hint=SERVER_LOG
+        )
+
+    def _waiter(self, timeout: float, interval: float = 0.05) -> Waiter:
+        return Waiter(timeout, interval, self._outside.clock)
+
+    def _schema_version(self) -> str:
+        with self.open() as database:
+            return database.schema_version
+
+    def backup(self) -> str:
+        """The whole content, as ovsdb-client(1) writes it."""
+        argv = ["ovsdb-client", "backup", self._scope.request.remote, DATABASE]
+        return check(self._outside.run, argv, timeout=BACKUP_TIMEOUT)
+
+    def keep(self) -> None:
+        """Copy what is needed to go back: the running programs, their schema, the database."""
+        kept = self._scope.kept
+        for name in (VSWITCHD, OVSDB_SERVER):
+            keep_binary(self._scope.request.rundir, name, kept)
+        with self.open() as database:
+            write_durable(os.path.join(kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
+        write_durable(os.path.join(kept, "conf.db"), self.backup().encode())
+
+    def convert(self, schema_file: str) -> None:
+        """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""
+        with open(schema_file, encoding="utf-8") as file:
+            schema = json.load(file)
+        with self.open() as database:
+            if database.schema_version != schema["version"]:
+                database.call("convert", DATABASE, schema, timeout=60.0)
+        self.wait_for_vswitchd()
+
+    def restart_server(self, free_try: bool = False) -> None:
+        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
+
+        Without its database the main loop of ovs-vswitchd does nothing, for a second at least.  One with a
+        ``free_try`` (see ``newcomer.command_line``) that moves packets in this loop is stopped instead for as long as the
+        database takes to come back.
+        """
+        control = self._services.control(OVSDB_SERVER)
+        remotes = control.call("ovsdb-server/list-remotes").split()
+        before = self._schema_version()
+        owner = self._services.owner(OVSDB_SERVER)
+        vswitchd = self._services.process(VSWITCHD)
+        quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
+        with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
+            self._finish(owner.restart(self._server(), None))
+            self.wait()
+        self._add_remotes(remotes)
+        if self._schema_version() != before:
+            raise HotUpgradeError(
+                "ovsdb-server changed the schema when it was restarted",
+                f"it was {before} and is {self._schema_version()}",
+                f"The database as it was is {self._scope.kept}/conf.db. {SERVER_LOG}",
+            )
+        self.wait_for_vswitchd()
+
+    def _add_remotes(self, remotes: list[str]) -> None:
+        control = self._services.control(OVSDB_SERVER)
+        for remote in sorted(set(remotes) - set(control.call("ovsdb-server/list-remotes").split())):
+            # The socket of systemd has another name than the one that the server made itself.
+            if not remote.startswith(("punix:", "pfd:")):
+                control.call("ovsdb-server/add-remote", remote)
+
+    def ensure(self, quiet: Quiet = modest) -> None:
+        """Have the database answer for good: as it is, else started anew, else by the program of before.
+
+        Meanwhile ovs-vswitchd is ``quiet`` (see ``restart_server``).
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(Unreachable, ProcessLookupError):
+                vswitchd = self._services.process(VSWITCHD)
+                resume(vswitchd)
+                prioritize(vswitchd, self._services.owner(VSWITCHD).heritage.like.nice)
+                stack.enter_context(quiet(vswitchd))
+            self._ensure()
+
+    def _ensure(self) -> None:
+        owner = self._services.owner(OVSDB_SERVER)
+        if self._serves(REVIVED_TIMEOUT if owner.revives else MONITOR_TIMEOUT):
+            return
+        running = self._server()
+        try:
+            self._finish(owner.restart(running, None))
+            self.wait(OWNED_TIMEOUT)
+        except HotUpgradeError:
+            self._finish(owner.restart(running, self._scope.kept))
+            self.wait()
+
+    def _finish(self, job: Job) -> None:
+        job.wait(START_TIMEOUT)
+        self._report.missed(job.refused)
+
+    def _server(self) -> Instance:
+        """The ovsdb-server that runs, with the command line of the beginning: it may show another one now, see ``trust``."""
+        beginning = self._scope.request.server
+        with contextlib.suppress(Unreachable):
+            return dataclasses.replace(self._services.running(OVSDB_SERVER), argv=beginning.argv)
+        return beginning
+
+    def _serves(self, timeout: float) -> bool:
+        """Whether the database answers, and not for a moment only: a service may fail again and again."""
+        owner = self._services.owner(OVSDB_SERVER)
+        try:
+            self.wait(timeout)
+            self._waiter(timeout).wait(
+                f"the service owns {OVSDB_SERVER}",
+                lambda: owner.healthy(self._services.process(OVSDB_SERVER)),
+                lambda wrong: wrong is None,
+            )
+        except HotUpgradeError:
+            return False
+        return True
+
+    def wait_for_vswitchd(self) -> None:
+        """Return when ovs-vswitchd has seen all that is in the database up to now."""
+        with self.open() as database:
+            wait_until_applied(database, self._waiter(START_TIMEOUT, 0.02))
+
+    def raise_flag(self) -> None:
+        """Have the next ovs-vswitchd wait for its flows; the running one read the flag once, when it started."""
+        with self.open() as database:
+            database.set_flow_restore_wait(True)
+
+    def lower_flag(self) -> None:
+        """Undo ``raise_flag``, also where the database was lost meanwhile."""
+        self.ensure()
+        self.never_stuck()
+
+    def never_stuck(self) -> None:
+        """Have the flag cleared and controllers that are held let go, whatever happened before."""
+        with self.open() as database:
+            if database.flow_restore_wait():
+                database.set_flow_restore_wait(False)
+            controllers.let_go(database)
+
+
+def wait_until_applied(database: Ovsdb, waiter: Waiter) -> None:
+    """Return when ovs-vswitchd has applied what is in ``database`` now, as ovs-vsctl waits for it (next_cfg, cur_cfg).
+
+    Raises ``TimedOut``.
+    """
+    number = request_reconfiguration(database)
+    waiter.wait(
+        f"{VSWITCHD} has applied the database",
+        lambda: reconfigured(database, number),
+        bool,
+        lambda _done: "it has not",
+        VSWITCHD_LOG,
+    )
+
+
+def request_reconfiguration(database: Ovsdb) -> int:
+    """Ask ovs-vswitchd to tell when it has applied what is in ``database`` now, as ovs-vsctl does (next_cfg)."""
+    mutation = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
+    wanted = {"op": "select", "table": DATABASE, "where": [], "columns": ["next_cfg"]}
+    return int(database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"])
+
+
+def reconfigured(database: Ovsdb, number: int) -> bool:
+    """Whether ovs-vswitchd has applied what was there at ``request_reconfiguration`` (cur_cfg)."""
+    query = {"op": "select", "table": DATABASE, "where": [], "columns": ["cur_cfg"]}
+    return bool(database.transact(query)[0]["rows"][0]["cur_cfg"] >= number)
