@@ -28,8 +28,8 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows the OpenFlow objects that differ, as text, for O(state=restored) and O(state=verified); the numbers of
-        objects for O(state=present) and O(state=absent).
+      - Shows the OpenFlow objects that differ, as text, for O(state=restored), O(state=compared) and O(state=verified); the
+        numbers of objects for O(state=present) and O(state=absent).
   idempotent:
     support: full
 options:
@@ -46,11 +46,12 @@ options:
       - V(restored) makes the bridges hold exactly what the snapshot holds, unless they do already, and compares
         afterwards. Every bridge is staged in its switch before the first is changed. If a switch refuses
         something, the error names it in OpenFlow text, and that bridge is as it was.
-      - V(verified) compares, and fails if there is a difference. That an interface has another ofport is one, since flows
-        name ports by number.
+      - V(compared) tells in RV(matches) and RV(differences) what differs. That an interface has another ofport is a difference,
+        since flows name ports by number.
+      - V(verified) compares, too, and fails if there is a difference.
       - V(absent) deletes the snapshot.
     type: str
-    choices: [present, restored, verified, absent]
+    choices: [present, restored, compared, verified, absent]
     default: present
   bridges:
     description:
@@ -80,8 +81,8 @@ options:
     default: full
   ignore:
     description:
-      - What may differ without being a difference, for O(state=restored) and O(state=verified). For bridges whose
-        flows move by themselves or by a controller.
+      - What may differ without being a difference, for O(state=restored), O(state=compared) and O(state=verified). For bridges
+        whose flows move by themselves or by a controller.
     type: dict
     suboptions:
       cookies:
@@ -107,16 +108,16 @@ options:
         default: []
   against:
     description:
-      - Another snapshot on the host that O(state=verified) compares with, instead of the bridges. Open vSwitch need
-        not run for that.
+      - Another snapshot on the host to compare with instead of the bridges, for O(state=compared) and O(state=verified). Open
+        vSwitch need not run for that.
     type: path
-  text:
+  return_text:
     description:
       - Return the whole snapshot as OpenFlow text in RV(text), for people. Not for a million flows.
       - Needs C(ovs-ofctl) on the host. By hand, C(ovs-ofctl ofp-parse) prints the files of a snapshot too.
     type: bool
     default: false
-  configuration:
+  backup_database:
     description:
       - Also keep a backup of the whole database in the snapshot (file C(conf.db), by C(ovsdb-client backup)), for
         people. A restore never uses it.
@@ -157,9 +158,8 @@ EXAMPLES = r"""
   ovsops.hot_upgrade.ovs_flow_snapshot:
     path: /var/lib/openvswitch/monday
     against: /var/lib/openvswitch/tuesday
-    state: verified
+    state: compared
   register: change
-  failed_when: change.differences is not defined
 
 - name: Delete the snapshot
   ovsops.hot_upgrade.ovs_flow_snapshot:
@@ -245,7 +245,7 @@ bridges:
       sample: bridge-0001.of
 matches:
   description: Whether there was no difference, before anything was restored.
-  returned: when O(state=restored) or O(state=verified), also if it failed because of differences
+  returned: when O(state=restored), O(state=compared) or O(state=verified), also if it failed because of differences
   type: bool
   sample: true
 differences:
@@ -286,7 +286,7 @@ not_restored:
   sample: []
 text:
   description: For each bridge, every object of the snapshot as OpenFlow text.
-  returned: when O(text=true) and there is a snapshot
+  returned: when O(return_text=true) and there is a snapshot
   type: dict
   sample: {"br-int": ["group group_id=1,type=all,bucket=actions=output:1", "flow priority=0 actions=NORMAL"]}
 """
@@ -297,7 +297,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.modul
 OPTIONS = {
     **CONNECTION,
     "path": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["present", "restored", "verified", "absent"], "default": "present"},
+    "state": {
+        "type": "str",
+        "choices": ["present", "restored", "compared", "verified", "absent"],
+        "default": "present",
+    },
     "bridges": {"type": "list", "elements": "str"},
     "ofports": {"type": "str", "choices": ["refuse", "pin", "ignore"], "default": "refuse"},
     "lifetime": {"type": "str", "choices": ["full", "remaining"], "default": "full"},
@@ -312,8 +316,8 @@ OPTIONS = {
         },
     },
     "against": {"type": "path"},
-    "text": {"type": "bool", "default": False},
-    "configuration": {"type": "bool", "default": False},
+    "return_text": {"type": "bool", "default": False},
+    "backup_database": {"type": "bool", "default": False},
 }
 
 

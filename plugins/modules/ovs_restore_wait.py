@@ -15,7 +15,7 @@ description:
   - An ovs-vswitchd that starts while the flag is set neither flushes nor expires the flows of the datapath, and does
     not handle packets that miss in it, so that flows can be restored first. A running ovs-vswitchd that has seen the
     flag cleared ignores it until it is started again.
-  - A flag that stays set makes the host drop traffic, also after a reboot. With O(deadline) the host clears it by
+  - A flag that stays set makes the host drop traffic, also after a reboot. With O(clear_after) the host clears it by
     itself when the time is over, whatever happens to Ansible, to the connection or to the controller.
   - Where systemd is the init, a unit that clears the flag at the next boot, before ovs-vswitchd starts, is installed
     before the flag is set and removed when it is cleared.
@@ -35,7 +35,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - A O(deadline) that runs already is not started again by the same value.
+      - A timer that runs already is not started again by the same value.
 options:
   state:
     description:
@@ -43,7 +43,7 @@ options:
     type: str
     choices: [enabled, disabled]
     required: true
-  deadline:
+  clear_after:
     description:
       - After how many seconds the host clears the flag by itself, unless it was disabled before. From 5 to 86400.
       - The time starts when the flag is set. Another value than that of a running timer starts it anew.
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 - name: Let the next start of ovs-vswitchd wait for its flows, for two minutes at most
   ovsops.hot_upgrade.ovs_restore_wait:
     state: enabled
-    deadline: 120
+    clear_after: 120
 
 - name: Start forwarding
   ovsops.hot_upgrade.ovs_restore_wait:
@@ -72,7 +72,7 @@ flow_restore_wait:
   returned: success
   type: bool
   sample: true
-deadline:
+timer:
   description: The timer that will clear the flag, or V(null) when none runs.
   returned: success
   type: dict
@@ -120,7 +120,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detache
 
 
 def set_or_clear(call: Call) -> Outcome:
-    wanted = Wanted(call.params["state"] == "enabled", call.params["deadline"])
+    wanted = Wanted(call.params["state"] == "enabled", call.params["clear_after"])
     flag = RestoreWait(call.connection)
     before = flag.look()
     after = flag.predict(before, wanted) if call.check_mode else flag.apply(before, wanted)
@@ -133,9 +133,9 @@ def set_or_clear(call: Call) -> Outcome:
 
 
 def describe(flag: RestoreWait, state: State) -> dict[str, t.Any]:
-    deadline = None
+    timer = None
     if state.deadline:
-        deadline = {
+        timer = {
             "seconds": state.deadline.seconds,
             "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(state.deadline.expires)),
             "by": state.deadline.by,
@@ -143,7 +143,7 @@ def describe(flag: RestoreWait, state: State) -> dict[str, t.Any]:
         }
     return {
         "flow_restore_wait": state.enabled,
-        "deadline": deadline,
+        "timer": timer,
         "boot_guard": flag.guard.unit_file if state.guarded else None,
     }
 
@@ -151,7 +151,7 @@ def describe(flag: RestoreWait, state: State) -> dict[str, t.Any]:
 def main() -> None:
     options: Options = {
         "state": {"type": "str", "choices": ["enabled", "disabled"], "required": True},
-        "deadline": {"type": "float"},
+        "clear_after": {"type": "float"},
     }
     run({**CONNECTION, **options}, set_or_clear)
 

@@ -73,7 +73,7 @@ options:
         cannot be seen.
     type: int
     default: 200
-  new_flows:
+  new_flow_rate:
     description:
       - New flows per second, of one packet each. Every one may take a megaflow in the datapath for ten
         seconds.
@@ -268,7 +268,7 @@ OPTIONS: adapter.Options = {
     "address": {"type": "str"},
     "port": {"type": "int", "default": 47000},
     "rate": {"type": "int", "default": 200},
-    "new_flows": {"type": "int", "default": 40},
+    "new_flow_rate": {"type": "int", "default": 40},
     "max_duration": {"type": "int", "default": 900},
 }
 

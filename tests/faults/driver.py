@@ -60,7 +60,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.gu
 
 RUNDIR = "/run/openvswitch"
 CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
-PROBE = probe.Settings("h1", "h2", "10.0.0.2", rate=50, new_flows=20)
+PROBE = probe.Settings("h1", "h2", "10.0.0.2", rate=50, new_flow_rate=20)
 STREAMS = (agent.ESTABLISHED, agent.NEW_FLOW)
 
 # The promise: the host forwards again this many seconds after the fault.

@@ -417,6 +417,9 @@ def test_the_module_from_taking_to_deleting(ovs: t.Any) -> None:
     ovs.ofctl("del-flows", HOSTILE, "table=3")
     ovs.ofctl("add-flow", HOSTILE, "table=77,priority=7,udp,actions=output:1")
     failed = module(state="verified")
+    compared = module(state="compared")
+    assert "failed" not in compared
+    assert (compared["matches"], compared["differences"]) == (False, failed["differences"])
     assert failed["failed"]
     assert failed["differences"].keys() == {HOSTILE}
     assert failed["differences"][HOSTILE]["missing_count"] == 3
@@ -428,7 +431,7 @@ def test_the_module_from_taking_to_deleting(ovs: t.Any) -> None:
     assert module(state="verified")["failed"]
     assert module(state="restored")["changed"]
     assert {name: content(ovs, name) for name in ("br0", HOSTILE)} == before
-    texts = module(state="verified", text=True)["text"]["br0"]
+    texts = module(state="verified", return_text=True)["text"]["br0"]
     assert any("learn(table=2" in text for text in texts)
     assert module(state="absent", check_mode=True)["changed"]
     assert module(state="absent")["changed"]

@@ -170,7 +170,7 @@ def test_open_vswitch_that_is_stopped_is_reported(ovs: Ovs) -> None:
     assert info["installed"] is True
     assert [info["daemons"][name]["running"] for name in ("ovs-vswitchd", "ovsdb-server")] == [False, False]
     assert "db.sock" in info["database_error"]
-    refused = ovs.module("ovs_restore_wait", state="enabled", deadline=30)
+    refused = ovs.module("ovs_restore_wait", state="enabled", clear_after=30)
     assert refused["failed"]
     assert "db.sock" in refused["msg"]
     assert files(ovs) == before
@@ -182,7 +182,7 @@ def test_a_host_without_open_vswitch_is_reported(start_ovs: StartOvs) -> None:
     info = host.module("ovs_info")
     assert info["installed"] is False
     assert (info["bridges"], info["upgrade_pending"]) == ([], False)
-    refused = host.module("ovs_restore_wait", state="enabled", deadline=30)
+    refused = host.module("ovs_restore_wait", state="enabled", clear_after=30)
     assert refused["failed"]
     assert refused["error"]["hint"]
     assert files(host) == before
@@ -207,7 +207,7 @@ def test_somebody_who_is_not_root_is_told_so(ovs: Ovs, module: str, parameters: 
 
 
 def test_the_flag_is_cleared_by_the_host_itself_when_ansible_does_not_come_back(ovs: Ovs) -> None:
-    answer = ovs.module("ovs_restore_wait", state="enabled", deadline=5)
+    answer = ovs.module("ovs_restore_wait", state="enabled", clear_after=5)
     assert answer["flow_restore_wait"] is True
     watcher = ovs.module("ovs_restore_wait", state="enabled")
     assert watcher["changed"] is False

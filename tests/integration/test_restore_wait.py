@@ -32,20 +32,20 @@ def traces(ovs: t.Any) -> list[str]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_set_and_cleared_on_every_version(start_ovs: t.Any, version: str) -> None:
     ovs = start_ovs(version)
-    on = ovs.module("ovs_restore_wait", state="enabled", deadline=3600)
-    assert (on["changed"], on["flow_restore_wait"], on["deadline"]["by"]) == (True, True, "watcher")
+    on = ovs.module("ovs_restore_wait", state="enabled", clear_after=3600)
+    assert (on["changed"], on["flow_restore_wait"], on["timer"]["by"]) == (True, True, "watcher")
     assert flag(ovs)
-    assert not ovs.module("ovs_restore_wait", state="enabled", deadline=3600)["changed"]
+    assert not ovs.module("ovs_restore_wait", state="enabled", clear_after=3600)["changed"]
     assert ovs.module("ovs_info")["flow_restore_wait"] is True
     off = ovs.module("ovs_restore_wait", state="disabled")
-    assert (off["changed"], off["flow_restore_wait"], off["deadline"]) == (True, False, None)
+    assert (off["changed"], off["flow_restore_wait"], off["timer"]) == (True, False, None)
     assert not flag(ovs)
     assert not ovs.module("ovs_restore_wait", state="disabled")["changed"]
     assert traces(ovs) == []
 
 
 def test_check_mode_sets_nothing(ovs: t.Any) -> None:
-    result = ovs.module("ovs_restore_wait", check_mode=True, state="enabled", deadline=60)
+    result = ovs.module("ovs_restore_wait", check_mode=True, state="enabled", clear_after=60)
     assert (result["changed"], result["flow_restore_wait"]) == (True, True)
     assert not flag(ovs)
     assert traces(ovs) == []
@@ -53,7 +53,7 @@ def test_check_mode_sets_nothing(ovs: t.Any) -> None:
 
 def test_when_the_time_is_over_the_host_clears_the_flag_by_itself(ovs: t.Any) -> None:
     # The module's process, and all that Ansible would delete after it, is gone when module() returns.
-    ovs.module("ovs_restore_wait", state="enabled", deadline=5)
+    ovs.module("ovs_restore_wait", state="enabled", clear_after=5)
     assert flag(ovs)
     Waiter(60.0).wait("the host has cleared the flag", lambda: flag(ovs), lambda seen: not seen)
     Waiter(10.0).wait("nothing of the timer is left", lambda: traces(ovs), lambda left: not left)
@@ -66,7 +66,7 @@ def children(pid: int) -> list[bytes]:
 
 
 def test_a_database_that_is_away_at_the_deadline_is_cleared_when_it_is_back(ovs: t.Any) -> None:
-    ovs.module("ovs_restore_wait", state="enabled", deadline=5)
+    ovs.module("ovs_restore_wait", state="enabled", clear_after=5)
     (record,) = (json.loads(Path(name).read_text()) for name in traces(ovs) if name.endswith(".armed"))
     pid = record["process"][0]
     ovs.service("stop")
@@ -90,7 +90,7 @@ def test_a_new_vswitchd_waits_with_the_flag_and_forwards_without(ovs: t.Any) -> 
     ping = ("ip", "netns", "exec", ends.sender, "ping", "-c1", "-W2", ends.address)
     ovs.ofctl("add-flow", "br0", "actions=normal")
     ovs.run(*ping)
-    ovs.module("ovs_restore_wait", state="enabled", deadline=600)
+    ovs.module("ovs_restore_wait", state="enabled", clear_after=600)
     ovs.service("restart")
     ovs.ofctl("add-flow", "br0", "actions=normal")
     with pytest.raises(Exception, match="100% packet loss"):
@@ -101,7 +101,7 @@ def test_a_new_vswitchd_waits_with_the_flag_and_forwards_without(ovs: t.Any) -> 
 
 def test_a_stopped_database_is_told(ovs: t.Any) -> None:
     ovs.service("stop")
-    result = ovs.module("ovs_restore_wait", state="enabled", deadline=60)
+    result = ovs.module("ovs_restore_wait", state="enabled", clear_after=60)
     assert result["failed"] is True
     assert result["error"]["kind"] == "Unreachable"
     assert traces(ovs) == []

@@ -69,7 +69,7 @@ class Parameters(t.NamedTuple):
     address: str
     port: int
     rate: int
-    new_flows: int
+    new_flow_rate: int
     max_duration: int
     warm_up: float
     drain: float
@@ -247,7 +247,7 @@ def wait_for_path(sender: Sender, receiver: Receiver, seconds: float) -> list[st
 
 def run(parameters: Parameters, sender: Sender, receiver: Receiver, stopping: t.Callable[[], bool]) -> str:
     """Send on an absolute schedule and receive until told to stop or out of time; return which of both."""
-    intervals = [_SECOND // parameters.rate, _SECOND // parameters.new_flows]
+    intervals = [_SECOND // parameters.rate, _SECOND // parameters.new_flow_rate]
     now = read = time.monotonic_ns()
     end = now + parameters.max_duration * _SECOND
     due = [now, now]

@@ -50,7 +50,7 @@ class Settings:
     address: str
     port: int = 47000
     rate: int = 200
-    new_flows: int = 40
+    new_flow_rate: int = 40
     max_duration: int = 900
 
 
@@ -460,17 +460,17 @@ def _check_numbers(settings: Settings) -> None:
         ) from error
     if address.is_multicast or address.is_loopback or address.is_unspecified:
         raise Refused(f"{settings.address} is no address for the receiver", "it is not unicast", "")
-    limits = {"port": 65535, "rate": 2000, "new_flows": 1000, "max_duration": 86400}
+    limits = {"port": 65535, "rate": 2000, "new_flow_rate": 1000, "max_duration": 86400}
     for key, limit in limits.items():
         value = getattr(settings, key)
         if not 1 <= value <= limit:
             raise Refused(f"{key}={value} is out of range", f"1 to {limit} is possible", "")
     # One SENT and one ARRIVED record for each packet, in a tmpfs.
-    recorded = 2 * agent.EVENT.size * (settings.rate + settings.new_flows) * settings.max_duration
+    recorded = 2 * agent.EVENT.size * (settings.rate + settings.new_flow_rate) * settings.max_duration
     if recorded > _MAX_RECORDED:
         raise Refused(
             "The traffic probe would record too much",
-            f"{settings.rate} + {settings.new_flows} packets/s for {settings.max_duration} s are "
+            f"{settings.rate} + {settings.new_flow_rate} packets/s for {settings.max_duration} s are "
             f"{recorded >> 20} MiB in {BASE}, {_MAX_RECORDED >> 20} MiB are allowed",
             "Lower max_duration or the rates.",
         )
@@ -504,7 +504,7 @@ def _agent_parameters(settings: Settings) -> agent.Parameters:
         address=settings.address,
         port=settings.port,
         rate=settings.rate,
-        new_flows=settings.new_flows,
+        new_flow_rate=settings.new_flow_rate,
         max_duration=settings.max_duration,
         warm_up=WARM_UP,
         drain=DRAIN,

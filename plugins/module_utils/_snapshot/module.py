@@ -25,7 +25,13 @@ Values = dict[str, t.Any]
 
 def behave(call: Call) -> Outcome:
     """Do what ``state`` asks for."""
-    states = {"present": _present, "restored": _restored, "verified": _verified, "absent": _absent}
+    states = {
+        "present": _present,
+        "restored": _restored,
+        "compared": _compared,
+        "verified": _compared,
+        "absent": _absent,
+    }
     return states[call.params["state"]](call)
 
 
@@ -38,7 +44,7 @@ def _present(call: Call) -> Outcome:
     if call.check_mode:
         after = {bridge.name: {"flows": engine.count_flows(connection, bridge.name)} for bridge in live}
         return Outcome(True, {"snapshot": path, "bridges": []}, before, after)
-    snapshot = engine.take(connection, path, names, call.params["configuration"])
+    snapshot = engine.take(connection, path, names, call.params["backup_database"])
     return _outcome(call, snapshot, changed=True, before=before, after=_content(snapshot))
 
 
@@ -96,7 +102,7 @@ def _restored(call: Call) -> Outcome:
     return dataclasses.replace(outcome, error=error)
 
 
-def _verified(call: Call) -> Outcome:
+def _compared(call: Call) -> Outcome:
     params, connection = call.params, call.connection
     # The comparison reads, and checks, every byte of the bridges that are compared.
     snapshot = snapshots.read(params["path"], at_once=bool(params["bridges"]))
@@ -113,7 +119,7 @@ def _verified(call: Call) -> Outcome:
             connection, {bridge.name: snapshot.state(bridge.name) for bridge in saved}, ignore
         )
     outcome = _outcome(call, snapshot, changed=False, differences=differences, moved=moved)
-    if not (differences or moved):
+    if params["state"] == "compared" or not (differences or moved):
         return outcome
     what = params["against"] or "the host"
     why = [f"{name}: {text}" for name, texts in moved.items() for text in texts]
@@ -187,7 +193,7 @@ def _outcome(
         "versions": snapshot.manifest["versions"],
         "bridges": [_bridge_values(bridge) for bridge in snapshot.bridges],
     }
-    if call.params["text"]:
+    if call.params["return_text"]:
         chosen = _chosen(snapshot, call.params["bridges"])
         values["text"] = {bridge.name: _text(snapshot.state(bridge.name)) for bridge in chosen}
     if differences is None:

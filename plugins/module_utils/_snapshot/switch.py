@@ -52,7 +52,7 @@ Values = dict[str, t.Any]
 
 
 def take(
-    connection: Connection, path: str, bridges: t.Sequence[str] = (), configuration: bool = False
+    connection: Connection, path: str, bridges: t.Sequence[str] = (), backup_database: bool = False
 ) -> snapshots.Snapshot:
     """Write the state of ``bridges`` (all) to the directory ``path``, replacing an older snapshot there."""
     live = live_bridges(connection, bridges)
@@ -62,7 +62,7 @@ def take(
         taken = side_by_side(
             lambda item: _take_bridge(connection, writer, neighbours, *item), enumerate(live, 1), sum(counts)
         )
-        if configuration:
+        if backup_database:
             _backup(connection, writer)
         return writer.finish(
             {**_about_host(connection), "bridges": [dataclasses.asdict(bridge) for bridge in taken]}
@@ -328,7 +328,9 @@ def _backup(connection: Connection, writer: snapshots.Writer) -> None:
     try:
         backup = check(run, command, _timeout(connection))
     except HotUpgradeError as error:
-        raise HotUpgradeError("cannot back up the database", str(error), "Set configuration=false") from error
+        raise HotUpgradeError(
+            "cannot back up the database", str(error), "Set backup_database=false"
+        ) from error
     with writer.file(snapshots.CONFIGURATION) as file:
         file.write(backup.encode())
 

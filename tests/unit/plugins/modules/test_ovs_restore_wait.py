@@ -56,38 +56,38 @@ def module(
 
 
 def test_set_and_cleared(module: Module, database: t.Any) -> None:
-    on = module(state="enabled", deadline=3600)
+    on = module(state="enabled", clear_after=3600)
     assert on["changed"] is True
     assert on["flow_restore_wait"] is True
-    assert (on["deadline"]["seconds"], on["deadline"]["by"], on["deadline"]["unit"]) == (
+    assert (on["timer"]["seconds"], on["timer"]["by"], on["timer"]["unit"]) == (
         3600.0,
         "watcher",
         None,
     )
     assert database.other_config == {"flow-restore-wait": "true"}
-    assert on["diff"]["before"] == {"flow_restore_wait": False, "deadline": None, "boot_guard": None}
+    assert on["diff"]["before"] == {"flow_restore_wait": False, "timer": None, "boot_guard": None}
     assert on["diff"]["after"]["flow_restore_wait"] is True
     off = module(state="disabled")
     assert off["changed"] is True
-    assert (off["flow_restore_wait"], off["deadline"]) == (False, None)
+    assert (off["flow_restore_wait"], off["timer"]) == (False, None)
     assert database.other_config == {}
 
 
 def test_twice_is_once(module: Module) -> None:
-    first = module(state="enabled", deadline=3600)
-    second = module(state="enabled", deadline=3600)
+    first = module(state="enabled", clear_after=3600)
+    second = module(state="enabled", clear_after=3600)
     assert second["changed"] is False
-    assert second["deadline"] == first["deadline"]
+    assert second["timer"] == first["timer"]
     assert module(state="enabled")["changed"] is False
-    assert module(state="enabled", deadline=1800)["changed"] is True
+    assert module(state="enabled", clear_after=1800)["changed"] is True
     assert module(state="disabled")["changed"] is True
     assert module(state="disabled")["changed"] is False
 
 
 def test_check_mode_touches_nothing(module: Module, database: t.Any) -> None:
-    result = module(check=True, state="enabled", deadline=3600)
+    result = module(check=True, state="enabled", clear_after=3600)
     assert (result["changed"], result["flow_restore_wait"]) == (True, True)
-    assert result["deadline"]["seconds"] == 3600.0
+    assert result["timer"]["seconds"] == 3600.0
     assert result["diff"]["after"]["flow_restore_wait"] is True
     assert database.other_config == {}
     assert not module.root.exists()
@@ -95,7 +95,7 @@ def test_check_mode_touches_nothing(module: Module, database: t.Any) -> None:
 
 def test_a_deadline_that_makes_no_sense_is_refused_in_check_mode_too(module: Module) -> None:
     for check in (True, False):
-        result = module(check=check, state="enabled", deadline=1)
+        result = module(check=check, state="enabled", clear_after=1)
         assert result["failed"] is True
         assert result["error"]["kind"] == "Refused"
 
@@ -107,7 +107,7 @@ def test_no_database(module: Module, tmp_path: Path) -> None:
 
 
 def test_every_value_is_documented(module: Module) -> None:
-    result = module(state="enabled", deadline=3600)
+    result = module(state="enabled", clear_after=3600)
     documented = yaml.safe_load(ovs_restore_wait.RETURN)
     assert set(documented) == set(result) - {"changed", "diff", "invocation"}
-    assert set(documented["deadline"]["contains"]) == set(result["deadline"])
+    assert set(documented["timer"]["contains"]) == set(result["timer"])

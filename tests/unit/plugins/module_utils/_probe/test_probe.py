@@ -225,7 +225,7 @@ def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
         ({"port": 0}, "port=0"),
         ({"port": 65536}, "port=65536"),
         ({"rate": 0}, "rate=0"),
-        ({"new_flows": 1001}, "new_flows=1001"),
+        ({"new_flow_rate": 1001}, "new_flow_rate=1001"),
         ({"max_duration": 0}, "max_duration=0"),
         ({"rate": 2000, "max_duration": 7200}, "MiB"),
         ({"sender_namespace": "ovsops-none"}, "/run/netns/ovsops-none is missing"),
