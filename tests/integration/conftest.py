@@ -40,7 +40,6 @@ COLLECTIONS = "/srv/collections"
 ANSIBLE = "/srv/ansible"
 _RUN_MODULE = """
 import json, runpy, sys
-from tests.lab.images import REPOSITORY
 from ansible.module_utils.testing import patch_module_args
 
 with patch_module_args(json.loads(sys.argv[2])):
