@@ -1,12 +1,20 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Back to the version before while the new one forwards well; a database that changes under the preparation."""
+"""Back to the version before while the new one forwards well; what changes meanwhile: the database, the collection."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import shutil
+import tempfile
+import typing as t
+from pathlib import Path
+from unittest import mock
 
+from tests.lab.images import REPOSITORY
 from tests.scenarios.scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound
 from tests.scenarios.versions import DISPATCH, SECOND_START
 
@@ -70,6 +78,42 @@ def changed(scene: Scene) -> str:
     return f"{measured(traffic)}, {tries} transactions"
 
 
+@contextlib.contextmanager
+def another_version() -> t.Iterator[None]:
+    """The controller has another version of the collection, which reads another format of requests."""
+    with tempfile.TemporaryDirectory() as folder:
+        collection = Path(folder) / "ansible_collections/ovsops/hot_upgrade"
+        for name in ("plugins", "meta"):
+            shutil.copytree(REPOSITORY / name, collection / name)
+        shutil.copy(REPOSITORY / "galaxy.yml", collection)
+        request = collection / "plugins/module_utils/_handover/request.py"
+        text = request.read_text()
+        if "\nFORMAT = 1\n" not in text:
+            raise Broken(f"{request} has no format that another version could have changed")
+        request.write_text(text.replace("\nFORMAT = 1\n", "\nFORMAT = 1000\n"))
+        with mock.patch.dict(os.environ, ANSIBLE_COLLECTIONS_PATH=folder):
+            yield
+
+
+def upgraded_meanwhile(scene: Scene) -> str:
+    """The collection is upgraded while a hand-over waits: it is ended by the code that began it."""
+    scene.populate(*USERSPACE)
+    scene.install("4.0.0")
+    before = scene.look()
+    begin = functools.partial(scene.hand_over, expect="applied", confirm="manual", confirm_timeout=300)
+    begin()
+    with another_version():
+        scene.hand_over(expect="rolled_back", state="rolled_back")
+    require_same(before, scene.look(), RENUMBERED)
+    require_sound(scene, "3.5.0", server=False)
+    begin()
+    with another_version():
+        scene.hand_over(expect="applied", state="verified")
+        scene.hand_over(state="confirmed")
+    require_sound(scene, "4.0.0")
+    return "rolled back, verified and confirmed"
+
+
 SCENARIOS = [
     ("make_before_break: hot rollback", "3.5.0", functools.partial(back, "make_before_break", ())),
     *(
@@ -93,4 +137,5 @@ SCENARIOS = [
         "native",
     ),
     ("database changes meanwhile", "3.5.0", changed),
+    ("the collection is upgraded meanwhile", "3.5.0", upgraded_meanwhile, "native"),
 ]

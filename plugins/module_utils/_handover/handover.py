@@ -122,7 +122,7 @@ def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transact
 
 def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     """Confirm a transaction (the one that is not finished), or roll it back; one that is there already stays."""
-    transaction = connected.named(identifier)
+    transaction = connected.named(identifier, OPERATION.name)
     before = transaction.state
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
@@ -134,7 +134,7 @@ def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
 
 def verify(identifier: str | None) -> Outcome:
     """Account for every difference between what the switch held before the hand-over, and holds now; nothing is changed."""
-    transaction = connected.named(identifier)
+    transaction = connected.named(identifier, OPERATION.name)
     if transaction.state == CONFIRMED:  # somebody else has, and looked before
         return Outcome(False, report(transaction), {}, {})
     if transaction.state != APPLIED:
@@ -155,7 +155,7 @@ def settle(identifier: str | None, check_mode: bool, root: str = ROOT) -> Outcom
 
     It is the named one, else the one that is not finished, else the last one; a host without any has nothing to tell.
     """
-    transaction = connected.latest(identifier, root)
+    transaction = connected.latest(identifier, OPERATION.name, root)
     if transaction is None:
         return Outcome(False, {})
     before = transaction.state
@@ -240,7 +240,7 @@ def _failure(values: Json) -> HotUpgradeError:
         return HotUpgradeError(
             "the hand-over failed and could not be undone completely",
             f"{values['reason']}; not undone: {'; '.join(values['not_undone'])}",
-            f"Mend what is named, then roll back transaction {values['transaction']} again",
+            f"Fix what is named, then roll back transaction {values['transaction']} again",
         )
     found = values["measured"] or "nothing: look at the host with ovs_info"
     return HotUpgradeError("the hand-over was taken back", values["reason"], f"Found afterwards: {found}")

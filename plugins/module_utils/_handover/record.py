@@ -10,24 +10,25 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NAME
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
-    transaction as transactions,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import timeline
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
+    ROOT,
     Json,
     Transaction,
+    find_of,
+    of_operation,
 )
 
 
-def records(identifier: str | None = None, root: str = transactions.ROOT) -> list[Json]:
+def records(identifier: str | None = None, root: str = ROOT) -> list[Json]:
     """Every hand-over of which this host keeps a record, newest first, or the named one; of a host without any, none.
 
     Only the first can be unfinished.  Raises ``Refused`` where there is none of this name.
     """
-    found = [transactions.find(identifier, root)] if identifier else transactions.transactions(root)[::-1]
+    found = [find_of(NAME, identifier, root)] if identifier else of_operation(NAME, root)[::-1]
     return [report(transaction) for transaction in found]
 
 

@@ -32,10 +32,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     Busy,
     Json,
     Transaction,
-    find,
+    find_of,
     making,
+    of_operation,
     transactions,
-    unfinished,
 )
 
 # How often the service manager is asked whether engine and guard are there, where neither is at work, in seconds.
@@ -68,7 +68,7 @@ def clear_away(present: Operation[t.Any], root: str = ROOT) -> None:
             raise Refused(
                 "an earlier transaction could not be undone",
                 f"transaction {transaction.id}: {'; '.join((transaction.read('result.json') or {}).get('not_undone', []))}",
-                "Mend what it names and start again",
+                "Fix what it names, and start again",
             )
 
 
@@ -92,9 +92,9 @@ def wait(transaction: Transaction, present: Operation[t.Any]) -> str:
     return transaction.state
 
 
-def named(identifier: str | None) -> Transaction:
-    """The named transaction, else the one that is not finished."""
-    transaction = find(identifier) if identifier else unfinished()
+def named(identifier: str | None, name: str, root: str = ROOT) -> Transaction:
+    """The transaction ``identifier`` of the operation ``name``, else the one that is not finished."""
+    transaction = _found(identifier, name, root)
     if transaction is None:
         raise Refused(
             "there is no transaction to end on this host",
@@ -104,12 +104,16 @@ def named(identifier: str | None) -> Transaction:
     return transaction
 
 
-def latest(identifier: str | None, root: str = ROOT) -> Transaction | None:
-    """The named transaction, else the one that is not finished, else the last one; None when there is none."""
+def latest(identifier: str | None, name: str, root: str = ROOT) -> Transaction | None:
+    """The same, else the last one; None when there is none."""
+    found = of_operation(name, root)
+    return _found(identifier, name, root) or (found[-1] if found else None)
+
+
+def _found(identifier: str | None, name: str, root: str) -> Transaction | None:
     if identifier:
-        return find(identifier, root)
-    known = transactions(root)
-    return unfinished(root) or (known[-1] if known else None)
+        return find_of(name, identifier, root)
+    return next((found for found in of_operation(name, root) if not found.finished), None)
 
 
 def settle(transaction: Transaction, present: Operation[t.Any]) -> None:

@@ -315,6 +315,23 @@ def find(identifier: str, root: str = ROOT) -> Transaction:
     return known[identifier]
 
 
+def of_operation(name: str, root: str = ROOT) -> list[Transaction]:
+    """The transactions of the operation ``name``, oldest first; a damaged one is everybody's."""
+    return [transaction for transaction in transactions(root) if transaction.operation in (name, "")]
+
+
+def find_of(name: str, identifier: str, root: str = ROOT) -> Transaction:
+    """The transaction ``identifier`` of the operation ``name``; raises ``Refused`` when there is none."""
+    found = find(identifier, root)
+    if found.operation not in (name, ""):
+        raise Refused(
+            f"transaction {identifier} is none of ovs_{name}",
+            f"ovs_{found.operation} has begun it",
+            f"Use ovs_{found.operation} for it",
+        )
+    return found
+
+
 @contextlib.contextmanager
 def _locked(path: str, wait: bool = False) -> t.Iterator[bool]:
     """Hold the lock file ``path``; yields whether it is ours (always when ``wait``)."""

@@ -16,7 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     transaction as transactions,
 )
 
-REQUEST = {"plan": {}, "confirm_timeout": 60}
+REQUEST = {"operation": "handover", "plan": {}, "confirm_timeout": 60}
 
 
 def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
@@ -53,7 +53,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> list[str]:
 @pytest.fixture
 def applied(root: str, monkeypatch: pytest.MonkeyPatch) -> transactions.Transaction:
     """One that waits for its confirmation."""
-    monkeypatch.setattr(connected, "find", lambda identifier: transactions.find(identifier, root))
+    monkeypatch.setattr(
+        connected, "find_of", lambda name, identifier, __: transactions.find_of(name, identifier, root)
+    )
     transaction = transactions.create(REQUEST, root)
     transaction.move("prepared", "applied")
     return transaction

@@ -16,7 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     transaction as transactions,
 )
 
-REQUEST = {"plan": {"strategy": "standby"}, "confirm_timeout": 60}
+REQUEST = {"operation": "handover", "plan": {"strategy": "standby"}, "confirm_timeout": 60}
 
 
 def test_a_host_without_any_hand_over(tmp_path: Path) -> None:
@@ -37,6 +37,14 @@ def test_the_newest_comes_first_and_tells_until_when_it_waits(tmp_path: Path) ->
     assert newest["deadline"].endswith("Z")
     assert (oldest["state"], oldest["deadline"]) == ("confirmed", None)
     assert (lease.age(waits) or 0.0) >= (age or 0.0)  # nobody works on it who only looks
+
+
+def test_what_another_operation_has_done_is_no_hand_over(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    transaction = transactions.create({"operation": "two_files"}, root)
+    assert record.records(root=root) == []
+    with pytest.raises(Refused, match="Use ovs_two_files for it"):
+        record.records(transaction.id, root)
 
 
 def test_one_is_told_alone_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:

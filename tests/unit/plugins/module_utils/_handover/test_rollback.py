@@ -148,6 +148,25 @@ def test_a_rollback_goes_back_under_traffic_and_undoes_the_rest(transaction: Tra
     assert not list(Path(transaction.path).glob("back-*"))
 
 
+def test_the_moments_of_a_hand_back_are_told(transaction: Transaction) -> None:
+    moments: list[tuple[str, str]] = []
+    observed = Transaction(transaction.path, lambda when, moment: moments.append((when, moment)))
+    roll_back(observed, "why")
+    assert moments[:4] == [
+        ("before", "become rolling_back"),
+        ("after", "become rolling_back"),
+        ("before", rollback.HAND_BACK),
+        ("before", f"{rollback.HAND_BACK}: a"),
+    ]
+    undo = f"undo {rollback.shared.CONVERT}"
+    assert moments[-4:] == [
+        ("before", undo),
+        ("after", undo),
+        ("before", "become rolled_back"),
+        ("after", "become rolled_back"),
+    ]
+
+
 def test_one_that_ends_when_it_has_just_taken_over_is_started_again(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,10 +144,25 @@ def test_settling_waits_for_the_engine(
 def test_the_last_one_is_told_where_nobody_names_one(
     root: str, request_of_two_files: dict[str, t.Any]
 ) -> None:
-    assert connected.latest(None, root) is None
+    assert connected.latest(None, "two_files", root) is None
     first = create(request_of_two_files, root)
-    assert connected.latest(None, root) == first
+    assert connected.latest(None, "two_files", root) == first
     first.move(PREPARED, CONFIRMED)
-    assert connected.latest(None, root) == first
-    assert connected.latest(first.id, root) == first
+    assert connected.latest(None, "two_files", root) == first
+    assert connected.latest(first.id, "two_files", root) == first
+    assert connected.latest(None, "handover", root) is None
     assert launching.program_name(first.operation, "engine") == ENGINE
+
+
+def test_only_what_is_unfinished_is_ended_without_a_name(
+    root: str, request_of_two_files: dict[str, t.Any]
+) -> None:
+    first = create(request_of_two_files, root)
+    assert connected.named(None, "two_files", root) == first
+    with pytest.raises(Refused, match="there is no transaction to end"):
+        connected.named(None, "handover", root)
+    with pytest.raises(Refused, match="Use ovs_two_files"):
+        connected.named(first.id, "handover", root)
+    first.move(PREPARED, CONFIRMED)
+    with pytest.raises(Refused, match="there is no transaction to end"):
+        connected.named(None, "two_files", root)
