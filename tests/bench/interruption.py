@@ -35,7 +35,7 @@ RECORD = struct.Struct("<BBxxIq")
 SENT, ARRIVED = 1, 2
 STREAMS = ("established", "new_flows")
 PROBE = {"name": "bench", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
-METRICS = {
+METRICS: dict[str, tuple[str, t.Callable[[dict[str, t.Any]], float]]] = {
     "lost_established": ("packets", lambda r: r["established"]["lost"]),
     "lost_new": ("packets", lambda r: r["new_flows"]["lost"]),
     "duplicates": ("packets", lambda r: r["established"]["duplicated"] + r["new_flows"]["duplicated"]),

@@ -198,8 +198,8 @@ class Results:
 
     def ratios(self, size: str, *pair: tuple[str, str] | None) -> tuple[float, ...]:
         """How many times the second of two (tool, metric) the first is: by the medians, and by the best of each."""
-        found = [self.values.get((size, *each)) if each else None for each in pair]
-        if not all(found):
+        found = [values for each in pair if each and (values := self.values.get((size, *each)))]
+        if len(found) < 2:
             return ()
         return tuple(pick(found[0]) / pick(found[1]) for pick in (statistics.median, min))
 
@@ -257,7 +257,8 @@ def table(results: Results, sizes: list[str]) -> str:
             cells = [f"{other:.2f} {unit}" if other is not None else "", f"{value:.2f} {unit}"]
             ratios = [f"{ratio:.1f}x" for ratio in results.ratios(size, compared, (tool, metric))]
             floors = [
-                f"{ratio:.2f}" for ratio in results.ratios(size, (tool, metric), floor and (FLOOR, floor))
+                f"{ratio:.2f}"
+                for ratio in results.ratios(size, (tool, metric), (FLOOR, floor) if floor else None)
             ]
             lines.append(
                 f"{size:>9}  {what:40}{cells[0]:>12}{cells[1]:>12}"

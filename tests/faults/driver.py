@@ -1,20 +1,20 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a lab host: one hand-over with one fault in it, under traffic, and what became of the host.
+"""Runs on a lab host: hand-overs with one fault in each, under traffic, and what became of the host.
 
-    driver.py case JSON RESULT       the whole case; RESULT is the file for its outcome (JSON)
-    driver.py engine JSON PATH       the engine of transaction PATH with the fault in it
-    driver.py guard JSON PATH        its guard
-    driver.py confirm JSON PATH      what Ansible's connection would run to confirm it
-    driver.py connected JSON RESULT  what Ansible's connection would run: begins the hand-over of a case, and waits
-    driver.py after JSON RESULT      what is left to be judged after a power cut
+    driver.py ASKED TOLD   takes a case, a line of JSON, from the fifo ASKED, and writes its outcome (JSON) into the fifo TOLD
 
-A case is {"strategy", "phase", "step", "when": before|after, "fault", "again"}; without a step it is a hand-over without
-fault, which follows where "again" says so.
+A case is {"role", "strategy", "phase", "step", "when": before|after, "fault", "again", "but"}; the role is "case", or "after"
+for what is left to be judged after a power cut; without a step it is a hand-over without fault, which follows where "again"
+says so; "but" are parts of the host's state that may be others afterwards (see look.py).
 Phases: the fault comes while the steps are done ("apply"), when all is applied ("applied", the step is how it ends then),
 in a hot rollback by the guard ("back"), in one in which no hand-back is possible ("plain"), or in the confirmation
-("confirm"); in the last three the step is a moment of ``Moments``.
+("confirm"); in the last three the step is a moment of ``faulty.Moments``.
+
+Each case is a child of this process, which has read the engine already: a case costs no start of a program.  Of the engine,
+faulty.py begins hand-overs and has the faults in them; who judges asks the tools of Open vSwitch and of the kernel (look.py)
+and sends packets of its own (traffic.py).  A host must be as it was before the first case, which is judged after each.
 """
 
 from __future__ import annotations
@@ -23,73 +23,27 @@ import contextlib
 import glob
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
-    handover,
-    newcomer,
-    plan,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.rollback import (
-    HAND_BACK as HANDING_BACK,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons as _daemons
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent, probe
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, launching
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
-    transaction as transactions,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.ending import (
-    confirm as _confirm,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.engine import engine as _engine
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.guard import guard as _guard
-
-RUNDIR = "/run/openvswitch"
-CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
-PROBE = probe.Settings("h1", "h2", "10.0.0.2", rate=50, new_flow_rate=20)
-STREAMS = (agent.ESTABLISHED, agent.NEW_FLOW)
+from tests.faults import faulty, traffic
+from tests.harness import look
 
 # The promise: the host forwards again this many seconds after the fault.
 RECOVERY = 5.0
 PATIENCE = 400.0
-SPOOL = "/var/lib/ovsops"
+# How often a state, a file or /proc is looked at that nothing tells of, in seconds.
+INTERVAL = 0.05
 SPOOL_SIZE = "128m"
-
-# What the playbook does before the hand-over: the state is safe before anything can happen.
-SNAPSHOT = "/srv/faults-snapshot"
+TRANSACTIONS = f"{faulty.SPOOL}/transactions"
 # What has to be known after a power cut.
 BEFORE = "/srv/faults-before.json"
-READY = "/run/faults.ready"
-
-# So many live megaflows are proved.
-PROVE = 50
-
-# Phases, and how long a confirmation is waited for in each, in seconds.
-APPLY, AFTER, BACK, PLAIN, CONFIRM = "apply", "applied", "back", "plain", "confirm"
-TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 30.0}
-# How what was applied ends: confirmed, or by its deadline.
-ENDS = ("confirm", "deadline")
-# A slow host may need this to confirm, in seconds.
-PATIENT = 120.0
-HAND_BACK = f"{HANDING_BACK}: "
-# An engine that hangs is ended after so many seconds here.
-HUNG = 10.0
-
-UNTOLD = ("engine", "guard", "engine and guard", "actor", "hang", "power", "disk")
+# What a boot makes anew, and what is the harness's own: the endpoints of the traffic.
+REBOOTED = ("links", "traffic control", "datapath ports")
+FINISHED = ("confirmed", "rolled_back")
+SETTLED = (*FINISHED, "failed")
 
 # What nobody needs when a hand-over has ended.
 TRACES = (
@@ -98,9 +52,9 @@ TRACES = (
     "/etc/systemd/system/ovsops-*",
     "/etc/systemd/system/*.wants/ovsops-*",
     "/run/systemd/system/*.d/zzz-ovsops-hold.conf",
-    f"{SPOOL}/transactions/.draft-*",
-    f"{SPOOL}/transactions/*/back-*",
-    f"{SPOOL}/transactions/*/lib",
+    f"{TRANSACTIONS}/.draft-*",
+    f"{TRANSACTIONS}/*/back-*",
+    f"{TRANSACTIONS}/*/lib",
     "/run/ovsops/back-*",
     "/run/ovsops/*.pulse",
 )
@@ -109,381 +63,269 @@ Json = dict[str, t.Any]
 
 
 def main() -> None:
-    role, case, place = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-    if role in ("engine", "guard", "confirm"):
-        os.umask(0o077)
-        {"engine": engine, "guard": guard, "confirm": confirm}[role](case, place)
-        return
-    if role == "connected":
-        wait_for(lambda: os.path.exists(READY))
-        connected.wait(begin(case), OPERATION)
-        return
+    asked, told = sys.argv[1:]
+    while True:
+        with open(asked, encoding="utf-8") as lines:
+            line = lines.readline()
+        child = os.fork()
+        if not child:
+            outcome = one(json.loads(line))
+            # Waits for a reader, which an SSH session that is cut leaves to the next one.
+            with open(told, "w", encoding="utf-8") as file:
+                json.dump(outcome, file)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def one(case: Json) -> Json:
+    """A case, and what became of it."""
     try:
-        outcome = {"case": whole, "after": after_power}[role](case)
+        outcome = {"case": whole, "after": after_power}[case["role"]](case)
     except Exception as error:  # the harness wants a line for every case
         outcome = {"problems": [f"{type(error).__name__}: {error}"]}
-    with open(place + ".new", "w", encoding="utf-8") as file:
-        json.dump({"case": case, **outcome}, file)
-    os.rename(place + ".new", place)
+    return {"case": case, **outcome}
+
+
+class Record:
+    """A transaction as its directory tells it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @property
+    def state(self) -> str:
+        # A rename may come between two looks.
+        names = glob.glob(f"{self.path}/state.*") or glob.glob(f"{self.path}/state.*")
+        return names[0].rpartition(".")[2] if names else "gone"
+
+    def read(self, name: str) -> Json:
+        """A file of it; {} where there is none, or no room was left for it."""
+        try:
+            with open(f"{self.path}/{name}", encoding="utf-8") as file:
+                return t.cast("Json", json.load(file))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    @property
+    def reason(self) -> str:
+        return str(self.read("result.json").get("reason", ""))
+
+    def ended(self) -> bool:
+        """Whether it is settled, and nobody works on it any more."""
+        return self.state in SETTLED and not self.attended() and not units()
+
+    def attended(self) -> bool:
+        """Whether engine or guard, or who keeps one of them alive, is there."""
+        for number in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as file:
+                # A daemon may run a program that the transaction keeps.
+                if {self.path.encode(), faulty.__file__.encode()} <= set(file.read().split(b"\0")):
+                    return True
+        return False
+
+
+def units() -> bool:
+    """Whether systemd still has something of a hand-over at work."""
+    if not os.path.isdir("/run/systemd/system"):
+        return False
+    command = ["systemctl", "is-active", "--quiet", "ovsops-*"]
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def whole(case: Json) -> Json:
     started = time.monotonic()
     if case["fault"] == "disk":
-        os.makedirs(SPOOL, exist_ok=True)
+        os.makedirs(faulty.SPOOL, exist_ok=True)
         options = f"size={SPOOL_SIZE},mode=0700"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ovsops-faults", SPOOL], check=True)
-    shutil.rmtree(SNAPSHOT, ignore_errors=True)
-    switch.take(CONNECTION, SNAPSHOT)
-    before = state_of_host()
-    with open(BEFORE, "w", encoding="utf-8") as file:
-        json.dump(before, file)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(Exception):
-        probe.ensure("faults", "absent", PROBE, False)
-    probe.ensure("faults", "started", PROBE, False)
-    transaction = begun_by_another() if case["fault"] == "ssh" else begin(case)
-    see_to_the_end(case, transaction)
-    wait_for(lambda: ended(transaction))
-    time.sleep(0.5)
-    probe.ensure("faults", "stopped", PROBE, False)
-    fault = transaction.read("fault.json")
-    problems = [] if fault and fault["struck"] or not case["step"] else ["the fault never came"]
-    state, result = transaction.state, transaction.read("result.json") or {}
-    traffic = what_was_lost(fault["at_ns"] if fault else 0)
-    problems += late(case, traffic, state)
-    problems += judge(before, state)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ovsops-faults", faulty.SPOOL], check=True)
+    before = known_before()
+    packets = traffic.Traffic()
+    record = begun_by_another() if case["fault"] == "ssh" else Record(faulty.begin(case).path)
+    see_to_the_end(case, record)
+    wait_for(record.ended)
+    forwards = packets.flows_since(time.monotonic_ns(), RECOVERY)
+    fault = record.read("fault.json")
+    state = record.state
+    lost = traffic.losses(packets.stop(), fault.get("at_ns", 0))
+    problems = [] if fault.get("struck") or not case["step"] else ["the fault never came"]
+    problems += [] if forwards else [f"no packet came within {RECOVERY:g} s after the end"]
+    problems += late(case, lost, state)
+    clear_traces()
+    problems += judge(before, case["but"], state)
     if case["fault"] == "disk":
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{SPOOL}/filler")
+            os.unlink(f"{faulty.SPOOL}/filler")
     middle = time.monotonic()
     if case["again"]:
         problems += again(case, before)
     if case["fault"] == "disk":
-        subprocess.run(["umount", "--lazy", SPOOL], check=True)
+        subprocess.run(["umount", "--lazy", faulty.SPOOL], check=True)
     return {
         "problems": problems,
         "state": state,
-        "reason": result.get("reason", ""),
-        "not_undone": result.get("not_undone", []),
-        **traffic,
+        "reason": record.reason,
+        "not_undone": record.read("result.json").get("not_undone", []),
+        **lost._asdict(),
         "took_s": [round(middle - started, 1), round(time.monotonic() - middle, 1)],
     }
 
 
-def begin(case: Json) -> transactions.Transaction:
-    """What ``ovs_handover`` does, but engine and guard have the fault in them."""
-    strategy = case["strategy"]
-    phase = case["phase"]
-    confirm = "none" if phase == APPLY else "manual"
-    timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
-    wish = handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
-    facts = read_facts(CONNECTION)
-    decision = plan.decide(facts, wish.strategy, True)
-    if decision.strategy is None:
-        raise RuntimeError(f"refused: {decision.refused}")
-    request = handover.requested(CONNECTION, facts, decision, wish)
-    return connected.begin(
-        OPERATION, request.json(), argv=lambda transaction, role: program(role, case, transaction)
-    )
+def known_before() -> Json:
+    """What the host was before its first case: there has to be a snapshot of it, too, as the playbook makes one."""
+    with contextlib.suppress(FileNotFoundError), open(BEFORE, encoding="utf-8") as file:
+        return t.cast("Json", json.load(file))
+    before = {**look.state(), "monitors": monitors()}
+    faulty.take_snapshot()
+    with open(BEFORE, "w", encoding="utf-8") as file:
+        json.dump(before, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return before
 
 
-def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
-    argv = [sys.executable, __file__, role, json.dumps(case), transaction.path]
-    return ["/usr/bin/env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *argv]
+def monitors() -> list[str]:
+    """The daemons that a process of their own starts again (ovs-ctl's monitor)."""
+    found = []
+    for daemon in look.DAEMONS:
+        with open(f"/proc/{look.pid_of(daemon)}/stat", encoding="utf-8") as file:
+            parent = file.read().rpartition(")")[2].split()[1]
+        with open(f"/proc/{parent}/cmdline", "rb") as file:
+            if b": monitoring pid" in file.read():
+                found.append(daemon)
+    return found
 
 
-def see_to_the_end(case: Json, transaction: transactions.Transaction) -> None:
+def see_to_the_end(case: Json, record: Record) -> None:
     """Do what belongs to the phase when all is applied."""
-    if case["phase"] not in (AFTER, CONFIRM):
+    if case["phase"] not in (faulty.AFTER, faulty.CONFIRM):
         return
-    wait_for(lambda: transaction.state in (transactions.APPLIED, *transactions.FINISHED, transactions.FAILED))
-    if case["phase"] == AFTER:
-        Moments(case, transaction).reach(case["when"], case["step"])
-    if case["phase"] == CONFIRM or case["step"] == "confirm":
-        subprocess.run(program("confirm", case, transaction), check=False)
+    wait_for(lambda: record.state in ("applied", *SETTLED))
+    if case["phase"] == faulty.AFTER:
+        faulty.applied(case, record.path)
+    if case["phase"] == faulty.CONFIRM or case["step"] == "confirm":
+        beside(lambda: faulty.confirm(case, record.path))
 
 
-def begun_by_another() -> transactions.Transaction:
-    """The transaction that the role ``connected``, which SSH has started, begins as soon as it may."""
-    known = {transaction.id for transaction in transactions.transactions()}
-    with open(READY, "w", encoding="ascii"):
+def beside(action: t.Callable[[], None]) -> None:
+    """Do it in a process of its own, which the fault may kill."""
+    child = os.fork()
+    if not child:
+        os.umask(0o077)
+        with contextlib.suppress(Exception):  # what came of it is seen in the host's state
+            action()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def begun_by_another() -> Record:
+    """The transaction that ``faulty.py connected``, which SSH has started, begins as soon as it may."""
+    known = set(glob.glob(f"{TRANSACTIONS}/*/state.*"))
+    known = {os.path.dirname(path) for path in known}
+    with open(faulty.READY, "w", encoding="ascii"):
         pass
 
-    def new() -> list[transactions.Transaction]:
-        return [found for found in transactions.transactions() if found.id not in known]
+    def new() -> list[str]:
+        return [p for p in map(os.path.dirname, glob.glob(f"{TRANSACTIONS}/[!.]*/state.*")) if p not in known]
 
     wait_for(lambda: bool(new()))
-    os.unlink(READY)
-    return new()[0]
+    os.unlink(faulty.READY)
+    return Record(new()[0])
 
 
-class Moments:
-    """The moments of a transaction, in whatever process; at the one of the case its fault strikes, once."""
-
-    def __init__(self, case: Json, transaction: transactions.Transaction) -> None:
-        self.case = case
-        self.transaction = transaction
-        self.wanted = (case["when"], case["step"])
-
-    def reach(self, when: str, what: str) -> None:
-        if (when, what) != self.wanted or os.path.exists(self.transaction.file("fault.json")):
-            return
-        at = time.monotonic_ns()
-        # Some faults leave nobody, or no room, to tell it afterwards.
-        untold = self.case["fault"] in UNTOLD
-        self.transaction.write("fault.json", {"at_ns": at, "struck": untold})
-        if strike(self.case["fault"], self.transaction, what) and not untold:
-            self.transaction.write("fault.json", {"at_ns": at, "struck": True})
+def judge(before: Json, but: t.Container[str], state: str) -> list[str]:
+    """What is wrong with the host now: a daemon that the fault ended may need as long as the promise to be what it was."""
+    problems = [] if state in FINISHED else [f"the transaction is {state}"]
+    end = time.monotonic() + RECOVERY
+    while (found := seen(before, but)) and time.monotonic() < end:
+        time.sleep(INTERVAL)
+    return problems + found
 
 
-def observed(case: Json, path: str) -> transactions.Transaction:
-    """The transaction, with the case's fault at one of its moments."""
-    return transactions.Transaction(path, Moments(case, transactions.Transaction(path)).reach)
+def clear_traces() -> None:
+    """Remove what is the fault's own: the sockets of those whom it has killed."""
+    with contextlib.suppress(FileNotFoundError):
+        with open(faulty.KILLED, encoding="ascii") as file:
+            paths = file.read().split()
+        for path in [path for path in paths if os.path.exists(path)]:
+            os.unlink(path)
+        os.unlink(faulty.KILLED)
 
 
-def engine(case: Json, path: str) -> None:
-    apply = case["phase"] == APPLY
-    _engine(OPERATION, observed(case, path) if apply else transactions.Transaction(path))
-
-
-def guard(case: Json, path: str) -> None:
-    if case["fault"] == "hang":
-        transactions.HUNG = HUNG
-    transaction = transactions.Transaction(path)
-    if case["phase"] == BACK:
-        transaction = observed(case, path)
-    if case["phase"] == PLAIN:
-        moments = Moments(case, transaction)
-
-        def reach(when: str, what: str) -> None:
-            if what == HANDING_BACK:
-                raise RuntimeError("the case wants the plain way back")
-            moments.reach(when, what)
-
-        transaction = transactions.Transaction(path, reach)
-    _guard(OPERATION, transaction)
-
-
-def confirm(case: Json, path: str) -> None:
-    wanted = case["phase"] == CONFIRM
-    _confirm(OPERATION, observed(case, path) if wanted else transactions.Transaction(path))
-
-
-def strike(fault: str, transaction: transactions.Transaction, moment: str) -> bool:
-    """Do it; whether there was anything to strike."""
-    if fault in ("actor", "hang"):
-        os.kill(os.getpid(), signal.SIGKILL if fault == "actor" else signal.SIGSTOP)
-    if fault in PROGRAMS:
-        # An engine that has ended its work already is as good as killed.
-        for pid in [pid for role in PROGRAMS[fault] for pid in programs(role, transaction)]:
-            os.kill(pid, signal.SIGKILL)
-        return True
-    if fault in ("ovs-vswitchd", "ovsdb-server"):
-        return kill_pidfile(RUNDIR, fault)
-    if fault == "both daemons":
-        killed = [kill_pidfile(RUNDIR, name) for name in ("ovs-vswitchd", "ovsdb-server")]
-        return any(killed)
-    if fault == "second ovs-vswitchd":
-        return kill_pidfile(second_place(transaction, moment), "ovs-vswitchd")
-    if fault == "second ovsdb-server":
-        return kill_pidfile(transaction.file("database"), "ovsdb-server")
-    if fault == "disk":
-        return fill()
-    if fault == "ssh":
-        return cut()
-    if fault == "power":
-        with open("/proc/sysrq-trigger", "w", encoding="ascii") as file:
-            file.write("o")
-        time.sleep(60)
-    raise ValueError(fault)
-
-
-def second_place(transaction: transactions.Transaction, moment: str) -> str:
-    """The private run directory of the second process, of the hand-back in one."""
-    name = transaction.id
-    if moment.startswith(HAND_BACK):
-        places = (transaction.path, "/run/ovsops")
-        (name,) = [path for place in places for path in glob.glob(f"{place}/back-*")]
-    return f"{RUNDIR}-{name[-6:]}"
-
-
-PROGRAMS = {"engine": ("engine",), "guard": ("guard",), "engine and guard": ("engine", "guard")}
-
-
-def programs(role: str, transaction: transactions.Transaction) -> list[int]:
-    """The processes with this role, without keepers; the one that asks last, since it kills itself."""
-    found = []
-    for number in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
-            tail = [__file__.encode(), role.encode()]
-            if words[1:3] == tail and words[4:5] == [transaction.path.encode()]:
-                found.append(int(number))
-    return sorted(found, key=lambda pid: pid == os.getpid())
-
-
-def fill() -> bool:
-    """Fill the disk to the last byte."""
-    for chunk in (bytes(1 << 20), b"x" * 64):
-        with contextlib.suppress(OSError), open(f"{SPOOL}/filler", "ab", buffering=0) as file:
-            while file.write(chunk) == len(chunk):
-                pass
-    return True
-
-
-def cut() -> bool:
-    """Kill every SSH session with all that it has started."""
-    parents = {}
-    for number in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{number}/stat", encoding="utf-8") as file:
-            name, __, rest = file.read().partition("(")[2].rpartition(")")
-            parents[int(number)] = (name, int(rest.split()[1]))
-    doomed = {pid for pid, (name, __) in parents.items() if name == "sshd-session"}
-    while more := {pid for pid, (__, parent) in parents.items() if parent in doomed} - doomed:
-        doomed |= more
-    for pid in doomed:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    return any(parents[pid][0].startswith("python") for pid in doomed)
-
-
-def kill_pidfile(rundir: str, daemon: str) -> bool:
+def seen(before: Json, but: t.Container[str]) -> list[str]:
+    """What is wrong with the host at this moment."""
     try:
-        os.kill(read_pid(os.path.join(rundir, f"{daemon}.pid")), signal.SIGKILL)
-    except Exception:
-        return False
-    return True
-
-
-def state_of_host() -> Json:
-    """Who forwards, and how much OpenFlow state there is."""
-    database = read_database(CONNECTION)
-    counts = [count(f"{RUNDIR}/{bridge.name}.mgmt", 10.0) for bridge in database.bridges]
-    names = ("flows", "groups", "meters", "tlvs")
-    daemons = {name: _daemons.inspect(name, RUNDIR) for name in (_daemons.VSWITCHD, _daemons.OVSDB_SERVER)}
-    return {
-        "totals": {name: sum(getattr(count, name) for count in counts) for name in names},
-        "ports": sorted(i.name for bridge in database.bridges for i in bridge.interfaces),
-        "flag": "flow-restore-wait" in database.other_config,
-        "supervisors": {
-            name: daemon.supervisor.kind if daemon.supervisor else None for name, daemon in daemons.items()
-        },
-    }
-
-
-def judge(before: Json, state: str) -> list[str]:
-    """What is wrong with the host now."""
-    problems = []
-    if state not in transactions.FINISHED:
-        problems.append(f"the transaction is {state}")
-    try:
-        now = state_of_host()
+        now = {**look.state(), "monitors": monitors()}
+        problems = look.problems()
     except Exception as error:
-        return [*problems, f"the host cannot be described: {error}"]
-    problems += [f"{key}: {now[key]}, before {before[key]}" for key in before if now[key] != before[key]]
-    problems += [f"{path} is left over" for path in left_over()]
-    for path in glob.glob(f"{RUNDIR}-*"):
-        if not os.path.islink(path):
-            problems.append(f"{path} is left over")
-        owners = newcomer.processes_of(path)
-        pids = {look(RUNDIR, name).process.pid for name in ("ovs-vswitchd", "ovsdb-server")}
-        strays = [owner.pid for owner in owners if owner.pid not in pids and not monitors(owner.pid, pids)]
-        if strays:
-            problems.append(f"processes {strays} of {path} are left over")
-    return problems
+        return [f"the host cannot be described: {type(error).__name__}: {error}"]
+    changed = look.changed(before, now, but)
+    problems += [changed] if changed else []
+    return problems + [f"{path} is left over" for path in left_over()]
 
 
 def left_over() -> list[str]:
     return [path for pattern in TRACES for path in glob.glob(pattern)]
 
 
-def monitors(pid: int, children: set[int]) -> bool:
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return any(int(child) in children for child in file.read().split())
-
-
 def again(case: Json, before: Json) -> list[str]:
     """The next run, without a fault, starts clean."""
     try:
-        transaction = begin({**case, "phase": APPLY, "step": None})
-        wait_for(lambda: ended(transaction))
+        record = Record(faulty.begin({**case, "phase": faulty.APPLY, "step": None}).path)
+        wait_for(record.ended)
     except Exception as error:
         return [f"the next run: {type(error).__name__}: {error}"]
-    if transaction.state != transactions.CONFIRMED:
-        reason = (transaction.read("result.json") or {}).get("reason")
-        return [f"the next run is {transaction.state}: {reason}"]
-    return [f"after the next run {problem}" for problem in judge(before, transaction.state)]
+    if record.state != "confirmed":
+        return [f"the next run is {record.state}: {record.reason}"]
+    return [f"after the next run {problem}" for problem in judge(before, case["but"], record.state)]
 
 
 def after_power(case: Json) -> Json:
     """After the boot that followed a power cut; the endpoints have been made again by the harness."""
-    with open(BEFORE, encoding="utf-8") as file:
-        before = json.load(file)
-    transaction = transactions.transactions()[-1]
-    wait_for(lambda: transaction.state in (*transactions.FINISHED, transactions.FAILED), 60.0)
-    if transaction.state == transactions.CONFIRMED:  # then it is a boot like any other: no flows
+    before = known_before()
+    record = Record(max(map(os.path.dirname, glob.glob(f"{TRANSACTIONS}/[!.]*/state.*"))))
+    wait_for(lambda: record.state in SETTLED, 60.0)
+    if record.state == "confirmed":  # then it is a boot like any other: no flows
         wait_for(lambda: not left_over(), 60.0)
-        return {"problems": [], "state": transaction.state, "spoiled": True}
-    problems = judge(before, transaction.state)
-    restored = os.stat(transaction.file(f"state.{transaction.state}")).st_ctime
+        return {"problems": [], "state": record.state, "spoiled": True}
+    problems = judge(before, (*REBOOTED, *case["but"]), record.state)
+    restored = os.stat(f"{record.path}/state.{record.state}").st_ctime
     with open("/proc/uptime", encoding="ascii") as file:
         booted = time.time() - float(file.read().split()[0])
-    started = booted + look(RUNDIR, "ovs-vswitchd").process.started / os.sysconf("SC_CLK_TCK")
+    started = booted + start_time(look.pid_of("ovs-vswitchd"))
     if restored - started > RECOVERY:
         problems.append(f"its flows were back only {restored - started:.1f} s after ovs-vswitchd was started")
-    probe.ensure("faults", "started", PROBE, False)
-    time.sleep(1)
-    probe.ensure("faults", "stopped", PROBE, False)
-    traffic = what_was_lost(0)
-    if traffic["lost"]:
-        problems.append(f"{traffic['lost']} packets were lost after the boot")
-    reason = (transaction.read("result.json") or {}).get("reason", "")
+    packets = traffic.Traffic()
+    packets.flows_since(time.monotonic_ns() + 10**9, RECOVERY)
+    lost = traffic.losses(packets.stop(), 0).lost
+    if lost:
+        problems.append(f"{lost} packets were lost after the boot")
+    # The devices of this boot are those that the next cases have to keep.
+    os.unlink(BEFORE)
     if case["again"]:
-        problems += again(case, before)
+        problems += again(case, known_before())
     return {
         "problems": problems,
-        "state": transaction.state,
-        "reason": reason,
-        "lost": traffic["lost"],
+        "state": record.state,
+        "reason": record.reason,
+        "lost": lost,
         "recovery_s": round(restored - started, 2),
         "boot_s": round(restored - booted, 2),
     }
 
 
-def ended(transaction: transactions.Transaction) -> bool:
-    settled = transaction.state in (*transactions.FINISHED, transactions.FAILED)
-    return settled and not transaction.running() and not launching.is_there(transaction)
+def start_time(pid: int) -> float:
+    """When a process was started, in seconds since the boot (proc(5), field 22)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def what_was_lost(since_ns: int) -> Json:
-    """Seconds from the fault to the last packet that was lost, the longest outage since, and all packets lost."""
-    with open("/run/ovsops/probe-faults/events.bin", "rb") as file:
-        events = probe.decode(file.read())
-    lost = {(e.stream, e.sequence): e.when for e in events if e.kind == agent.SENT}
-    for event in events:
-        if event.kind == agent.ARRIVED:
-            lost.pop((event.stream, event.sequence), None)
-    later = [e for e in events if e.kind == agent.ARRIVED or e.when >= since_ns]
-    outages = [probe.analyse(later, stream, since_ns).longest_outage_ms for stream in STREAMS]
-    last = max([at for at in lost.values() if at >= since_ns], default=since_ns)
-    return {
-        "recovery_s": round((last - since_ns) / 1e9, 2),
-        "outage_s": round(max(outages) / 1e3, 2),
-        "lost": len(lost),
-    }
-
-
-def late(case: Json, traffic: Json, state: str) -> list[str]:
+def late(case: Json, lost: traffic.Losses, state: str) -> list[str]:
     """One that goes on in spite of the fault has its own interruption later: that counts by its length."""
-    at_once = case["phase"] == APPLY and state != transactions.CONFIRMED
-    key = "recovery_s" if at_once else "outage_s"
-    if traffic[key] <= RECOVERY + (HUNG if case["fault"] == "hang" else 0):
+    at_once = case["phase"] == faulty.APPLY and state != "confirmed"
+    seconds = lost.recovery_s if at_once else lost.outage_s
+    if seconds <= RECOVERY + (faulty.HUNG if case["fault"] == "hang" else 0):
         return []
-    return [
-        f"forwarded again only {traffic['recovery_s']} s after the fault (outage {traffic['outage_s']} s)"
-    ]
+    return [f"forwarded again only {lost.recovery_s} s after the fault (outage {lost.outage_s} s)"]
 
 
 def wait_for(done: t.Callable[[], bool], patience: float = PATIENCE) -> None:
@@ -491,7 +333,7 @@ def wait_for(done: t.Callable[[], bool], patience: float = PATIENCE) -> None:
     while not done():
         if time.monotonic() > end:
             raise RuntimeError(f"not done after {patience:g} s")
-        time.sleep(0.1)
+        time.sleep(INTERVAL)
 
 
 if __name__ == "__main__":

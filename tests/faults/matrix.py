@@ -8,7 +8,7 @@ and in the confirmation (``--phase``, see driver.py).
 
 Prints a line for each case, a table, and, last, "N of N survived"; the exit status tells whether all survived.
 Hosts with the kernel datapath and systemd are User Mode Linux machines, those with the userspace datapath and no systemd
-namespaces.
+namespaces.  As many hosts as the machine has CPUs work side by side (--jobs).
 
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
@@ -22,46 +22,40 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+import queue
 import re
 import subprocess
 import sys
 import tarfile
+import threading
 import time
-import types
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
-from tests.faults import driver
+from tests.faults import driver, faulty, traffic
+from tests.faults.cases import STRATEGIES, Json, cases, key
+from tests.harness import look
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY
 
-STRATEGIES = {
-    "uml": ("make_before_break", "prefilled", "restart"),
-    "native": ("make_before_break", "standby", "restart"),
-}
 # After so many cases a run without a fault shows that a host is as good as new; on the kernel datapath the next case is a next
 # run anyway.  In userspace an ovs-vswitchd that has lost its database some times in a row waits up to 8 s with the next try.
 AGAIN = {"uml": 8, "native": 1}
+# What is another thing afterwards although nobody has lost anything: in userspace the datapath is a part of the process, which
+# numbers its ports anew, and the devices of bridges are made anew by the one that was killed.
+RENEWED = {"uml": (), "native": ("datapath ports", "links", "traffic control")}
 PLACE = "/srv/faults"
-RESULT = "/run/faults.json"
+ASKED, TOLD = "/run/faults.asked", "/run/faults.told"
 ENGINE = REPOSITORY / "plugins/module_utils"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
+PROGRAMS = [Path(str(module.__file__)).relative_to(REPOSITORY) for module in (driver, faulty, traffic, look)]
 OUTPUT = REPOSITORY / "build/faults"
-
-# The first and the last step before which the second daemon is there.
-SECONDS = {
-    "make_before_break": {
-        "second ovs-vswitchd": ("load the OpenFlow state", "cut over"),
-        "second ovsdb-server": ("start the new ovs-vswitchd beside the old one", "adopt"),
-    },
-    "standby": {"second ovs-vswitchd": ("move the new process to the service", "end the old ovs-vswitchd")},
-    "restart": {},
-}
+# A case may take so long, in seconds.
+PATIENCE = {"case": 600.0, "after": 200.0}
+# How often it is looked whether the host runs at all, in seconds: nothing tells of its end.
+LOOK_INTERVAL = 0.5
 
 EVIDENCE = (
     "cat /run/driver.log; cd /var/lib/ovsops/transactions && for name in $(ls | tail -n 2); do "
@@ -69,108 +63,6 @@ EVIDENCE = (
     "echo == processes; ps -eo pid,ppid,lstart,args | grep -e ovs -e driver; ls -la /run/openvswitch*; "
     "echo == logs; tail -n 60 /var/log/openvswitch/*.log; journalctl --no-pager -n 150 -o short-precise 2>&1"
 )
-
-Json = dict[str, t.Any]
-
-# The last moments of a rollback.
-ENDINGS = ["become rolled_back", "clean up"]
-# What a step does that has nothing to undo.
-NOTHING = Step("", lambda __: None).undo
-
-
-def cases(backend: str, strategy: str) -> list[Json]:
-    """Every case of a strategy."""
-    found = [
-        *((driver.APPLY, *case) for case in in_the_steps(backend, strategy)),
-        *((driver.AFTER, *case) for case in when_applied(backend)),
-        *((driver.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
-        *((driver.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
-        *((driver.CONFIRM, *case) for case in in_the_confirmation(backend)),
-    ]
-    names = ("phase", "step", "when", "fault")
-    return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
-
-
-Moment = tuple[str, str, str]
-
-
-def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
-    request = {
-        "strategy": strategy,
-        "convert": False,
-        "downgrade": False,
-        "restart_server": True,
-        "prove": driver.PROVE,
-        "dpdk": False,
-        "userspace": backend == "native",
-    }
-    # What the list of steps depends on; the rest of a request is about a host.
-    return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))
-
-
-def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:
-    return SECONDS[plan.MAKE_BEFORE_BREAK if strategy == plan.PREFILLED else strategy]
-
-
-def in_the_steps(backend: str, strategy: str) -> list[Moment]:
-    names = [step.name for step in steps(backend, strategy)]
-    found = [(name, when, "engine") for name in names for when in ("before", "after")]
-    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons", "guard", "engine and guard", "hang", "disk"]
-    if backend == "uml":
-        faults += ["ssh", "power"]
-    found += [(name, "before", fault) for fault in faults for name in names]
-    for fault, (first, last) in seconds_of(strategy).items():
-        there = names[names.index(first) : names.index(last) + 1]
-        found += [(name, "before", fault) for name in there]
-    return found
-
-
-def when_applied(backend: str) -> list[Moment]:
-    """What dies after the work is done: the step is how it ends.
-
-    A dead ovs-vswitchd is never confirmed; one that dies with its database behind it is the service manager's.
-    """
-    faults = ["engine", "guard", "engine and guard", "ovs-vswitchd", "disk"]
-    found = [(end, "after", fault) for end in driver.ENDS for fault in faults]
-    faults = ["ovsdb-server", "both daemons", *(["power"] if backend == "uml" else [])]
-    return [*found, *(("deadline", "after", fault) for fault in faults)]
-
-
-def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
-    """From the decision to the last file that goes."""
-    handed = [
-        f"{driver.HAND_BACK}{step.name}" for step in steps(backend, strategy, restart_server=False, prove=0)
-    ]
-    last = [name for name in undone(backend, strategy) if name == f"undo {RESTART_SERVER}"]
-    found = struck(backend, ["become rolling_back", *handed, *last], ENDINGS)
-    for first, last in [found for fault, found in seconds_of(strategy).items() if fault.endswith("vswitchd")]:
-        names = (driver.HAND_BACK + first, driver.HAND_BACK + last)
-        there = handed[handed.index(names[0]) : handed.index(names[1]) + 1]
-        found += [(name, "before", "second ovs-vswitchd") for name in there]
-    return found
-
-
-def in_a_plain_rollback(backend: str, strategy: str) -> list[Moment]:
-    return struck(backend, ["become rolling_back", *undone(backend, strategy)], ENDINGS)
-
-
-def in_the_confirmation(backend: str) -> list[Moment]:
-    return struck(backend, [], ["become confirmed", "clean up"])
-
-
-def undone(backend: str, strategy: str) -> list[str]:
-    """Steps that are undone, in this order."""
-    return [f"undo {step.name}" for step in reversed(steps(backend, strategy)) if step.undo is not NOTHING]
-
-
-def struck(backend: str, work: t.Sequence[str], endings: t.Sequence[str]) -> list[Moment]:
-    """A daemon that dies after the work is done is the service manager's, as on any other day."""
-    moments = [*work, *endings]
-    found = [(moment, when, "actor") for moment in moments for when in ("before", "after")]
-    faults = ["engine and guard", "disk", *(["power"] if backend == "uml" else [])]
-    found += [(moment, "before", fault) for fault in faults for moment in moments]
-    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons"]
-    return [*found, *((moment, "before", fault) for fault in faults for moment in work)]
 
 
 def code() -> str:
@@ -189,10 +81,17 @@ def same(one: str, other: str) -> bool:
 
 
 def sources() -> list[Path]:
-    return [
-        *sorted(ENGINE.rglob("*.py")),
-        REPOSITORY / "tests/faults/driver.py",
-    ]
+    return [*sorted(ENGINE.rglob("*.py")), *(REPOSITORY / path for path in PROGRAMS)]
+
+
+def pack() -> bytes:
+    """The engine and the programs of the matrix, as a host needs them."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in sources():
+            inside = path.relative_to(ENGINE) if path.is_relative_to(ENGINE) else None
+            tar.add(path, f"{PACKAGE}/{inside}" if inside else str(path.relative_to(REPOSITORY)))
+    return archive.getvalue()
 
 
 class Bench:
@@ -214,66 +113,72 @@ class Bench:
         subprocess.run(command, input=self.archive, check=True)
         # What was there long before the hand-over would be on the disk.
         hosts.ssh(self.lab, self.host, "sync")
+        self.start_driver()
         return self.lab
+
+    def start_driver(self) -> None:
+        """Start what outlives the SSH session and takes the cases."""
+        outlives = "setsid"
+        if self.backend == "uml":
+            outlives = f"systemd-run --quiet --collect --setenv=PYTHONPATH={PLACE}"
+        program = f"python3 {PLACE}/{PROGRAMS[0]} {ASKED} {TOLD} </dev/null >/run/driver.log 2>&1 &"
+        prepare = f"rm -f {ASKED} {TOLD}; mkfifo {ASKED} {TOLD}"
+        hosts.ssh(self.lab, self.host, f"{prepare}; PYTHONPATH={PLACE} {outlives} {program}")
 
     def examine(self, case: Json) -> Json:
         """Run one case to its end."""
-        result = self.drive("case", case, 600)
+        case = {**case, "but": RENEWED[self.backend]}
+        result = self.drive({**case, "role": "case"})
         if result.get("powered_off"):
             self.lab = laboratory.power_on(self.lab, self.host)
             self.endpoints()
-            result = self.drive("after", case, 200)
+            self.start_driver()
+            result = self.drive({**case, "role": "after"})
         if result["problems"]:
             self.testify(case, result)
         if result["problems"] or result.get("spoiled"):
             self.fresh()
         return result
 
-    def drive(self, role: str, case: Json, seconds: float) -> Json:
-        """Run the driver detached and return its result."""
-        words = f"{role} '{json.dumps(case)}' {RESULT}"
-        python = f"python3 {PLACE}/driver.py"
-        hosts.ssh(
-            self.lab,
-            self.host,
-            f"rm -f {RESULT}; PYTHONPATH={PLACE} {self.detached} {python} {words} </dev/null >/run/driver.log 2>&1 &",
-        )
+    def drive(self, case: Json) -> Json:
+        """Give a case to the driver and return its result."""
         connected = None
-        if role == "case" and case["fault"] == "ssh":
-            command = f"PYTHONPATH={PLACE} {python} connected '{json.dumps(case)}' -"
+        if case["role"] == "case" and case["fault"] == "ssh":
+            command = f"PYTHONPATH={PLACE} python3 {PLACE}/{PROGRAMS[1]} connected '{json.dumps(case)}'"
             connected = subprocess.Popen(hosts.ssh_argv(self.lab, self.host, command))
         try:
-            return self.result(case, seconds)
+            return self.result(case)
         finally:
             if connected:
                 connected.kill()
                 connected.wait()
 
-    def result(self, case: Json, seconds: float) -> Json:
-        """What the driver has to say, by one SSH session that waits for it."""
-        command = f"until cat {RESULT} 2>/dev/null; do sleep 0.2; done"
-        end = time.monotonic() + seconds
+    def result(self, case: Json) -> Json:
+        """What the driver has to say, by one SSH session that waits for it; another one, where the fault has cut that."""
+        patience = PATIENCE[case["role"]]
+        end = time.monotonic() + patience
+        asking = f"cat >{ASKED}; "
         while time.monotonic() < end:
-            argv = hosts.ssh_argv(self.lab, self.host, command)
-            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as waiting:
-                while time.monotonic() < end and hosts.alive(self.host):
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        waiting.wait(0.2)
-                        break
-                waiting.kill()
-                text = waiting.communicate()[0]
-            if text and waiting.returncode == 0:
+            argv = hosts.ssh_argv(self.lab, self.host, f"{asking}exec cat {TOLD}")
+            text = self.told(argv, json.dumps(case) + "\n" if asking else "", end)
+            if text:
                 return t.cast("Json", json.loads(text))
             if not hosts.alive(self.host):
                 return {"powered_off": True}
-        return {"case": case, "problems": [f"no result after {seconds:g} s"]}
+            asking = ""
+        return {"case": case, "problems": [f"no result after {patience:g} s"]}
 
-    @property
-    def detached(self) -> str:
-        """What starts a command that outlives its SSH session."""
-        if self.backend == "uml":
-            return f"systemd-run --quiet --collect --setenv=PYTHONPATH={PLACE}"
-        return "setsid"
+    def told(self, argv: list[str], feed: str | None, end: float) -> str:
+        """What an SSH session prints; nothing when it, its host or the time ends before."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as session:
+            while time.monotonic() < end and hosts.alive(self.host):
+                given, feed = feed, None
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    text = session.communicate(given, timeout=LOOK_INTERVAL)[0]
+                    return text if session.returncode == 0 else ""
+            session.kill()
+        return ""
 
     def endpoints(self) -> None:
         """Make the namespaces again that the traffic runs between: they do not survive a boot; the flows must."""
@@ -294,24 +199,6 @@ class Bench:
         (OUTPUT / (re.sub(r"\W+", "-", name) + ".txt")).write_text(text)
 
 
-def pack() -> bytes:
-    """The engine and the driver, as a host needs them."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        rooms = [f"{PACKAGE}/{path.name}" for path in ENGINE.iterdir() if path.is_dir()]
-        packages = [PACKAGE.rsplit("/", depth)[0] for depth in range(PACKAGE.count("/") + 1)]
-        for package in (*packages, *rooms):
-            tar.addfile(tarfile.TarInfo(f"{package}/__init__.py"))
-        for path in sources():
-            inside = path.relative_to(ENGINE) if path.is_relative_to(ENGINE) else None
-            tar.add(path, f"{PACKAGE}/{inside}" if inside else path.name)
-    return archive.getvalue()
-
-
-def key(case: Json) -> str:
-    return " ".join(case[part] for part in ("strategy", "phase", "fault", "when", "step"))
-
-
 def chosen(backend: str, strategy: str, options: argparse.Namespace) -> list[Json]:
     """The cases that the options want, in the order of the faults that they name."""
     wanted = [
@@ -327,35 +214,77 @@ def chosen(backend: str, strategy: str, options: argparse.Namespace) -> list[Jso
     return wanted
 
 
-def run(
-    backend: str, strategy: str, options: argparse.Namespace, version: str, archive: bytes
-) -> dict[str, Json]:
-    """All wanted cases of a strategy on one lab host; their results by ``key``."""
-    wanted = chosen(backend, strategy, options)
-    path = OUTPUT / f"{backend}-{strategy}.json"
-    known: dict[str, Json] = json.loads(path.read_text()) if path.exists() else {}
-    good = {name for name, found in known.items() if same(found["code"], version) and not found["problems"]}
-    due = [case for case in wanted if not (options.resume and key(case) in good)]
-    bench = Bench(f"{options.name}-{backend}", backend, options.ovs, archive) if due else None
-    try:
-        for number, case in enumerate(due, 1):
-            assert bench
-            again = number % AGAIN[backend] == 0 or number == len(due)
-            result = {**bench.examine({**case, "again": again}), "backend": backend, "code": version}
-            known[key(case)] = result
-            path.with_suffix(".new").write_text(json.dumps(known, indent=1) + "\n")
-            path.with_suffix(".new").rename(path)
+class Run:
+    """The wanted cases of a strategy; ``results`` has them by ``key``, and those of earlier runs that are in the file."""
+
+    def __init__(self, backend: str, strategy: str, options: argparse.Namespace, version: str) -> None:
+        self.backend, self.strategy, self.options, self.version = backend, strategy, options, version
+        self.wanted = chosen(backend, strategy, options)
+        self.path = OUTPUT / f"{backend}-{strategy}.json"
+        self.results: dict[str, Json] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.due = [case for case in self.wanted if not (options.resume and self.survived(case))]
+        self.waiting: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self.lock = threading.Lock()
+        self.done = 0
+        self.failure: BaseException | None = None
+
+    def survived(self, case: Json) -> bool:
+        """Whether an earlier run with the same code has shown it."""
+        found = self.results.get(key(case))
+        return found is not None and same(found["code"], self.version) and not found["problems"]
+
+    def go(self, archive: bytes) -> None:
+        """Run all that are due, on as many hosts as there are jobs; raises what has ended one of them."""
+        for case in self.due:
+            self.waiting.put(case)
+        names = [
+            f"{self.options.name}-{self.backend}{n or ''}"
+            for n in range(min(self.options.jobs, len(self.due)))
+        ]
+        threads = [threading.Thread(target=self.work, args=(name, archive)) for name in names]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            while not self.waiting.empty():  # interrupted: nobody begins another one
+                self.waiting.get()
+            for thread in threads:
+                thread.join()
+        if self.failure:
+            raise self.failure
+
+    def work(self, name: str, archive: bytes) -> None:
+        """Try cases on one host until there are no more."""
+        try:
+            bench = Bench(name, self.backend, self.options.ovs, archive)
+            count = 0
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    case = self.waiting.get_nowait()
+                    count += 1
+                    again = count % AGAIN[self.backend] == 0 or self.waiting.empty()
+                    self.tell(case, bench.examine({**case, "again": again}))
+        except BaseException as error:
+            self.failure = error
+        finally:
+            hosts.down(name)
+
+    def tell(self, case: Json, result: Json) -> None:
+        """Print and keep a result."""
+        with self.lock:
+            self.done += 1
+            self.results[key(case)] = {**result, "backend": self.backend, "code": self.version}
+            self.path.with_suffix(".new").write_text(json.dumps(self.results, indent=1) + "\n")
+            self.path.with_suffix(".new").rename(self.path)
             verdict = "survived" if not result["problems"] else "FAILED: " + "; ".join(result["problems"])
             seconds = f", {result['recovery_s']:.1f} s" if "recovery_s" in result else ""
             print(
-                f"[{number}/{len(due)}] {backend} {strategy}, {case['phase']}: {case['fault']} {case['when']} "
-                f"'{case['step']}': {result.get('state')}{seconds}: {verdict}",
+                f"[{self.done}/{len(self.due)}] {self.backend} {self.strategy}, {case['phase']}: {case['fault']} "
+                f"{case['when']} '{case['step']}': {result.get('state')}{seconds}: {verdict}",
                 flush=True,
             )
-    finally:
-        if bench:
-            hosts.down(bench.name)
-    return {key(case): known[key(case)] for case in wanted}
 
 
 def table(results: t.Sequence[Json]) -> t.Iterator[str]:
@@ -373,20 +302,26 @@ def table(results: t.Sequence[Json]) -> t.Iterator[str]:
         yield f"{cells} {len(survived):>3} of {len(found):>3} survived, worst recovery {worst:.1f} s"
 
 
-def main() -> int:
+def parsed() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", default="faults", help="name of the lab, before its backend")
+    parser.add_argument("--name", default="faults", help="name of the labs, before their backend")
     parser.add_argument("--backend", action="append", choices=sorted(STRATEGIES))
     parser.add_argument("--strategy", action="append")
-    parser.add_argument("--phase", action="append", choices=list(driver.TIMEOUTS))
+    parser.add_argument("--phase", action="append", choices=list(faulty.TIMEOUTS))
     parser.add_argument("--list", action="store_true", help="print the cases and do nothing")
     parser.add_argument("--fault", action="append", help="these faults only, in this order")
     parser.add_argument("--step", action="append")
     parser.add_argument("--when", choices=("before", "after"))
     parser.add_argument("--from", dest="ovs", default="3.5.0")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="hosts side by side")
     parser.add_argument("--resume", action="store_true", help="leave out what survived with the same code")
+    return parser
+
+
+def main() -> int:
+    parser = parsed()
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     version, archive = code(), pack()
@@ -395,10 +330,12 @@ def main() -> int:
         for strategy in STRATEGIES[backend]:
             if options.strategy and strategy not in options.strategy:
                 continue
+            run = Run(backend, strategy, options, version)
             if options.list:
-                print(*(f"{backend} {key(case)}" for case in chosen(backend, strategy, options)), sep="\n")
-            else:
-                results += run(backend, strategy, options, version, archive).values()
+                print(*(f"{backend} {key(case)}" for case in run.wanted), sep="\n")
+                continue
+            run.go(archive)
+            results += [run.results[key(case)] for case in run.wanted]
     if options.list:
         return 0
     if not results:

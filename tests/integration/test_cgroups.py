@@ -32,8 +32,8 @@ def _groups() -> t.Iterator[dict[str, Path]]:
     if not made:
         pytest.skip("no control group can be made here")
     yield made
-    for directory in made.values():
-        directory.rmdir()
+    for group in made.values():
+        group.rmdir()
 
 
 def _furnish(group: Path) -> None:

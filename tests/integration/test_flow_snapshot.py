@@ -266,9 +266,12 @@ def test_a_large_state_comes_whole_or_not_at_all(
 ) -> None:
     further: list[int] = []
     connect = flowstate.Switch.further
-    monkeypatch.setattr(
-        flowstate.Switch, "further", lambda self, count: further.append(count) or connect(self, count)
-    )
+
+    def counted(switch: flowstate.Switch, count: int) -> t.Any:
+        further.append(count)
+        return connect(switch, count)
+
+    monkeypatch.setattr(flowstate.Switch, "further", counted)
     add_bridge(ovs)
     fill_largely(ovs, "br0")
     whole = content(ovs)

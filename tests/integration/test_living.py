@@ -134,9 +134,11 @@ def test_what_somebody_changes_at_any_moment_is_there_and_explained(
         made.old.ofctl(
             "add-flow", "br0", f"priority={number},cookie=0x{number},ip,nw_dst=10.0.0.{number} actions=drop"
         )
-    made.copy(
-        lambda: made.old.ofctl("add-flow", "br0", "priority=6,cookie=6,tcp,tp_dst=80 actions=resubmit(,3)")
-    )
+
+    def add() -> None:
+        made.old.ofctl("add-flow", "br0", "priority=6,cookie=6,tcp,tp_dst=80 actions=resubmit(,3)")
+
+    made.copy(add)
     made.old.ofctl("add-flow", "br0", "priority=7,cookie=7,arp actions=NORMAL")
     made.old.ofctl("mod-flows", "br0", "ip,nw_dst=10.0.0.1 actions=NORMAL")
     made.old.ofctl("--strict", "del-flows", "br0", "priority=2,ip,nw_dst=10.0.0.2")
@@ -419,7 +421,8 @@ def test_what_others_change_while_settings_are_given_back_stays(
     for number in (1, 2):
         ovs.ofctl("add-meter", "br0", f"meter={number},kbps,band=type=drop,rate=100")
     saved = saved_state(ovs)
-    settings, asked = _flowstate.Switch.settings, []
+    settings = _flowstate.Switch.settings
+    asked: list[t.Any] = []
 
     def overtaken(switch: _flowstate.Switch) -> _flowstate.Settings:
         found = settings(switch)
@@ -449,7 +452,8 @@ def test_meters_that_somebody_deletes_while_they_are_restored_are_restored_once_
     saved, wanted = saved_state(ovs), (dump(ovs), dump(ovs, "dump-meters"))
     for what in ("flows", "groups", "meters"):
         ovs.ofctl(f"del-{what}", "br0")
-    commit, times = _bundles.Bundles.commit, []
+    commit = _bundles.Bundles.commit
+    times: list[t.Any] = []
 
     def overtaken(bundles: _bundles.Bundles) -> list[wire.SwitchError]:
         if len(times) < 2:

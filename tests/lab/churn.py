@@ -27,6 +27,7 @@ import socket
 import struct
 import sys
 import time
+import typing as t
 
 HELLO, ERROR, ECHO_REQUEST, FLOW_MOD, GROUP_MOD, PORT_MOD, METER_MOD = 0, 1, 2, 14, 15, 16, 29
 MULTIPART, ROLE_REQUEST = 18, 24
@@ -40,6 +41,10 @@ IDLE = 600 if sys.argv[1:2] == ["timeouts"] else 0
 BARRIER = 18 if VERSION == OF10 else 20
 
 
+# What the switch must hold: {"flows": {…}, "groups": {…}, "meters": {…}, "ports": {…}}.
+Held = dict[str, dict[str, t.Any]]
+
+
 class Gone(Exception):
     """The switch has closed the connection."""
 
@@ -47,80 +52,89 @@ class Gone(Exception):
 class Controller:
     """One OpenFlow channel after the other, and what was confirmed on them."""
 
-    def __init__(self, where):
+    def __init__(self, where: str) -> None:
         self.where = where
-        self.server = None
-        self.socket = None
+        self.server: socket.socket | None = None
+        self.socket: socket.socket | None = None
         self.buffer = b""
         self.xid = 1
         self.connections = 0
-        self.errors = []
+        self.errors: list[str] = []
         self.given_up = False
         if where.startswith("listen:"):
             self.server = socket.create_server(("127.0.0.1", int(where[len("listen:") :])))
             self.server.settimeout(0.1)
 
-    def confirm(self, messages):
+    def confirm(self, messages: t.Sequence[bytes]) -> None:
         """Send ``messages`` until the switch has confirmed all of them by a barrier."""
         while True:
             if self.given_up:
                 raise SystemExit("the switch does not come back")
             try:
-                if self.socket is None:
-                    self.connect()
+                channel = self.channel()
                 self.xid += 1
-                self.socket.sendall(b"".join(messages) + message(BARRIER, self.xid))
+                channel.sendall(b"".join(messages) + message(BARRIER, self.xid))
                 self.answer(BARRIER + 1, self.xid)
                 return
             except (Gone, OSError):
                 self.close()
                 time.sleep(0.005)
 
-    def connect(self):
+    def channel(self) -> socket.socket:
+        """The channel that is there, else a new one."""
+        if self.socket is None:
+            self.socket = self.connected()
+            self.greet(self.socket)
+        return self.socket
+
+    def connected(self) -> socket.socket:
         if self.server:
-            self.socket, __ = self.server.accept()
+            channel, __ = self.server.accept()
         else:
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(20)
-            self.socket.connect(self.where)
-        self.socket.settimeout(20)
+            channel = socket.socket(socket.AF_UNIX)
+            channel.settimeout(20)
+            channel.connect(self.where)
+        channel.settimeout(20)
+        return channel
+
+    def greet(self, channel: socket.socket) -> None:
         self.buffer = b""
-        self.socket.sendall(message(HELLO, 0, struct.pack("!HHI", 1, 8, 1 << VERSION)))
+        channel.sendall(message(HELLO, 0, struct.pack("!HHI", 1, 8, 1 << VERSION)))
         self.answer(HELLO, None)
         if ROLE:  # the connection's own generation: nobody else asks for one
-            self.socket.sendall(message(ROLE_REQUEST, 1, struct.pack("!I4xQ", ROLE, self.connections)))
+            channel.sendall(message(ROLE_REQUEST, 1, struct.pack("!I4xQ", ROLE, self.connections)))
             self.answer(ROLE_REQUEST + 1, 1)
         self.connections += 1
 
-    def close(self):
+    def close(self) -> None:
         if self.socket:
             self.socket.close()
         self.socket = None
 
-    def answer(self, kind, xid):
+    def answer(self, kind: int, xid: int | None) -> bytes:
+        channel = self.channel()
         while True:
             while len(self.buffer) < 8 or len(self.buffer) < struct.unpack_from("!H", self.buffer, 2)[0]:
-                data = self.socket.recv(65536)
+                data = channel.recv(65536)
                 if not data:
                     raise Gone
                 self.buffer += data
             length = struct.unpack_from("!H", self.buffer, 2)[0]
             found, self.buffer = self.buffer[:length], self.buffer[length:]
             if found[1] == ECHO_REQUEST:
-                self.socket.sendall(found[:1] + b"\3" + found[2:])
+                channel.sendall(found[:1] + b"\3" + found[2:])
             elif found[1] == ERROR:
                 self.errors.append(found[8:40].hex())
             elif found[1] == kind and xid in (None, struct.unpack_from("!I", found, 4)[0]):
                 return found
 
-    def addresses(self):
+    def addresses(self) -> dict[int, bytes]:
         """The address of each port by its number: a port-mod has to name it."""
-        if self.socket is None:
-            self.connect()
-        self.socket.sendall(
+        self.channel().sendall(
             message(MULTIPART, 1, struct.pack("!HH4x", PORT_DESC, 0) + bytes(8) * (VERSION == OF15))
         )
-        body, found = self.answer(MULTIPART + 1, 1)[16:], {}
+        body = self.answer(MULTIPART + 1, 1)[16:]
+        found: dict[int, bytes] = {}
         while body:
             (number,) = struct.unpack_from("!I", body)
             length = 64 if VERSION == OF13 else struct.unpack_from("!H", body, 4)[0]
@@ -128,13 +142,13 @@ class Controller:
         return found
 
 
-def message(kind, xid, body=b""):
+def message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid) + body
 
 
-def flow(command, address, instructions=b""):
+def flow(command: int, address: str | None, instructions: bytes = b"") -> bytes:
     """A flow-mod (0 add, 2 modify strictly, 4 delete strictly) of the flow to ``address``, of all if that is None."""
-    if VERSION == OF10:
+    if VERSION == OF10 and address:
         return flow10(command, address, instructions)
     oxm = (
         struct.pack("!I", 0x80000A02)
@@ -150,7 +164,7 @@ def flow(command, address, instructions=b""):
     return message(FLOW_MOD, 0, struct.pack("!QQBBHHHIIIHH", *fields) + match + instructions)
 
 
-def flow10(command, address, actions):
+def flow10(command: int, address: str, actions: bytes) -> bytes:
     """The same in OpenFlow 1.0, in table 0: all wildcards but the type and the address."""
     wildcards = (1 << 22) - 1 & ~(1 << 4) & ~(63 << 14)
     match = struct.pack("!I18xH8x4s4x", wildcards, 0x0800, socket.inet_aton(address))
@@ -158,24 +172,24 @@ def flow10(command, address, actions):
     return message(FLOW_MOD, 0, match + struct.pack("!QHHHHIHH", *fields) + actions)
 
 
-def apply(*actions):
+def apply(*actions: bytes) -> bytes:
     body = b"".join(actions)
     return struct.pack("!HH4x", 4, 8 + len(body)) + body
 
 
-def to_port(port):
+def to_port(port: int) -> bytes:
     if VERSION == OF10:
         return struct.pack("!HHHH", 0, 8, port, 0) if port else b""
     return apply(struct.pack("!HHIH6x", 0, 16, port, 0)) if port else b""
 
 
-def to_group(group, meter):
+def to_group(group: int, meter: int) -> bytes:
     if VERSION == OF15:
         return apply(struct.pack("!HHI", 29, 8, meter), struct.pack("!HHI", 22, 8, group))
     return struct.pack("!HHI", 6, 8, meter) + apply(struct.pack("!HHI", 22, 8, group))
 
 
-def group(command, number, port):
+def group(command: int, number: int, port: int) -> bytes:
     """A group-mod (0 add, 1 modify, 2 delete)."""
     if VERSION == OF15:
         bucket = (
@@ -187,13 +201,13 @@ def group(command, number, port):
     return message(GROUP_MOD, 0, struct.pack("!HBxI", command, 0, number) + (bucket if command < 2 else b""))
 
 
-def meter(command, number, rate):
+def meter(command: int, number: int, rate: int) -> bytes:
     """A meter-mod (0 add, 1 modify, 2 delete), in kbps."""
     band = struct.pack("!HHII4x", 1, 16, rate, 0)
     return message(METER_MOD, 0, struct.pack("!HHI", command, 1, number) + (band if command < 2 else b""))
 
 
-def churn(controller, held, rng):
+def churn(controller: Controller, held: Held, rng: random.Random) -> None:
     """Add, change or delete one flow."""
     flows = held["flows"]
     address = f"10.{rng.randrange(4)}.{rng.randrange(8)}.{rng.randrange(1, 25)}"
@@ -210,7 +224,7 @@ def churn(controller, held, rng):
         del flows[address]
 
 
-def resync(controller, held, rng, count):
+def resync(controller: Controller, held: Held, rng: random.Random, count: int) -> None:
     """Delete everything, and add it again, otherwise."""
     wanted = {f"10.9.{n // 250}.{n % 250 + 1}": rng.randrange(0, 3) for n in range(count)}
     controller.confirm(
@@ -219,7 +233,7 @@ def resync(controller, held, rng, count):
     held["flows"] = wanted
 
 
-def groups(controller, held, rng):
+def groups(controller: Controller, held: Held, rng: random.Random) -> None:
     """Change a meter, a group and the flow that uses both; or take all three away."""
     number = rng.randrange(50, 60)
     key, address = str(number), f"10.8.0.{number}"
@@ -243,7 +257,7 @@ def groups(controller, held, rng):
     held["groups"][key], held["meters"][key], held["flows"][address] = port, rate, -number
 
 
-def ports(controller, held, rng, addresses):
+def ports(controller: Controller, held: Held, rng: random.Random, addresses: t.Mapping[int, bytes]) -> None:
     """Change the config of one port."""
     number, on = rng.choice((1, 2)), rng.random() < 0.5
     fields = number, addresses[number], NO_PACKET_IN * on, NO_PACKET_IN
@@ -253,20 +267,20 @@ def ports(controller, held, rng, addresses):
     held["ports"][str(number)] = on
 
 
-def main(mode, where, rate, log, *__):
-    ended = []
+def main(mode: str, where: str, rate: str, log: str, *__: str) -> None:
+    ended: list[bool] = []
     controller, rng = Controller(where), random.Random(1)
 
-    def end(number, frame):
+    def end(number: int, frame: object) -> None:
         ended.append(True)
         signal.alarm(20)
 
-    def give_up(number, frame):
+    def give_up(number: int, frame: object) -> None:
         controller.given_up = True
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGALRM, give_up)
-    held = {"flows": {}, "groups": {}, "meters": {}, "ports": {}}
+    held: Held = {"flows": {}, "groups": {}, "meters": {}, "ports": {}}
     addresses = controller.addresses() if mode == "ports" else {}
     changes = 0
     pause = 0.5 if mode == "resync" else 1 / float(rate)

@@ -56,7 +56,11 @@ def results(lab: hosts.Lab) -> list[dict[str, t.Any]]:
 
 def kept(result: dict[str, t.Any]) -> bool:
     """Whether a host was upgraded with everything it had."""
-    return result["outcome"] == "upgraded" and result["verified"] and result["before"] == result["after"]
+    return (
+        result["outcome"] == "upgraded"
+        and result["verified"] is True
+        and bool(result["before"] == result["after"])
+    )
 
 
 def row(result: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -63,9 +63,9 @@ def portrait(pid: int) -> dict[str, str]:
     found["priority, nice, rt_priority, policy"] = " ".join(fields[n] for n in (15, 16, 37, 38))
     found["leads its session"] = str(int(fields[3]) == pid)
     found["CPU affinity"] = str(sorted(os.sched_getaffinity(pid)))
-    number = IOPRIO_GET.get(os.uname().machine)
-    if number is not None:
-        found["I/O priority"] = str(ctypes.CDLL(None).syscall(number, 1, pid))
+    call = IOPRIO_GET.get(os.uname().machine)
+    if call is not None:
+        found["I/O priority"] = str(ctypes.CDLL(None).syscall(call, 1, pid))
     return found
 
 

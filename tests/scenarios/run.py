@@ -3,114 +3,56 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hand-overs as operators meet them, on fresh lab hosts with traffic: one line for each scenario.
 
-Prints, last, "N of N held"; writes build/scenarios.json. The exit status tells whether all held. Name the scenarios
-to run, or parts of their names; without any, all are run.
+Prints, last, "N of N held"; writes build/scenarios.xml (JUnit). The exit status tells whether all held. Name the scenarios
+to run, or parts of their names; without any, all are run. pytest runs them (python -m pytest tests/scenarios), and
+takes its own options here, too: -x ends with the first that does not hold, --lf runs those that did not hold last time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
-import typing as t
+import sys
+from pathlib import Path
 
-from tests.lab.images import REPOSITORY, LabError, program
-from tests.scenarios import (
-    again,
-    attackers,
-    broken,
-    connection,
-    crowded,
-    kept,
-    likeness,
-    living,
-    names,
-    networks,
-    pipelines,
-    scene,
-    services,
-    starts,
-    versions,
-)
+import pytest
 
-GROUPS = (
-    broken,
-    connection,
-    again,
-    names,
-    networks,
-    crowded,
-    kept,
-    pipelines,
-    living,
-    services,
-    likeness,
-    starts,
-    attackers,
-    versions,
-)
-
-
-class Scenario(t.NamedTuple):
-    """``play`` on ``count`` fresh hosts of ``backend`` that start with Open vSwitch ``version``."""
-
-    name: str
-    version: str
-    play: t.Callable[[scene.Scene], str]
-    backend: str = "uml"
-    count: int = 1
-
-
-def every() -> list[Scenario]:
-    """All scenarios, in the order of the modules and of the lists in them."""
-    return [Scenario(*row) for group in GROUPS for row in group.SCENARIOS]
-
-
-def examine(scenario: Scenario, name: str, keep: bool) -> dict[str, t.Any]:
-    """Run one scenario to its end; what it said, and the journals of the hosts when it did not hold."""
-    began = time.monotonic()
-    result: dict[str, t.Any] = {"name": scenario.name, "version": scenario.version, "held": True}
-    try:
-        with scene.hosts.exclusive(name):
-            stage = scene.open_lab(name, scenario.backend, scenario.count, scenario.version)
-            try:
-                result["said"] = scenario.play(stage)
-            except (scene.Broken, LabError) as error:
-                result.update(held=False, said=str(error), journals=scene.journals(stage))
-            finally:
-                if not keep:
-                    scene.hosts.down(name)
-    except LabError as error:
-        result.update(held=False, said=f"the lab did not start: {error}")
-    result["seconds"] = round(time.monotonic() - began)
-    return result
+from tests.lab.images import REPOSITORY
+from tests.scenarios.every import SCENARIOS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wanted", nargs="*", metavar="NAME", help="a scenario, or part of its name")
     parser.add_argument("--name", default="scenarios", help="name of the lab")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
-    parser.add_argument("--keep", action="store_true", help="leave the lab of the last scenario")
-    options = parser.parse_args()
-    chosen = [
-        each for each in every() if not options.wanted or any(part in each.name for part in options.wanted)
-    ]
+    options, further = parser.parse_known_args()
     if options.list:
-        print("\n".join(each.name for each in chosen))
+        names = [each.name for each in SCENARIOS]
+        chosen = [
+            name for name in names if not options.wanted or any(part in name for part in options.wanted)
+        ]
+        print("\n".join(chosen))
         return 0
-    results = []
-    for number, each in enumerate(chosen, 1):
-        result = examine(each, options.name, options.keep and number == len(chosen))
-        results.append(result)
-        verdict = "held" if result["held"] else "FAILED"
-        seconds = result["seconds"]
-        print(f"[{number}/{len(chosen)}] {each.name}: {verdict}: {result['said']} ({seconds} s)", flush=True)
-        (REPOSITORY / "build/scenarios.json").write_text(json.dumps(results, indent=1) + "\n")
-    held = sum(result["held"] for result in results)
-    print(f"{held} of {len(results)} held")
-    return 0 if results and held == len(results) else 1
+    chosen = [f"--scenario={part}" for part in options.wanted]
+    report = f"--junitxml={REPOSITORY / 'build/scenarios.xml'}"
+    folder = str(Path(__file__).parent)
+    return int(
+        pytest.main(
+            [
+                "-v",
+                "-o",
+                "console_output_style=count",
+                report,
+                f"--lab={options.name}",
+                *chosen,
+                *further,
+                folder,
+            ]
+        )
+    )
 
 
 if __name__ == "__main__":
-    program(main)
+    sys.exit(main())

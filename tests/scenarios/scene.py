@@ -18,6 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.agent import ARRIVED, EVENT, SENT
+from tests.harness import look
 from tests.lab import hosts, images, remote, uml
 from tests.lab import lab as laboratory
 
@@ -58,7 +59,7 @@ for try in $(seq 300); do
 done
 exit 1
 """
-LOOK = (Path(__file__).parent / "look.py").read_text()
+LOOK = Path(look.__file__).read_text()
 
 # For ``Scene.populate``: a host on which no second process can be filled beforehand.
 SPANNING_TREE = "--spanning-tree"
@@ -231,22 +232,9 @@ def require_sound(scene: Scene, version: str, host: int = 1, server: bool = True
 
 def require_same(before: Json, after: Json, but: t.Container[str] = ()) -> None:
     """Raise ``Broken`` when the state of a host (see look.py) has changed; ``but`` are parts that may."""
-    for part in before["state"]:
-        if part not in but and before["state"][part] != after["state"][part]:
-            raise Broken(f"{part} changed: {difference(before['state'][part], after['state'][part])}")
-
-
-def difference(before: t.Any, after: t.Any) -> str:
-    """Where two nested values differ, the first place."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            if before.get(key) != after.get(key):
-                return f"{key}: {difference(before.get(key), after.get(key))}"
-    if isinstance(before, list) and isinstance(after, list):
-        gone = [entry for entry in before if entry not in after]
-        come = [entry for entry in after if entry not in before]
-        return f"gone {gone[:3]}, new {come[:3]}"
-    return f"{before!r} became {after!r}"
+    found = look.changed(before["state"], after["state"], but)
+    if found:
+        raise Broken(found)
 
 
 def upgrade(

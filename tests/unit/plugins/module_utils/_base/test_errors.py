@@ -21,5 +21,5 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
         (("no bridge is named br0", "", "Check the name."), "no bridge is named br0. Check the name."),
     ],
 )
-def test_message_says_what_why_and_what_to_do(parts, text):
+def test_message_says_what_why_and_what_to_do(parts: tuple[str, str, str], text: str) -> None:
     assert str(HotUpgradeError(*parts)) == text

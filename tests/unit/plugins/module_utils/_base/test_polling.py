@@ -27,7 +27,7 @@ def _many_descriptors() -> t.Iterator[None]:
     """As on a host with hundreds of bridges: the next descriptor is above what select(2) knows."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], SELECT_KNOWS + 200), before[1]))
-    taken = []
+    taken: list[int] = []
     while not taken or taken[-1] < SELECT_KNOWS:
         taken.append(os.open(os.devnull, os.O_RDONLY))
     yield

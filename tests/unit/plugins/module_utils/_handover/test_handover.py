@@ -21,17 +21,17 @@ REQUEST = {"operation": "handover", "plan": {}, "confirm_timeout": 60}
 
 def test_a_refusal_says_once_what_stands_in_the_way_of_every_strategy() -> None:
     refused = {"standby": ("no disk", "no user"), "restart": ("no disk",)}
-    plan = types.SimpleNamespace(refused=refused)
+    plan: t.Any = types.SimpleNamespace(refused=refused)
     assert handover._refusal(plan, "auto").why == "no disk; standby: no user"
     assert handover._refusal(plan, "standby").why == "no disk; no user"
 
 
 def test_a_refusal_names_the_strategies_that_the_host_allows() -> None:
-    plan = types.SimpleNamespace(refused={"make_before_break": ("LACP",), "restart": ("no disk",)})
+    plan: t.Any = types.SimpleNamespace(refused={"make_before_break": ("LACP",), "restart": ("no disk",)})
     refusal = handover._refusal(plan, "make_before_break")
     assert refusal.what == "this host cannot be handed over by make_before_break"
     assert refusal.hint == "It allows prefilled, standby: choose one of these, or auto"
-    nothing = types.SimpleNamespace(refused=dict.fromkeys(handover.STRATEGIES, ("no disk",)))
+    nothing: t.Any = types.SimpleNamespace(refused=dict.fromkeys(handover.STRATEGIES, ("no disk",)))
     assert "choose" not in handover._refusal(nothing, "restart").hint
 
 

@@ -51,7 +51,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     )
     host.became = Path(became)
     yield host
-    held_process.end(host)
+    held_process.end(t.cast("t.Any", host))
 
 
 def test_it_waits_and_then_becomes_the_program_under_the_same_pid(host: t.Any) -> None:

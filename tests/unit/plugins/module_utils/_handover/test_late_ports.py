@@ -54,7 +54,7 @@ class Database:
                 row["ports"] = kept if mutator == "delete" else [*row["ports"], *named]
 
     def ports(self) -> dict[str, list[str]]:
-        return {row["name"]: sorted(row["ports"]) for row in self.bridges.values()}
+        return {str(row["name"]): sorted(row["ports"]) for row in self.bridges.values()}
 
 
 @pytest.fixture(name="database")

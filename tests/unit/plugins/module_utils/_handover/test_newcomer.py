@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 
-COLUMNS = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
+COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
 
 
 def silenced(columns: dict[str, t.Any]) -> dict[tuple[str, str], t.Any]:

@@ -67,11 +67,11 @@ class Process:
     def dump(self) -> str:
         stages = [
             "first",
-            *(stage for stage, __, __ in self.live),
-            *(stage for __, __, text in self.rules for stage in NEXT.findall(text)),
+            *(each[0] for each in self.live),
+            *(stage for rule in self.rules for stage in NEXT.findall(rule[2])),
         ]
-        ids = {stage: number for number, stage in enumerate(dict.fromkeys(stages))}
-        self.stages = {number: stage for stage, number in ids.items()}
+        ids = {name: number for number, name in enumerate(dict.fromkeys(stages))}
+        self.stages = {number: name for name, number in ids.items()}
         self.numbers = itertools.count(0x100)
         lines = []
         for stage, key, packets in self.live:

@@ -216,7 +216,12 @@ def test_where_the_start_is_not_known_what_is_gone_comes_back_and_the_flows_with
 ) -> None:
     done: list[str] = []
     made = host(tmp_path)
-    monkeypatch.setattr(rehearsal, "_states", lambda _host: done.append("read") or {"br0": "state"})
+
+    def read(_host: t.Any) -> dict[str, str]:
+        done.append("read")
+        return {"br0": "state"}
+
+    monkeypatch.setattr(rehearsal, "_states", read)
     monkeypatch.setattr(rehearsal, "fill_up", lambda _switch, state: done.append(f"filled: {state}"))
     made.database.restart_server = lambda _free_try: done.append("restarted")
     made.database.wait_for_vswitchd = lambda: done.append("waited")

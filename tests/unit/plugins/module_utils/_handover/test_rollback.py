@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import subprocess
 import types
@@ -91,9 +92,9 @@ def steps(host: FakeHost) -> list[Step[FakeHost]]:
     return [
         Step(
             name,
-            lambda host, name=name: host.note(f"do {name}"),
-            lambda host, name=name: host.note(f"undo {name}"),
-        )  # type: ignore[misc]
+            functools.partial(FakeHost.note, what=f"do {name}"),
+            functools.partial(FakeHost.note, what=f"undo {name}"),
+        )
         for name in ("a", rollback.shared.CONVERT, "b")
     ]
 
@@ -125,9 +126,8 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: M
 
 def roll_back(transaction: Transaction, reason: str, restore: bool = False) -> None:
     """What the guard does."""
-    operation: Operation[t.Any] = dataclasses.replace(
-        OPERATION, context=lambda found, failed: FakeHost(found)
-    )
+    known: t.Any = OPERATION
+    operation: Operation[t.Any] = dataclasses.replace(known, context=lambda found, failed: FakeHost(found))
     ending.roll_back(operation, transaction, reason, restore=restore)
 
 

@@ -124,7 +124,9 @@ def test_a_port_that_came_or_went_has_no_other_number() -> None:
 
 def test_ports_of_one_name_are_told_apart_by_nothing() -> None:
     same = flowstate.Settings(names={1: "a-long-name-of-", 2: "a-long-name-of-"})
-    assert flowstate.renumbered(same, flowstate.Settings(names=dict(reversed(same.names.items())))) == []
+    assert (
+        flowstate.renumbered(same, flowstate.Settings(names=dict(reversed(list(same.names.items()))))) == []
+    )
     assert flowstate.renumbered(same, flowstate.Settings(names={2: "a-long-name-of-"})) == []
     other = flowstate.Settings(names={1: "a-long-name-of-", 3: "a-long-name-of-"})
     assert flowstate.renumbered(same, other) == [

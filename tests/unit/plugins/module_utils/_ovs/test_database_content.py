@@ -19,7 +19,7 @@ Json = dict[str, t.Any]
 SWITCH, BRIDGE, PORT, QOS = "s0", "b0", "p0", "q0"
 
 
-def reference(*uuids: str) -> Json:
+def reference(*uuids: str) -> list[t.Any]:
     return ["set", [["uuid", uuid] for uuid in uuids]]
 
 
@@ -165,10 +165,10 @@ def test_whatever_was_changed_everything_is_as_it_was(data: st.DataObject) -> No
                     after[table][uuid][name] = empty
         if data.draw(st.booleans()):
             after[table]["extra"] = {"name": contents.normal("extra")}
-    rows = {uuid for table in after.values() for uuid in table}
+    there = {uuid for table in after.values() for uuid in table}
     for row in (row for table in after.values() for row in table.values()):
         for name in {"bridges", "ports", "qos"} & row.keys():  # no database refers to a row that is gone
-            row[name] = ("set", tuple(each for each in row[name][1] if each[1] in rows))
+            row[name] = ("set", tuple(each for each in row[name][1] if each[1] in there))
     differences = contents.of_json(json.loads(json.dumps(contents.as_json(contents.compare(BEFORE, after)))))
     assert differences == contents.compare(BEFORE, after)
     assert by_name(Small(after).transact(contents.putting_back(differences, SCHEMA))) == by_name(BEFORE)

@@ -51,7 +51,7 @@ class Bench:
         self.policy.parent.mkdir(parents=True)
         (root / "etc/systemd/system").mkdir(parents=True)
         self.launcher = FakeLauncher(kind)
-        self.guard = policy_guard.PolicyGuard(str(root), self.launcher, Clock())
+        self.guard = policy_guard.PolicyGuard(str(root), t.cast("t.Any", self.launcher), Clock())
 
     def install(self) -> None:
         """As apt.py does: what was there goes elsewhere."""

@@ -89,7 +89,7 @@ class Database:
     """A database with one Interface table."""
 
     def __init__(self, *interfaces: dict[str, t.Any]) -> None:
-        self.schema = {"tables": {"Interface": {"columns": {"name": {}, "ofport": {}}}}}
+        self.schema: dict[str, t.Any] = {"tables": {"Interface": {"columns": {"name": {}, "ofport": {}}}}}
         self.interfaces = interfaces
 
     def select(self, _table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
@@ -136,7 +136,7 @@ def test_a_port_that_the_new_process_cannot_open_is_named_with_its_reason() -> N
         interface("lost", -1, type="internal", error=long),
         interface("broken", -1),
     )
-    databases = t.cast("t.Any", (real, copy))
+    databases: tuple[t.Any, t.Any] = (real, copy)
     assert strategy.unopened(*databases, TAP_TYPES, ["lost"]) == [f"tap1: {long}", f"veth: {busy}"]
     kernel = strategy.unopened(*databases)
     assert [text.partition(":")[0] for text in kernel] == ["tap0", "tap1", "tap2", "veth", "lost"]

@@ -3,17 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a lab host: prints as JSON what a hand-over must keep, and what is wrong with the host.
 
-It asks the tools of Open vSwitch and of the kernel, never the engine that is being judged.
+It asks the tools of Open vSwitch and of the kernel, never the engine that is being judged.  Scenarios run it over SSH, the
+fault matrix imports it on the host, and both compare with ``changed``.
 """
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import os
 import re
 import subprocess
 import sys
+import typing as t
 
 RUNDIR = "/run/openvswitch"
 DAEMONS = ("ovs-vswitchd", "ovsdb-server")
@@ -61,12 +64,10 @@ def links(namespace: str | None) -> dict[str, object]:
     return found
 
 
-def traffic_control() -> dict[str, list[str]]:
+def traffic_control(interfaces: t.Iterable[str]) -> dict[str, list[str]]:
     """Queueing disciplines, classes and filters of the ports; what a policer or a queue has counted is left out."""
     found = {}
-    for name in run(
-        "ovs-vsctl", "--bare", "--no-headings", "--columns=name", "find", "interface"
-    ).splitlines():
+    for name in interfaces:
         if name in os.listdir("/sys/class/net"):
             text = [line for kind in ("qdisc", "class") for line in lines("tc", kind, "show", "dev", name)]
             text += lines("tc", "filter", "show", "dev", name, "parent", "ffff:")
@@ -75,6 +76,10 @@ def traffic_control() -> dict[str, list[str]]:
 
 
 def state() -> dict[str, object]:
+    """Everything that a hand-over keeps, by the words in which a difference is told."""
+    interfaces = lines(
+        "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
+    )
     namespaces = [None, *(line.split()[0] for line in run("ip", "netns", "list").splitlines())]
     return {
         "configuration": [
@@ -83,12 +88,10 @@ def state() -> dict[str, object]:
             if not re.search(r"ovs_version|is_connected|bfd_status|^[0-9a-f-]{36}$", line)
         ],
         "external ids": lines("ovs-vsctl", "get", "open_vswitch", ".", "external_ids"),
-        "ofports": lines(
-            "ovs-vsctl", "--columns=name,ofport,error", "--format=csv", "--no-headings", "list", "interface"
-        ),
+        "ofports": interfaces,
         "bridges": {bridge: openflow(bridge) for bridge in bridges()},
         "links": {name or "host": links(name) for name in namespaces},
-        "traffic control": traffic_control(),
+        "traffic control": traffic_control(row[0] for row in csv.reader(interfaces)),
         "datapath ports": [line for line in lines("ovs-appctl", "dpctl/show") if line.startswith("port ")],
     }
 
@@ -153,6 +156,27 @@ def problems() -> list[str]:
     if extra:
         found.append(f"control sockets are left over: {sorted(extra)}")
     return found
+
+
+def changed(before: dict[str, object], after: dict[str, object], but: t.Container[str] = ()) -> str | None:
+    """The first part of a ``state`` that is another one now, and how; ``but`` are parts that may be."""
+    for part, value in before.items():
+        if part not in but and value != after[part]:
+            return f"{part} changed: {difference(value, after[part])}"
+    return None
+
+
+def difference(before: object, after: object) -> str:
+    """Where two nested values differ, the first place."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                return f"{key}: {difference(before.get(key), after.get(key))}"
+    if isinstance(before, list) and isinstance(after, list):
+        gone = [entry for entry in before if entry not in after]
+        come = [entry for entry in after if entry not in before]
+        return f"gone {gone[:3]}, new {come[:3]}"
+    return f"{before!r} became {after!r}"
 
 
 def version(daemon: str) -> str:

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which faults come at which moments: the cases of the matrix, from the engine's own list of steps."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
+from tests.faults import faulty
+
+STRATEGIES = {
+    "uml": ("make_before_break", "prefilled", "restart"),
+    "native": ("make_before_break", "standby", "restart"),
+}
+# The first and the last step before which the second daemon is there.
+SECONDS = {
+    "make_before_break": {
+        "second ovs-vswitchd": ("load the OpenFlow state", "cut over"),
+        "second ovsdb-server": ("start the new ovs-vswitchd beside the old one", "adopt"),
+    },
+    "standby": {"second ovs-vswitchd": ("move the new process to the service", "end the old ovs-vswitchd")},
+    "restart": {},
+}
+
+Json = dict[str, t.Any]
+Moment = tuple[str, str, str]
+
+# The last moments of a rollback.
+ENDINGS = ["become rolled_back", "clean up"]
+# What a step does that has nothing to undo.
+NOTHING = Step[object]("", lambda __: None).undo
+
+
+def cases(backend: str, strategy: str) -> list[Json]:
+    """Every case of a strategy."""
+    found = [
+        *((faulty.APPLY, *case) for case in in_the_steps(backend, strategy)),
+        *((faulty.AFTER, *case) for case in when_applied(backend)),
+        *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
+        *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
+        *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
+    ]
+    names = ("phase", "step", "when", "fault")
+    return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
+
+
+def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
+    request = {
+        "strategy": strategy,
+        "convert": False,
+        "downgrade": False,
+        "restart_server": True,
+        "prove": faulty.PROVE,
+        "dpdk": False,
+        "userspace": backend == "native",
+    }
+    # What the list of steps depends on; the rest of a request is about a host.
+    return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))
+
+
+def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:
+    return SECONDS[plan.MAKE_BEFORE_BREAK if strategy == plan.PREFILLED else strategy]
+
+
+def in_the_steps(backend: str, strategy: str) -> list[Moment]:
+    names = [step.name for step in steps(backend, strategy)]
+    found = [(name, when, "engine") for name in names for when in ("before", "after")]
+    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons", "guard", "engine and guard", "hang", "disk"]
+    if backend == "uml":
+        faults += ["ssh", "power"]
+    found += [(name, "before", fault) for fault in faults for name in names]
+    for fault, (first, last) in seconds_of(strategy).items():
+        there = names[names.index(first) : names.index(last) + 1]
+        found += [(name, "before", fault) for name in there]
+    return found
+
+
+def when_applied(backend: str) -> list[Moment]:
+    """What dies after the work is done: the step is how it ends.
+
+    A dead ovs-vswitchd is never confirmed; one that dies with its database behind it is the service manager's.
+    """
+    faults = ["engine", "guard", "engine and guard", "ovs-vswitchd", "disk"]
+    found = [(end, "after", fault) for end in faulty.ENDS for fault in faults]
+    faults = ["ovsdb-server", "both daemons", *(["power"] if backend == "uml" else [])]
+    return [*found, *(("deadline", "after", fault) for fault in faults)]
+
+
+def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
+    """From the decision to the last file that goes."""
+    handed = [
+        f"{faulty.HAND_BACK}{step.name}" for step in steps(backend, strategy, restart_server=False, prove=0)
+    ]
+    server = [name for name in undone(backend, strategy) if name == f"undo {RESTART_SERVER}"]
+    found = struck(backend, ["become rolling_back", *handed, *server], ENDINGS)
+    for first, last in [there for fault, there in seconds_of(strategy).items() if fault.endswith("vswitchd")]:
+        names = (faulty.HAND_BACK + first, faulty.HAND_BACK + last)
+        filled = handed[handed.index(names[0]) : handed.index(names[1]) + 1]
+        found += [(name, "before", "second ovs-vswitchd") for name in filled]
+    return found
+
+
+def in_a_plain_rollback(backend: str, strategy: str) -> list[Moment]:
+    return struck(backend, ["become rolling_back", *undone(backend, strategy)], ENDINGS)
+
+
+def in_the_confirmation(backend: str) -> list[Moment]:
+    return struck(backend, [], ["become confirmed", "clean up"])
+
+
+def undone(backend: str, strategy: str) -> list[str]:
+    """Steps that are undone, in this order."""
+    return [f"undo {step.name}" for step in reversed(steps(backend, strategy)) if step.undo is not NOTHING]
+
+
+def struck(backend: str, work: t.Sequence[str], endings: t.Sequence[str]) -> list[Moment]:
+    """A daemon that dies after the work is done is the service manager's, as on any other day."""
+    moments = [*work, *endings]
+    found = [(moment, when, "actor") for moment in moments for when in ("before", "after")]
+    faults = ["engine and guard", "disk", *(["power"] if backend == "uml" else [])]
+    found += [(moment, "before", fault) for fault in faults for moment in moments]
+    faults = ["ovs-vswitchd", "ovsdb-server", "both daemons"]
+    return [*found, *((moment, "before", fault) for fault in faults for moment in work)]
+
+
+def key(case: Json) -> str:
+    """The name of a case, without its kind of host."""
+    return " ".join(case[part] for part in ("strategy", "phase", "fault", "when", "step"))

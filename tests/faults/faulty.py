@@ -1,0 +1,259 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a lab host: the engine, its guard and whoever is connected, with the fault of a case in them.
+
+    faulty.py engine JSON PATH   the engine of transaction PATH
+    faulty.py guard JSON PATH    its guard
+    faulty.py connected JSON     what Ansible's connection would run: begins the hand-over of a case, and waits
+
+All that the matrix needs of the engine is here; what became of the host is judged without it (see driver.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import signal
+import sys
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    handover,
+    plan,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.rollback import (
+    HAND_BACK as HANDING_BACK,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
+    transaction as transactions,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.ending import (
+    confirm as _confirm,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.engine import engine as _engine
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.guard import guard as _guard
+
+RUNDIR = "/run/openvswitch"
+CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
+SPOOL = "/var/lib/ovsops"
+# What the playbook does before the hand-over: the state is safe before anything can happen.
+SNAPSHOT = "/srv/faults-snapshot"
+# Somebody may begin the hand-over now.
+READY = "/run/faults.ready"
+# The control sockets of those whom the fault has killed: they could not remove them.
+KILLED = "/run/faults.killed"
+# So many live megaflows are proved.
+PROVE = 50
+
+# Phases, and how long a confirmation is waited for in each, in seconds.
+APPLY, AFTER, BACK, PLAIN, CONFIRM = "apply", "applied", "back", "plain", "confirm"
+TIMEOUTS = {APPLY: 30.0, AFTER: 5.0, BACK: 1.0, PLAIN: 1.0, CONFIRM: 30.0}
+# How what was applied ends: confirmed, or by its deadline.
+ENDS = ("confirm", "deadline")
+# A slow host may need this to confirm, in seconds.
+PATIENT = 120.0
+HAND_BACK = f"{HANDING_BACK}: "
+# An engine that hangs is ended after so many seconds here.
+HUNG = 10.0
+
+UNTOLD = ("engine", "guard", "engine and guard", "actor", "hang", "power", "disk")
+
+Json = dict[str, t.Any]
+
+
+def main() -> None:
+    role, case = sys.argv[1], json.loads(sys.argv[2])
+    if role == "connected":
+        while not os.path.exists(READY):
+            time.sleep(0.02)  # no event tells of a file
+        connected.wait(begin(case), OPERATION)
+        return
+    os.umask(0o077)
+    {"engine": engine, "guard": guard}[role](case, sys.argv[3])
+
+
+def take_snapshot() -> None:
+    """What the playbook does before the hand-over."""
+    switch.take(CONNECTION, SNAPSHOT)
+
+
+def begin(case: Json) -> transactions.Transaction:
+    """What ``ovs_handover`` does, but engine and guard have the fault in them."""
+    strategy = case["strategy"]
+    phase = case["phase"]
+    confirm = "none" if phase == APPLY else "manual"
+    timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
+    wish = handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
+    facts = read_facts(CONNECTION)
+    decision = plan.decide(facts, wish.strategy, True)
+    if decision.strategy is None:
+        raise RuntimeError(f"refused: {decision.refused}")
+    request = handover.requested(CONNECTION, facts, decision, wish)
+    return connected.begin(
+        OPERATION, request.json(), argv=lambda transaction, role: program(role, case, transaction)
+    )
+
+
+def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
+    argv = [sys.executable, __file__, role, json.dumps(case), transaction.path]
+    return ["/usr/bin/env", f"PYTHONPATH={os.environ['PYTHONPATH']}", *argv]
+
+
+def applied(case: Json, path: str) -> None:
+    """The fault of a case strikes when all is applied."""
+    Moments(case, transactions.Transaction(path)).reach(case["when"], case["step"])
+
+
+class Moments:
+    """The moments of a transaction, in whatever process; at the one of the case its fault strikes, once."""
+
+    def __init__(self, case: Json, transaction: transactions.Transaction) -> None:
+        self.case = case
+        self.transaction = transaction
+        self.wanted = (case["when"], case["step"])
+
+    def reach(self, when: str, what: str) -> None:
+        if (when, what) != self.wanted or os.path.exists(self.transaction.file("fault.json")):
+            return
+        at = time.monotonic_ns()
+        # Some faults leave nobody, or no room, to tell it afterwards.
+        untold = self.case["fault"] in UNTOLD
+        self.transaction.write("fault.json", {"at_ns": at, "struck": untold})
+        if strike(self.case["fault"], self.transaction, what) and not untold:
+            self.transaction.write("fault.json", {"at_ns": at, "struck": True})
+
+
+def observed(case: Json, path: str) -> transactions.Transaction:
+    """The transaction, with the case's fault at one of its moments."""
+    return transactions.Transaction(path, Moments(case, transactions.Transaction(path)).reach)
+
+
+def engine(case: Json, path: str) -> None:
+    apply = case["phase"] == APPLY
+    _engine(OPERATION, observed(case, path) if apply else transactions.Transaction(path))
+
+
+def guard(case: Json, path: str) -> None:
+    if case["fault"] == "hang":
+        transactions.HUNG = HUNG
+    transaction = transactions.Transaction(path)
+    if case["phase"] == BACK:
+        transaction = observed(case, path)
+    if case["phase"] == PLAIN:
+        moments = Moments(case, transaction)
+
+        def reach(when: str, what: str) -> None:
+            if what == HANDING_BACK:
+                raise RuntimeError("the case wants the plain way back")
+            moments.reach(when, what)
+
+        transaction = transactions.Transaction(path, reach)
+    _guard(OPERATION, transaction)
+
+
+def confirm(case: Json, path: str) -> None:
+    wanted = case["phase"] == CONFIRM
+    _confirm(OPERATION, observed(case, path) if wanted else transactions.Transaction(path))
+
+
+def strike(fault: str, transaction: transactions.Transaction, moment: str) -> bool:
+    """Do it; whether there was anything to strike."""
+    if fault in ("actor", "hang"):
+        os.kill(os.getpid(), signal.SIGKILL if fault == "actor" else signal.SIGSTOP)
+    if fault in PROGRAMS:
+        # An engine that has ended its work already is as good as killed.
+        for pid in [pid for role in PROGRAMS[fault] for pid in programs(role, transaction)]:
+            os.kill(pid, signal.SIGKILL)
+        return True
+    if fault in ("ovs-vswitchd", "ovsdb-server"):
+        return kill_pidfile(RUNDIR, fault)
+    if fault == "both daemons":
+        killed = [kill_pidfile(RUNDIR, name) for name in ("ovs-vswitchd", "ovsdb-server")]
+        return any(killed)
+    if fault == "second ovs-vswitchd":
+        return kill_pidfile(second_place(transaction, moment), "ovs-vswitchd")
+    if fault == "second ovsdb-server":
+        return kill_pidfile(transaction.file("database"), "ovsdb-server")
+    if fault == "disk":
+        return fill()
+    if fault == "ssh":
+        return cut()
+    if fault == "power":
+        with open("/proc/sysrq-trigger", "w", encoding="ascii") as file:
+            file.write("o")
+        time.sleep(60)
+    raise ValueError(fault)
+
+
+def second_place(transaction: transactions.Transaction, moment: str) -> str:
+    """The private run directory of the second process, of the hand-back in one."""
+    name = transaction.id
+    if moment.startswith(HAND_BACK):
+        places = (transaction.path, "/run/ovsops")
+        (name,) = [path for place in places for path in glob.glob(f"{place}/back-*")]
+    return f"{RUNDIR}-{name[-6:]}"
+
+
+PROGRAMS = {"engine": ("engine",), "guard": ("guard",), "engine and guard": ("engine", "guard")}
+
+
+def programs(role: str, transaction: transactions.Transaction) -> list[int]:
+    """The processes with this role, without keepers; the one that asks last, since it kills itself."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{number}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+            tail = [__file__.encode(), role.encode()]
+            if words[1:3] == tail and words[4:5] == [transaction.path.encode()]:
+                found.append(int(number))
+    return sorted(found, key=lambda pid: pid == os.getpid())
+
+
+def fill() -> bool:
+    """Fill the disk to the last byte."""
+    for chunk in (bytes(1 << 20), b"x" * 64):
+        with contextlib.suppress(OSError), open(f"{SPOOL}/filler", "ab", buffering=0) as file:
+            while file.write(chunk) == len(chunk):
+                pass
+    return True
+
+
+def cut() -> bool:
+    """Kill every SSH session with all that it has started."""
+    parents = {}
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{number}/stat", encoding="utf-8") as file:
+            name, __, rest = file.read().partition("(")[2].rpartition(")")
+            parents[int(number)] = (name, int(rest.split()[1]))
+    doomed = {pid for pid, (name, __) in parents.items() if name == "sshd-session"}
+    while more := {pid for pid, (__, parent) in parents.items() if parent in doomed} - doomed:
+        doomed |= more
+    for pid in doomed:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return any(parents[pid][0].startswith("python") for pid in doomed)
+
+
+def kill_pidfile(rundir: str, daemon: str) -> bool:
+    try:
+        pid = read_pid(os.path.join(rundir, f"{daemon}.pid"))
+        os.kill(pid, signal.SIGKILL)
+    except Exception:
+        return False
+    with open(KILLED, "a", encoding="ascii") as file:
+        file.write(f"{rundir}/{daemon}.{pid}.ctl\n")
+    return True
+
+
+if __name__ == "__main__":
+    main()
