@@ -150,7 +150,6 @@ def whole(case: Json) -> Json:
     problems = [] if fault.get("struck") or not case["step"] else ["the fault never came"]
     problems += [] if forwards else [f"no packet came within {RECOVERY:g} s after the end"]
     problems += late(case, lost, state)
-    clear_traces()
     problems += judge(before, case["but"], state)
     if case["fault"] == "disk":
         with contextlib.suppress(FileNotFoundError):
@@ -235,6 +234,7 @@ def begun_by_another() -> Record:
 def judge(before: Json, but: t.Container[str], state: str) -> list[str]:
     """What is wrong with the host now: a daemon that the fault ended may need as long as the promise to be what it was."""
     problems = [] if state in FINISHED else [f"the transaction is {state}"]
+    clear_traces()
     end = time.monotonic() + RECOVERY
     while (found := seen(before, but)) and time.monotonic() < end:
         time.sleep(INTERVAL)
@@ -242,13 +242,10 @@ def judge(before: Json, but: t.Container[str], state: str) -> list[str]:
 
 
 def clear_traces() -> None:
-    """Remove what is the fault's own: the sockets of those whom it has killed."""
-    with contextlib.suppress(FileNotFoundError):
-        with open(faulty.KILLED, encoding="ascii") as file:
-            paths = file.read().split()
-        for path in [path for path in paths if os.path.exists(path)]:
+    """Remove the control sockets of those who are gone: whoever was killed could not."""
+    for path in glob.glob(f"{look.RUNDIR}/*.ctl"):
+        if not os.path.exists(f"/proc/{path.split('.')[-2]}"):
             os.unlink(path)
-        os.unlink(faulty.KILLED)
 
 
 def seen(before: Json, but: t.Container[str]) -> list[str]:

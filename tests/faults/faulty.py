@@ -50,8 +50,6 @@ SPOOL = "/var/lib/ovsops"
 SNAPSHOT = "/srv/faults-snapshot"
 # Somebody may begin the hand-over now.
 READY = "/run/faults.ready"
-# The control sockets of those whom the fault has killed: they could not remove them.
-KILLED = "/run/faults.killed"
 # So many live megaflows are proved.
 PROVE = 50
 
@@ -246,12 +244,9 @@ def cut() -> bool:
 
 def kill_pidfile(rundir: str, daemon: str) -> bool:
     try:
-        pid = read_pid(os.path.join(rundir, f"{daemon}.pid"))
-        os.kill(pid, signal.SIGKILL)
+        os.kill(read_pid(os.path.join(rundir, f"{daemon}.pid")), signal.SIGKILL)
     except Exception:
         return False
-    with open(KILLED, "a", encoding="ascii") as file:
-        file.write(f"{rundir}/{daemon}.{pid}.ctl\n")
     return True
 
 
