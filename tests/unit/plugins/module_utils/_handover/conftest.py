@@ -98,8 +98,11 @@ class World:
         self.clock = Clock()
         self.place, self._make_request = place, make_request
         self.session = Session(self.done, "database", select=lambda *__: [])
-        self.living = Spy(self.done, "living", now=lambda _name, saved: saved, descriptors=lambda _names: [])
-        self.living.base, self.living.unfollowed, self.living.flows, self.living.follows = {}, {}, 0, True
+        living: t.Any = Spy(
+            self.done, "living", now=lambda _name, saved: saved, descriptors=lambda _names: []
+        )
+        living.base, living.unfollowed, living.flows, living.follows = {}, {}, 0, True
+        self.living = living
         self.owners = {name: self.owner(name) for name in (VSWITCHD, OVSDB_SERVER)}
         self.switches: dict[str, t.Any] = {}
         self.servers: dict[str, list[int | None]] = {}
@@ -119,11 +122,11 @@ class World:
 
         def restart(old: Instance, binaries: str | None) -> t.Any:
             self.done[-1] += f" with {binaries or 'the installed program'}"
-            job = Spy(self.done, f"job of {name}", failed=False)
+            job: t.Any = Spy(self.done, f"job of {name}", failed=False)
             job.refused = []
             return job
 
-        found = Spy(self.done, f"owner of {name}", restart=restart, adopt=lambda _new: ["a limit"])
+        found: t.Any = Spy(self.done, f"owner of {name}", restart=restart, adopt=lambda _new: ["a limit"])
         found.revives = False
         like = types.SimpleNamespace(nice=0, uid=os.geteuid(), gid=os.getegid())
         found.heritage = types.SimpleNamespace(like=like, places={})

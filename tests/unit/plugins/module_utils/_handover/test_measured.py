@@ -44,13 +44,13 @@ def measure(
             raise Unreachable("no socket")
         return f"ovs-vswitchd (Open vSwitch) {version}"
 
+    known = set(now if configured is None else configured)
     host = types.SimpleNamespace(
         request=types.SimpleNamespace(bridges=dict.fromkeys(now, ())),
         scope=types.SimpleNamespace(management=now.__getitem__, configured=lambda: known),
         services=types.SimpleNamespace(control=lambda _name: types.SimpleNamespace(call=call)),
         outside=Outside(open_switch=t.cast("t.Any", Switch)),
     )
-    known = set(now if configured is None else configured)
     monkeypatch.setattr(measured, "PATIENCE", 0.0)
     monkeypatch.setattr(measured, "_saved", lambda _host: before)
     return measured.measure(t.cast(t.Any, host))
