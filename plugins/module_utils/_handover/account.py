@@ -18,14 +18,23 @@ import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follower import (
     Changes,
     Follower,
     Mark,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.monitor import Event, Key
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+    MOST_SHOWN,
+    NONE,
+    Difference,
+    Learned,
+    Settings,
+    State,
+    digest,
+    object_name,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.text import lines
 
 # What is compared of a flow that was touched: (cookie, idle, hard, instructions); None: it is not there.
 Content = t.Optional[tuple[int, int, int, bytes]]
@@ -51,12 +60,10 @@ class Account:
     learned: int
     others: dict[str, dict[str, int]]
     settings: list[str]
-    unexplained: flowstate.Difference
+    unexplained: Difference
 
 
-def account(
-    base: flowstate.State, before: Changes, after: Follower, read: t.Callable[[], flowstate.State]
-) -> Account:
+def account(base: State, before: Changes, after: Follower, read: t.Callable[[], State]) -> Account:
     """Compare what ``read`` shows of a bridge with ``base``, changed by ``before`` and then by what ``after`` sees.
 
     ``before`` ended with the old process; its flows are in the version of ``base``.  Holds 16 bytes for each flow of
@@ -85,7 +92,7 @@ def account(
 class _Comparison:
     """Objects in which a bridge differs from ``base``, by what tells each from all others."""
 
-    def __init__(self, base: flowstate.State, before: Changes, after: Changes) -> None:
+    def __init__(self, base: State, before: Changes, after: Changes) -> None:
         self._base, self._before, self._after = base, before, after
         # What was touched before the bridge is read is judged by what was told of it, all else by what ``base`` holds.
         self._touched = before.flows.keys() | after.flows.keys()
@@ -93,47 +100,47 @@ class _Comparison:
         self._live_touched: Messages = {}
         self._missing: Messages = {}
         self._extra: Messages = {}
-        self._learners: set[flowstate.Learned] = set()
+        self._learners: set[Learned] = set()
         self.settings: list[str] = []
 
     def is_learned(self, mark: Mark) -> bool:
         """Whether a learn action makes such flows."""
         return mark[0] != "expired" and mark[1:] in self._learners
 
-    def difference(self) -> flowstate.Difference:
+    def difference(self) -> Difference:
         """What is not explained; a process that was ended while it kept something back leaves nothing to be judged."""
         if self._before.paused:
-            return flowstate.NONE
+            return NONE
         missing, extra = list(self._missing.values()), list(self._extra.values())
-        most = flowstate.MOST_SHOWN
-        return flowstate.Difference(tuple(missing[:most]), tuple(extra[:most]), len(missing), len(extra))
+        most = MOST_SHOWN
+        return Difference(tuple(missing[:most]), tuple(extra[:most]), len(missing), len(extra))
 
-    def compare(self, read: t.Callable[[], flowstate.State]) -> None:
+    def compare(self, read: t.Callable[[], State]) -> None:
         """Find every object that differs."""
         wanted = set()
         for name, message in self._objects(self._base):
             if not self._is_touched(name):
-                wanted.add(flowstate.digest(message))
+                wanted.add(digest(message))
         live = read()
         for name, message in self._objects(live):
             if self._is_touched(name):
                 self._live_touched[name] = message
                 continue
-            digest = flowstate.digest(message)
-            if digest in wanted:
-                wanted.discard(digest)
+            found = digest(message)
+            if found in wanted:
+                wanted.discard(found)
             else:
                 self._extra[name] = message
         if wanted:
             for name, message in self._objects(self._base):
-                if flowstate.digest(message) in wanted:
+                if digest(message) in wanted:
                     self._missing[name] = message
         self._compare_settings(live.settings)
 
-    def _objects(self, state: flowstate.State) -> t.Iterator[tuple[t.Hashable, bytes]]:
+    def _objects(self, state: State) -> t.Iterator[tuple[t.Hashable, bytes]]:
         for message in state.messages():
             self._learners.update(wire.learn_targets(message))
-            yield flowstate.object_name(message), message
+            yield object_name(message), message
 
     def _is_touched(self, name: t.Hashable) -> bool:
         if isinstance(name, int):
@@ -201,7 +208,7 @@ class _Comparison:
                 if after.is_late("meter", number) if kind == "meter" else number in after.ports:
                     del found[(kind, number)]
 
-    def _compare_settings(self, live: flowstate.Settings) -> None:
+    def _compare_settings(self, live: Settings) -> None:
         base = self._base.settings
         self._compare_meters(live.meters)
         ports = self._before.ports.keys() | self._after.ports.keys()
@@ -239,10 +246,10 @@ class _Comparison:
     def explain_by_text(self) -> None:
         """The same where the flows are told in another version than they are compared in: by their names as text."""
         events = [_as_flow(event, wire.OF10, gone=True) for event in self._after.flows.values()]
-        touched = set(map(_name_in_text, oftext.lines([event for event in events if event is not None])))
+        touched = set(map(_name_in_text, lines([event for event in events if event is not None])))
         for found in (self._missing, self._extra):
             names = [name for name in found if isinstance(name, tuple) and name[0] not in ("port", "meter")]
-            for name, line in zip(names, oftext.lines([found[name] for name in names])):
+            for name, line in zip(names, lines([found[name] for name in names])):
                 if _name_in_text(line) in touched:
                     del found[name]
         self._explain_groups()

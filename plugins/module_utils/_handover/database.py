@@ -23,23 +23,23 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints
     SERVER_LOG,
     VSWITCHD_LOG,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.kept_programs import keep_binary
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Job
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import (
+    Quiet,
+    forwards_in_main_loop,
+    modest,
+    prioritize,
+    resume,
+    stopped,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import (
     OWNED_TIMEOUT,
     Services,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    Instance,
-    Job,
-    Quiet,
-    forwards_in_main_loop,
-    keep_binary,
-    modest,
-    prioritize,
-    resume,
-    stopped,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb

@@ -18,11 +18,19 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
     executables,
     shaping,
-    supervisors,
     traffic,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
+    Instance,
+    instance_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import (
+    DROP_IN,
+    HOLD,
+    Systemd,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import Facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, service_start
@@ -59,9 +67,7 @@ def read_facts(connection: Connection) -> Facts:
     server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
     database = read_database(connection)
     process = vswitchd.process
-    instances = {
-        daemon.name: supervisors.inspect(daemon.process) for daemon in (vswitchd, server) if daemon.process
-    }
+    instances = {daemon.name: instance_of(daemon.process) for daemon in (vswitchd, server) if daemon.process}
     return Facts(
         vswitchd=vswitchd,
         server=server,
@@ -162,15 +168,15 @@ def schema_file() -> str | None:
 
 
 def _service(daemon: Daemon) -> unit_files.Service | None:
-    owner = supervisors.supervisor(daemon) if daemon.running else None
-    if not isinstance(owner, supervisors.Systemd):
+    owner = choice.of_daemon(daemon) if daemon.running else None
+    if not isinstance(owner, Systemd):
         return None
-    return unit_files.read(owner.unit, ignored=(supervisors.DROP_IN, supervisors.HOLD))
+    return unit_files.read(owner.unit, ignored=(DROP_IN, HOLD))
 
 
 def _socket_user(server: Daemon) -> str | None:
-    owner = supervisors.supervisor(server) if server.running else None
-    return owner.socket_user if isinstance(owner, supervisors.Systemd) else None
+    owner = choice.of_daemon(server) if server.running else None
+    return owner.socket_user if isinstance(owner, Systemd) else None
 
 
 def _kilobytes(path: str, key: str) -> int:

@@ -16,13 +16,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     attempt,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import supervisors
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import (
     read_facts,
     schema_file,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
     STRATEGIES,
     Facts,
@@ -192,8 +192,7 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         vswitchd=first_of(facts.instances[VSWITCHD], connection),
         server=first_of(facts.instances[OVSDB_SERVER], connection),
         supervisors={
-            name: supervisors.describe(supervisors.supervisor(daemon), daemon.binary)
-            for name, daemon in daemons.items()
+            name: choice.as_json(choice.of_daemon(daemon), daemon.binary) for name, daemon in daemons.items()
         },
         boot=boot_id(),
     )

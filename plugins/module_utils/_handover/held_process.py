@@ -24,10 +24,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import kill
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    identify,
+    kill,
+)
 
 # How long a shell may need to say that it waits, in seconds.
 TIMEOUT = 10.0

@@ -7,8 +7,16 @@
 
 from __future__ import annotations
 
-# The files are those of the packages; ``--log-file`` in a daemon's command line names another one (lib/vlog.c).
-VSWITCHD_LOG = "Look into the log of ovs-vswitchd, /var/log/openvswitch/ovs-vswitchd.log"
-SERVER_LOG = "Look into the log of ovsdb-server, /var/log/openvswitch/ovsdb-server.log"
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import LOG_DIRECTORY
+
+
+def log_of(name: str) -> str:
+    """Of a daemon: the packages' file, unless ``--log-file`` in its command line names another one (lib/vlog.c)."""
+    return f"Look into the log of {name}, {LOG_DIRECTORY}/{name}.log"
+
+
+VSWITCHD_LOG = log_of(VSWITCHD)
+SERVER_LOG = log_of(OVSDB_SERVER)
 ENGINE_LOG = "Look at what the engine said: journalctl -u 'ovsops-*'"
 SYSTEM_LOG = "Look into the journal for who did it: journalctl --since -1h"

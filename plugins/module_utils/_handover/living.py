@@ -24,8 +24,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account, account
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follower import (
     Changes,
@@ -36,15 +34,30 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follo
     as_addition,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.monitor import Key
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+    BY_ITSELF,
+    DANGLING,
+    NONE,
+    Staged,
+    State,
+    Switch,
+    Whole,
+    adjust,
+    compare,
+    leaving_devices,
+    settings_of,
+    stage,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.text import lines
 
 # How often others may change what they have changed while it is made again.
 MOST_ROUNDS = 100
 
 # Of a bridge that is not there any more.
-DELETED = Account(0, 0, {}, ["the bridge was deleted"], flowstate.NONE)
+DELETED = Account(0, 0, {}, ["the bridge was deleted"], NONE)
 
-Switches = t.Mapping[str, flowstate.Switch]
-States = t.Mapping[str, flowstate.State]
+Switches = t.Mapping[str, Switch]
+States = t.Mapping[str, State]
 Refusals = list[tuple[bytes, wire.SwitchError]]
 Meters = t.Mapping[int, t.Optional[bytes]]
 
@@ -54,15 +67,15 @@ _FIRST_CHANGED = 0x20000000
 
 
 @dataclasses.dataclass(frozen=True)
-class Changed(flowstate.State):
+class Changed(State):
     """A state with changes made to it."""
 
-    saved: flowstate.State
+    saved: State
     changes: Changes
     flags: Flags
 
     @classmethod
-    def of(cls, saved: flowstate.State, changes: Changes, flags: Flags) -> flowstate.State:
+    def of(cls, saved: State, changes: Changes, flags: Flags) -> State:
         """``saved`` itself where nothing was changed."""
         if not changes:
             return saved
@@ -109,7 +122,7 @@ class Living:
 
     def __init__(self) -> None:
         self.unfollowed: dict[str, str] = {}
-        self.base: dict[str, flowstate.State] = {}
+        self.base: dict[str, State] = {}
         self._before: Followers | None = None
         self._after: dict[str, Follower] = {}
         self._paths: dict[str, str] = {}
@@ -158,10 +171,10 @@ class Living:
             self._flags[name], self._groups[name] = _look(state)
             self._meters[name] = frozenset(state.settings.meters)
 
-    def _as_base(self, name: str, state: flowstate.State) -> flowstate.State:
+    def _as_base(self, name: str, state: State) -> State:
         """Of a bridge that is not followed nothing tells what was changed while it was read."""
-        found = flowstate.leaving_devices(state)
-        return flowstate.Whole.of(found) if name in self.unfollowed else found
+        found = leaving_devices(state)
+        return Whole.of(found) if name in self.unfollowed else found
 
     @property
     def flows(self) -> int:
@@ -173,7 +186,7 @@ class Living:
         if self._before is None:
             return
         states, paths = list(self.base.items()), [self._paths[name] for name in self.base]
-        for (name, state), settings in zip(states, side_by_side(flowstate.settings_of, paths)):
+        for (name, state), settings in zip(states, side_by_side(settings_of, paths)):
             settings = dataclasses.replace(settings, port_bits=state.settings.port_bits)
             if settings != state.settings:
                 self.base[name] = dataclasses.replace(state, settings=settings)
@@ -206,7 +219,7 @@ class Living:
         """What was changed in the old process since ``base`` was read."""
         return self._before[name] if self._before is not None else Changes()
 
-    def now(self, name: str, saved: flowstate.State) -> flowstate.State:
+    def now(self, name: str, saved: State) -> State:
         """``saved`` with all that was changed since, up to now: unlike ``saved`` itself, a state that was there at a moment.
 
         A table is read after the other, so a flow may be in ``saved`` and its group not.
@@ -219,7 +232,7 @@ class Living:
 
     # The new process
 
-    def carry(self, switches: Switches, staged: t.Mapping[str, flowstate.Staged]) -> None:
+    def carry(self, switches: Switches, staged: t.Mapping[str, Staged]) -> None:
         """Make in the new process, and in what waits there, what was changed in the old one since ``base``.
 
         A flow that stays is never away.
@@ -232,19 +245,19 @@ class Living:
             if name in staged:
                 self.append(name, switches[name], staged[name])
             if name in self._late:
-                flowstate.adjust(switches[name], self.base[name])
+                adjust(switches[name], self.base[name])
             refused = self._make(name, changes[name], switches[name]) if changes[name] else []
             if refused:
                 raise _not_carried(name, _words(refused))
 
         side_by_side(one, busy)
 
-    def _make(self, name: str, changes: Changes, switch: flowstate.Switch) -> Refusals:
+    def _make(self, name: str, changes: Changes, switch: Switch) -> Refusals:
         """Make ``changes`` in the new process; what it does not take, without flows whose group or meter is gone there."""
         flows_of, *messages = self._messages(name, changes, switch, self._alive(name))
         self._own(name, messages[1])
         refused, flows_refused = _send(switch.main, flows_of, self._meters_of(name, changes), *messages)
-        gone = [flow for flow, error in flows_refused if error.name in flowstate.DANGLING]
+        gone = [flow for flow, error in flows_refused if error.name in DANGLING]
         self._expect_no(name, gone)
         return refused + [each for each in flows_refused if each[0] not in gone]
 
@@ -258,14 +271,14 @@ class Living:
             for key in map(wire.flow_key, flows):
                 changes.flows.setdefault(key, self.before(name).flows[key].removed())
 
-    def restore(self, name: str, switch: flowstate.Switch, state: flowstate.State) -> None:
+    def restore(self, name: str, switch: Switch, state: State) -> None:
         """Fill the bridge of a new process with ``state``, and what was changed in the old one since ``base``, at once.
 
         What others have put there already is later than that, and stays.
         """
         told, watched = self._told(name), name in self._after
         # A switch would tell what comes over further connections as if it were somebody else's.
-        staged = flowstate.stage(switch, state, in_parts=not watched, beside=watched, torn=True)
+        staged = stage(switch, state, in_parts=not watched, beside=watched, torn=True)
         if name in self._late:
             staged.rest_on(self.base[name].settings)
         changes = self.before(name).without(told)
@@ -289,7 +302,7 @@ class Living:
         return self._after[name].changes.copy()
 
     def _theirs(
-        self, name: str, changes: Changes, switch: flowstate.Switch
+        self, name: str, changes: Changes, switch: Switch
     ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
         """See ``_messages``, for what others have changed in the new process."""
         after, xid = self._after[name], switch.main.xid
@@ -297,7 +310,7 @@ class Living:
         before, last = changes.group_messages(switch.version, xid, self._groups.get(name, ()))
         return after.connections[-1], before, flows, last
 
-    def append(self, name: str, switch: flowstate.Switch, staged: flowstate.Staged) -> None:
+    def append(self, name: str, switch: Switch, staged: Staged) -> None:
         """Have the same wait in the switch, behind ``base``."""
         if name in self._late:
             staged.rest_on(self.base[name].settings)
@@ -308,7 +321,7 @@ class Living:
             staged.append(*self._messages(name, changes, switch), meters)
 
     def _messages(
-        self, name: str, changes: Changes, switch: flowstate.Switch, alive: t.Container[Key] = ()
+        self, name: str, changes: Changes, switch: Switch, alive: t.Container[Key] = ()
     ) -> tuple[OpenFlow, list[bytes], list[bytes], list[bytes]]:
         """On which connection flows go, and groups, flows and groups, in the order to send them."""
         version, xid = t.cast(Followers, self._before).version(name), switch.main.xid
@@ -351,7 +364,7 @@ class Living:
         # Of those without ``base`` it is not known what they should hold.
         side_by_side(one, [name for name in switches if name not in self._after and name in self.base])
 
-    def make_again(self, name: str, switch: flowstate.Switch) -> None:
+    def make_again(self, name: str, switch: Switch) -> None:
         """Make again what others have changed in the new process: it was filled since, which has undone that.
 
         What they change meanwhile is made again, too, since it may have come before ours.
@@ -403,7 +416,7 @@ class Living:
         """Whether the new process is followed, in all bridges that can be."""
         return bool(self.base) and all(name in self._after or name in self.unfollowed for name in self.base)
 
-    def account(self, name: str, switch: flowstate.Switch) -> Account:
+    def account(self, name: str, switch: Switch) -> Account:
         """Account for every difference of the bridge ``name``."""
         if name in self._after:
             before = self.before(name)
@@ -411,7 +424,7 @@ class Living:
                 # They were made in another version, so the new process told them in its own.
                 before = before.without_flows()
             return account(self.base[name], before, self._after[name], switch.state)
-        difference = flowstate.compare(self.base[name], switch.state(), flowstate.BY_ITSELF)
+        difference = compare(self.base[name], switch.state(), BY_ITSELF)
         return Account(0, 0, {}, [], difference)
 
 
@@ -420,7 +433,7 @@ def values(found: Account) -> dict[str, t.Any]:
     return {**dataclasses.asdict(found), "unexplained": str(found.unexplained) if found.unexplained else ""}
 
 
-def _look(state: flowstate.State) -> tuple[Flags, frozenset[int]]:
+def _look(state: State) -> tuple[Flags, frozenset[int]]:
     """What no monitor tells of flows, by their tables and cookies, and the groups of ``state``."""
     flags: dict[tuple[int, int], tuple[int, int]] = {}
     groups = set()
@@ -477,13 +490,13 @@ def _delete_meters(of: OpenFlow, meters: Meters) -> None:
     of.refusals([wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter) for meter in gone])
 
 
-def _old_language(switch: flowstate.Switch) -> t.Callable[[], OpenFlow | None]:
+def _old_language(switch: Switch) -> t.Callable[[], OpenFlow | None]:
     return lambda: switch.other(wire.OF10)
 
 
 def _words(refused: Refusals) -> str:
-    lines = oftext.lines([message for message, __ in refused[:3]])
-    return f"{len(refused)} refused, as {'; '.join(lines)} ({refused[0][1].name})"
+    shown = lines([message for message, __ in refused[:3]])
+    return f"{len(refused)} refused, as {'; '.join(shown)} ({refused[0][1].name})"
 
 
 def _not_carried(name: str, why: str) -> HotUpgradeError:

@@ -29,12 +29,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.datab
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    environment_of,
-    kill,
-    monitor_of,
-    spawn,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import environment_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
@@ -50,13 +46,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     ofport_requests,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model, prepare
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model, prepare, spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
     comm,
     identify,
     is_variant,
+    kill,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_daemon,

@@ -14,12 +14,9 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    Instance,
-    Supervisor,
-    described,
-    look,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance, running
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.choice import of_json
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
@@ -53,8 +50,8 @@ class Outside:
     open_database: t.Callable[[str, float], Ovsdb] = Ovsdb
     open_switch: t.Callable[[str], Switch] = Switch
     server_of: t.Callable[[str], int | None] = server_of
-    running: t.Callable[[str, str], Instance] = look
-    owner: t.Callable[[str, str, Json, t.Sequence[str]], Supervisor] = described
+    running: t.Callable[[str, str], Instance] = running
+    owner: t.Callable[[str, str, Json, t.Sequence[str]], Owner] = of_json
 
 
 OUTSIDE = Outside()

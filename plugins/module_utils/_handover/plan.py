@@ -15,8 +15,8 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import selection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import ENOUGH, Survey
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight

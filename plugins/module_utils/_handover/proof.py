@@ -25,7 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import megaflows as _megaflows
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import megaflows
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.datapath_actions import (
     Fate,
     Reader,
@@ -178,24 +178,24 @@ class Proof:
 
 def prove(old: Trace, new: Trace, datapath: Datapath, wish: Wish) -> Proof:
     """Compare what both processes do with the packets of the live megaflows of the old one's ``datapath``."""
-    flows = _megaflows.parse(old("dpctl/dump-flows", "--no-names", datapath.dump))
+    flows = megaflows.parse(old("dpctl/dump-flows", "--no-names", datapath.dump))
     prover = _Prover(_Side.of(old, datapath, wish.bonds), _Side.of(new, datapath, wish.bonds), wish)
-    prover.run(_megaflows.sample(flows, wish.most))
+    prover.run(megaflows.sample(flows, wish.most))
     return prover.proof(flows)
 
 
-def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> _megaflows.Survey:
+def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> megaflows.Survey:
     """What a proof could cover now; ``internal`` are ports that a userspace datapath of the new process has only afterwards."""
     closed = {number for number, name in _PORT.findall(old("dpctl/show", datapath.dump)) if name in internal}
-    return _megaflows.survey(
+    return megaflows.survey(
         old("dpctl/dump-flows", "--no-names", datapath.dump), set() if datapath.shared else closed
     )
 
 
 def metered(dump: str, most: int) -> list[str]:
     """The keys of at most ``most`` megaflows that have a meter among their actions and can be traced alone."""
-    flows = [flow for flow in _megaflows.parse(dump) if "meter(" in flow.actions and not flow.number]
-    return [flow.key for flow in _megaflows.sample(flows, most)]
+    flows = [flow for flow in megaflows.parse(dump) if "meter(" in flow.actions and not flow.number]
+    return [flow.key for flow in megaflows.sample(flows, most)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +275,7 @@ class _Prover:
     def run(self, flows: t.Sequence[Megaflow]) -> None:
         """Compare ``flows``, stage by stage."""
         self._chosen = set(flows)
-        self._skipped = dict.fromkeys(_megaflows.circling(flows), CIRCLE)
+        self._skipped = dict.fromkeys(megaflows.circling(flows), CIRCLE)
         by_number: dict[int, list[Megaflow]] = collections.defaultdict(list)
         for flow in flows:
             if flow not in self._skipped:
@@ -330,12 +330,12 @@ class _Prover:
             self._sample_hashes(edges[0], flows[0])
         unused = {id(edge) for edge in edges}
         for flow in flows:
-            edge = max(edges, key=lambda edge: _megaflows.likeness(edge.flow, flow))
+            edge = max(edges, key=lambda edge: megaflows.likeness(edge.flow, flow))
             unused.discard(id(edge))
             self._examine(flow, edge)
         for edge in edges:
             if id(edge) in unused:
-                self._examine(max(flows, key=lambda flow: _megaflows.likeness(edge.flow, flow)), edge)
+                self._examine(max(flows, key=lambda flow: megaflows.likeness(edge.flow, flow)), edge)
 
     def _examine(self, flow: Megaflow, edge: _Edge | None) -> None:
         """Compare one megaflow, to which ``edge`` leads."""
@@ -389,7 +389,7 @@ class _Prover:
         for tries in range(TRIES, 0, -1):
             number = 0 if edge is None else self._number(edge)
             try:
-                return self._new.ask(_megaflows.placed(key or flow.key, number, in_port))
+                return self._new.ask(megaflows.placed(key or flow.key, number, in_port))
             except Unreachable:
                 raise
             except HotUpgradeError:
@@ -421,7 +421,7 @@ class _Prover:
         outcomes, moved, group, value, hashes = set(), 0, "", 0, 1
         while value < hashes:
             value += 1  # 0 would mean that there is no hash yet
-            key = _megaflows.hashed(flow.key, value)
+            key = megaflows.hashed(flow.key, value)
             try:
                 was, now = self._old.ask(key), self._ask(flow, edge, key)
             except Unreachable:

@@ -25,9 +25,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outsi
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import OwnSnapshot
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import kill
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.vswitchd import Vswitchd
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
 
 
 class Recovery:

@@ -15,7 +15,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -34,7 +34,7 @@ class Request:
     """``bridges`` are those that are handed over, with their controllers; ``ports`` how many these have together.
 
     ``vswitchd`` and ``server`` are the daemons of the beginning, ``supervisors`` who owns them, by name (see
-    ``supervisors.describe``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
+    ``owners.choice.as_json``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
     of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
     back by this one; ``confirm_timeout`` and ``timeout`` are in seconds.
     """

@@ -21,13 +21,13 @@ import shutil
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable, attempt
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured as _measured
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, shaping
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured, plan, shaping
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import (
     applied_processes,
     flush,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
@@ -35,7 +35,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     shared,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import look
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
@@ -85,11 +84,11 @@ def after_boot(host: Host, restore: bool) -> list[str]:
 def _afterwards(host: Host) -> list[str]:
     """Look at what has become of the host, write it down for whoever is told, and say what is not as it was."""
     failures = attempt(lambda: flush(host))
-    found: list[_measured.Measured] = []
-    unseen = attempt(lambda: found.append(_measured.measure(host)))
-    measured = found[0] if found else _measured.Measured(f"nothing, since {unseen[0]}")
-    attempt(lambda: host.transaction.note(measured=measured.text))
-    return [*failures, *measured.faults]
+    looks: list[measured.Measured] = []
+    unseen = attempt(lambda: looks.append(measured.measure(host)))
+    found = looks[0] if looks else measured.Measured(f"nothing, since {unseen[0]}")
+    attempt(lambda: host.transaction.note(measured=found.text))
+    return [*failures, *found.faults]
 
 
 def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
@@ -216,7 +215,7 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
     with Ovsdb(request.remote, request.timeout) as database:
         found = database.bridges()
     # The words of the beginning: what the process shows of itself may be its user's (docs/security.md).
-    forwards = dataclasses.replace(request.vswitchd, process=look(request.rundir, VSWITCHD).process)
+    forwards = dataclasses.replace(request.vswitchd, process=running(request.rundir, VSWITCHD).process)
     return dataclasses.replace(
         request.of_now(found),  # somebody may have added some, and deleted others
         strategy=_way_back(request),

@@ -13,14 +13,12 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Owner
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    Instance,
-    Supervisor,
-    reload,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -48,7 +46,7 @@ class Services:
         path = os.path.join(self._scope.request.rundir, f"{name}.{self.process(name).pid}.ctl")
         return Appctl(path, timeout)
 
-    def owner(self, name: str) -> Supervisor:
+    def owner(self, name: str) -> Owner:
         """Who owns the daemon ``name``."""
         request = self._scope.request
         lines = request.start.lines if name == OVSDB_SERVER else ()

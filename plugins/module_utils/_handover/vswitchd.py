@@ -24,21 +24,22 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Job
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    Job,
-    wait_end,
-    wait_gone,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    alive,
+    wait_end,
+    wait_gone,
+)
 
 # How long a process may take to end, or a job that has failed to say so, in seconds.
 ENDED_TIMEOUT = 3.0

@@ -191,3 +191,34 @@ def _send(waiting: subprocess.Popen[bytes], data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError):  # its last words say why
         pipe.write(data)
         pipe.flush()
+
+
+def spawn(
+    argv: t.Sequence[str],
+    environment: t.Mapping[str, str],
+    log: str,
+    prepare: t.Callable[[], None] | None = None,
+) -> None:
+    """Start a daemon as a child of init, so that a service manager learns of its end; its words go to ``log``.
+
+    ``prepare`` runs in the new process before the program.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        done = subprocess.run(
+            ["setsid", "--fork", *argv],
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            umask=0o022,
+            preexec_fn=prepare,
+            check=False,
+        )
+    except OSError as error:
+        raise HotUpgradeError("cannot run setsid", error.strerror or str(error)) from error
+    finally:
+        os.close(descriptor)
+    if done.returncode != 0:
+        raise HotUpgradeError(f"{argv[0]} could not be started", f"setsid ended with {done.returncode}")

@@ -11,7 +11,9 @@ import contextlib
 import dataclasses
 import os
 import signal
+import time
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 
 
@@ -73,3 +75,45 @@ def terminate(process: Process, number: int = signal.SIGTERM, timeout: float = 5
         return bool(readable([descriptor], timeout))
     finally:
         os.close(descriptor)
+
+
+# How long the kernel may need to close what a process had open, in seconds: with thousands of ports more than ten.
+KILLED_TIMEOUT = 60.0
+
+
+def kill(process: Process, timeout: float = KILLED_TIMEOUT) -> None:
+    """SIGKILL this very process and wait for its end; raises ``HotUpgradeError`` when it survives."""
+    if not terminate(process, signal.SIGKILL, timeout):
+        raise HotUpgradeError(
+            f"process {process.pid} survived SIGKILL for {timeout:g} s",
+            "it hangs in the kernel",
+            "Look at /proc/PID/stack and at dmesg",
+        )
+
+
+def wait_end(process: Process, seconds: float) -> bool:
+    """Whether the process ends within ``seconds``; a dead child is reaped by the kernel's caller, not here."""
+    end = time.monotonic() + seconds
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return not alive(process) or bool(readable([descriptor], end - time.monotonic()))
+    finally:
+        os.close(descriptor)
+
+
+def wait_gone(pid: int, name: str, seconds: float) -> None:
+    """Return when no thread of the process ``pid`` is left, at most ``seconds`` later, if it is a ``name`` at all.
+
+    Its first thread may be a zombie, which counts as ended elsewhere, while others still end.
+    """
+    with contextlib.suppress(OSError):
+        if not is_variant(comm(pid), name):
+            return
+        descriptor = os.pidfd_open(pid)
+        try:
+            readable([descriptor], seconds)
+        finally:
+            os.close(descriptor)

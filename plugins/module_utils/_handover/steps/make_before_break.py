@@ -35,7 +35,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
     newcomer,
     plan,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import proof as _proof
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import wait_until_applied
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
@@ -49,6 +48,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     attended,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import in_words
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import (
+    KERNEL,
+    USERSPACE,
+    Wish,
+    prove,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import resume, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     arm,
@@ -57,12 +63,19 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     prepare,
     verify,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    resume,
-    stopped,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.refusal import Log, Refusal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+    Difference,
+    Ignore,
+    Settings,
+    State,
+    Switch,
+    amend,
+    compare,
+    renew_timeouts,
+    renumbered,
+    restore,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
@@ -73,7 +86,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 
 CUT_OVER = "cut over"
 # Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.
-PORTS_APART = _flowstate.Ignore(ports=True, devices=True)
+PORTS_APART = Ignore(ports=True, devices=True)
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
 OWN_DEVICE = "ovs-netdev"
 # How a second process is refused the tap devices of the first.
@@ -169,24 +182,22 @@ def _load(host: Host) -> None:
 def _load_bridge(host: Host, name: str) -> Refusal | None:
     """What the new process refuses, instead of raising it: all that is refused is told at once."""
     try:
-        _flowstate.restore(
-            host.filler.switches[name], host.living.now(name, host.living.base[name]), torn=True
-        )
+        restore(host.filler.switches[name], host.living.now(name, host.living.base[name]), torn=True)
     except Refusal as refusal:
         return refusal
     return None
 
 
-def _fill(host: Host, name: str) -> _flowstate.State:
+def _fill(host: Host, name: str) -> State:
     """Have the new process hold what the old one held a moment ago; that is compared, and returned."""
     new, state = host.filler.switches[name], host.living.now(name, host.living.base[name])
     _require_same_numbers(name, state.settings, new.settings())
     difference = _compare(state, new)
     if not difference.same:
         if difference.flows_alone:
-            _flowstate.amend(new, difference)
+            amend(new, difference)
         else:
-            _flowstate.restore(new, state, torn=True)
+            restore(new, state, torn=True)
         difference = _compare(state, new)
     if not difference.same:
         raise HotUpgradeError(
@@ -197,8 +208,8 @@ def _fill(host: Host, name: str) -> _flowstate.State:
     return state
 
 
-def _require_same_numbers(name: str, old: _flowstate.Settings, new: _flowstate.Settings) -> None:
-    moved = _flowstate.renumbered(old, new)
+def _require_same_numbers(name: str, old: Settings, new: Settings) -> None:
+    moved = renumbered(old, new)
     if moved:
         raise HotUpgradeError(
             f"the flows of bridge {name} would mean other ports in the new {VSWITCHD}",
@@ -212,12 +223,12 @@ def _prove(host: Host) -> None:
     # ours to the new process alone would be a difference.
     host.filler.disconnect()
     old, new = host.services.control(VSWITCHD, 60.0), newcomer.control(host)
-    datapath = _proof.USERSPACE if host.request.userspace else _proof.KERNEL
+    datapath = USERSPACE if host.request.userspace else KERNEL
     with host.database.open() as database:
         bonds = members(database.bridges())
-    wish = _proof.Wish(host.request.prove, tuple(host.request.accept), bonds)
+    wish = Wish(host.request.prove, tuple(host.request.accept), bonds)
     log = Log(host.request.vswitchd.argv)
-    proof = _proof.prove(old.call, new.call, datapath, wish)
+    proof = prove(old.call, new.call, datapath, wish)
     host.transaction.note(proof=proof.report())
     proof.require(log.complaints())
     newcomer.connect(host)
@@ -241,7 +252,7 @@ def _catch_up(host: Host) -> None:
     _require_no_drift(host)
     # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
     side_by_side(
-        lambda item: _flowstate.renew_timeouts(host.filler.switches[item[0]], item[1]),
+        lambda item: renew_timeouts(host.filler.switches[item[0]], item[1]),
         zip(host.scope.bridges, filled),
         host.living.flows,
     )
@@ -275,9 +286,9 @@ def _require_no_drift(host: Host) -> None:
         )
 
 
-def _compare(saved: _flowstate.State, new: _flowstate.Switch) -> _flowstate.Difference:
+def _compare(saved: State, new: Switch) -> Difference:
     partial = saved.changes.partial_groups if isinstance(saved, Changed) else ()
-    return _flowstate.compare(saved, new.state(), PORTS_APART).without_groups(partial)
+    return compare(saved, new.state(), PORTS_APART).without_groups(partial)
 
 
 def _own(host: Host) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     attended,
     end_first,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import modest, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     adopt,
@@ -36,10 +37,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     prepare,
     ready,
     verify,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import (
-    modest,
-    stopped,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention

@@ -20,8 +20,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
     held_process,
     newcomer,
-    supervisors,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     transaction as transactions,
@@ -47,7 +47,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     monkeypatch.setattr(
         newcomer,
         "launch",
-        lambda host, argv, *__: supervisors.spawn(argv, os.environ, host.transaction.file("second.log")),
+        lambda host, argv, *__: spawn(argv, os.environ, host.transaction.file("second.log")),
     )
     host.became = Path(became)
     yield host

@@ -11,12 +11,12 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     FORMAT,
     Request,
     first_of,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process

@@ -110,7 +110,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: M
     monkeypatch.setattr(rollback, "finish", lambda host: False)
     monkeypatch.setattr(rollback, "_forwards", lambda host: True)
     monkeypatch.setattr(rollback, "_running", lambda host: identify(os.getpid()))
-    monkeypatch.setattr(rollback._measured, "measure", lambda host: Measured("all is well"))
+    monkeypatch.setattr(rollback.measured, "measure", lambda host: Measured("all is well"))
     monkeypatch.setattr(ending, "clean", lambda operation, transaction: None)
     monkeypatch.setattr(
         rollback, "_request_back", lambda found, request: dataclasses.replace(request, back_of=found.id)
@@ -223,7 +223,9 @@ def test_a_hand_back_is_of_the_bridges_of_now(
         bridges=lambda: [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
     )
     monkeypatch.setattr(rollback, "Ovsdb", lambda *__: contextlib.nullcontext(live))
-    monkeypatch.setattr(rollback, "look", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8)))
+    monkeypatch.setattr(
+        rollback, "running", lambda rundir, name: types.SimpleNamespace(process=Process(7, 8))
+    )
     request = make_request(bridges={"br0": ()}, ports=1)
     given = create(request.json(), str(tmp_path / "transactions"))
     back = rollback._request_back(given, request)
@@ -366,7 +368,7 @@ def test_what_a_power_loss_has_left_in_the_database_is_taken_out(
 def test_what_is_found_afterwards_is_told_and_judged(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], state: str
 ) -> None:
-    monkeypatch.setattr(rollback._measured, "measure", lambda host: Measured("what is there", faults))
+    monkeypatch.setattr(rollback.measured, "measure", lambda host: Measured("what is there", faults))
     roll_back(transaction, "a test")
     result = transaction.read("result.json")
     assert (result["measured"], result["not_undone"]) == ("what is there", list(faults))
@@ -377,7 +379,7 @@ def test_what_cannot_be_looked_at_is_said(transaction: Transaction, monkeypatch:
     def broken(_host: t.Any) -> t.NoReturn:
         raise KeyError("x")
 
-    monkeypatch.setattr(rollback._measured, "measure", broken)
+    monkeypatch.setattr(rollback.measured, "measure", broken)
     roll_back(transaction, "a test")
     assert transaction.read("result.json")["measured"].startswith("nothing, since KeyError: 'x'")
     assert transaction.state == ROLLED_BACK

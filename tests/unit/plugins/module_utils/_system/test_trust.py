@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer, supervisors
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    instance,
+    kept_programs,
+    newcomer,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import trust
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify
 
@@ -141,7 +145,7 @@ def test_a_name_alone_makes_no_daemon(tmp_path: Path) -> None:
         assert newcomer._named(str(tmp_path), ("ovs-vswitchd",), 0) == [(identify(pid), "ovs-vswitchd")]
         (tmp_path / "ovs-vswitchd.pid").write_text(f"{pid}\n")
         with pytest.raises(Unreachable, match="not where packages put programs"):
-            supervisors.look(str(tmp_path), "ovs-vswitchd")
+            instance.running(str(tmp_path), "ovs-vswitchd")
         with pytest.raises(Refused, match="program of ovs-vswitchd is not kept"):
             trust.open_program(pid, "ovs-vswitchd", 0)
 
@@ -253,7 +257,7 @@ def test_the_program_of_a_running_daemon_is_kept(tmp_path: Path) -> None:
     name = os.path.basename(os.path.realpath("/bin/cat"))
     with process("/bin/cat") as pid:
         (tmp_path / f"{name}.pid").write_text(f"{pid}\n")
-        supervisors.keep_binary(str(tmp_path), name, str(tmp_path / "kept"))
+        kept_programs.keep_binary(str(tmp_path), name, str(tmp_path / "kept"))
     kept = tmp_path / "kept" / name
     assert kept.read_bytes() == Path(os.path.realpath("/bin/cat")).read_bytes()
     assert kept.stat().st_mode & 0o777 == 0o700
@@ -276,5 +280,5 @@ def test_a_library_that_no_package_has_installed_is_not_kept(tmp_path: Path) -> 
         while "libevil" not in Path(f"/proc/{pid}/maps").read_text():
             pass
         (tmp_path / f"{name}.pid").write_text(f"{pid}\n")
-        supervisors.keep_binary(str(tmp_path), name, str(tmp_path / "kept"))
+        kept_programs.keep_binary(str(tmp_path), name, str(tmp_path / "kept"))
     assert os.listdir(tmp_path / "kept/lib") == []

@@ -14,8 +14,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import modest, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import restart, shared
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.supervisors import modest, stopped
 
 
 @pytest.fixture(name="host")

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Who owns a daemon that runs, and the same from a transaction's request."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import instance_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import Nobody
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
+    Heritage,
+    Owner,
+    heritage_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import Systemd
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
+
+
+def of_daemon(daemon: Daemon) -> Owner:
+    """Who owns ``daemon``, which runs."""
+    owner = daemon.supervisor
+    if daemon.binary is None or owner is None or daemon.process is None:
+        raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
+    rundir = os.path.dirname(daemon.pidfile)
+    heritage = heritage_of(instance_of(daemon.process))
+    unit = Systemd(owner.unit or "", daemon.name, rundir, heritage)
+    # Of a daemon with a monitor it is not known yet whether a unit began it: its main process is either of them then.
+    monitored = owner.kind == "monitor" and owner.unit is not None and heritage.owner == owner.unit
+    if owner.kind == "systemd" or (monitored and unit.owns(daemon.process)):
+        return unit
+    return Nobody(daemon.name, rundir, daemon.binary, heritage)
+
+
+def as_json(owner: Owner, program: str | None) -> dict[str, t.Any]:
+    """``owner`` as JSON for a transaction's request; ``program`` is the one on the disk."""
+    unit = owner.unit if isinstance(owner, Systemd) else None
+    return {"unit": unit, "program": program, "heritage": dataclasses.asdict(owner.heritage)}
+
+
+def of_json(name: str, rundir: str, record: t.Mapping[str, t.Any], start: t.Sequence[str] = ()) -> Owner:
+    """Undo ``as_json``; ``start`` is how a unit starts it while it is held (see ``Systemd``)."""
+    heritage = record["heritage"]
+    found = Heritage(heritage["places"], heritage["owner"], likeness.from_json(heritage["like"]))
+    if record["unit"] is None:
+        return Nobody(name, rundir, record["program"], found)
+    return Systemd(record["unit"], name, rundir, found, tuple(start))

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A daemon that no unit owns: it is started again with the arguments it has, where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG, log_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
+    Instance,
+    environment_of,
+    running,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
+    Heritage,
+    Job,
+    misplaced_of,
+    monitor_of,
+    take_in,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Launch, Model, prepare
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    alive,
+    kill,
+    terminate,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nobody:
+    """No unit starts the daemon: it is started as it was, where it was, by ``program`` (its path on the disk)."""
+
+    name: str
+    rundir: str
+    program: str
+    heritage: Heritage
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """See ``Owner``: the new process is there, in the old one's control groups, before that ends."""
+        program = self.program if binaries is None else os.path.join(binaries, self.name)
+        arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir"]
+        arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
+        model = Model(self.heritage.like, old.process, self.heritage.places)
+        detach = "--detach" in old.argv
+        words = os.memfd_create("words")
+        launch = prepare(
+            [program, *old.detached, *arguments],
+            environment_of(old, os.path.dirname(program)),
+            model,
+            words=words if detach else None,
+        )
+        try:
+            _end_with_monitor(old.process)
+            launch.go()
+        except BaseException:
+            launch.cancel()
+            raise
+        return _Started(launch, self, detach, words)
+
+    def adopt(self, new: Process) -> list[str]:
+        """See ``Owner``."""
+        return take_in(new, self.heritage)
+
+    def hold(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def let_go(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    @property
+    def revives(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def misplaced(self, process: Process) -> str | None:
+        """See ``Owner``."""
+        return misplaced_of(process, (self.heritage.owner, None, *cgroups.ROOTS), self.heritage.places)
+
+    def healthy(self, process: Process) -> str | None:
+        """See ``Owner``."""
+        if not alive(process):
+            return f"process {process.pid} of {self.name} has ended"
+        return self.misplaced(process)
+
+
+def _end_with_monitor(process: Process) -> None:
+    """The monitor first: it would start another one."""
+    monitor = monitor_of(process)
+    if monitor is not None:
+        kill(monitor)
+    if alive(process) and not terminate(process, signal.SIGTERM, 5.0):
+        kill(process)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A daemon that nobody owns, while it starts; one with ``--detach`` leaves another process when it has."""
+
+    launch: Launch
+    owner: Nobody
+    detach: bool
+    words: int
+
+    @property
+    def refused(self) -> list[str]:
+        return [f"{self.owner.name}: {text}" for text in self.launch.refused]
+
+    def failed(self) -> bool:
+        return not alive(self.launch.process) and not self._runs()
+
+    def wait(self, timeout: float) -> None:
+        Waiter(timeout, 0.02).wait(
+            f"{self.owner.name} has started",
+            self._has_started,
+            bool,
+            lambda _started: self._said(),
+            self._hint,
+        )
+        wrong = self.owner.misplaced(running(self.owner.rundir, self.owner.name).process)
+        if wrong is not None:
+            raise HotUpgradeError(f"{self.owner.name} is not where it was", wrong, ENGINE_LOG)
+
+    def _has_started(self) -> bool:
+        if self._runs() and not (self.detach and alive(self.launch.process)):
+            return True
+        if self.failed():
+            raise HotUpgradeError(f"{self.owner.name} did not start", self._said(), self._hint)
+        return False
+
+    @property
+    def _hint(self) -> str:
+        return log_of(self.owner.name)
+
+    def _runs(self) -> bool:
+        """Whether the pidfile names a process that has come from ours."""
+        try:
+            found = running(self.owner.rundir, self.owner.name).process
+        except Unreachable:
+            return False
+        return found.started >= self.launch.process.started
+
+    def _said(self) -> str:
+        return os.pread(self.words, 1 << 12, 0).decode(errors="replace").strip()[-500:] or "it said nothing"

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Who owns a daemon: starts it, ends it, and would end it with itself.
+
+One file each: a unit of systemd, or nobody.  A ``--monitor`` belongs to the daemon and goes where it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+
+
+@dataclasses.dataclass(frozen=True)
+class Heritage:
+    """What the first process of a daemon had when the hand-over began: its next one is to have the same.
+
+    ``owner`` is the unit that owned it in the eyes of systemd, None without one.
+    """
+
+    places: cgroups.Places
+    owner: str | None
+    like: likeness.Likeness
+
+
+def heritage_of(instance: Instance) -> Heritage:
+    """What ``instance`` has now.  Raises ``Unreachable`` when it has ended."""
+    pid = instance.process.pid
+    try:
+        like = likeness.read(pid)
+    except (OSError, KeyError) as error:
+        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone") from error
+    return Heritage(cgroups.places(pid), cgroups.unit_of(pid), like)
+
+
+class Owner(t.Protocol):
+    """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
+
+    @property
+    def heritage(self) -> Heritage:
+        """What the daemon had when the hand-over began."""
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """Begin to end ``old`` and to start the daemon; returns at once."""
+
+    def adopt(self, new: Process) -> list[str]:
+        """Own ``new`` from the end of the present daemon on; the pidfile must name it by then.
+
+        Returns what could not be done, as text; ``misplaced`` tells whether that matters.
+        """
+
+    def hold(self) -> bool:
+        """Restart nothing by itself until ``let_go``, whatever ends; whether ``reload`` has to follow."""
+
+    def let_go(self) -> bool:
+        """Undo ``hold``; nothing to undo is fine.  Whether ``reload`` has to follow."""
+
+    @property
+    def revives(self) -> bool:
+        """Whether it starts the daemon again by itself when that ends."""
+
+    def misplaced(self, process: Process) -> str | None:
+        """Why ``process`` or its monitor would not outlive the hand-over, or is somebody else's; None if it is well."""
+
+    def healthy(self, process: Process) -> str | None:
+        """What is wrong with the ownership of ``process``, or None."""
+
+
+class Job(t.Protocol):
+    """A restart under way."""
+
+    @property
+    def refused(self) -> list[str]:
+        """What the new process could not be given, as text."""
+
+    def failed(self) -> bool:
+        """Whether ``wait`` would raise at once."""
+
+    def wait(self, timeout: float) -> None:
+        """Return when it is done; raises ``HotUpgradeError`` when it failed or takes longer."""
+
+
+def family(process: Process) -> list[Process]:
+    """A daemon and its ``--monitor``, which must be where it is."""
+    monitor = monitor_of(process)
+    return [process] if monitor is None else [process, monitor]
+
+
+def monitor_of(found: Process) -> Process | None:
+    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
+    try:
+        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
+            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
+    except (OSError, StopIteration):
+        return None
+    return identify(parent) if is_monitor(parent) else None
+
+
+def is_monitor(pid: int) -> bool:
+    """Whether the process ``pid`` is a ``--monitor``."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b": monitoring pid " in file.read()
+    return False
+
+
+def take_in(new: Process, heritage: Heritage) -> list[str]:
+    """Put ``new`` and its monitor where the first one was; what was refused, as text."""
+    refused = []
+    for each in family(new):
+        refused += cgroups.move(each.pid, heritage.places)
+        # A group of its own CPUs gives all of them to whoever comes in.
+        refused += likeness.set_affinity(each.pid, heritage.like)
+    return refused
+
+
+def misplaced_of(
+    process: Process, owners: t.Sequence[str | None], places: cgroups.Places | None = None
+) -> str | None:
+    """See ``Owner``; in the very groups of the one before, ``places``, it is well whatever systemd calls them now."""
+    for each in family(process):
+        group = cgroups.ours(each.pid)
+        if group is not None:
+            return (
+                f"process {each.pid} is in the control group {group}: systemd would end it with the hand-over"
+            )
+        unit = cgroups.unit_of(each.pid)
+        if unit not in owners and cgroups.places(each.pid) != places:
+            wanted = owners[0] or "no unit"
+            return f"systemd says that process {each.pid} belongs to {unit or 'no unit'}, not to {wanted}"
+    return None
