@@ -200,6 +200,15 @@ def _zombie(pid: int) -> bool:
         return True
 
 
+def wait_for_end(host: Host, seconds: float) -> None:
+    """Until a host has powered itself off; LabError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while alive(host):
+        if time.monotonic() > deadline:
+            raise LabError(f"{host.name} does not power off within {seconds:g} s")
+        time.sleep(0.1)  # its first process is not our child when another program has started it
+
+
 def power_off(lab: Lab, host: Host) -> None:
     """As if somebody pulled the plug: no shutdown, nothing is flushed by the host."""
     if alive(host):

@@ -53,8 +53,7 @@ def require_running(scene: Scene, version: str) -> None:
 
 CHANGE = """
 cat > /run/change.sh <<'END'
-until ls -d /run/openvswitch-*; do sleep 0.05; done
-sleep 0.3
+until grep -q '"done".*"copy the database"' /var/lib/ovsops/transactions/*/journal.jsonl; do sleep 0.02; done
 ovs-vsctl --no-wait set open_vswitch . external_ids:changed=meanwhile
 END
 setsid bash /run/change.sh >/run/change.log 2>&1 </dev/null &

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import functools
 
-from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, upgrade
+from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, until, upgrade
 
 RATE, BURST = 100, 20
 # The meters are made and deleted so that their order is not that of the kernel's numbers.
@@ -72,9 +72,7 @@ ovs-vsctl --timeout=10 --db=ssl:127.0.0.1:6641 -p key.pem -c cert.pem -C cert.pe
 before=$(cat /sys/class/net/mirror/statistics/tx_packets)
 ip netns exec h1 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for n in range(20): s.sendto(b"x", ("10.0.0.2", 9))'
-sleep 0.5
-test $(($(cat /sys/class/net/mirror/statistics/tx_packets) - before)) -ge 20
-"""
+""" + until("[ $(($(cat /sys/class/net/mirror/statistics/tx_packets) - before)) -ge 20 ]", 10)
 
 
 def dressed(strategy: str, options: tuple[str, ...], scene: Scene) -> str:

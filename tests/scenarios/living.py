@@ -12,11 +12,12 @@ import contextlib
 import functools
 import json
 import re
+import time
 import typing as t
 
 from tests.lab import remote
 from tests.lab.images import REPOSITORY
-from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
+from tests.scenarios.scene import AFTERWARDS, Broken, Json, Scene, measured, require_sound, until
 
 CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
 PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"
@@ -29,6 +30,7 @@ CONTROLLERS = (
 )
 METER = re.compile(r"meter=(\d+) kbps bands=\s*type=drop rate=(\d+)")
 
+CONNECTED = until("ovs-vsctl get controller br0 is_connected | grep -q true")
 # What neutron's br-tun does: every packet teaches a flow that lives for ten seconds; packets of many senders.
 LEARN = """
 ovs-ofctl -O OpenFlow15 add-flow br1 "priority=50,actions=learn(table=20,hard_timeout=10,priority=1,cookie=0x77,\
@@ -44,6 +46,8 @@ while True:
 '
 END
 """
+# What the first senders taught is on its way to its end.
+LEARNED = until("ovs-ofctl -O OpenFlow15 dump-flows br1 table=20 | grep -q 'cookie=0x77, duration=[6-9]'")
 
 
 @contextlib.contextmanager
@@ -59,9 +63,7 @@ def controller(
     try:
         yield log
     finally:
-        scene.sh(
-            f"kill $(cat {PID}); for try in $(seq 300); do [ -e {LOG} ] && exit; sleep 0.1; done; exit 1"
-        )
+        scene.sh(f"kill $(cat {PID})\n" + until(f"[ -e {LOG} ]"))
         log.update(json.loads(scene.sh(f"cat {LOG}")))
 
 
@@ -148,11 +150,14 @@ def commanded(
     scene.populate("--datapath-type", datapath, "--controller")
     scene.install("4.0.0")
     with controller(scene, mode, 100, where, 5, role) as log:
-        scene.sh("ovs-vsctl set controller br0 max_backoff=1000; sleep 2")
+        scene.sh("ovs-vsctl set controller br0 max_backoff=1000")
+        if where.startswith("listen"):
+            scene.sh(CONNECTED)
         scene.sh(f"ovs-vsctl set-fail-mode br0 {fail_mode}")
         before = scene.sh(CONTROLLERS)
         result = scene.hand_over(strategy=strategy)
-        scene.sh("sleep 3")
+        if where.startswith("listen"):
+            scene.sh(CONNECTED)
     require_sound(scene, "4.0.0")
     require_logged(scene, log)
     if scene.sh(CONTROLLERS) != before:
@@ -165,11 +170,11 @@ def commanded(
 def learning(strategy: str, datapath: str, scene: Scene) -> str:
     """Flows that are learned and expire all the time, as in neutron's br-tun."""
     scene.populate("--datapath-type", datapath)
-    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
+    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + LEARNED)
     try:
         scene.install("4.0.0")
         result = scene.hand_over(strategy=strategy)
-        scene.sh("sleep 3")
+        time.sleep(AFTERWARDS)
         count = "ovs-ofctl -O OpenFlow15 dump-flows br1 table=20 | grep -c cookie=0x77"
         alive = int(scene.sh(count))
     finally:
@@ -188,7 +193,7 @@ def learning(strategy: str, datapath: str, scene: Scene) -> str:
 def played(datapath: str, scene: Scene) -> str:
     """The whole playbook on a switch with a controller and with learned flows; nothing of that stops it."""
     scene.populate("--datapath-type", datapath)
-    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + "sleep 6")
+    scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + LEARNED)
     try:
         with controller(scene, "flows") as log:
             done = remote.playbook(scene.lab, "4.0.0", report_dir=str(scene.lab.folder))

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import functools
 
-from tests.scenarios.scene import RENUMBERED, Broken, Scene, measured, require_same, require_sound, upgrade
+from tests.scenarios.scene import (
+    RENUMBERED,
+    Broken,
+    Scene,
+    measured,
+    require_same,
+    require_sound,
+    until,
+    upgrade,
+)
 
 # h1 -> vxlan (the flow says where to) -> host 2 -> geneve (static) -> h2, so that both hosts' tunnels carry all traffic.
 # multipath() keeps the megaflows exact: each new connection costs an upcall on both hosts.
@@ -62,14 +71,8 @@ def tunnels(scene: Scene) -> str:
 
 
 WATCHED = "ovs-vsctl set interface gn0 bfd:enable=true cfm_mpid={}"
-UP = """
-for try in $(seq 100); do
-    state="$(ovs-vsctl get interface gn0 bfd_status:state cfm_fault | xargs)"
-    [ "$state" = "up false" ] && exit 0
-    sleep 0.2
-done
-echo "$state"; exit 1
-"""
+_STATE = "ovs-vsctl get interface gn0 bfd_status:state cfm_fault"
+UP = until(f'[ "$({_STATE} | xargs)" = "up false" ]', 20, otherwise=f"{_STATE} >&2")
 
 
 def watched(scene: Scene) -> str:
@@ -170,13 +173,11 @@ ip link set x1 up
 ip link set x2 up
 ovs-vsctl add-port br0 x1 tag=10 -- add-port br0 x2 tag=20
 """
-NEGOTIATED = """
-for try in $(seq 100); do
-    [ "$(ovs-appctl bond/show bond0 | grep -c ': enabled$')" = 2 ] && exit 0
-    sleep 0.2
-done
-ovs-appctl bond/show bond0; ovs-appctl lacp/show bond0; exit 1
-"""
+NEGOTIATED = until(
+    "[ \"$(ovs-appctl bond/show bond0 | grep -c ': enabled$')\" = 2 ]",
+    20,
+    otherwise="ovs-appctl bond/show bond0 >&2; ovs-appctl lacp/show bond0 >&2",
+)
 
 
 def lacp(scene: Scene) -> str:

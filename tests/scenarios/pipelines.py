@@ -9,7 +9,7 @@ import functools
 import json
 
 from tests.lab import remote, zones
-from tests.scenarios.scene import Broken, Json, Scene, require_sound
+from tests.scenarios.scene import Broken, Json, Scene, require_sound, until
 
 ENOUGH = 95.0
 # Seven buckets have 16 slots up to 3.1.5 and 32 in 3.5.0 and 4.0.0; half of all hashes move.
@@ -67,12 +67,7 @@ setsid ip netns exec h2 python3 /run/answer.py > /run/answer.log 2>&1 < /dev/nul
 echo $! > /run/answer.pid
 setsid ip netns exec h1 python3 /run/talk.py > /run/talk.log 2>&1 < /dev/null &
 echo $! > /run/talk.pid
-for try in $(seq 200); do
-    [ ! -e /run/talking ] || exit 0
-    sleep 0.1
-done
-cat /run/*.log; ovs-appctl dpctl/dump-flows; exit 1
-"""
+""" + until("[ -e /run/talking ]", 20, otherwise="cat /run/*.log >&2; ovs-appctl dpctl/dump-flows >&2")
 SILENCE = "kill $(cat /run/talk.pid /run/answer.pid)"
 
 
@@ -131,7 +126,8 @@ def traced(old: str, new: str, moved: int, options: tuple[str, ...], scene: Scen
 def little(scene: Scene) -> str:
     """Hardly anything comes by a port that the new process has already: plan and result say so."""
     scene.populate("--datapath-type", "netdev")
-    scene.sh("""
+    scene.sh(
+        """
     ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
 priority=6,in_port=LOCAL,actions=output:2
 END
@@ -139,8 +135,9 @@ END
     ip address add 10.20.0.1/24 dev br0
     ip neighbour replace 10.20.0.2 lladdr 02:00:00:00:00:02 dev br0
     ping -q -i 0.2 -w 60 10.20.0.2 > /dev/null 2>&1 < /dev/null &
-    sleep 3
-    """)
+    """
+        + until("[ $(cat /sys/class/net/br0/statistics/tx_packets) -ge 15 ]")
+    )
     scene.install("4.0.0")
     result = scene.hand_over(strategy="make_before_break")
     if not any("covers little" in text for text in result["plan"]["warnings"]):

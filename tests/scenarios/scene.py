@@ -23,10 +23,18 @@ from tests.lab import hosts, images, remote, uml
 from tests.lab import lab as laboratory
 
 PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
-# How long the traffic goes on after the hand-over: what breaks late is seen, too.
+# How long the traffic goes on after the hand-over, in seconds: what breaks late is seen, too, and nothing tells of that.
 AFTERWARDS = 3.0
 # What is lost this long before the old process is stopped, in seconds, was on its way then.
 MARGIN = 0.05
+
+
+def until(condition: str, seconds: int = 30, otherwise: str = "false") -> str:
+    """The shell script that waits until ``condition`` holds; after so many seconds it runs ``otherwise``, and fails."""
+    tries = f"for try in $(seq {seconds * 10}); do {{ {condition}; }} && break; sleep 0.1; done"
+    return f"{tries}\n{{ {condition}; }} || {{ {otherwise}; exit 1; }}\n"
+
+
 # The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
 # both ends of the traffic have one, and the bridge that SSH may go through.
 SETTLED = """
@@ -38,12 +46,7 @@ settled() {
     [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
     ! ip -6 address show tentative | grep -q inet6
 }
-for try in $(seq 100); do
-    ! settled || exit 0
-    sleep 0.1
-done
-exit 1
-"""
+""" + until("settled", 10)
 # The engine and its guard are gone, and systemd with what was theirs.
 GONE = """
 gone() {
@@ -53,12 +56,7 @@ gone() {
         ! pgrep -f /lib/run.py
     fi
 }
-for try in $(seq 300); do
-    ! gone || exit 0
-    sleep 0.1
-done
-exit 1
-"""
+""" + until("gone")
 LOOK = Path(look.__file__).read_text()
 
 # For ``Scene.populate``: a host on which no second process can be filled beforehand.
@@ -207,9 +205,7 @@ class Scene:
         if parameters:
             uml.boot_with(self.lab, self.host(host), *parameters)
         self.sh("systemd-run --quiet --on-active=1 systemctl poweroff", host)
-        end = time.monotonic() + 120
-        while hosts.alive(self.host(host)) and time.monotonic() < end:
-            time.sleep(0.2)
+        hosts.wait_for_end(self.host(host), 120)
         self.lab = laboratory.power_on(self.lab, self.host(host))
 
 

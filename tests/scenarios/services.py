@@ -17,6 +17,7 @@ from tests.scenarios.scene import (
     measured,
     require_same,
     require_sound,
+    until,
     upgrade,
 )
 
@@ -25,6 +26,13 @@ COUNT = "ovs-ofctl -O OpenFlow15 dump-aggregate br0"
 
 def flows_of(scene: Scene) -> dict[str, list[str]]:
     return {name: state["flows"] for name, state in scene.look()["state"]["bridges"].items()}
+
+
+def restarted(daemon: str) -> str:
+    """The shell script that waits until the pidfile names another process than $old, which answers."""
+    pidfile = f"/run/openvswitch/{daemon}.pid"
+    changed = f"[ -s {pidfile} ] && [ $old != $(cat {pidfile}) ]"
+    return until(f"{changed} && ovs-appctl -t {daemon} version >/dev/null")
 
 
 def units(scene: Scene) -> str:
@@ -48,8 +56,9 @@ def units(scene: Scene) -> str:
     require_sound(scene, "4.0.0")
     # The restart policy is at work again. (A process that crashes leaves its control socket behind.)
     scene.sh(
-        "pid=$(cat /run/openvswitch/ovs-vswitchd.pid); kill -SEGV $pid; sleep 5; ovs-vsctl --timeout=20 show; "
-        "rm /run/openvswitch/ovs-vswitchd.$pid.ctl"
+        "old=$(cat /run/openvswitch/ovs-vswitchd.pid); kill -SEGV $old\n"
+        + restarted("ovs-vswitchd")
+        + "ovs-vsctl --timeout=20 show; rm /run/openvswitch/ovs-vswitchd.$old.ctl"
     )
     require_sound(scene, "4.0.0")
     scene.reboot()
@@ -73,8 +82,8 @@ def monitor(scene: Scene) -> str:
         old = scene.sh(f"cat {pid}")
         # A process that crashes leaves its control socket behind.
         new = scene.sh(
-            f"kill -SEGV {old.strip()}; sleep 3; ovs-vsctl --timeout=20 show >&2; "
-            f"rm /run/openvswitch/{daemon}.{old.strip()}.ctl; cat {pid}"
+            f"old={old.strip()}; kill -SEGV $old\n{restarted(daemon)}ovs-vsctl --timeout=20 show >&2; "
+            f"rm /run/openvswitch/{daemon}.$old.ctl; cat {pid}"
         )
         if old == new:
             raise Broken(f"{daemon} did not get a new process from its monitor")
@@ -118,12 +127,7 @@ main=$(systemctl show --property=MainPID --value my-{0})
 test -n "$(pgrep -P $main)"
 old=$(cat /run/openvswitch/{0}.pid)
 kill -SEGV $old
-for try in $(seq 100); do
-    [ $old = $(cat /run/openvswitch/{0}.pid) ] || break
-    sleep 0.1
-done
-[ $old != $(cat /run/openvswitch/{0}.pid) ]
-[ $main = $(systemctl show --property=MainPID --value my-{0}) ]
+{1}[ $main = $(systemctl show --property=MainPID --value my-{0}) ]
 rm -f /run/openvswitch/{0}.$old.ctl
 ovs-vsctl --timeout=20 show
 """
@@ -161,7 +165,7 @@ def unitless(how: str, strategy: str, way_back: bool, scene: Scene) -> str:
         raise Broken(f"the control groups were {before} and are {after}")
     if how == MONITORS:
         for daemon in daemons:
-            scene.sh(CRASH.format(daemon))
+            scene.sh(CRASH.format(daemon, restarted(daemon)))
     scene.sh("ovs-vsctl --timeout=10 add-br br9 -- del-br br9")
     return f"{losses}; {after['ovs-vswitchd'].strip()}"
 
