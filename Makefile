@@ -22,7 +22,7 @@ help: ## Show this list
 
 .PHONY: demo test
 demo: lab-tools ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic and print what was lost
-	@$(in_tools) python tests/lab/demo.py
+	@$(in_tools) python tests/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
 	@tests/tools/gate setup lint docs sanity units build integration molecule

@@ -19,22 +19,18 @@ import json
 import os
 import platform
 import statistics
-import struct
-import subprocess
-import time
 import typing as t
 from pathlib import Path
 
-from tests.lab import hosts, images, remote
+from tests.harness import probe, runs
+from tests.lab import hosts, images
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY, LabError, say
 
 OUTPUT = REPOSITORY / "build/bench"
+# How long the traffic goes on after an upgrade, in seconds: longer than any of the restarts after it takes.
 AFTERWARDS = 8.0
-RECORD = struct.Struct("<BBxxIq")
-SENT, ARRIVED = 1, 2
 STREAMS = ("established", "new_flows")
-PROBE = {"name": "bench", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 METRICS: dict[str, tuple[str, t.Callable[[dict[str, t.Any]], float]]] = {
     "lost_established": ("packets", lambda r: r["established"]["lost"]),
     "lost_new": ("packets", lambda r: r["new_flows"]["lost"]),
@@ -65,17 +61,9 @@ def method_of(name: str) -> str:
     return name
 
 
-def module(lab: hosts.Lab, name: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The result of one of our modules on the lab's host. Raises ``LabError`` if it failed."""
-    result = remote.module(lab, lab.hosts[0], name, arguments)
-    if result["failed"]:
-        raise LabError(f"{name} failed: {result['msg']}")
-    return result
-
-
 def package_upgrade(lab: hosts.Lab, version: str) -> None:
     """What apt does on its own: the package's script restarts the daemons."""
-    hosts.ssh(lab, lab.hosts[0], *remote.install(version))
+    hosts.ssh(lab, lab.hosts[0], *runs.install(version))
 
 
 def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
@@ -85,8 +73,8 @@ def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
     ovs-lib, with the units kept in step. Plain ``ovs-ctl restart`` fights with the units, and ends with 1 on 4.0.
     """
     host = lab.hosts[0]
-    hosts.ssh(lab, host, remote.NO_RESTART)
-    hosts.ssh(lab, host, *remote.install(version))
+    hosts.ssh(lab, host, runs.NO_RESTART)
+    hosts.ssh(lab, host, *runs.install(version))
     script = "ovs-systemd-reload" if lab.backend == "uml" else "ovs-ctl --system-id=random restart"
     hosts.ssh(lab, host, f"/usr/share/openvswitch/scripts/{script}")
 
@@ -95,7 +83,7 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     """The collection's playbook with one strategy."""
 
     def run(lab: hosts.Lab, version: str) -> None:
-        done = remote.playbook(lab, version, strategy=strategy)
+        done = runs.playbook(lab, version, strategy=strategy)
         if done.returncode:
             raise LabError(f"the playbook failed:\n{done.stdout[-3000:]}")
 
@@ -146,16 +134,15 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
                 "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter",
                 *(option for suffix, option in HOSTS.items() if case.method.endswith(suffix)),
             ])  # fmt: skip
-            module(lab, "ovs_traffic_probe", {**PROBE, "state": "started"})
-            METHODS[method](lab, options.to)
-            time.sleep(AFTERWARDS)
-            result = module(lab, "ovs_traffic_probe", {"name": "bench", "state": "stopped"})["result"]
+            with probe.probing(lab, lab.hosts[0], AFTERWARDS) as measured:
+                METHODS[method](lab, options.to)
+            result = measured.result
             kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")
             result["flows_kept"] = f"flow_count={case.flows + 4}" in kept
             result["refill_ms"] = refill(lab)
             if case.repetition == 0:
-                picture(case, fetch_events(lab, result["events"]))
-            return t.cast("dict[str, t.Any]", result)
+                picture(case, probe.events(lab, lab.hosts[0]))
+            return result
         finally:
             hosts.down(name)
 
@@ -167,14 +154,7 @@ def refill(lab: hosts.Lab) -> float | None:
     return (marks["refilled"] - marks["flushed"]) / 1000 if "refilled" in marks else None
 
 
-def fetch_events(lab: hosts.Lab, path: str) -> bytes:
-    """The probe's record of every packet."""
-    return subprocess.run(
-        hosts.ssh_argv(lab, lab.hosts[0], "cat", path), check=True, capture_output=True
-    ).stdout
-
-
-def picture(case: Case, events: bytes) -> None:
+def picture(case: Case, events: t.Sequence[tuple[int, int, int, int]]) -> None:
     """Each packet at the time it was sent: below, its latency; lost ones as red marks."""
     import matplotlib
 
@@ -183,10 +163,10 @@ def picture(case: Case, events: bytes) -> None:
 
     sent: list[dict[int, int]] = [{}, {}]
     arrived: list[dict[int, int]] = [{}, {}]
-    for kind, stream, number, stamp in RECORD.iter_unpack(events):
-        if kind == SENT:
+    for kind, stream, number, stamp in events:
+        if kind == probe.SENT:
             sent[stream][number] = stamp
-        elif kind == ARRIVED:
+        elif kind == probe.ARRIVED:
             arrived[stream].setdefault(number, stamp)
     origin = min(sent[0].values())
     figure, axes = pyplot.subplots(2, 1, sharex=True, figsize=(9, 4.5))

@@ -9,11 +9,12 @@ import dataclasses
 import re
 import shlex
 
+from tests.harness import probe
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 
 # Of prepare_traffic.
-PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
+PROBE = probe.ENDPOINTS
 
 
 @dataclasses.dataclass(frozen=True)

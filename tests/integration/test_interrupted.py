@@ -9,17 +9,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from tests.harness import runs
 from tests.integration.target import PROBE, Target, prepare_traffic
-from tests.lab import hosts, images
+from tests.lab import hosts
 from tests.lab import lab as laboratory
-from tests.lab.images import REPOSITORY
 
 OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
 POLICY = "/usr/sbin/policy-rc.d"
@@ -32,35 +31,19 @@ class Play:
     """A playbook that runs in a process group of its own."""
 
     def __init__(self, lab: hosts.Lab, limit: str, playbook: str = "hot_upgrade", **variables: t.Any) -> None:
-        given = {
-            "hot_upgrade_version": images.package_version("4.0.0"),
-            "hot_upgrade_report_dir": str(lab.folder),
-            # No test is to be a race with the clock that takes an unconfirmed host back.
-            "hot_upgrade_confirm_timeout": 1200,
-            **variables,
-        }
-        name = f"ovsops.hot_upgrade.{playbook}"
-        argv = [
-            "-m",
-            "ansible",
-            "playbook",
-            "-i",
-            str(lab.inventory),
-            "--limit",
-            limit,
-            "-e",
-            json.dumps(given),
-            name,
-        ]
-        environment = {
-            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections"),
-            "PYTHONUNBUFFERED": "1",
-        }
+        # No test is to be a race with the clock that takes an unconfirmed host back.
+        given = runs.prefixed("4.0.0", {"report_dir": str(lab.folder), "confirm_timeout": 1200})
+        argv = runs.playbook_argv(
+            [lab.inventory],
+            {**given, **variables},
+            *("--limit", limit),
+            playbook=f"ovsops.hot_upgrade.{playbook}",
+        )
         self.text = ""
         self.process = subprocess.Popen(
-            [sys.executable, *argv],
+            argv,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, **environment}, start_new_session=True,
+            env=runs.environment(PYTHONUNBUFFERED="1"), start_new_session=True,
         )  # fmt: skip
 
     def until(self, text: str) -> None:

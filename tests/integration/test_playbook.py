@@ -9,15 +9,14 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 import typing as t
 
 import pytest
 
+from tests.harness import runs
 from tests.integration.target import PROBE, Target, prepare_traffic
-from tests.lab import hosts, images
+from tests.lab import hosts
 from tests.lab import lab as laboratory
-from tests.lab.images import REPOSITORY
 
 NAMES = ["br sp ace", "br$(>pwned)", 'br"q"\'s', "fifteen-chars-x", "-O", "br;id|x&", "brü", "`reboot`"]
 
@@ -102,24 +101,9 @@ def play(lab: hosts.Lab, limit: str = "all") -> subprocess.CompletedProcess[str]
     special = lab.folder / "special.yml"
     variables = {host.name: values for host, values in zip(lab.hosts, CASES.values())}
     special.write_text(json.dumps({"ovs_hosts": {"hosts": variables}}))
-    given = {
-        "hot_upgrade_version": images.package_version("4.0.0"),
-        "hot_upgrade_report_dir": str(report),
-        "hot_upgrade_serial": "100%",
-    }
-    inventories = ("-i", str(lab.inventory), "-i", str(special))
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible", "playbook", *inventories, "--limit", limit),
-            *("--forks", "8", "-e", json.dumps(given), "ovsops.hot_upgrade.hot_upgrade"),
-        ],
-        check=False,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections")},
-    )
+    given = runs.prefixed("4.0.0", {"report_dir": str(report), "serial": "100%"})
+    argv = runs.playbook_argv([lab.inventory, special], given, "--limit", limit, "--forks", "8")
+    return runs.play(argv)
 
 
 def result(lab: hosts.Lab, host: hosts.Host) -> dict[str, t.Any]:

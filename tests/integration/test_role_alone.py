@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from tests.lab.images import REPOSITORY
+from tests.harness import runs
 
 PLAY = """
 - hosts: all
@@ -31,14 +29,8 @@ def play(place: Path, **variables: t.Any) -> subprocess.CompletedProcess[str]:
     inventory = {"all": {"hosts": {"here": {"ansible_connection": "local"}}}}
     (place / "inventory.json").write_text(json.dumps(inventory))
     (place / "play.yml").write_text(PLAY)
-    argv = ["-m", "ansible", "playbook", "-i", str(place / "inventory.json"), "-e", json.dumps(variables)]
-    return subprocess.run(
-        [sys.executable, *argv, str(place / "play.yml")],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+    return runs.play(
+        runs.playbook_argv([place / "inventory.json"], variables, playbook=str(place / "play.yml"))
     )
 
 

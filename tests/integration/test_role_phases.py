@@ -8,16 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import typing as t
 
 import pytest
 
+from tests.harness import runs
 from tests.integration.target import PROBE, Target, prepare_traffic
-from tests.lab import hosts, images
+from tests.lab import hosts
 from tests.lab import lab as laboratory
-from tests.lab.images import REPOSITORY
 
 NAMES = ("alone", "chain", "tags", "twice", "refused", "lost")
 PHASES = ("unfinished", "preflight", "snapshot", "packages", "handover", "verify", "result")
@@ -61,24 +59,10 @@ def run(target: Target, playbook: str, *options: str, **variables: t.Any) -> Don
             json.dumps([{"hosts": "ovs_hosts", "gather_facts": False, "tasks": tasks}])
         )
         playbook = str(folder / "play.yml")
-    given = {
-        "hot_upgrade_version": images.package_version("4.0.0"),
-        "hot_upgrade_report_dir": str(folder),
-        **variables,
-    }
-    argv = [
-        "-i",
-        str(target.lab.inventory),
-        "--limit",
-        f"{target.host.name},localhost",
-        "-e",
-        json.dumps(given),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", *argv, *options, playbook],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "build/collections")},
-    )  # fmt: skip
+    given = {**runs.prefixed("4.0.0", {"report_dir": str(folder)}), **variables}
+    limit = ("--limit", f"{target.host.name},localhost")
+    argv = runs.playbook_argv([target.lab.inventory], given, *limit, *options, playbook=playbook)
+    done = runs.play(argv)
     result = json.loads(report.read_text()) if report.exists() else {}
     return Done(done.returncode, " ".join(done.stdout.split()), result)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 
-from tests.lab import remote
+from tests.harness import runs
 from tests.scenarios.broken import FAULTS, VSWITCHD, spoil
 from tests.scenarios.scene import Broken, Scene, measured, require_same, require_sound
 
@@ -20,7 +20,7 @@ def through_the_bridge(strategy: str, scene: Scene) -> str:
     scene.populate("--management-bridge")
     before = scene.look()
     with scene.traffic() as traffic:
-        done = remote.playbook(scene.lab, "4.0.0", strategy=strategy)
+        done = runs.playbook(scene.lab, "4.0.0", strategy=strategy)
     if done.returncode:
         raise Broken(f"the playbook ended with {done.returncode}: {done.stdout[-1500:]}")
     require_sound(scene, "4.0.0")
@@ -39,7 +39,7 @@ def broken_through_the_bridge(strategy: str, scene: Scene) -> str:
     spoil(scene, FAULTS["crashes at start"], VSWITCHD)
     before = scene.look()
     with scene.traffic() as traffic:
-        done = remote.playbook(scene.lab, "4.0.0", strategy=strategy, manage_packages=False)
+        done = runs.playbook(scene.lab, "4.0.0", strategy=strategy, manage_packages=False)
     if not done.returncode or "the hand-over was taken back" not in done.stdout:
         raise Broken(f"the playbook ended with {done.returncode}: {done.stdout[-1500:]}")
     require_sound(scene, "3.5.0", server=False)
@@ -59,7 +59,7 @@ def slow_batch(scene: Scene) -> str:
     variables = scene.lab.inventory.parent / "host_vars" / f"{scene.host(2).name}.yml"
     variables.parent.mkdir()
     variables.write_text(f"ansible_python_interpreter: {slow}\n")
-    done = remote.playbook(
+    done = runs.playbook(
         scene.lab,
         "4.0.0",
         forks=1,

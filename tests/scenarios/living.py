@@ -15,7 +15,7 @@ import re
 import time
 import typing as t
 
-from tests.lab import remote
+from tests.harness import runs
 from tests.lab.images import REPOSITORY
 from tests.scenarios.scene import AFTERWARDS, Broken, Json, Scene, measured, require_sound, until
 
@@ -196,7 +196,7 @@ def played(datapath: str, scene: Scene) -> str:
     scene.sh(LEARN + background("bash /srv/senders.sh", "/run/senders.pid") + LEARNED)
     try:
         with controller(scene, "flows") as log:
-            done = remote.playbook(scene.lab, "4.0.0", report_dir=str(scene.lab.folder))
+            done = runs.playbook(scene.lab, "4.0.0", report_dir=str(scene.lab.folder))
     finally:
         scene.sh("kill $(cat /run/senders.pid)")
     if done.returncode:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import json
 
-from tests.lab import remote, zones
+from tests.harness import runs
+from tests.lab import zones
 from tests.scenarios.scene import Broken, Json, Scene, require_sound, until
 
 ENOUGH = 95.0
@@ -92,7 +93,7 @@ def looked_ahead(scene: Scene, version: str, moved: int) -> None:
     """Before anything is installed the playbook in check mode tells what the version will change."""
     reports = scene.lab.folder / "reports"
     reports.mkdir()
-    done = remote.playbook(scene.lab, version, check=True, report_dir=str(reports))
+    done = runs.playbook(scene.lab, version, check=True, report_dir=str(reports))
     if done.returncode:
         raise Broken(f"the playbook in check mode failed: {done.stdout[-2000:]}{done.stderr[-500:]}")
     result = json.loads((reports / "host1.json").read_text())

@@ -13,16 +13,13 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.agent import ARRIVED, EVENT, SENT
-from tests.harness import look
-from tests.lab import hosts, images, remote, uml
+from tests.harness import look, probe, runs
+from tests.lab import hosts, images, uml
 from tests.lab import lab as laboratory
 
-PROBE = {"name": "scene", "sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 # How long the traffic goes on after the hand-over, in seconds: what breaks late is seen, too, and nothing tells of that.
 AFTERWARDS = 3.0
 # What is lost this long before the old process is stopped, in seconds, was on its way then.
@@ -139,7 +136,7 @@ class Scene:
 
     def module(self, name: str, arguments: Json, host: int = 1, check: bool = False) -> Json:
         """The result of a module, also when it failed."""
-        return remote.module(self.lab, self.host(host), name, arguments, check)
+        return runs.module(self.lab, self.host(host), name, arguments, check)
 
     def put(self, files: t.Sequence[Path], folder: str, host: int = 1) -> None:
         """Copy files into a folder of a host, which is made; the folder may be a shell expression."""
@@ -154,9 +151,9 @@ class Scene:
         """Put another version on the disk; what runs goes on."""
         # From 3.1 to 2.15 Debian's ovs-vsctl moves to another package, which dpkg loses on the way back.
         again = "[ -e /usr/bin/ovs-vsctl ] || apt-get -qq -y install --reinstall openvswitch-common"
-        words = " ".join(remote.install(version))
+        words = " ".join(runs.install(version))
         self.sh(
-            f"{remote.NO_RESTART}\n{words}\n{again}={images.package_version(version)}\nrm /usr/sbin/policy-rc.d",
+            f"{runs.NO_RESTART}\n{words}\n{again}={images.package_version(version)}\nrm /usr/sbin/policy-rc.d",
             host,
         )
 
@@ -176,29 +173,15 @@ class Scene:
     @contextlib.contextmanager
     def traffic(self, **settings: t.Any) -> t.Iterator[Traffic]:
         """Send an established flow and new flows from h1 to h2 of host 1 meanwhile."""
-        begun = self.module("ovs_traffic_probe", {"state": "started", **PROBE, **settings})
-        if begun["failed"]:
-            raise Broken(f"the probe did not start: {begun['msg']}")
-        traffic = Traffic()
-        try:
+        with probe.probing(self.lab, self.host(), AFTERWARDS, **settings) as found:
+            traffic = Traffic()
             yield traffic
-            time.sleep(AFTERWARDS)
-        finally:
-            ended = self.module("ovs_traffic_probe", {"name": PROBE["name"], "state": "stopped"})
-        if ended["failed"]:
-            raise Broken(f"the probe has no result: {ended['msg']}")
-        traffic.losses = Losses.of(ended["result"])
+        traffic.losses = Losses.of(found.result)
 
     def arrivals(self) -> list[float]:
         """When the packets of the last probe arrived, in seconds of the host's monotonic clock."""
-        data = self.events()
-        whole = data[: len(data) // EVENT.size * EVENT.size]
-        return sorted(when / 1e9 for kind, __, __, when in EVENT.iter_unpack(whole) if kind == ARRIVED)
-
-    def events(self) -> bytes:
-        """The last probe's record of every packet."""
-        argv = hosts.ssh_argv(self.lab, self.host(), "cat", f"/run/ovsops/probe-{PROBE['name']}/events.bin")
-        return subprocess.run(argv, check=True, capture_output=True).stdout
+        events = probe.events(self.lab, self.host())
+        return sorted(when / 1e9 for kind, __, __, when in events if kind == probe.ARRIVED)
 
     def reboot(self, host: int = 1, *parameters: str) -> None:
         """Shut a host down in an orderly way and start it again, with these ``parameters`` for its kernel besides."""
@@ -219,9 +202,9 @@ def require_sound(scene: Scene, version: str, host: int = 1, server: bool = True
     """Raise ``Broken`` unless ovs-vswitchd (and ovsdb-server) runs this version and nothing is left of the hand-over."""
     seen = scene.look(host)
     wrong = list(seen["problems"])
-    for name, runs in seen["versions"].items():
-        if runs != version and (server or name != "ovsdb-server"):
-            wrong.append(f"{name} runs {runs}, not {version}")
+    for name, running in seen["versions"].items():
+        if running != version and (server or name != "ovsdb-server"):
+            wrong.append(f"{name} runs {running}, not {version}")
     if wrong:
         raise Broken("; ".join(wrong))
 
@@ -264,12 +247,13 @@ def switch_over(scene: Scene) -> tuple[float, float]:
 def lost_in_switch_over(scene: Scene) -> int:
     """How many packets of the last probe that were sent in the last switch-over did not arrive."""
     begin, end = switch_over(scene)
-    data = scene.events()
-    whole = list(EVENT.iter_unpack(data[: len(data) // EVENT.size * EVENT.size]))
-    arrived = {(stream, number) for kind, stream, number, __ in whole if kind == ARRIVED}
+    events = probe.events(scene.lab, scene.host())
+    arrived = {(stream, number) for kind, stream, number, __ in events if kind == probe.ARRIVED}
     return sum(
-        kind == SENT and begin - MARGIN <= when / 1e9 <= end + MARGIN and (stream, number) not in arrived
-        for kind, stream, number, when in whole
+        kind == probe.SENT
+        and begin - MARGIN <= when / 1e9 <= end + MARGIN
+        and (stream, number) not in arrived
+        for kind, stream, number, when in events
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 
-from tests.lab import images, remote
+from tests.harness import runs
+from tests.lab import images
 from tests.scenarios import versions
 from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, measured, require_same, require_sound, upgrade
 
@@ -159,7 +160,7 @@ def lost(scene: Scene) -> str:
     """A downgrade across 2.17 deletes ovs-ctl: refused while the old version still runs; put back, it goes on."""
     scene.populate()
     before = scene.look()
-    scene.sh(f"{remote.NO_RESTART}\n{' '.join(remote.install('2.15.0'))}\nrm /usr/sbin/policy-rc.d")
+    scene.sh(f"{runs.NO_RESTART}\n{' '.join(runs.install('2.15.0'))}\nrm /usr/sbin/policy-rc.d")
     result = scene.module("ovs_handover", {})
     if not result["failed"] or "scripts/ovs-ctl (" not in result["msg"] or "--reinstall" not in result["msg"]:
         raise Broken(f"it does not say what is lost: {result.get('msg')}")
@@ -202,7 +203,7 @@ def wrapped(scene: Scene) -> str:
 def put_back(scene: Scene) -> str:
     """The playbook puts back what the same downgrade deletes, before it hands over."""
     scene.populate()
-    done = remote.playbook(scene.lab, "2.15.0")
+    done = runs.playbook(scene.lab, "2.15.0")
     if done.returncode:
         raise Broken(f"the playbook failed: {done.stdout[-1500:]}")
     require_sound(scene, "2.15.0")

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import typing as t
 
+from tests.harness import probe, runs
 from tests.lab import hosts, images
 from tests.lab import lab as laboratory
 from tests.lab.images import say
 
-PROBE = {"sender_namespace": "h1", "receiver_namespace": "h2", "address": "10.0.0.2"}
 COUNTED = ("flows", "groups", "meters")
 
 
@@ -24,24 +23,10 @@ def upgrade(lab: hosts.Lab, to: str, strategy: str) -> int:
     """Run the playbook against the lab; every host leaves its result in the lab's report folder."""
     report = lab.folder / "report"
     report.mkdir()
-    variables = {
-        "hot_upgrade_version": images.package_version(to),
-        "hot_upgrade_strategy": strategy,
-        "hot_upgrade_probe": PROBE,
-        "hot_upgrade_report_dir": str(report),
-    }
-    return subprocess.call(
-        [
-            "ansible-playbook",
-            "-i",
-            str(lab.inventory),
-            "-e",
-            json.dumps(variables),
-            "ovsops.hot_upgrade.hot_upgrade",
-        ],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "1" if sys.stdout.isatty() else "0"},
-    )
+    variables = {"strategy": strategy, "probe": probe.ENDPOINTS, "report_dir": str(report)}
+    argv = runs.playbook_argv([lab.inventory], runs.prefixed(to, variables))
+    colour = runs.environment(ANSIBLE_FORCE_COLOR="1" if sys.stdout.isatty() else "0")
+    return subprocess.call(argv, stdin=subprocess.DEVNULL, env=colour)
 
 
 def results(lab: hosts.Lab) -> list[dict[str, t.Any]]:
