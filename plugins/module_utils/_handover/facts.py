@@ -184,7 +184,11 @@ def _kilobytes(path: str, key: str) -> int:
         for line in file:
             if line.startswith(key):
                 return int(line.split()[1])
-    raise HotUpgradeError(f"{path} has no line {key}", "the kernel is not one that is known")
+    raise HotUpgradeError(
+        f"{path} has no line {key}",
+        "the kernel is not one that is known",
+        "Look at the file, and at uname -r",
+    )
 
 
 def _confinement(pid: int) -> str | None:

@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG, SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
@@ -45,10 +46,12 @@ def start(host: Host) -> None:
     place = newcomer.directory(host)
     argv = newcomer.command_line(host, host.request.remote, program, place)
     newcomer.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, place)
-    Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool)
+    Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool, hint=ENGINE_LOG)
     found = identify(read_pid(own))
     if found is None:
-        raise HotUpgradeError("the process that waits to become ovs-vswitchd has ended", "somebody killed it")
+        raise HotUpgradeError(
+            "the process that waits to become ovs-vswitchd has ended", "somebody killed it", SYSTEM_LOG
+        )
     host.transaction.write("held.json", dataclasses.astuple(found))
 
 
@@ -56,7 +59,7 @@ def process(host: Host) -> Process:
     """The process, before and after it has become ovs-vswitchd.  Raises ``Unreachable`` when none was started."""
     found = host.transaction.read("held.json")
     if found is None:
-        raise Unreachable("no process waits to become ovs-vswitchd", "none was started")
+        raise Unreachable("no process waits to become ovs-vswitchd", "none was started", ENGINE_LOG)
     return Process(*t.cast("list[int]", found))
 
 
@@ -76,7 +79,9 @@ def release(host: Host) -> None:
         descriptor = os.open(_gate(host), os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
         raise HotUpgradeError(
-            "the process that waits to become ovs-vswitchd has ended", error.strerror or str(error)
+            "the process that waits to become ovs-vswitchd has ended",
+            error.strerror or str(error),
+            SYSTEM_LOG,
         ) from error
     try:
         os.write(descriptor, b"go\n")

@@ -11,6 +11,7 @@ import dataclasses
 import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG, log_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
@@ -53,7 +54,9 @@ def running(rundir: str, name: str) -> Instance:
     process = identify(pid)
     wrong = doubt_of_daemon(pid, name, owner_of(rundir))
     if process is None or wrong:
-        raise Unreachable(f"{name} does not run", wrong or f"process {pid} of its pidfile has ended")
+        raise Unreachable(
+            f"{name} does not run", wrong or f"process {pid} of its pidfile has ended", log_of(name)
+        )
     return instance_of(process)
 
 
@@ -63,13 +66,15 @@ def instance_of(process: Process) -> Instance:
         argv = _words(f"/proc/{process.pid}/cmdline")
         words = _words(f"/proc/{process.pid}/environ")
     except OSError as error:
-        raise Unreachable(f"process {process.pid} has ended", error.strerror or str(error)) from error
+        raise Unreachable(
+            f"process {process.pid} has ended", error.strerror or str(error), SYSTEM_LOG
+        ) from error
     shown = dict(word.split("=", 1) for word in words if "=" in word)
     # One that is somebody else's from its beginning gets a successor that is so, too (``launcher.Task.set_identity``).
     dropped = likeness.drops(argv)
     environment = trusted_environment(process.pid, shown) if dropped else shown
     if not argv or not alive(process):
-        raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago")
+        raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago", SYSTEM_LOG)
     doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, shown)
     return Instance(process, tuple(argv), environment, doubt if dropped else None)
 

@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account, account
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follower import (
@@ -503,4 +504,5 @@ def _not_carried(name: str, why: str) -> HotUpgradeError:
     return HotUpgradeError(
         f"bridge {name}: what others changed while the hand-over ran cannot be made in the new ovs-vswitchd",
         why,
+        VSWITCHD_LOG,
     )

@@ -117,7 +117,9 @@ def reachable(host: Host) -> Appctl:
         if os.path.exists(path):
             return Appctl(path, 5.0)
     raise Unreachable(
-        f"the second {VSWITCHD} does not run", f"no process has the run directory {directory(host)}"
+        f"the second {VSWITCHD} does not run",
+        f"no process has the run directory {directory(host)}",
+        VSWITCHD_LOG,
     )
 
 

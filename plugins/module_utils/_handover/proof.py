@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.datap
     Fate,
     Reader,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import (
     ENOUGH,
     Amount,
@@ -235,7 +236,7 @@ def actions(trace: str) -> str:
     """The datapath actions that a trace begins with; what it goes on with is guessed, a connection that is always new."""
     found = next((line for line in trace.splitlines() if line.startswith(ACTIONS)), None)
     if found is None:
-        raise HotUpgradeError("a trace has no end", trace[-200:])
+        raise HotUpgradeError("a trace has no end", trace[-200:], VSWITCHD_LOG)
     return found[len(ACTIONS) :]
 
 
@@ -404,7 +405,11 @@ class _Prover:
             live = self._old.reader.fate(edge.flow.actions, edge.flow.key)
             edge.theirs = dict(live.aligned(self._ask(edge.flow, edge.via).fate)).get(edge.number)
         if edge.theirs is None:
-            raise HotUpgradeError("the new process goes another way each time", edge.flow.key)
+            raise HotUpgradeError(
+                "the new process goes another way each time",
+                edge.flow.key,
+                f"{VSWITCHD_LOG}, or begin again with prove: 0",
+            )
         return edge.theirs
 
     def _elsewhere(self, flow: Megaflow, edge: _Edge | None, now: Fate) -> bool:

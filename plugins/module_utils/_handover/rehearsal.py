@@ -25,6 +25,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, fill_up
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
@@ -371,7 +372,7 @@ def _popen(
             **who,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise HotUpgradeError(f"cannot run {argv[0]}", str(error)) from error
+        raise HotUpgradeError(f"cannot run {argv[0]}", str(error), ENGINE_LOG) from error
 
 
 def _words(directory: str, said: str, log: str) -> list[str]:

@@ -28,6 +28,8 @@ NAME = "handover"
 # What reads another format does not know what it means.
 FORMAT = 1
 
+DOUBTED = "Restart the service by its unit or by root, then begin again"
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -115,7 +117,9 @@ def first_of(instance: Instance, connection: Connection) -> Instance:
     An earlier hand-over may have given it a run directory and a database under names that go with the process.
     """
     if instance.doubt:
-        raise Refused(f"root cannot start another {instance.argv[0]} like the running one", instance.doubt)
+        raise Refused(
+            f"root cannot start another {instance.argv[0]} like the running one", instance.doubt, DOUBTED
+        )
     environment = dict(instance.environment)
     if "OVS_RUNDIR" in environment:
         environment["OVS_RUNDIR"] = connection.rundir

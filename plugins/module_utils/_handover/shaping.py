@@ -140,7 +140,9 @@ def shapers() -> tuple[Shaper, ...]:
                 data = netlink.recv(1 << 20)
             except OSError as error:
                 raise HotUpgradeError(
-                    "the kernel does not tell its qdiscs", error.strerror or str(error)
+                    "the kernel does not tell its qdiscs",
+                    error.strerror or str(error),
+                    "Look at dmesg, and at tc qdisc show",
                 ) from error
             more, done = parse(data, _device)
             found += more

@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import READABLE, wait_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import connect_unix
 
 SOCKET = "account.sock"
@@ -90,15 +91,19 @@ def ask(path: str) -> Json:
 
 def _ask(path: str) -> Json:
     connected = Waiter(BACK_TIMEOUT, INTERVAL).wait(
-        "the engine of the hand-over answers", lambda: _connect(path), lambda __: True
+        "the engine of the hand-over answers", lambda: _connect(path), lambda __: True, hint=ENGINE_LOG
     )
     with connected as client:
         try:
             document: Json = json.loads(_answer_of(client))
         except (OSError, ValueError) as error:
-            raise Unreachable("the engine of the hand-over ended while it was asked", str(error)) from error
+            raise Unreachable(
+                "the engine of the hand-over ended while it was asked", str(error), ENGINE_LOG
+            ) from error
     if "error" in document:
-        raise HotUpgradeError("the switch could not be compared with what it held", document["error"])
+        raise HotUpgradeError(
+            "the switch could not be compared with what it held", document["error"], ENGINE_LOG
+        )
     return document
 
 
@@ -116,4 +121,4 @@ def _connect(path: str) -> socket.socket:
     try:
         return connect_unix(path, BACK_TIMEOUT)
     except OSError as error:
-        raise Unreachable(f"nobody answers on {path}", error.strerror or str(error)) from error
+        raise Unreachable(f"nobody answers on {path}", error.strerror or str(error), ENGINE_LOG) from error

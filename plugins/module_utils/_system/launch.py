@@ -197,12 +197,8 @@ def spawn(
     argv: t.Sequence[str],
     environment: t.Mapping[str, str],
     log: str,
-    prepare: t.Callable[[], None] | None = None,
 ) -> None:
-    """Start a daemon as a child of init, so that a service manager learns of its end; its words go to ``log``.
-
-    ``prepare`` runs in the new process before the program.
-    """
+    """Start a daemon as a child of init, so that a service manager learns of its end; its words go to ``log``."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         done = subprocess.run(
@@ -213,12 +209,15 @@ def spawn(
             stdout=descriptor,
             stderr=descriptor,
             umask=0o022,
-            preexec_fn=prepare,
             check=False,
         )
     except OSError as error:
-        raise HotUpgradeError("cannot run setsid", error.strerror or str(error)) from error
+        raise HotUpgradeError(
+            "cannot run setsid", error.strerror or str(error), "It is in the package util-linux"
+        ) from error
     finally:
         os.close(descriptor)
     if done.returncode != 0:
-        raise HotUpgradeError(f"{argv[0]} could not be started", f"setsid ended with {done.returncode}")
+        raise HotUpgradeError(
+            f"{argv[0]} could not be started", f"setsid ended with {done.returncode}", f"Look into {log}"
+        )

@@ -29,6 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     CONFIRMED,
     FAILED,
     FINISHED,
+    JOURNAL,
     ROLLED_BACK,
     ROLLING_BACK,
     Lost,
@@ -84,7 +85,7 @@ def roll_back(
     """
     state = transaction.state
     if state in FINISHED:
-        raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}")
+        raise Lost(f"transaction {transaction.id} cannot be rolled back", f"it is {state}", JOURNAL)
     _require_readable(operation, transaction)
     if state != ROLLING_BACK:
         transaction.move(state, ROLLING_BACK)

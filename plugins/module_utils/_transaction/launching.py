@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detached import BootGuard, launcher
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import own_copy
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
+    JOURNAL,
     PREPARED,
     Transaction,
 )
@@ -68,7 +69,7 @@ def protect(transaction: Transaction) -> None:
         what = f"Open vSwitch {transaction.operation} {transaction.id} after a power loss"
         BootGuard(transaction.operation).install(what, own_copy.argv(transaction, BOOT))
     watched = transaction.file(WATCHED)
-    Waiter(COMING).wait("the guard watches", lambda: os.path.exists(watched), bool)
+    Waiter(COMING).wait("the guard watches", lambda: os.path.exists(watched), bool, hint=JOURNAL)
 
 
 def recover(transaction: Transaction) -> None:

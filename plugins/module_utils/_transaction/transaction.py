@@ -59,6 +59,9 @@ KEPT_RECORDS = 10
 # for long: a command (120 s at most), and the comparison of millions of flows on a slow host.
 HUNG = 300.0
 
+# Where an operator looks after an error.
+JOURNAL = "Look at journalctl -u 'ovsops-*', and at journal.jsonl in the directory of the transaction"
+
 LOCK = "engine.lock"
 _DRAFT = ".draft-"
 
@@ -115,7 +118,7 @@ class Transaction:
         raise HotUpgradeError(
             f"the transaction {self.path} is damaged",
             f"state files found: {sorted(names)}",
-            "Look at its journal",
+            JOURNAL,
         )
 
     @property
@@ -152,7 +155,9 @@ class Transaction:
             os.rename(self.file(f"state.{old}"), self.file(f"state.{new}"))
         except FileNotFoundError as error:
             raise Lost(
-                f"transaction {self.id} cannot become {new}", f"it is {self.state}, not {old}"
+                f"transaction {self.id} cannot become {new}",
+                f"it is {self.state}, not {old}",
+                JOURNAL,
             ) from error
         sync_directory(self.path)
         self.observe("after", f"become {new}")

@@ -28,7 +28,9 @@ def of_daemon(daemon: Daemon) -> Owner:
     """Who owns ``daemon``, which runs."""
     owner = daemon.supervisor
     if daemon.binary is None or owner is None or daemon.process is None:
-        raise Unreachable(f"{daemon.name} does not run", "or it is not installed")
+        raise Unreachable(
+            f"{daemon.name} does not run", "or it is not installed", f"Start {daemon.name}, then begin again"
+        )
     rundir = os.path.dirname(daemon.pidfile)
     heritage = heritage_of(instance_of(daemon.process))
     unit = Systemd(owner.unit or "", daemon.name, rundir, heritage)

@@ -15,6 +15,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
@@ -38,7 +39,7 @@ def heritage_of(instance: Instance) -> Heritage:
     try:
         like = likeness.read(pid)
     except (OSError, KeyError) as error:
-        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone") from error
+        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone", SYSTEM_LOG) from error
     return Heritage(cgroups.places(pid), cgroups.unit_of(pid), like)
 
 
