@@ -131,7 +131,7 @@ def _running(host: Host) -> Process | None:
 
 
 def _tell_not_carried(transaction: Transaction, host: Host) -> None:
-    """What the processes of before could not be given on the way back."""
+    """What the processes of before could not be given back."""
     if host.report.not_carried:
         attempt(lambda: transaction.note(not_carried=list(dict.fromkeys(host.report.not_carried))))
 
@@ -173,7 +173,7 @@ def _has_lost(transaction: Transaction) -> bool:
 def hand_back(transaction: Transaction) -> bool:
     """Replace the new ovs-vswitchd, which forwards well, by the old program in the same way, under traffic.
 
-    When that does not work, what it did is undone and the plain way back is left to do: False.
+    When that does not work, what it did is undone and the plain rollback is left to do: False.
     """
     request = Request.read(transaction.request)
     if request.dpdk:  # the service manager replaces it, whose sockets are open at once
@@ -218,7 +218,7 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
     forwards = dataclasses.replace(request.vswitchd, process=running(request.rundir, VSWITCHD).process)
     return dataclasses.replace(
         request.of_now(found),  # somebody may have added some, and deleted others
-        strategy=_way_back(request),
+        strategy=_strategy_back(request),
         convert=False,
         downgrade=False,
         restart_server=False,
@@ -275,6 +275,6 @@ def _end_hand_back(back: Transaction) -> str | None:
         attempt(host.close)
 
 
-def _way_back(request: Request) -> str:
+def _strategy_back(request: Request) -> str:
     """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
     return plan.STANDBY if request.dispatch else request.strategy

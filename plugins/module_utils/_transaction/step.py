@@ -64,7 +64,7 @@ def do_steps(transaction: Transaction, steps: t.Sequence[Step[C]], context: C) -
                 finished.append({"step": step.name, "start_us": start, "end_us": end})
                 transaction.observe("after", step.name)
         finally:
-            # Only a record: the way back starts from what was begun. A full disk is no reason to take it.
+            # Only a record: a rollback starts from what was begun. A full disk is no reason to take it.
             with contextlib.suppress(OSError):
                 transaction.log(*({"event": "done", **step} for step in finished[logged:]))
     return finished
@@ -86,7 +86,7 @@ def undo_steps(
             failures += [f"{name}: {text}" for text in failed]
             if failed:
                 continue
-        with contextlib.suppress(OSError):  # a full disk must not stop the way back; undoing twice is allowed
+        with contextlib.suppress(OSError):  # a full disk must not stop a rollback; undoing twice is allowed
             transaction.log({"event": "undone", "step": name})
     return failures
 

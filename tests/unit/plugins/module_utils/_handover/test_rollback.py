@@ -400,5 +400,5 @@ def test_what_cannot_be_undone_is_told_and_the_state_says_so(
 def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(
     make_request: Make,
 ) -> None:
-    assert rollback._way_back(make_request(dispatch=True)) == plan.STANDBY
-    assert rollback._way_back(make_request()) == plan.MAKE_BEFORE_BREAK
+    assert rollback._strategy_back(make_request(dispatch=True)) == plan.STANDBY
+    assert rollback._strategy_back(make_request()) == plan.MAKE_BEFORE_BREAK

@@ -113,7 +113,7 @@ TWO_FILES = Operation(
 
 @pytest.fixture
 def operation() -> Operation[Disk]:
-    """The operation; ``dataclasses.replace`` changes what a test needs otherwise."""
+    """The operation; ``dataclasses.replace`` changes what a test needs differently."""
     return TWO_FILES
 
 

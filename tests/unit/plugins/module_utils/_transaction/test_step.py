@@ -147,7 +147,7 @@ def test_undo_does_not_stop_at_an_error_of_any_kind(root: str, host: FakeHost, e
     assert [text.partition(":")[0] for text in failures] == ["of another version", "b"]
 
 
-def test_what_was_undone_otherwise_is_not_undone_again(root: str, host: FakeHost) -> None:
+def test_what_was_undone_differently_is_not_undone_again(root: str, host: FakeHost) -> None:
     transaction = create({}, root)
     do_steps(transaction, STEPS, host)
     assert undo_steps(transaction, STEPS, host, done=("b", "d")) == []
@@ -181,7 +181,7 @@ def test_a_full_disk_stops_before_the_step(
         do_steps(transaction, STEPS[1:], host)
     assert caught.value.errno == errno.ENOSPC
     assert host.on() == ["a"]
-    assert undo_steps(transaction, STEPS, host) == [], "the way back needs no space"
+    assert undo_steps(transaction, STEPS, host) == [], "a rollback needs no space"
     assert host.on() == []
     monkeypatch.undo()
     assert transaction.begun() == ["a"], "the torn lines are gone, the whole ones are readable"
