@@ -97,7 +97,7 @@ def _accept(transaction: Transaction, wish: Wish) -> HotUpgradeError | None:
     attempt(lambda: lease.renew(transaction))
     if wish.confirm == "automatic":
         try:
-            connected.confirm(transaction, OPERATION)
+            connected.end(transaction, CONFIRMED, OPERATION)
         except HotUpgradeError as error:
             return error
     return None

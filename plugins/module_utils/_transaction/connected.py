@@ -130,23 +130,15 @@ def settle(transaction: Transaction, present: Operation[t.Any]) -> None:
 
 
 def end(transaction: Transaction, state: str, present: Operation[t.Any]) -> None:
-    """Confirm it, or roll it back.  Raises ``HotUpgradeError``."""
+    """Have it become ``confirmed`` or ``rolled_back``; its time does not run out meanwhile.  Raises ``HotUpgradeError``."""
     if transaction.finished:
         raise Refused(
             f"transaction {transaction.id} cannot become {state}",
             f"it is {transaction.state} already",
             "Name another one with the option transaction, or begin anew",
         )
-    if state == CONFIRMED:
-        confirm(transaction, present)
-    else:
-        own_copy.ask(transaction, program.ROLLBACK, present)
-
-
-def confirm(transaction: Transaction, present: Operation[t.Any]) -> None:
-    """Make it final; its time does not run out meanwhile.  Raises ``HotUpgradeError``."""
-    with lease.leased(transaction):
-        own_copy.ask(transaction, program.CONFIRM, present)
+    with lease.leased(transaction):  # else the guard could be at it first
+        own_copy.ask(transaction, program.CONFIRM if state == CONFIRMED else program.ROLLBACK, present)
 
 
 def verify(transaction: Transaction, present: Operation[t.Any]) -> None:

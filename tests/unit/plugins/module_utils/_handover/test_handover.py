@@ -43,6 +43,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> list[str]:
     def ask(transaction: transactions.Transaction, role: str, present: object) -> None:
         assert present is handover.OPERATION
         asked.append(role)
+        if role in ("confirm", "rollback"):
+            assert lease.age(transaction) is not None, "the guard could be at it first"
         if role != "verify":
             transaction.move(transaction.state, "confirmed" if role == "confirm" else "rolled_back")
 
