@@ -83,13 +83,35 @@ def test_nothing_of_the_machine_can_be_changed_from_a_host(name: str) -> None:
     assert hosts.alive(lab.hosts[0]) is False
 
 
-@pytest.mark.parametrize("moment", [0.2, 0.6, 1.2])
-def test_an_interrupted_start_is_cleaned_by_one_command(name: str, moment: float) -> None:
+def has_folder(name: str) -> bool:
+    return hosts.folder(name).exists()
+
+
+def has_namespace(name: str) -> bool:
+    return Path("/run/netns", f"ovslab-{name}").exists()
+
+
+def has_a_host(name: str) -> bool:
+    lab = hosts.load(name)
+    return lab is not None and any(map(hosts.alive, lab.hosts))
+
+
+def has_every_host(name: str) -> bool:
+    lab = hosts.load(name)
+    return lab is not None and all(map(hosts.alive, lab.hosts))
+
+
+@pytest.mark.parametrize("moment", [has_folder, has_namespace, has_a_host, has_every_host])
+def test_an_interrupted_start_is_cleaned_by_one_command(name: str, moment: t.Callable[[str], bool]) -> None:
     starting = subprocess.Popen(
         [PROGRAM, "--name", name, "up", "--backend", "native", "--hosts", "6"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    time.sleep(moment)
+    end = time.monotonic() + 60
+    while not moment(name):
+        assert starting.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
     starting.send_signal(signal.SIGKILL)
     starting.wait()
     subprocess.run([PROGRAM, "--name", name, "down"], check=True)

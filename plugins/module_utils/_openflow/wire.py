@@ -1019,15 +1019,6 @@ def port_status_of(data: bytes) -> Port:
     return _port(data[0], unpack(struct.Struct(layout), data, 16, "port-status"))
 
 
-def port_of(data: bytes) -> tuple[int, int]:
-    """(number, config) of a port-mod."""
-    if data[0] == OF10:
-        number, config = unpack(struct.Struct("!H6xI"), data, 8, "port-mod")
-        return number | (0xFFFF0000 if number >= 0xFF00 else 0), config
-    number, config = unpack(struct.Struct("!I12xI"), data, 8, "port-mod")
-    return number, config
-
-
 def tables(data: bytes) -> dict[int, bytes]:
     """Each table of a table-description reply whose config is not the default: id -> body of a table-mod after the id.
 
@@ -1066,12 +1057,6 @@ def tables_request(version: int, xid: int) -> bytes:
 def table_mod(version: int, xid: int, table: int, config: bytes = DEFAULT_TABLE) -> bytes:
     """A table-mod; ``config`` is what ``tables`` returned for the table."""
     return message(version, TABLE_MOD, xid, struct.pack("!B3x", table) + config)
-
-
-def table_of(data: bytes) -> tuple[int, bytes]:
-    """(id, config) of a table-mod."""
-    (table,) = unpack(struct.Struct("!B"), data, 8, "table-mod")
-    return table, data[12:]
 
 
 def fragments(data: bytes) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import typing as t
 from pathlib import Path
@@ -62,7 +63,7 @@ def arm(disk: Disk) -> None:
 
 def steps(__: Disk) -> list[Step[Disk]]:
     first, second = (
-        Step[Disk](name, lambda disk, name=name: disk.put(name), lambda disk, name=name: disk.remove(name))  # type: ignore[misc]
+        Step(name, functools.partial(Disk.put, name=name), functools.partial(Disk.remove, name=name))
         for name in FILES
     )
     return [first, Step("arm", arm), second]
