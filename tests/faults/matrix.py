@@ -52,6 +52,8 @@ ENGINE = REPOSITORY / "plugins/module_utils"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
 PROGRAMS = [Path(str(module.__file__)).relative_to(REPOSITORY) for module in (driver, faulty, traffic, look)]
 OUTPUT = REPOSITORY / "build/faults"
+# One after the other: each takes the CPU that the fewest are on (uml.py).
+STARTING = threading.Lock()
 # A case may take so long, in seconds.
 PATIENCE = {"case": 600.0, "after": 200.0}
 # How often it is looked whether the host runs at all, in seconds: nothing tells of its end.
@@ -107,7 +109,8 @@ class Bench:
 
     def fresh(self) -> hosts.Lab:
         """A new host with flows and endpoints, the engine and the driver."""
-        self.lab = laboratory.up(self.name, self.backend, 1, self.ovs)
+        with STARTING:
+            self.lab = laboratory.up(self.name, self.backend, 1, self.ovs)
         laboratory.populate(self.lab, [])
         command = hosts.ssh_argv(self.lab, self.host, f"mkdir -p {PLACE}; tar -x -C {PLACE}")
         subprocess.run(command, input=self.archive, check=True)
@@ -130,7 +133,8 @@ class Bench:
         case = {**case, "but": RENEWED[self.backend]}
         result = self.drive({**case, "role": "case"})
         if result.get("powered_off"):
-            self.lab = laboratory.power_on(self.lab, self.host)
+            with STARTING:
+                self.lab = laboratory.power_on(self.lab, self.host)
             self.endpoints()
             self.start_driver()
             result = self.drive({**case, "role": "after"})
