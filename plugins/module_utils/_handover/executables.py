@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""Whether everything is there that the services and a way back will execute.
+"""Whether everything is there that the services and a rollback will execute.
 
-A change of packages can lose a file that moves from one to another (Debian's ovs-ctl and ovs-save at 2.17, on the way back): then
+A change of packages can lose a file that moves from one to another (Debian's ovs-ctl and ovs-save at 2.17, in a rollback): then
 the running daemons are the last ones that this host has started.
 """
 
@@ -42,13 +42,13 @@ def missing(services: t.Iterable[Service | None], runner: Runner = run) -> tuple
 
 
 def require_kept(directory: str, runner: Runner = run) -> None:
-    """Raise ``HotUpgradeError`` unless the programs that were kept for the way back run, with the libraries kept beside them."""
+    """Raise ``HotUpgradeError`` unless the programs that were kept for a rollback run, with the libraries kept beside them."""
     for name in (VSWITCHD, OVSDB_SERVER):
         argv = ["env", f"LD_LIBRARY_PATH={directory}/lib", f"{directory}/{name}", "--version"]
         done = runner(argv)
         if done.rc != 0:
             raise HotUpgradeError(
-                f"the copy of the running {name} does not run, so there would be no way back",
+                f"the copy of the running {name} does not run, so there would be no rollback",
                 (done.err or done.out).strip() or f"status {done.rc}",
                 "A library that it needs has gone with the packages of before: install that again",
             )

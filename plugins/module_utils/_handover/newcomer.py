@@ -306,7 +306,7 @@ def require_answer(host: Host) -> None:
 def end_first(host: Host) -> None:
     """SIGKILL the first ovs-vswitchd, after the monitor that would speak for it.
 
-    A graceful exit would take ports and its pidfile away, and 3 s for a million flows (F8).
+    A graceful exit would take ports and its pidfile away, and 3 s for a million flows.
     """
     monitor = monitor_of(host.request.vswitchd.process)
     if monitor is not None:

@@ -78,7 +78,7 @@ def foreign(database: Ovsdb, shapers: t.Iterable[Shaper]) -> tuple[Shaper, ...]:
 def leave_alone(host: Host) -> None:
     """Have every ovs-vswitchd leave the root qdiscs of others alone until ``give_back``; the running one does so, too.
 
-    Also again, on the way back: they are still those that were there at first.
+    Also again, in a rollback: they are still those that were there at first.
     """
     with host.database.open() as database:
         kept = [each for each in foreign(database, shapers()) if not each.ingress]

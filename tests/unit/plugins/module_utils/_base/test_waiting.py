@@ -8,6 +8,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    Ended,
     HotUpgradeError,
     Unreachable,
 )
@@ -87,4 +88,14 @@ def test_no_time_at_all_is_one_look() -> None:
     clock = FakeClock()
     with pytest.raises(TimedOut):
         Waiter(0, clock=clock).wait("it is up", script(False), bool)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    ("error", "strict"), [(Ended("ovsdb-server ended"), False), (Unreachable("the session was lost"), True)]
+)
+def test_what_has_been_lost_for_good_is_not_waited_for(error: Unreachable, strict: bool) -> None:
+    clock = FakeClock()
+    with pytest.raises(type(error)):
+        Waiter(5, clock=clock, strict=strict).wait("it answers", script(error), bool)
     assert clock.slept == []

@@ -79,5 +79,5 @@ def test_a_tool_that_others_can_change_is_not_run(service: Service, monkeypatch:
 
 def test_a_kept_program_that_does_not_run_is_no_way_back() -> None:
     executables.require_kept("/kept", answering())
-    with pytest.raises(HotUpgradeError, match="no way back.*libx"):
+    with pytest.raises(HotUpgradeError, match="no rollback.*libx"):
         executables.require_kept("/kept", answering(env=Completed(127, "", "libx.so")))

@@ -124,6 +124,18 @@ def test_controllers_come_when_their_bridges_are_full(world: t.Any, parts: t.Any
     assert {"flushed", "refilled", "forwarding"} <= world.host.report.marks.keys()
 
 
+def test_what_was_lost_with_its_connection_is_staged_again_before_the_flag_is_cleared(
+    world: t.Any, parts: t.Any
+) -> None:
+    connect(parts)
+    parts.load()
+    parts.disconnect()
+    connect(parts)
+    world.done.clear()
+    parts.release()
+    assert world.done.index("living: append") < world.done.index("database: flag down")
+
+
 def test_a_bridge_that_was_empty_is_filled_when_all_is_applied(world: t.Any, parts: t.Any) -> None:
     connect(parts)
     parts.load()

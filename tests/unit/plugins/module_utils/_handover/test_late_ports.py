@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 
 import pytest
@@ -122,3 +123,18 @@ def test_ports_take_as_long_as_what_every_turn_costs(
     count: int, seconds: float, alone: float, following: int
 ) -> None:
     assert late_ports.next_count(count, seconds, alone) == following
+
+
+def test_only_ports_that_were_away_get_their_config_again(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the others may be somebody's by now."""
+    switch = types.SimpleNamespace(describe_ports=lambda: [types.SimpleNamespace(number=1)])
+    base = types.SimpleNamespace(settings=types.SimpleNamespace(ports={1: 0, 2: 4, 3: 0}))
+    given: list[t.Any] = []
+    monkeypatch.setattr(late_ports, "configure_ports", lambda *words: given.append(words))
+    late = late_ports.LatePorts(world.clock)
+    switches, bases = t.cast("t.Any", ({"br0": switch}, {"br0": base}))
+    late.note_absent(switches, bases)
+    late.configure(switches, bases)
+    assert given == [(switch, base, {2, 3})]

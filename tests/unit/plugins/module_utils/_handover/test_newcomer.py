@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    Ended,
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
 
@@ -88,3 +95,113 @@ def test_whatever_a_wrapper_starts_is_ended_with_the_private_directory(
         finally:
             left_over.kill()
     assert not os.path.exists(newcomer.directory(host))
+
+
+def test_a_second_process_may_need_a_while_until_it_answers(world: t.Any, host: t.Any) -> None:
+    answers: t.Iterator[t.Any] = iter([Unreachable("no socket"), Unreachable("no socket"), "3.5.0"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    assert newcomer.patient(host, ask) == "3.5.0"
+    assert world.clock.now == pytest.approx(100 + 2 * newcomer.POLL)
+
+
+@pytest.mark.parametrize(
+    ("there", "seconds", "said"), [(False, 2.0, "it has ended"), (True, 30.0, "it hangs")]
+)
+def test_one_that_has_ended_is_not_waited_for_and_one_that_hangs_not_for_ever(
+    world: t.Any, host: t.Any, monkeypatch: pytest.MonkeyPatch, there: bool, seconds: float, said: str
+) -> None:
+    monkeypatch.setattr(newcomer, "_is_there", lambda _host: there)
+
+    def ask() -> t.NoReturn:
+        raise Unreachable("no socket", "nobody listens")
+
+    with pytest.raises(HotUpgradeError, match=rf"did not start: {said}; .*nobody listens.*ovs-vswitchd\.log"):
+        newcomer.patient(host, ask)
+    assert world.clock.now == pytest.approx(100 + seconds, abs=0.1)
+
+
+def test_a_database_that_ends_meanwhile_is_not_taken_for_a_process_that_starts(
+    world: t.Any, host: t.Any
+) -> None:
+    def ask() -> t.NoReturn:
+        raise Ended("ovsdb-server ended while it was needed")
+
+    with pytest.raises(Ended):
+        newcomer.patient(host, ask)
+    assert world.clock.now == 100
+
+
+def test_only_bridges_without_a_connection_are_connected_to(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.wish |= {"bridges": {"br0": (), "br1": ()}}
+    for name in ("br0", "br1"):
+        world.switches[name] = world.spy(name)
+    world.host.filler.switches["br0"] = "there"
+    newcomer.connect(world.host)
+    assert world.done == ["connect to br1"]
+    assert world.host.filler.switches["br0"] == "there"
+
+
+def test_the_sockets_come_into_the_real_directory_and_a_link_in_their_place(
+    world: t.Any, host: t.Any
+) -> None:
+    second = world.daemon()
+    place, real = newcomer.directory(host), host.request.rundir
+    os.mkdir(place)
+    moved = ["br0.mgmt", ".hidden.mgmt", "br0.snoop", f"ovs-vswitchd.{second.pid}.ctl"]
+    for name in (*moved, "ovs-vswitchd.1.ctl", "db.sock"):
+        Path(place, name).touch()
+    for __ in range(2):  # whoever goes on after an interruption does it again
+        newcomer.move_in(host)
+        assert sorted(os.listdir(real)) == sorted(moved)
+        assert os.path.realpath(place) == real
+    newcomer.tidy(host)
+    assert os.path.islink(place) == bool(newcomer.processes_of(place))
+
+
+def test_sockets_stay_where_nobody_serves_them_any_more(world: t.Any, host: t.Any) -> None:
+    os.mkdir(newcomer.directory(host))
+    with pytest.raises(Unreachable):
+        newcomer.move_in(host)
+    assert not os.path.islink(newcomer.directory(host))
+
+
+def test_the_first_process_ends_with_its_control_socket_alone(world: t.Any) -> None:
+    first = world.daemon()
+    host = world.host
+    own, others = (Path(host.request.rundir, f"ovs-vswitchd.{pid}.ctl") for pid in (first.pid, 1))
+    for path in (own, others):
+        path.touch()
+    newcomer.end_first(host)
+    assert not alive(first)
+    assert (own.exists(), others.exists()) == (False, True)
+
+
+def test_the_command_line_is_that_of_the_first_with_two_free_tries(world: t.Any) -> None:
+    first = Instance(
+        Process(1, 2), ("ovs-vswitchd", "unix:/run/db.sock", "-vinfo", "--detach", "--monitor"), {}
+    )
+    world.wish["vswitchd"] = first
+    assert newcomer.command_line(world.host, "unix:/new.sock", "/usr/sbin/new", "/run/private") == [
+        *("/usr/sbin/new", "unix:/new.sock,unix:/new.sock,unix:/new.sock", "-vinfo", "--no-chdir"),
+        *("--pidfile=/run/private/ovs-vswitchd.pid", "--monitor"),
+    ]
+
+
+@pytest.mark.parametrize(("answer", "fine"), [("3.5.0", True), (Unreachable("no socket"), False)])
+def test_nothing_is_taken_from_the_first_before_the_second_answers(
+    world: t.Any, host: t.Any, monkeypatch: pytest.MonkeyPatch, answer: t.Any, fine: bool
+) -> None:
+    monkeypatch.setattr(newcomer, "reachable", lambda _host: world.spy("new", call=answer))
+    if fine:
+        newcomer.require_answer(host)
+    else:
+        with pytest.raises(HotUpgradeError, match="does not answer any more"):
+            newcomer.require_answer(host)

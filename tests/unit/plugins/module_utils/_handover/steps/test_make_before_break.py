@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.late_ports import TAP_TYPES
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import OUTSIDE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
@@ -154,3 +160,158 @@ def test_nobody_finds_a_bridge_that_was_flushed_for_its_controller(
     host.filler.staged = staged
     strategy._adopt(host)
     assert host.calls == calls
+
+
+@pytest.mark.parametrize(("looks", "seconds"), [(1, 0.0), (10**6, strategy.DRAIN_TIMEOUT)])
+def test_queues_that_never_empty_are_waited_for_a_moment_only(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch, looks: int, seconds: float
+) -> None:
+    left = [looks]
+
+    def queued(_sockets: t.Any) -> bool:
+        left[0] -= 1
+        return left[0] > 0
+
+    monkeypatch.setattr(strategy, "queued", queued)
+    strategy._wait_for_drained(world.host, frozenset())
+    assert world.clock.now == pytest.approx(100 + seconds, abs=0.01)
+
+
+def test_a_new_process_that_takes_no_upcalls_is_named_with_its_log(world: t.Any) -> None:
+    control = world.spy("new", call="no revalidator")
+    with pytest.raises(HotUpgradeError, match=r"takes upcalls.*ovs-vswitchd\.log"):
+        strategy._wait_for_handlers(world.host, control)
+    control.answers["call"] = Unreachable("it has ended")
+    world.clock.now = 100
+    with pytest.raises(Unreachable):
+        strategy._wait_for_handlers(world.host, control)
+    assert world.clock.now == 100
+
+
+def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Internal ports come last: their tap devices cannot be opened twice."""
+    host = world.host
+
+    @contextlib.contextmanager
+    def stopped(_process: t.Any) -> t.Iterator[None]:
+        world.done.append("stop")
+        yield
+        world.done.append("go on")
+
+    monkeypatch.setattr(strategy, "stopped", stopped)
+    monkeypatch.setattr(strategy, "_wait_for_handlers", lambda *__: world.done.append("takes packets"))
+    for name in ("take_pidfile", "end_first"):
+        monkeypatch.setattr(strategy.newcomer, name, lambda _host, name=name: world.done.append(name))
+    host.vswitchd, host.late = world.spy("vswitchd"), world.spy("late ports")
+    strategy._switch_over_alone(host, world.spy("new"), world.session)
+    assert world.done == [
+        *("vswitchd: quiet_old", "stop", "database: flag down", "takes packets", "take_pidfile", "end_first"),
+        *("go on", "living: last_words", "living: carry", "late ports: put_back"),
+    ]
+    assert list(host.report.marks) == ["stopped", "forwarding", "ended", "carried", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "takes", "userspace", "calls"),
+    [
+        (True, False, False, []),
+        (True, True, False, ["remove", "make whole anew"]),
+        (False, False, False, ["remove", "make whole anew"]),
+        (True, True, True, ["remove", "make whole"]),  # it goes on where it was stopped
+        (False, True, True, ["remove", "make whole anew"]),
+    ],
+)
+def test_the_kernels_upcalls_cannot_be_given_back(
+    world: t.Any,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: bool,
+    takes: bool,
+    userspace: bool,
+    calls: list[str],
+) -> None:
+    world.wish["userspace"] = userspace
+    host = world.host
+    monkeypatch.setattr(strategy, "resume", lambda _process: None)
+    shown = "   1: (keys 7)" if takes else ""
+    monkeypatch.setattr(strategy.newcomer, "control", lambda _host: world.spy("new", call=shown))
+    monkeypatch.setattr(strategy.newcomer, "remove", lambda _host: world.done.append("remove"))
+    host.vswitchd = world.spy("vswitchd", old_runs=runs)
+    host.recovery = types.SimpleNamespace(
+        make_whole=lambda anew: world.done.append("make whole anew" if anew else "make whole")
+    )
+    strategy._back(host)
+    assert [each for each in world.done if ":" not in each] == calls
+
+
+def test_a_changed_database_is_worth_another_try(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strategy, "drift", lambda *__: ["Bridge.ports"])
+    monkeypatch.setattr(strategy, "unopened", lambda *__: [])
+    with pytest.raises(HotUpgradeError, match=r"it differs from the copy in Bridge\.ports"):
+        strategy._require_no_drift(world.host)
+    assert world.host.transaction.read("result.json") == {AGAIN: True}
+
+
+def test_a_port_that_did_not_open_is_no_reason_to_try_again(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategy, "drift", lambda *__: [])
+    monkeypatch.setattr(strategy, "unopened", lambda *__: ["p1: no such device"])
+    with pytest.raises(HotUpgradeError, match=r"lacks 1 ports that the old one has: p1: no such device"):
+        strategy._require_no_drift(world.host)
+    assert world.host.transaction.read("result.json") is None
+
+
+class Held:
+    """A bridge of the new process: each look finds the next difference, the last one stays."""
+
+    def __init__(self, *differences: t.Any) -> None:
+        self.differences = list(differences)
+
+    def settings(self) -> t.Any:
+        return None
+
+    def state(self) -> t.Any:
+        return None
+
+    def found(self) -> t.Any:
+        return self.differences.pop(0) if len(self.differences) > 1 else self.differences[0]
+
+
+def difference(same: bool, flows_alone: bool = True) -> t.Any:
+    found = types.SimpleNamespace(
+        same=same, flows_alone=flows_alone, missing_count=0, missing=[], extra_count=0, extra=[]
+    )
+    found.without_groups = lambda _groups: found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("differences", "made"),
+    [
+        ([difference(True)], []),
+        ([difference(False), difference(True)], ["amend"]),
+        ([difference(False, flows_alone=False), difference(True)], ["restore"]),
+        ([difference(False)], None),
+    ],
+)
+def test_the_new_process_holds_what_the_old_one_held_a_moment_ago(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch, differences: list[t.Any], made: list[str] | None
+) -> None:
+    switch = Held(*differences)
+    done: list[str] = []
+    monkeypatch.setattr(strategy, "compare", lambda *__: switch.found())
+    monkeypatch.setattr(strategy, "renumbered", lambda *__: [])
+    monkeypatch.setattr(strategy, "amend", lambda *__: done.append("amend"))
+    monkeypatch.setattr(strategy, "restore", lambda *__, **___: done.append("restore"))
+    world.host.filler.switches["br0"] = t.cast("t.Any", switch)
+    world.living.base = {"br0": types.SimpleNamespace(settings=None)}
+    if made is None:
+        with pytest.raises(
+            HotUpgradeError, match=r"br0 of the new ovs-vswitchd does not hold what the old one holds"
+        ):
+            strategy._fill(world.host, "br0")
+    else:
+        strategy._fill(world.host, "br0")
+        assert done == made

@@ -109,3 +109,32 @@ def test_a_new_process_without_its_place_ends_first(
     monkeypatch.setattr(restart.newcomer, "remove", lambda host: host.calls.append("ended"))
     restart._back(host)
     assert host.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("dpdk", "calls"),
+    [
+        (True, ["vswitchd: require_no_other", "vswitchd: end_old", "recovery: replace"]),
+        (
+            False,
+            [
+                *("vswitchd: require_no_other", "held: take_pidfile", "vswitchd: end_old", "end_first"),
+                *("held: release", "connect", "take_pidfile"),
+            ],
+        ),
+    ],
+)
+def test_the_one_that_waits_runs_the_program_when_the_old_one_has_ended(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch, dpdk: bool, calls: list[str]
+) -> None:
+    world.wish["dpdk"] = dpdk
+    host = world.host
+    world.daemon("ovsdb-server")
+    host.vswitchd = world.spy("vswitchd", end_old=lambda end: end())
+    host.recovery = world.spy("recovery")
+    monkeypatch.setattr(restart, "held_process", world.spy("held"))
+    monkeypatch.setattr(restart, "end_first", lambda _host: world.done.append("end_first"))
+    for name in ("connect", "take_pidfile"):
+        monkeypatch.setattr(restart.newcomer, name, lambda _host, name=name: world.done.append(name))
+    restart._restart(host)
+    assert world.done == calls
