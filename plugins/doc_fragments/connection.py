@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # Where the daemons of this host are; _adapter.CONNECTION is the same in code.
+    # Where the daemons of this host are; _ansible.CONNECTION is the same in code.
     DOCUMENTATION = r"""
 options:
   rundir:

@@ -36,8 +36,9 @@ def report(transaction: Transaction) -> Json:
     """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
     result = transaction.read("result.json") or {}
     marks = result.get("marks", {})
+    plan = _plan(transaction)
     return {
-        "plan": transaction.request["plan"],
+        "plan": plan,
         "transaction": transaction.id,
         "state": transaction.state,
         "deadline": _deadline(transaction),
@@ -45,7 +46,7 @@ def report(transaction: Transaction) -> Json:
         "window_ms": _milliseconds(marks, "stopped", "forwarding"),
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
-        "proof": _proof_text(transaction.request["plan"], result),
+        "proof": _proof_text(plan, result),
         "changes": result.get("changes", {}),
         "changed_since_snapshot": result.get("changed_since_snapshot", {}),
         "not_carried": result.get("not_carried", []),
@@ -53,6 +54,14 @@ def report(transaction: Transaction) -> Json:
         "measured": result.get("measured", ""),
         "not_undone": result.get("not_undone", []),
     }
+
+
+def _plan(transaction: Transaction) -> Json:
+    """What was planned; nothing where the record is damaged, which is told all the same: it keeps others from beginning."""
+    try:
+        return dict(transaction.request["plan"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _deadline(transaction: Transaction) -> str | None:

@@ -55,6 +55,13 @@ def test_one_is_told_alone_and_one_that_is_not_there_is_refused(tmp_path: Path) 
         record.records("other", root)
 
 
+def test_a_damaged_one_is_told_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    transaction = transactions.create(REQUEST, str(tmp_path))
+    Path(transaction.file("request.json")).unlink()
+    (found,) = record.records(root=str(tmp_path))
+    assert (found["transaction"], found["state"], found["plan"]) == (transaction.id, "prepared", {})
+
+
 @pytest.mark.parametrize(
     ("planned", "result", "text"),
     [
