@@ -76,7 +76,7 @@ options:
         many hosts are handed over at a time. Between two tasks a host waits for all others, and may roll back meanwhile.
       - V(manual) waits for a task with O(state=confirmed), over a new connection, and rolls back when none comes
         within O(confirm_timeout).
-      - V(none) makes it final without a way back.
+      - V(none) makes it final at once, and a rollback is not possible.
     type: str
     choices: [automatic, reconnected, manual, none]
     default: automatic
@@ -130,7 +130,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what would be done on this host, and why not otherwise
+- name: See what would be done on this host, and why no better strategy is possible
   ovsops.hot_upgrade.ovs_handover:
   check_mode: true
   register: handover
@@ -176,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: What is done, and why not otherwise.
+  description: What is done, and why no other strategy is possible.
   returned: success
   type: dict
   contains:

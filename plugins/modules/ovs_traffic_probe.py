@@ -19,7 +19,7 @@ description:
     itself after O(max_duration).
   - Both ends belong to you. Attach them to the bridge like a virtual machine, for example with a veth pair
     each, and see that the flow table forwards between them. To see every packet of the second stream reach
-    C(ovs-vswitchd), the flows it matches must look at the UDP ports, otherwise one wildcard megaflow
+    C(ovs-vswitchd), the flows it matches must look at the UDP ports. If they do not, one wildcard megaflow
     forwards them all.
 extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
