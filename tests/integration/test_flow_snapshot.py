@@ -21,7 +21,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import READABLE, wait_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import Ignore, compare
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import (
+    Staged,
+    restore,
+    stage,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as engine
@@ -29,7 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot impor
 VERSIONS = ("2.15.0", "3.1.0", "3.5.0", "4.0.0")
 HOSTILE = "b $(id)'\";"
 # For the state of a bridge that was restored into another one.
-OTHER_PORTS = flowstate.Ignore(ports=True)
+OTHER_PORTS = Ignore(ports=True)
 
 METERS = (
     "meter=1,kbps,burst,stats,bands=type=drop,rate=1000,burst_size=100",
@@ -175,8 +181,8 @@ def test_every_version_restores_the_snapshots_of_every_version(start_ovs: t.Any,
             name = add_bridge(ovs, f"from{old}")
             state = snapshot.state("br0")
             with open_switch(ovs, name, state.version) as switch:
-                flowstate.restore(switch, state)
-                difference = flowstate.compare(state, switch.state(), OTHER_PORTS)
+                restore(switch, state)
+                difference = compare(state, switch.state(), OTHER_PORTS)
                 assert difference.same, f"{old} on {new}: {difference}"
             assert content(ovs, name) == content(ovs, "br0"), f"{old} on {new}"
 
@@ -200,9 +206,9 @@ def test_old_protocols_keep_what_they_can_carry(ovs: t.Any, tmp_path: Path, prot
     state = snapshots.read(str(tmp_path / "snapshot")).state("br0")
     ovs.ofctl("del-flows", "br0", version=version)
     with open_switch(ovs, "br0", state.version) as switch:
-        assert flowstate.compare(state, switch.state()).missing_count == bridge.counts["flows"]
-        flowstate.restore(switch, state)
-        assert flowstate.compare(state, switch.state()).same
+        assert compare(state, switch.state()).missing_count == bridge.counts["flows"]
+        restore(switch, state)
+        assert compare(state, switch.state()).same
     ovs.vsctl("clear", "bridge", "br0", "protocols")
     lost = before - set(content(ovs).splitlines())
     # Flags, importance, meters, write_actions and selection methods, as not_carried says.
@@ -221,7 +227,7 @@ def test_a_refusal_names_the_flow_and_leaves_the_bridge_as_it_was(start_ovs: t.A
     old.ofctl("add-flow", "br0", "priority=3,ip,actions=meter:9,output:1")
     before = content(old)
     with open_switch(old, "br0", wire.OF15) as switch, pytest.raises(Refused) as refusal:
-        flowstate.restore(switch, snapshot.state("br0"))
+        restore(switch, snapshot.state("br0"))
     assert "table=12, priority=5" in str(refusal.value)
     assert "OFPBMC_BAD_FIELD" in str(refusal.value)
     assert content(old) == before
@@ -234,8 +240,8 @@ def test_what_the_snapshot_does_not_have_is_gone_after_a_restore(ovs: t.Any, tmp
     fill(ovs)
     assert content(ovs) != empty
     with open_switch(ovs, "br0") as switch:
-        flowstate.restore(switch, state)
-        assert flowstate.compare(state, switch.state()).same
+        restore(switch, state)
+        assert compare(state, switch.state()).same
     assert content(ovs) == empty
 
 
@@ -247,7 +253,7 @@ def test_the_bridge_stays_as_it_was_when_the_commit_is_refused(ovs: t.Any, tmp_p
     ovs.ofctl("add-flow", "br1", "priority=3,ip,actions=output:1")
     before = content(ovs, "br1")
     with open_switch(ovs, "br1") as switch:
-        staged = flowstate.stage(switch, without_groups(state))
+        staged = stage(switch, without_groups(state))
         with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
             staged.commit()
     assert content(ovs, "br1") == before
@@ -282,14 +288,14 @@ def test_a_large_state_comes_whole_or_not_at_all(
     before = content(ovs, "br1")
     with open_switch(ovs, "br1") as switch:
         with pytest.raises(Refused, match=r"OFPBAC_BAD_OUT_GROUP"):
-            flowstate.restore(switch, without_groups(state))
+            restore(switch, without_groups(state))
         assert content(ovs, "br1") == before
-        flowstate.stage(switch, state, in_parts=True).discard()
+        stage(switch, state, in_parts=True).discard()
         assert content(ovs, "br1") == before
-        flowstate.restore(switch, state)
+        restore(switch, state)
         # Only of an empty bridge nobody can tell that it is filled step by step.
         assert [bool(count) for count in further] == [empty] * 3
-        assert flowstate.compare(state, switch.state(), OTHER_PORTS).same
+        assert compare(state, switch.state(), OTHER_PORTS).same
     assert content(ovs, "br1") == whole
 
 
@@ -320,10 +326,10 @@ def test_a_damaged_snapshot_is_found_out_before_it_has_an_effect(
     state = snapshots.read(path, at_once=False).state("br0")
     with open_switch(ovs, "br0", state.version) as switch:
         with pytest.raises(Refused, match="damaged"):
-            flowstate.stage(switch, state)
+            stage(switch, state)
         file.write_bytes(whole)
-        flowstate.restore(switch, snapshots.read(path, at_once=False).state("br0"))
-        assert flowstate.compare(state, switch.state(), OTHER_PORTS).same
+        restore(switch, snapshots.read(path, at_once=False).state("br0"))
+        assert compare(state, switch.state(), OTHER_PORTS).same
 
 
 def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_path: Path) -> None:
@@ -333,7 +339,7 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
     before = content(ovs)
     ovs.vsctl("set", "open", ".", "other_config:bundle-idle-timeout=1")
     with open_switch(ovs, "br0") as switch:
-        staged = flowstate.stage(switch, state)
+        staged = stage(switch, state)
         # Longer than the timeout, after which the switch drops a bundle that nothing keeps alive.
         time.sleep(4)
         staged.require()
@@ -345,7 +351,7 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
         with pytest.raises(HotUpgradeError, match="dropped the staged state"):
             staged.require()
         ovs.ofctl("del-flows", "br0")
-        flowstate.stage(switch, state).commit()
+        stage(switch, state).commit()
         assert content(ovs) == before
         staged = staged_and_dropped(switch, state)
         with pytest.raises(Refused, match="BFC_"):
@@ -353,9 +359,9 @@ def test_a_staged_state_survives_the_idle_timeout_and_a_flush(ovs: t.Any, tmp_pa
         assert content(ovs) == before
 
 
-def staged_and_dropped(switch: flowstate.Switch, state: flowstate.State) -> flowstate.Staged:
+def staged_and_dropped(switch: flowstate.Switch, state: flowstate.State) -> Staged:
     """What the switch does not hold any more, because nobody has kept it alive."""
-    staged = flowstate.stage(switch, state)
+    staged = stage(switch, state)
     switch.main.sign_of_life(3600.0)
     # All else that the switch tells was asked for.
     assert wait_for(switch.main.fileno(), READABLE, 30.0)
@@ -394,8 +400,8 @@ def test_many_groups_with_forward_references_many_meters_and_the_longest_flow(
     state = snapshots.read(str(tmp_path / "snapshot")).state("br0")
     add_bridge(ovs, "br1")
     with open_switch(ovs, "br1") as switch:
-        flowstate.restore(switch, state)
-        assert flowstate.compare(state, switch.state(), OTHER_PORTS).same
+        restore(switch, state)
+        assert compare(state, switch.state(), OTHER_PORTS).same
 
 
 def test_the_module_from_taking_to_deleting(ovs: t.Any) -> None:

@@ -19,7 +19,8 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import bundles as _bundles
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as _flowstate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import restore as restoring
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
@@ -37,7 +38,7 @@ class Move:
         for ovs in (old, new):
             ovs.bridge("br0", *filter(None, [settings]))
         self.living = living.Living()
-        self.switches: dict[str, _flowstate.Switch] = {}
+        self.switches: dict[str, flowstate.Switch] = {}
 
     def path(self, ovs: Ovs) -> str:
         return f"{ovs.rundir}/br0.mgmt"
@@ -46,14 +47,14 @@ class Move:
         """Copy the bridge; ``meanwhile`` after it was followed and before it is read a second time."""
         self.living.follow({"br0": self.path(self.old)})
         self.living.forget()
-        with _flowstate.Switch(self.path(self.old)) as switch:
+        with flowstate.Switch(self.path(self.old)) as switch:
             replies = list(switch.replies())
             state = switch.state()
-        saved = _flowstate.State(state.version, state.ports_version, state.settings, 0, lambda: iter(replies))
+        saved = flowstate.State(state.version, state.ports_version, state.settings, 0, lambda: iter(replies))
         self.living.rest_on({"br0": saved})
         meanwhile()
-        self.switches["br0"] = _flowstate.Switch(self.path(self.new))
-        _flowstate.restore(self.switches["br0"], self.living.now("br0", saved))
+        self.switches["br0"] = flowstate.Switch(self.path(self.new))
+        restoring.restore(self.switches["br0"], self.living.now("br0", saved))
         self.living.watch(self.switches)
 
     def copy_behind(
@@ -66,7 +67,7 @@ class Move:
         self.new.ofctl("del-flows", "br0")
         self.living.unwatch()
         switch.close()
-        self.switches["br0"] = _flowstate.Switch(self.path(self.new))
+        self.switches["br0"] = flowstate.Switch(self.path(self.new))
         self.living.watch(self.switches)
         quicker()
         self.last_words()
@@ -234,7 +235,7 @@ def test_who_is_quicker_than_we_are_keeps_what_it_made_in_the_new_process(
 def test_what_fills_a_large_bridge_is_nobody_elses(
     move: t.Callable[..., Move], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_flowstate, "_MANY_FLOWS", 0)
+    monkeypatch.setattr(restoring, "_MANY_FLOWS", 0)
     made = move()
     made.old.ofctl("add-flow", "br0", "priority=1,ip actions=drop")
     made.copy_behind(lambda: None)
@@ -349,16 +350,16 @@ def test_what_a_bridge_lacks_is_given_back_and_what_others_put_there_stays(
     ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
     ovs.ofctl("add-flow", "br0", "priority=1,ip actions=meter:1,group:1")
     ovs.ofctl("add-flow", "br0", "priority=2,arp actions=drop")
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
         replies, live = list(switch.replies()), switch.state()
-    saved = _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+    saved = flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
     wanted = dump(ovs)
     for deleted in (("del-flows", "br0"), ("del-groups", "br0"), ("del-meters", "br0")):
         ovs.ofctl(*deleted)
     ovs.ofctl("add-flow", "br0", "priority=2,arp actions=NORMAL")  # a controller was quicker
     ovs.ofctl("add-flow", "br0", "priority=3,icmp actions=drop")
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.fill_up(switch, saved)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.fill_up(switch, saved)
     theirs = [" priority=2,arp actions=NORMAL", " priority=3,icmp actions=drop"]
     assert dump(ovs) == sorted([line for line in wanted if "arp" not in line] + theirs)
 
@@ -370,21 +371,21 @@ def test_what_somebody_adds_while_a_bridge_is_filled_up_is_theirs(
     ovs.bridge("br0")
     ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=drop")
     ovs.ofctl("add-flow", "br0", "priority=2,arp actions=group:1")
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
         replies, live = list(switch.replies()), switch.state()
-    saved = _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+    saved = flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
     ovs.ofctl("del-groups", "br0")
     ovs.ofctl("add-flow", "br0", "priority=3,ip actions=drop")
-    exchange = _flowstate._exchange
+    exchange = restoring._exchange
 
-    def late(switch: _flowstate.Switch, messages: list[bytes], but: t.Container[str] = ()) -> None:
+    def late(switch: flowstate.Switch, messages: list[bytes], but: t.Container[str] = ()) -> None:
         if any(map(wire.is_group_mod, messages)):
             ovs.ofctl("add-group", "br0", "group_id=1,type=all,bucket=actions=NORMAL")
         exchange(switch, messages, but)
 
-    monkeypatch.setattr(_flowstate, "_exchange", late)
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.fill_up(switch, saved)
+    monkeypatch.setattr(restoring, "_exchange", late)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.fill_up(switch, saved)
     assert " priority=2,arp actions=group:1" in dump(ovs)
     assert "NORMAL" in str(dump(ovs, "dump-groups"))
 
@@ -394,23 +395,23 @@ def test_settings_are_given_back_without_what_others_use_meanwhile(start_ovs: t.
     ovs.bridge("br0")
     ovs.ofctl("mod-port", "br0", "br0", "no-flood", version="OpenFlow10")
     ovs.ofctl("add-meter", "br0", "meter=1,kbps,band=type=drop,rate=100")
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
         saved = switch.state()
     ovs.ofctl("mod-port", "br0", "br0", "flood", version="OpenFlow10")
     ovs.ofctl("mod-meter", "br0", "meter=1,kbps,band=type=drop,rate=200")
     ovs.ofctl("add-meter", "br0", "meter=2,kbps,band=type=drop,rate=300")
     meters = dump(ovs, "dump-meters")
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.adjust(switch, saved)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.adjust(switch, saved)
     assert "NO_FLOOD" in ovs.ofctl("show", "br0", version="OpenFlow10")
     assert dump(ovs, "dump-meters") == meters
 
 
-def saved_state(ovs: Ovs) -> _flowstate.State:
+def saved_state(ovs: Ovs) -> flowstate.State:
     """What br0 holds now."""
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
         replies, live = list(switch.replies()), switch.state()
-    return _flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
+    return flowstate.State(live.version, live.ports_version, live.settings, 0, lambda: iter(replies))
 
 
 def test_what_others_change_while_settings_are_given_back_stays(
@@ -421,10 +422,10 @@ def test_what_others_change_while_settings_are_given_back_stays(
     for number in (1, 2):
         ovs.ofctl("add-meter", "br0", f"meter={number},kbps,band=type=drop,rate=100")
     saved = saved_state(ovs)
-    settings = _flowstate.Switch.settings
+    settings = flowstate.Switch.settings
     asked: list[t.Any] = []
 
-    def overtaken(switch: _flowstate.Switch) -> _flowstate.Settings:
+    def overtaken(switch: flowstate.Switch) -> flowstate.Settings:
         found = settings(switch)
         if not asked:
             ovs.ofctl("mod-meter", "br0", "meter=1,kbps,band=type=drop,rate=200")
@@ -433,9 +434,9 @@ def test_what_others_change_while_settings_are_given_back_stays(
         asked.append(True)
         return found
 
-    monkeypatch.setattr(_flowstate.Switch, "settings", overtaken)
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.adjust(switch, saved)
+    monkeypatch.setattr(flowstate.Switch, "settings", overtaken)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.adjust(switch, saved)
     found = str(dump(ovs, "dump-meters"))
     assert [f"meter={number}" in found for number in (1, 2, 3)] == [True, False, True]
     assert "rate=200" in found
@@ -462,8 +463,8 @@ def test_meters_that_somebody_deletes_while_they_are_restored_are_restored_once_
         return commit(bundles)
 
     monkeypatch.setattr(_bundles.Bundles, "commit", overtaken)
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.restore(switch, saved, torn=True)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.restore(switch, saved, torn=True)
     assert (dump(ovs), dump(ovs, "dump-meters")) == wanted
 
 
@@ -482,8 +483,8 @@ def test_a_flow_whose_meter_or_group_is_gone_is_gone_as_well(
     flows = [reply for reply in saved.replies() if not wire.is_group_reply(reply)]
     known = dataclasses.replace(saved.settings, meters={})
     torn = dataclasses.replace(saved, settings=known, replies=lambda: iter(flows))
-    with _flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
-        _flowstate.restore(switch, torn, torn=True)
+    with flowstate.Switch(f"{ovs.rundir}/br0.mgmt") as switch:
+        restoring.restore(switch, torn, torn=True)
     shown = ovs.ofctl("--no-stats", "dump-flows", "br0", version=version).replace("reset_counts ", "")
     assert [line for line in shown.splitlines() if "ip" in line] == [" priority=4,ip actions=drop"]
 
@@ -498,7 +499,7 @@ def test_meters_of_the_last_moment_wait_for_the_flush_as_well(move: t.Callable[.
     made.old.ofctl("add-flow", "br0", "priority=2,arp actions=meter:2,NORMAL")
     wanted = dump(made.old), dump(made.old, "dump-meters")
     switch = made.switches["br0"]
-    staged = _flowstate.stage(switch, made.living.base["br0"], torn=True)
+    staged = restoring.stage(switch, made.living.base["br0"], torn=True)
     made.living.quiet()
     os.kill(made.old.pid(), signal.SIGKILL)
     made.living.last_words()

@@ -18,22 +18,21 @@ import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    MOST_SHOWN,
+    NONE,
+    Difference,
+    Learned,
+    digest,
+    object_name,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follower import (
     Changes,
     Follower,
     Mark,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.monitor import Event, Key
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
-    MOST_SHOWN,
-    NONE,
-    Difference,
-    Learned,
-    Settings,
-    State,
-    digest,
-    object_name,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Settings, State
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.text import lines
 
 # What is compared of a flow that was touched: (cookie, idle, hard, instructions); None: it is not there.

@@ -37,13 +37,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.vswitchd import Vswitchd
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import refusal
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import (
     Staged,
-    State,
-    Switch,
     fill_up,
     stage,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory, switch

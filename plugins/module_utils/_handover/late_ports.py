@@ -15,11 +15,8 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
-    State,
-    Switch,
-    configure_ports,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import configure_ports
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 
 # Interfaces that are tap devices.

@@ -25,6 +25,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account, account
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    BY_ITSELF,
+    NONE,
+    compare,
+    leaving_devices,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follower import (
     Changes,
@@ -35,19 +41,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.follo
     as_addition,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.monitor import Key
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
-    BY_ITSELF,
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import (
     DANGLING,
-    NONE,
     Staged,
+    adjust,
+    stage,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
     State,
     Switch,
     Whole,
-    adjust,
-    compare,
-    leaving_devices,
     settings_of,
-    stage,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.text import lines
 

@@ -12,13 +12,13 @@ import os
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
     BY_ITSELF,
     Difference,
-    State,
     compare,
     leaving_devices,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory, switch
 
 

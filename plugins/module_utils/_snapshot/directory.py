@@ -33,6 +33,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import sync_directory
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.content import Part
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import read_chunks
+
+T = t.TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -69,15 +73,23 @@ class Bridge:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Saved(flowstate.State):
+class _Saved(flowstate.Told):
     """A state in a file; whoever streams it to its end has had every byte of that file checked."""
 
     check_file: t.Callable[[], None]
 
     def objects(self) -> t.Iterator[bytes]:
-        """See ``State``; nonsense in the file is damage."""
+        """See ``State``."""
+        return self._checked(super().objects())
+
+    def parts(self) -> t.Iterator[Part]:
+        """See ``State``."""
+        return self._checked(super().parts())
+
+    def _checked(self, found: t.Iterator[T]) -> t.Iterator[T]:
+        """``found``; nonsense in the file is damage."""
         try:
-            yield from super().objects()
+            yield from found
         except ProtocolError:
             self.check()
             raise
@@ -138,7 +150,7 @@ class Snapshot:
         with _open(self.path, bridge.file) as opened:
             file = _Hashing(opened)
             file.read(bridge.settings_bytes)
-            for chunk in flowstate.read_chunks(file):
+            for chunk in read_chunks(file):
                 yield from wire.each(chunk)
         file.check(self.path, bridge.file, self._files[bridge.file])
 
@@ -169,7 +181,7 @@ def read(path: str, at_once: bool = True) -> Snapshot:
     """Open the snapshot ``path`` and check every file against its SHA-256.
 
     Raises ``Refused``, naming the file, if it is no snapshot, of an unknown format, or damaged.  Not ``at_once``: only
-    their sizes; a bridge's file is checked while its state is streamed, which is early enough for ``flowstate.stage``.
+    their sizes; a bridge's file is checked while its state is streamed, which is early enough for ``stage``.
     """
     _check_owner(path)
     manifest = _read_manifest(path)

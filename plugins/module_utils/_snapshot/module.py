@@ -15,6 +15,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    NONE,
+    Difference,
+    Ignore,
+    compare,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
@@ -111,7 +117,7 @@ def _compared(call: Call) -> Outcome:
         other = snapshots.read(params["against"])
         moved = _moved(saved, {bridge.name: other.bridge(bridge.name) for bridge in saved})
         pairs = {bridge.name: (snapshot.state(bridge.name), other.state(bridge.name)) for bridge in saved}
-        found = {name: flowstate.compare(*pair, ignore) for name, pair in pairs.items()}
+        found = {name: compare(*pair, ignore) for name, pair in pairs.items()}
         differences = {name: difference for name, difference in found.items() if not difference.same}
     else:
         moved = _moved(saved, _live(connection, saved))
@@ -166,10 +172,10 @@ def _wanted(snapshot: snapshots.Snapshot, name: str, lifetime: str) -> flowstate
     return flowstate.remaining(state, elapsed.total_seconds())
 
 
-def _ignore(options: Values | None) -> flowstate.Ignore:
+def _ignore(options: Values | None) -> Ignore:
     options = options or {}
     flags = {name: bool(options.get(name)) for name in ("cookies", "timeouts", "expiring", "learned")}
-    return flowstate.Ignore(**flags, tables=frozenset(options.get("tables") or ()))
+    return Ignore(**flags, tables=frozenset(options.get("tables") or ()))
 
 
 def _content(snapshot: snapshots.Snapshot) -> Values:
@@ -180,7 +186,7 @@ def _outcome(
     call: Call,
     snapshot: snapshots.Snapshot,
     changed: bool,
-    differences: t.Mapping[str, flowstate.Difference] | None = None,
+    differences: t.Mapping[str, Difference] | None = None,
     moved: t.Mapping[str, list[str]] | None = None,
     not_restored: t.Sequence[str] = (),
     before: Values | None = None,
@@ -202,7 +208,7 @@ def _outcome(
         )
     moved = moved or {}
     texts = {
-        name: _difference_values(differences.get(name, flowstate.NONE), moved.get(name, []))
+        name: _difference_values(differences.get(name, NONE), moved.get(name, []))
         for name in sorted(differences.keys() | moved.keys())
     }
     values |= {"matches": not texts, "differences": texts, "not_restored": list(not_restored)}
@@ -231,7 +237,7 @@ def _bridge_values(bridge: snapshots.Bridge) -> Values:
     return {name: getattr(bridge, name) for name in names}
 
 
-def _difference_values(difference: flowstate.Difference, ports: t.Sequence[str]) -> Values:
+def _difference_values(difference: Difference, ports: t.Sequence[str]) -> Values:
     return {
         "ports": list(ports),
         "missing": oftext.lines(difference.missing),

@@ -23,7 +23,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    EXACT,
+    Difference,
+    Ignore,
+    renumbered,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    compare as compare_states,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import Staged, stage
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     Bridge,
@@ -89,7 +99,7 @@ class Restoration:
 
     def __init__(self, connection: Connection, states: t.Mapping[str, flowstate.State]) -> None:
         self._stack = contextlib.ExitStack()
-        self._staged: dict[str, flowstate.Staged] = {}
+        self._staged: dict[str, Staged] = {}
         try:
             side_by_side(lambda item: self._stage(connection, *item), states.items(), _flows(states))
         except BaseException:
@@ -107,30 +117,30 @@ class Restoration:
 
     def commit(self) -> None:
         """Replace the state of every bridge."""
-        side_by_side(flowstate.Staged.commit, self._staged.values(), each=True)
+        side_by_side(Staged.commit, self._staged.values(), each=True)
 
     def discard(self) -> None:
         """Leave every bridge as it was."""
-        side_by_side(flowstate.Staged.discard, self._staged.values(), each=True)
+        side_by_side(Staged.discard, self._staged.values(), each=True)
 
     def _stage(self, connection: Connection, name: str, state: flowstate.State) -> None:
         path = management_socket(connection.rundir, name)
         switch = self._stack.enter_context(flowstate.Switch(path, (state.version,), _timeout(connection)))
-        self._staged[name] = flowstate.stage(switch, state, in_parts=True)
+        self._staged[name] = stage(switch, state, in_parts=True)
 
 
 def compare(
     connection: Connection,
     states: t.Mapping[str, flowstate.State],
-    ignore: flowstate.Ignore = flowstate.EXACT,
-) -> dict[str, flowstate.Difference]:
+    ignore: Ignore = EXACT,
+) -> dict[str, Difference]:
     """How each live bridge differs from ``states``; a bridge without difference is not in the result."""
 
-    def one(item: tuple[str, flowstate.State]) -> tuple[str, flowstate.Difference]:
+    def one(item: tuple[str, flowstate.State]) -> tuple[str, Difference]:
         name, state = item
         path = management_socket(connection.rundir, name)
         with flowstate.Switch(path, (state.version,), _timeout(connection)) as switch:
-            return name, flowstate.compare(state, switch.state(), ignore)
+            return name, compare_states(state, switch.state(), ignore)
 
     return {
         name: difference
@@ -160,7 +170,7 @@ def port_faults(
         gone = set(state.settings.names.values()) - set(live.names.values())
         missing = sorted(gone & configured.get(name, set()))
         return name, [
-            *flowstate.renumbered(state.settings, live),
+            *renumbered(state.settings, live),
             *(f"port {port!r} is gone" for port in missing),
         ]
 

@@ -63,18 +63,22 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     prepare,
     verify,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.refusal import Log, Refusal
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
     Difference,
     Ignore,
+    compare,
+    renumbered,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.refusal import Log, Refusal
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import (
+    amend,
+    renew_timeouts,
+    restore,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import (
     Settings,
     State,
     Switch,
-    amend,
-    compare,
-    renew_timeouts,
-    renumbered,
-    restore,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl

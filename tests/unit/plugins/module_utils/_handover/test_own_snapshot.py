@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import own_snapshot
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import in_words
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import NONE, Difference
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import NONE, Difference
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory, switch
 
 

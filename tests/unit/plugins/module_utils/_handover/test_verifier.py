@@ -15,7 +15,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import verifier
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import NONE
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import NONE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 
 

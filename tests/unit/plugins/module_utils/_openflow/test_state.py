@@ -13,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import restore as restoring
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
+    Ignore,
+    compare,
+    renumbered,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import stage
 
 MATCH_ALL = wire.delete_flows(wire.OF15, 0)[48:]
 
@@ -35,7 +42,7 @@ def group(number: int) -> bytes:
 
 
 def state(*replies: bytes, **settings: t.Any) -> flowstate.State:
-    return flowstate.State(
+    return flowstate.Told(
         wire.OF15, wire.OF10, flowstate.Settings(**settings), len(replies), lambda: iter(replies)
     )
 
@@ -63,7 +70,7 @@ def test_a_comparison_finds_exactly_what_is_missing_and_what_is_extra(
 ) -> None:
     # The switch lists its flows in any order.
     saved, live = state(*(flow(*key) for key in old)), state(*(flow(*key) for key in reversed(list(new))))
-    difference = flowstate.compare(saved, live)
+    difference = compare(saved, live)
     assert sorted(flows_of(difference.missing)) == sorted(old - new)
     assert sorted(flows_of(difference.extra)) == sorted(new - old)
     assert (difference.missing_count, difference.extra_count) == (len(old - new), len(new - old))
@@ -71,8 +78,18 @@ def test_a_comparison_finds_exactly_what_is_missing_and_what_is_extra(
     assert bool(difference) == (old != new)
 
 
+def test_a_comparison_sees_what_a_state_is_made_of_whatever_the_switch_told() -> None:
+    class Another(flowstate.State):
+        def objects(self) -> t.Iterator[bytes]:
+            return state(flow(1)).objects()
+
+    another = Another(wire.OF15, wire.OF10, flowstate.Settings(), 1, lambda: iter([flow(2)]))
+    assert compare(another, state(flow(1))).same
+    assert not compare(state(flow(2)), another).same
+
+
 def test_only_so_many_differences_are_kept_but_all_are_counted() -> None:
-    difference = flowstate.compare(state(*(flow(0, n) for n in range(50))), state(), most=3)
+    difference = compare(state(*(flow(0, n) for n in range(50))), state(), most=3)
     assert (len(difference.missing), difference.missing_count) == (3, 50)
 
 
@@ -80,7 +97,7 @@ def test_only_so_many_differences_are_kept_but_all_are_counted() -> None:
     "changed", [{"cookie": 5}, {"idle": 5}, {"hard": 5}, {"rest": struct.pack("!HHBxxx", 1, 8, 3)}]
 )
 def test_every_property_of_a_flow_counts(changed: dict[str, t.Any]) -> None:
-    difference = flowstate.compare(state(flow()), state(flow(**changed)))
+    difference = compare(state(flow()), state(flow(**changed)))
     assert (difference.missing_count, difference.extra_count) == (1, 1)
 
 
@@ -96,8 +113,8 @@ def test_every_property_of_a_flow_counts(changed: dict[str, t.Any]) -> None:
     ],
 )
 def test_every_setting_counts(settings: dict[str, t.Any]) -> None:
-    assert flowstate.compare(state(**settings), state(**settings)).same
-    assert flowstate.compare(state(**settings), state()).missing_count == 1
+    assert compare(state(**settings), state(**settings)).same
+    assert compare(state(**settings), state()).missing_count == 1
 
 
 SWAPPED = {"ports": {1: 0, 2: 0}, "names": {1: "p2", 2: "p1"}}
@@ -105,13 +122,13 @@ SWAPPED = {"ports": {1: 0, 2: 0}, "names": {1: "p2", 2: "p1"}}
 
 def test_ports_that_have_swapped_their_numbers_are_a_difference() -> None:
     saved = state(ports={1: 0, 2: 0}, names={1: "p1", 2: "p2"})
-    difference = flowstate.compare(saved, state(**SWAPPED))
+    difference = compare(saved, state(**SWAPPED))
     told = [
         [(wire.port_status_of(found).number, wire.port_status_of(found).name) for found in side]
         for side in (difference.missing, difference.extra)
     ]
     assert told == [[(1, "p1"), (2, "p2")], [(1, "p2"), (2, "p1")]]
-    assert flowstate.renumbered(saved.settings, state(**SWAPPED).settings) == [
+    assert renumbered(saved.settings, state(**SWAPPED).settings) == [
         "port 'p1' had the number 1 and has 2",
         "port 'p2' had the number 2 and has 1",
     ]
@@ -119,33 +136,29 @@ def test_ports_that_have_swapped_their_numbers_are_a_difference() -> None:
 
 def test_a_port_that_came_or_went_has_no_other_number() -> None:
     saved = flowstate.Settings(names={1: "p1", 2: "p2"})
-    assert flowstate.renumbered(saved, flowstate.Settings(names={2: "p2", 3: "p3"})) == []
+    assert renumbered(saved, flowstate.Settings(names={2: "p2", 3: "p3"})) == []
 
 
 def test_ports_of_one_name_are_told_apart_by_nothing() -> None:
     same = flowstate.Settings(names={1: "a-long-name-of-", 2: "a-long-name-of-"})
-    assert (
-        flowstate.renumbered(same, flowstate.Settings(names=dict(reversed(list(same.names.items()))))) == []
-    )
-    assert flowstate.renumbered(same, flowstate.Settings(names={2: "a-long-name-of-"})) == []
+    assert renumbered(same, flowstate.Settings(names=dict(reversed(list(same.names.items()))))) == []
+    assert renumbered(same, flowstate.Settings(names={2: "a-long-name-of-"})) == []
     other = flowstate.Settings(names={1: "a-long-name-of-", 3: "a-long-name-of-"})
-    assert flowstate.renumbered(same, other) == [
-        "port 'a-long-name-of-' had the number 1 or 2 and has 1 or 3"
-    ]
+    assert renumbered(same, other) == ["port 'a-long-name-of-' had the number 1 or 2 and has 1 or 3"]
 
 
 def test_whether_devices_are_up_can_be_left_alone() -> None:
     up, down = state(ports={1: 4}), state(ports={1: 4 | wire.PORT_DOWN})
-    assert flowstate.compare(up, down, flowstate.Ignore(devices=True)).same
-    assert not flowstate.compare(up, down).same
-    assert not flowstate.compare(up, state(ports={1: 0}), flowstate.Ignore(devices=True)).same
+    assert compare(up, down, Ignore(devices=True)).same
+    assert not compare(up, down).same
+    assert not compare(up, state(ports={1: 0}), Ignore(devices=True)).same
 
 
 def test_which_ports_there_are_can_be_ignored_but_not_the_config_of_those_that_stayed() -> None:
-    ignore = flowstate.Ignore(ports=True)
+    ignore = Ignore(ports=True)
     saved = state(ports={1: 0, 2: 4}, names={1: "p1", 2: "p2"})
-    assert flowstate.compare(saved, state(ports={2: 4, 3: 0}, names={2: "p1", 3: "p3"}), ignore).same
-    assert not flowstate.compare(saved, state(ports={2: 0}, names={2: "p2"}), ignore).same
+    assert compare(saved, state(ports={2: 4, 3: 0}, names={2: "p1", 3: "p3"}), ignore).same
+    assert not compare(saved, state(ports={2: 0}, names={2: "p2"}), ignore).same
 
 
 LEARN = struct.pack("!HH4xHHIHHHHQHBx6x", 4, 40, 0xFFFF, 32, wire.NICIRA, 16, 0, 0, 77, 0xABC, 0, 2)
@@ -164,9 +177,9 @@ LEARN = struct.pack("!HH4xHHIHHHHQHBx6x", 4, 40, 0xFFFF, 32, wire.NICIRA, 16, 0,
 def test_what_may_move_can_be_ignored(
     ignore: dict[str, t.Any], saved: list[bytes], live: list[bytes]
 ) -> None:
-    assert not flowstate.compare(state(*saved), state(*live)).same
-    assert flowstate.compare(state(*saved), state(*live), flowstate.Ignore(**ignore)).same
-    assert not flowstate.compare(state(*saved), state(*live, flow(9, 9, 9)), flowstate.Ignore(**ignore)).same
+    assert not compare(state(*saved), state(*live)).same
+    assert compare(state(*saved), state(*live), Ignore(**ignore)).same
+    assert not compare(state(*saved), state(*live, flow(9, 9, 9)), Ignore(**ignore)).same
 
 
 def test_settings_are_read_from_what_a_switch_answers() -> None:
@@ -193,8 +206,8 @@ def test_remaining_leaves_groups_alone_and_expired_flows_out() -> None:
 def test_a_tlv_map_that_contradicts_the_live_one_is_refused(wanted: wire.Tlv) -> None:
     live = flowstate.Settings(tlvs=(wire.Tlv(1, 2, 4, 0), wire.Tlv(3, 3, 4, 3)))
     with pytest.raises(Refused, match=r"len=4\}->tun_metadata0 is there, .* is wanted"):
-        flowstate._check_tlvs("br0", live, flowstate.Settings(tlvs=(wanted,)))
-    flowstate._check_tlvs("br0", live, flowstate.Settings(tlvs=(live.tlvs[0], wire.Tlv(5, 5, 4, 5))))
+        restoring._check_tlvs("br0", live, flowstate.Settings(tlvs=(wanted,)))
+    restoring._check_tlvs("br0", live, flowstate.Settings(tlvs=(live.tlvs[0], wire.Tlv(5, 5, 4, 5))))
 
 
 def test_a_state_of_another_version_is_not_staged() -> None:
@@ -202,7 +215,7 @@ def test_a_state_of_another_version_is_not_staged() -> None:
     with pytest.raises(
         Refused, match="the snapshot is in OpenFlow15, the connection is not: it uses OpenFlow13"
     ):
-        flowstate.stage(switch, state())
+        stage(switch, state())
 
 
 def test_a_state_that_was_read_while_it_was_changed_is_made_whole() -> None:

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import read_chunks
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
 
 NAME = "br $(x)/'\""
@@ -233,4 +233,4 @@ def test_a_file_that_ends_within_a_message_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(flow(1) + flow(2)[:-1])
     with file.open("rb") as opened, pytest.raises(HotUpgradeError, match="cut off"):
-        list(flowstate.read_chunks(opened))
+        list(read_chunks(opened))
