@@ -48,8 +48,11 @@ main(OPERATION, sys.argv[1:])
 
 
 def argv(transaction: Transaction, role: str) -> list[str]:
-    """What runs ``role`` by the copy, whatever the environment and the working directory of the caller are."""
-    return [sys.executable, "-I", _run(transaction), role, transaction.path]
+    """What runs ``role`` by the copy, whatever the environment and the working directory of the caller are.
+
+    The standard library is all that it needs, so nothing that is installed beside it takes part in a start (-S).
+    """
+    return [sys.executable, "-I", "-S", _run(transaction), role, transaction.path]
 
 
 def make(transaction: Transaction, operation: Operation[t.Any]) -> None:
