@@ -16,6 +16,7 @@ import contextlib
 import glob
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -243,10 +244,15 @@ def cut() -> bool:
 
 
 def kill_pidfile(rundir: str, daemon: str) -> bool:
+    """Kill it, and return when it has ended: whoever goes on meets a dead one."""
     try:
-        os.kill(read_pid(os.path.join(rundir, f"{daemon}.pid")), signal.SIGKILL)
+        pid = read_pid(os.path.join(rundir, f"{daemon}.pid"))
+        descriptor = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
     except Exception:
         return False
+    select.select([descriptor], [], [], PATIENT)
+    os.close(descriptor)
     return True
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
@@ -73,7 +74,7 @@ ANSWERS: t.Mapping[str, Role] = {
 
 
 def main(operation: Operation[t.Any], arguments: t.Sequence[str]) -> None:
-    """``ROLE TRANSACTION``; who is asked for an answer prints it as JSON."""
+    """``ROLE TRANSACTION``; who is asked for an answer writes it as JSON."""
     role, path = arguments
     os.umask(0o077)
     # Each bridge takes some, and a service gets 1,024 unless it asks for more.
@@ -84,4 +85,4 @@ def main(operation: Operation[t.Any], arguments: t.Sequence[str]) -> None:
         PROGRAMS[role](operation, transaction)
         return
     asked = ANSWERS[role]
-    print(json.dumps(own_copy.answer(lambda: asked(operation, transaction))))
+    sys.stdout.write(json.dumps(own_copy.answer(lambda: asked(operation, transaction))))
