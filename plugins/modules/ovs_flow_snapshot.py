@@ -56,7 +56,7 @@ options:
   bridges:
     description:
       - Work on these bridges only. The default is every bridge of the host for O(state=present), every bridge of
-        the snapshot otherwise.
+        the snapshot differently.
     type: list
     elements: str
   ofports:

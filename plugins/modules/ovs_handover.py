@@ -270,7 +270,7 @@ verification:
   description:
     - What was compared with the snapshot, and in C(proof) what was found out about the live megaflows.
     - There C(traced) and C(covered) tell how many were traced and how many percent of the packets that is, C(skipped) which
-      were not and why, C(different) and C(accepted) how many would be forwarded otherwise, C(differences) in what, by
+      were not and why, C(different) and C(accepted) how many would be forwarded differently, C(differences) in what, by
       name, and C(moved) which groups lead connections to another bucket.
   returned: when there is a transaction
   type: dict
@@ -280,7 +280,7 @@ proof:
   type: str
   sample: >-
     410 of 416 live megaflows, with 99.2 % of their packets, were traced through both versions; none would be forwarded
-    otherwise
+    differently
 changes:
   description:
     - What others changed in the switch from the snapshot on, and what cannot be explained by that. Changes of the old process

@@ -153,7 +153,7 @@ def guard(case: Json, path: str) -> None:
 
         def reach(when: str, what: str) -> None:
             if what == HANDING_BACK:
-                raise RuntimeError("the case wants the plain way back")
+                raise RuntimeError("the case wants the plain rollback")
             moments.reach(when, what)
 
         transaction = transactions.Transaction(path, reach)

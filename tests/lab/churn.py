@@ -225,7 +225,7 @@ def churn(controller: Controller, held: Held, rng: random.Random) -> None:
 
 
 def resync(controller: Controller, held: Held, rng: random.Random, count: int) -> None:
-    """Delete everything, and add it again, otherwise."""
+    """Delete everything, and add it again, differently."""
     wanted = {f"10.9.{n // 250}.{n % 250 + 1}": rng.randrange(0, 3) for n in range(count)}
     controller.confirm(
         [flow(3, None), *(flow(0, address, to_port(port)) for address, port in wanted.items())]

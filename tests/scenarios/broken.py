@@ -20,7 +20,7 @@ FAULTS = {
     "crashes 1 s after its start": '''sh -c 'sleep 1; kill -SEGV $0' $$ & exec -a "$0" $real "$@"''',
     "hangs 1 s after its start": '''sh -c 'sleep 1; kill -STOP $0' $$ & exec -a "$0" $real "$@"''',
 }
-# Where the old process has to end first: what the way back may take, after 30 s for one that hangs (take_over_timeout).
+# Where the old process has to end first: what the rollback may take, after 30 s for one that hangs (take_over_timeout).
 BOUND = 60.0
 
 
@@ -100,21 +100,21 @@ def refuses_a_flow(strategy: str, interruption: float, options: tuple[str, ...],
 
 
 # The private database is served when the new version starts.
-OTHERWISE = """ovs-vsctl --no-wait --db=unix:$OVS_RUNDIR/db.sock set port p2 tag=7
+DIFFERENTLY = """ovs-vsctl --no-wait --db=unix:$OVS_RUNDIR/db.sock set port p2 tag=7
 exec -a "$0" $real "$@\""""
 
 
-def translates_otherwise(scene: Scene) -> str:
+def translates_differently(scene: Scene) -> str:
     """The new version takes p2 for a port of another VLAN: the proof on live megaflows must see it."""
     scene.populate()
     scene.sh(
         "ovs-ofctl del-flows br0; ovs-ofctl add-flow br0 actions=normal; ip netns exec h2 ping -c 2 10.0.0.1"
     )
     scene.install("4.0.0")
-    spoil(scene, OTHERWISE, VSWITCHD)
+    spoil(scene, DIFFERENTLY, VSWITCHD)
     before = scene.look()
     losses, reason = attempt(
-        scene, "make_before_break", "would forward .* otherwise.*p1>p2:gone.*hot_upgrade_accept"
+        scene, "make_before_break", "would forward .* differently.*p1>p2:gone.*hot_upgrade_accept"
     )
     judge(scene, before, losses, 0)
     return f"{losses}; {reason}"
@@ -157,5 +157,5 @@ SCENARIOS = [
             ("restart", (), BOUND),
         )
     ),
-    ("new version translates a flow otherwise", "3.5.0", translates_otherwise),
+    ("new version translates a flow differently", "3.5.0", translates_differently),
 ]

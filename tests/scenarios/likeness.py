@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The new process is like the old one: all of /proc/PID, before and after, for every strategy and way back."""
+"""The new process is like the old one: all of /proc/PID, before and after, for every strategy and rollback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.scenarios.scene import GONE, Broken, Scene, require_sound
 
 PORTRAIT = (Path(__file__).parent / "portrait.py").read_text()
 
-# Each setting that a unit has and that another process can be given, otherwise than it is by default.
+# Each setting that a unit has and that another process can be given, differently than it is by default.
 DROP_IN = """
 for unit in ovs-vswitchd ovsdb-server; do
 mkdir -p /etc/systemd/system/$unit.service.d

@@ -182,7 +182,7 @@ def learning(strategy: str, datapath: str, scene: Scene) -> str:
     require_sound(scene, "4.0.0")
     changes = result["changes"]["bridges"]["br1"]
     if not changes["learned"] or not changes["expired"] or changes["unexplained"] or changes["others"]:
-        raise Broken(f"what was learned and expired is told otherwise: {changes}")
+        raise Broken(f"what was learned and expired is told differently: {changes}")
     if alive < 50:
         raise Broken(f"only {alive} learned flows are there afterwards")
     return (
@@ -206,7 +206,7 @@ def played(datapath: str, scene: Scene) -> str:
     result = json.loads((scene.lab.folder / f"{scene.host().name}.json").read_text())
     told = result["changes"]["bridges"]
     if result["outcome"] != "upgraded" or not result["verified"] or COOKIE not in told["br0"]["others"]:
-        raise Broken(f"the result tells it otherwise: {result}")
+        raise Broken(f"the result tells it differently: {result}")
     return f"{log['changes']} changes, {len(log['flows'])} flows right; told {told['br0']['others'][COOKIE]}, br1 {told['br1']}"
 
 

@@ -149,7 +149,7 @@ class Scene:
 
     def install(self, version: str, host: int = 1) -> None:
         """Put another version on the disk; what runs goes on."""
-        # From 3.1 to 2.15 Debian's ovs-vsctl moves to another package, which dpkg loses on the way back.
+        # From 3.1 to 2.15 Debian's ovs-vsctl moves to another package, which dpkg loses on the rollback.
         again = "[ -e /usr/bin/ovs-vsctl ] || apt-get -qq -y install --reinstall openvswitch-common"
         words = " ".join(runs.install(version))
         self.sh(
@@ -163,7 +163,7 @@ class Scene:
         return t.cast("Json", json.loads(output))
 
     def hand_over(self, host: int = 1, expect: str = "confirmed", **options: t.Any) -> Json:
-        """Run ovs_handover; raises ``Broken`` when its transaction ends otherwise than ``expect``."""
+        """Run ovs_handover; raises ``Broken`` when its transaction ends differently than ``expect``."""
         result = self.module("ovs_handover", options, host)
         if result.get("state") != expect:
             said = result.get("msg") or result.get("reason") or result

@@ -88,7 +88,7 @@ LIMIT = (
 
 
 def dropped(scene: Scene) -> str:
-    """A downgrade loses a limit of a conntrack zone: the plan and the result say so, and the way back brings it again."""
+    """A downgrade loses a limit of a conntrack zone: the plan and the result say so, and the rollback brings it again."""
     scene.sh(versions.SECOND_START)
     scene.populate()
     scene.sh(ZONE)
@@ -102,7 +102,7 @@ def dropped(scene: Scene) -> str:
             raise Broken(f"{lost!r} is not in {said}")
     limit = scene.sh(LIMIT).split()[-1]  # ovsdb-client prints a heading
     if limit != "100":
-        raise Broken(f"the limit is {limit!r} after the way back, not 100")
+        raise Broken(f"the limit is {limit!r} after the rollback, not 100")
     return f"{measured(traffic)}; {result['not_carried']}"
 
 

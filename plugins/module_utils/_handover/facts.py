@@ -104,7 +104,7 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
         user = user_of(instance.process.pid)
         if user and not drops(instance.argv):
             yield (
-                f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a way back "
+                f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a rollback "
                 f"could be executed as that user; have it started as root with --ovs-user={user_name(user)} (ovs-ctl)"
             )
 

@@ -215,12 +215,12 @@ def version(text: str) -> Version:
 def recreates_tunnels(text: str) -> bool:
     """Whether a starting ovs-vswitchd of this version deletes and creates anew the tunnel devices it finds.
 
-    Mended in 2.17.6, 3.0.4, 3.1.1 and 3.2.0 (NEWS of Open vSwitch).
+    Fixed in 2.17.6, 3.0.4, 3.1.1 and 3.2.0 (NEWS of Open vSwitch).
     """
     number = version(text)
-    mended: dict[Version, int] = {(2, 17): 6, (3, 0): 4, (3, 1): 1}
-    if number[:2] in mended:
-        return number < (*number[:2], mended[number[:2]])
+    fixed: dict[Version, int] = {(2, 17): 6, (3, 0): 4, (3, 1): 1}
+    if number[:2] in fixed:
+        return number < (*number[:2], fixed[number[:2]])
     return number < (3, 2)
 
 
@@ -411,7 +411,7 @@ REASONS: t.Mapping[str, t.Callable[[Facts], t.Iterator[str]]] = {
 def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     yield from facts.start.warnings
     for what in facts.dropped:
-        yield f"schema {facts.schema_on_disk} has no place for {what}: it is lost, a way back brings it again"
+        yield f"schema {facts.schema_on_disk} has no place for {what}: it is lost, a rollback brings it again"
     controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
     if controlled:
         yield (

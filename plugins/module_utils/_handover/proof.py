@@ -152,7 +152,7 @@ class Proof:
         if log:
             shown.append(f"the new version wrote into its log: {log}")
         raise HotUpgradeError(
-            f"the new ovs-vswitchd would forward {self.different} of {self.traced} live megaflows otherwise",
+            f"the new ovs-vswitchd would forward {self.different} of {self.traced} live megaflows differently",
             "; ".join(shown),
             "If a difference is meant to be, name it in accept (role: hot_upgrade_accept), patterns "
             f"are possible: {[each.name for each in self.differences[:SHOWN]]}; prove: 0 (role: hot_upgrade_prove) goes on "
@@ -166,7 +166,7 @@ class Proof:
             return "there was no live megaflow: nothing is proved"
         text = (
             f"{self.traced} of {self.megaflows} live megaflows, with {self.covered:g} % of their packets, were traced through "
-            f"both versions; {self.different or 'none'} would be forwarded otherwise"
+            f"both versions; {self.different or 'none'} would be forwarded differently"
         )
         if self.accepted:
             text += f", {self.accepted} as accepted"

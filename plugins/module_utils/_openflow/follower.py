@@ -84,7 +84,7 @@ class Changes:
         return found
 
     def since(self, earlier: Changes) -> Changes:
-        """What of it is otherwise than in ``earlier``, without ports and ``counts``."""
+        """What of it differs from ``earlier``, without ports and ``counts``."""
         found = Changes()
         found.flows = {key: event for key, event in self.flows.items() if earlier.flows.get(key) != event}
         found.groups = {
@@ -342,7 +342,7 @@ class Follower:
         self._note()
 
     def forget(self) -> None:
-        """Whatever was changed up to now is known otherwise."""
+        """Whatever was changed up to now is known in another way."""
         self.quiet()
         self.changes.forget()
 
@@ -423,7 +423,7 @@ class Followers:
             self.unfollowed[name] = f"{error.what}: {error.why}"
 
     def forget(self) -> None:
-        """Whatever was changed up to now is known otherwise."""
+        """Whatever was changed up to now is known in another way."""
         self._each(Follower.forget)
 
     def quiet(self) -> None:

@@ -608,7 +608,7 @@ def _check_tlvs(name: str, live: Settings, wanted: Settings) -> None:
         other = {fields.get(tlv.index, tlv), options.get((tlv.option_class, tlv.option_type), tlv)} - {tlv}
         if other:
             raise Refused(
-                f"{name}: the bridge maps tunnel options otherwise than the snapshot",
+                f"{name}: the bridge maps tunnel options differently than the snapshot",
                 f"{_tlv_text(other.pop())} is there, {_tlv_text(tlv)} is wanted",
                 "Delete the flows that use it and that mapping (ovs-ofctl del-tlv-map), then restore again",
             )

@@ -33,7 +33,7 @@ NICIRA, ONF = 0x00002320, 0x4F4E4600
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER = 0, 1, 2, 3, 4
 GET_CONFIG_REQUEST, GET_CONFIG_REPLY, SET_CONFIG = 7, 8, 9
 PACKET_OUT, FLOW_MOD, GROUP_MOD = 13, 14, 15
-# Message types of OpenFlow 1.1 and newer; OpenFlow 1.0 numbers them otherwise.
+# Message types of OpenFlow 1.1 and newer; OpenFlow 1.0 numbers them differently.
 PORT_MOD, TABLE_MOD, METER_MOD = 16, 17, 29
 PORT_MOD10 = 15
 PORT_STATUS = 12

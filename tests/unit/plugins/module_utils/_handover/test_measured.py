@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a host after a way back, by what its bridges answer."""
+"""What is said of a host after a rollback, by what its bridges answer."""
 
 from __future__ import annotations
 

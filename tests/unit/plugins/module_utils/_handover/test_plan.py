@@ -120,7 +120,7 @@ def test_what_a_start_does_besides_is_left_out_or_refused() -> None:
     assert plan.start.argv == ("ovs-ctl", "start")
     assert plan.warnings == (
         "deletes",
-        "schema 8.8.0 has no place for T.c of r = 1: it is lost, a way back brings it again",
+        "schema 8.8.0 has no place for T.c of r = 1: it is lost, a rollback brings it again",
     )
     refused = decide(facts(start=Foresight(("would not start",), (), ())))
     assert refused.strategy is None
@@ -274,7 +274,7 @@ def test_what_no_strategy_can_do(changes: dict[str, t.Any], words: str) -> None:
         ("2.13.0", "2.15.0", False),
     ],
 )
-def test_the_plan_tells_when_the_kernel_has_to_send_upcalls_otherwise(
+def test_the_plan_tells_when_the_kernel_has_to_send_upcalls_differently(
     old: str, new: str, changes: bool
 ) -> None:
     assert decide(facts(old, new)).dispatch == changes

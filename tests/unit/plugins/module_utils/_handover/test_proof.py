@@ -259,7 +259,7 @@ def hashing(slots: int) -> list[Rule]:
             ("bucket", "dp_hash(0x3/0x1)", "4")]  # fmt: skip
 
 
-def test_a_group_that_spreads_otherwise_moves_connections_but_is_no_difference() -> None:
+def test_a_group_that_spreads_differently_moves_connections_but_is_no_difference() -> None:
     live = [("first", UDP, 10), ("bucket", f"dp_hash(0x3/0x1),{UDP}", 10)]
     same = pair(hashing(2), hashing(2), *live)
     assert (same.different, same.moved) == (0, ())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real processes: one that has everything otherwise than this one, and another that is launched like it."""
+"""Real processes: one that has everything differently than this one, and another that is launched like it."""
 
 from __future__ import annotations
 
