@@ -55,8 +55,8 @@ options:
     default: present
   bridges:
     description:
-      - Work on these bridges only. The default is every bridge of the host for O(state=present), every bridge of
-        the snapshot differently.
+      - Work on these bridges only. The default is every bridge of the host for O(state=present), else every
+        bridge of the snapshot.
     type: list
     elements: str
   ofports:
