@@ -190,7 +190,7 @@ def strike(fault: str, transaction: transactions.Transaction, moment: str) -> bo
     if fault == "power":
         with open("/proc/sysrq-trigger", "w", encoding="ascii") as file:
             file.write("o")
-        time.sleep(60)
+        time.sleep(60)  # the end of the host comes meanwhile
     raise ValueError(fault)
 
 

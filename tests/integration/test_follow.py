@@ -8,12 +8,12 @@ from __future__ import annotations
 import collections
 import os
 import signal
-import time
 import typing as t
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import follower, state, wire
+from tests.harness.waiting import wait_until
 
 if t.TYPE_CHECKING:
     from tests.integration.conftest import Ovs
@@ -141,11 +141,12 @@ def test_expired_and_learned_flows_are_told_as_such(start_ovs: t.Callable[..., O
         "br0",
         "in_port=local,packet=" + "020000000001" * 2 + "0800" + "00" * 46 + ",actions=table",
     )
-    for __ in range(200):
+
+    def both() -> bool:
         followers.quiet()
-        if len(followers["br0"].flows) == 2:
-            break
-        time.sleep(0.05)
+        return len(followers["br0"].flows) == 2
+
+    wait_until(both)
     assert kinds(followers["br0"]) == {9: "removed", 7: "added"}
     assert {event.expired for event in followers["br0"].flows.values()} == {True, False}
     followers.close()

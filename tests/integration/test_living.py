@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import time
 import typing as t
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import text as _oftext
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from tests.harness.waiting import wait_until
 
 if t.TYPE_CHECKING:
     from tests.integration.conftest import Ovs
@@ -301,10 +301,7 @@ def test_what_both_processes_touch_is_as_it_is_in_the_end(move: t.Callable[..., 
     made.copy()
     made.new.ofctl("del-flows", "br0", "table=1,ip,nw_dst=10.0.0.1")
     made.old.ofctl("add-flow", "br0", "table=1,priority=1,ip,nw_dst=10.0.0.1 actions=NORMAL")
-    for __ in range(200):
-        if "priority=2" not in str(dump(made.old)):
-            break
-        time.sleep(0.05)
+    wait_until(lambda: "priority=2" not in str(dump(made.old)))
     made.new.ofctl("add-flow", "br0", "table=1,priority=2,hard_timeout=300,ip,nw_dst=10.0.0.2 actions=drop")
     made.end()
     left = [line for line in dump(made.new) if "table=1" in line]

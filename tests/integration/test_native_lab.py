@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import wait_until
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY
@@ -107,11 +107,8 @@ def test_an_interrupted_start_is_cleaned_by_one_command(name: str, moment: t.Cal
         [PROGRAM, "--name", name, "up", "--backend", "native", "--hosts", "6"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 60
-    while not moment(name):
-        assert starting.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_until(lambda: starting.poll() is not None or moment(name), 60, 0.005)
+    assert starting.poll() is None, "it was not interrupted"
     starting.send_signal(signal.SIGKILL)
     starting.wait()
     subprocess.run([PROGRAM, "--name", name, "down"], check=True)

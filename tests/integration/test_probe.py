@@ -10,11 +10,12 @@ import re
 import signal
 import subprocess
 import threading
-import time
 import typing as t
 from pathlib import Path
 
 import pytest
+
+from tests.harness.waiting import wait_until
 
 if t.TYPE_CHECKING:
     from tests.integration.conftest import Ovs
@@ -81,13 +82,6 @@ def add_flow(ovs: Ovs, flow: str) -> None:
     """Add a flow and have it in effect: what the datapath has cached is looked through again."""
     ovs.ofctl("add-flow", "br0", flow)
     ovs.appctl("revalidator/wait")
-
-
-def wait_until(done: t.Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < deadline, "this did not happen within 30 s"
-        time.sleep(0.05)
 
 
 def agents(ovs: Ovs) -> list[int]:

@@ -174,7 +174,7 @@ def learning(strategy: str, datapath: str, scene: Scene) -> str:
     try:
         scene.install("4.0.0")
         result = scene.hand_over(strategy=strategy)
-        time.sleep(AFTERWARDS)
+        time.sleep(AFTERWARDS)  # what was not carried well has expired by then
         count = "ovs-ofctl -O OpenFlow15 dump-flows br1 table=20 | grep -c cookie=0x77"
         alive = int(scene.sh(count))
     finally:
