@@ -229,9 +229,11 @@ kernel_modules:
       builtin: false
       in_tree: true
       version: null
-      srcversion: 6C2C9B4B4B4BDF3B7D11D25
+      srcversion: null
+      build_id: 2f6f3a1be2c1f3e1d7e0f7f0c2a5f6f5a4b09d11
       disk_version: null
-      disk_srcversion: 6C2C9B4B4B4BDF3B7D11D25
+      disk_srcversion: null
+      disk_build_id: 2f6f3a1be2c1f3e1d7e0f7f0c2a5f6f5a4b09d11
       disk_path: /lib/modules/6.12.48+deb13-amd64/kernel/net/openvswitch/openvswitch.ko.xz
       users: 2
       reload_needed: false
@@ -260,12 +262,20 @@ kernel_modules:
       description: The hash of the sources of the loaded one, V(null) when the kernel keeps none.
       type: str
       returned: success
+    build_id:
+      description: What the linker has made of all that is in the loaded one, V(null) when it was built without.
+      type: str
+      returned: success
     disk_version:
       description: The version of the one on disk.
       type: str
       returned: success
     disk_srcversion:
       description: The hash of the sources of the one on disk.
+      type: str
+      returned: success
+    disk_build_id:
+      description: The build-id of the one on disk, compressed or not.
       type: str
       returned: success
     disk_path:
@@ -277,7 +287,9 @@ kernel_modules:
       type: int
       returned: success
     reload_needed:
-      description: Whether the loaded one is another one than that on disk. V(null) when the kernel keeps no hashes.
+      description:
+        - Whether the loaded one is another one than that on disk, by the build-id, else by the hash of the sources.
+        - V(null) when neither is there on both sides. A version alone tells nothing.
       type: bool
       returned: success
 module_support:

@@ -5,7 +5,7 @@
 # Private to this collection: no stable interface, no deprecation period.
 """The kernel's part of Open vSwitch: the modules that are loaded, and those on disk.
 
-``root`` is where /sys is looked for, ``runner`` runs modinfo(8): tests bring both.
+``root`` is where /sys and the files of modules are looked for, ``runner`` runs modinfo(8): tests bring both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
 
 DATAPATH = "openvswitch"
@@ -25,8 +27,8 @@ VPORT = "vport_"
 class Module:
     """One module, by the name the kernel uses (``vport_vxlan``).
 
-    ``srcversion`` is a hash of the sources (modpost), None when the kernel keeps none; ``in_tree`` is None
-    when it cannot be told; ``users`` counts what holds the module in memory.
+    ``build_id`` is what the linker has made of all that is in it, ``srcversion`` a hash of the sources (modpost); None where
+    there is none.  ``in_tree`` is None when it cannot be told; ``users`` counts what holds the module in memory.
     """
 
     name: str
@@ -35,19 +37,26 @@ class Module:
     in_tree: bool | None
     version: str | None
     srcversion: str | None
+    build_id: str | None
     disk_version: str | None
     disk_srcversion: str | None
+    disk_build_id: str | None
     disk_path: str | None
     users: int | None
 
     @property
     def reload_needed(self) -> bool | None:
-        """Whether the loaded module is another one than that on disk; None when the hashes cannot tell."""
-        if not self.loaded:
+        """Whether the loaded module is another one than that on disk; None when it cannot be told.
+
+        By the build-id, else by the hash of the sources.  A version tells nothing: the modules that come with a kernel have
+        none, and what is built anew keeps it.
+        """
+        if not self.loaded or self.builtin:
             return False
-        if self.srcversion is None or self.disk_srcversion is None:
-            return None
-        return self.srcversion != self.disk_srcversion
+        for loaded, disk in ((self.build_id, self.disk_build_id), (self.srcversion, self.disk_srcversion)):
+            if loaded is not None and disk is not None:
+                return loaded != disk
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +72,7 @@ def modules(root: str = "/", runner: Runner = run) -> list[Module]:
     folder = os.path.join(root, "sys/module")
     names = os.listdir(folder) if os.path.isdir(folder) else []
     vports = sorted(name for name in names if name.startswith(VPORT))
-    return [_module(name, folder, runner) for name in [DATAPATH, *vports]]
+    return [_module(name, root, runner) for name in [DATAPATH, *vports]]
 
 
 def support(userspace: str | None, kernel: str, loaded: list[Module]) -> Support:
@@ -102,13 +111,14 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in found.group(0).split(".")) if found else ()
 
 
-def _module(name: str, folder: str, runner: Runner) -> Module:
-    path = os.path.join(folder, name)
+def _module(name: str, root: str, runner: Runner) -> Module:
+    path = os.path.join(root, "sys/module", name)
     loaded = os.path.isdir(path)
     users = _attribute(path, "refcnt")
     taint = _attribute(path, "taint")
     disk = _modinfo(name, runner)
     filename = disk.get("filename")
+    filename = filename if filename and filename.startswith("/") else None
     in_tree = "O" not in taint if taint is not None else _yes(disk.get("intree")) if disk else None
     return Module(
         name=name,
@@ -118,11 +128,32 @@ def _module(name: str, folder: str, runner: Runner) -> Module:
         in_tree=in_tree,
         version=_attribute(path, "version"),
         srcversion=_attribute(path, "srcversion"),
+        build_id=_build_id(os.path.join(path, "notes", module_image.BUILD_ID)),
         disk_version=disk.get("version"),
         disk_srcversion=disk.get("srcversion"),
-        disk_path=filename if filename and filename.startswith("/") else None,
+        disk_build_id=_build_id_on_disk(filename, root),
+        disk_path=filename,
         users=int(users) if users is not None else None,
     )
+
+
+def _build_id(path: str) -> str | None:
+    """Of a loaded module: the kernel shows its note as it is."""
+    try:
+        with open(path, "rb") as file:
+            return module_image.build_id(file.read(1 << 16), sys.byteorder == "big")
+    except OSError:
+        return None
+
+
+def _build_id_on_disk(path: str | None, root: str) -> str | None:
+    """Of a file, None when it cannot be read: whoever wants to load it is told why."""
+    if path is None:
+        return None
+    try:
+        return module_image.read(os.path.join(root, path.lstrip("/"))).build_id
+    except HotUpgradeError:
+        return None
 
 
 def _attribute(path: str, name: str) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
+from tests.unit.plugins.module_utils._ovs import test_module_image
 
 
 def load(root: Path, name: str, **attributes: str) -> None:
@@ -49,8 +50,10 @@ def test_the_module_of_the_kernel(tmp_path: Path) -> None:
         in_tree=True,
         version=None,
         srcversion="AAAA",
+        build_id=None,
         disk_version=None,
         disk_srcversion="AAAA",
+        disk_build_id=None,
         disk_path="/lib/modules/6.1.0/kernel/net/openvswitch/openvswitch.ko",
         users=5,
     )
@@ -73,6 +76,40 @@ def test_another_one_on_disk_needs_a_reload(tmp_path: Path) -> None:
 def test_hashes_that_are_not_kept_tell_nothing(tmp_path: Path) -> None:
     load(tmp_path, "openvswitch")
     (module,) = kmod.modules(str(tmp_path), disk(openvswitch=IN_TREE))
+    assert module.reload_needed is None
+
+
+def on_disk(root: Path, build_id: bytes) -> None:
+    path = root / "lib/modules/6.1.0/kernel/net/openvswitch/openvswitch.ko"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(test_module_image.elf({".note.gnu.build-id": test_module_image.note(build_id)}))
+
+
+def loaded_with(root: Path, build_id: bytes, **attributes: str) -> None:
+    load(root, "openvswitch", **attributes)
+    notes = root / "sys/module/openvswitch/notes"
+    notes.mkdir()
+    (notes / ".note.gnu.build-id").write_bytes(test_module_image.note(build_id))
+
+
+def test_the_build_id_counts_before_the_hash_of_the_sources(tmp_path: Path) -> None:
+    """A compiler, an option or a header that has changed leaves srcversion as it was."""
+    loaded_with(tmp_path, b"\1\2\3", srcversion="AAAA")
+    on_disk(tmp_path, b"\1\2\4")
+    (module,) = kmod.modules(str(tmp_path), disk(openvswitch=IN_TREE))
+    assert (module.build_id, module.disk_build_id, module.reload_needed) == ("010203", "010204", True)
+
+
+def test_modules_without_version_and_srcversion_are_told_apart(tmp_path: Path) -> None:
+    loaded_with(tmp_path, b"\1\2\3")
+    on_disk(tmp_path, b"\1\2\3")
+    (module,) = kmod.modules(str(tmp_path), disk(openvswitch=IN_TREE.replace("srcversion:     AAAA\n", "")))
+    assert module.reload_needed is False
+
+
+def test_a_version_alone_tells_nothing(tmp_path: Path) -> None:
+    load(tmp_path, "openvswitch", version="2.17.9")
+    (module,) = kmod.modules(str(tmp_path), disk(openvswitch="filename: /lib/x.ko\nversion: 2.17.9\n"))
     assert module.reload_needed is None
 
 
@@ -101,7 +138,7 @@ def test_no_modinfo(tmp_path: Path) -> None:
 
 
 def a_module(name: str, in_tree: bool = True, loaded: bool = True) -> kmod.Module:
-    return kmod.Module(name, loaded, False, in_tree, None, None, None, None, None, 1)
+    return kmod.Module(name, loaded, False, in_tree, None, None, None, None, None, None, None, 1)
 
 
 @pytest.mark.parametrize(
