@@ -277,6 +277,19 @@ def ssh(lab: Lab, host: Host, *command: str, feed: str | None = None) -> str:
     return done.stdout
 
 
+def script(lab: Lab, host: Host, text: str) -> str:
+    """Run a shell script on a host and return what it printed; it ends at the first failure."""
+    return ssh(lab, host, "bash", "-euo", "pipefail", feed=text)
+
+
+def put(lab: Lab, host: Host, files: t.Sequence[Path], folder: str) -> None:
+    """Copy files into a folder of a host, which is made; the folder may be a shell expression."""
+    packed = subprocess.run(["tar", "-C", str(files[0].parent), "-cf", "-", *(file.name for file in files)],
+                            check=True, capture_output=True)  # fmt: skip
+    argv = ssh_argv(lab, host, f'mkdir -p "{folder}" && tar -C "{folder}" --no-same-owner -xf -')
+    subprocess.run(argv, input=packed.stdout, check=True)
+
+
 def wait_for_ssh(lab: Lab, host: Host, seconds: float = 180.0) -> None:
     """Until the host answers a command over SSH; LabError with the console's end if it does not."""
     deadline = time.monotonic() + seconds

@@ -9,7 +9,7 @@ import functools
 import json
 
 from tests.harness import runs
-from tests.lab import zones
+from tests.lab import modules
 from tests.scenarios.scene import Broken, Json, Scene, require_sound, until
 
 ENOUGH = 95.0
@@ -107,7 +107,8 @@ def looked_ahead(scene: Scene, version: str, moved: int) -> None:
 def traced(old: str, new: str, moved: int, options: tuple[str, ...], scene: Scene) -> str:
     """The proof covers the pipeline; the plan announces the connections that move, and no others."""
     if not options:
-        zoned(scene)
+        modules.install(scene.lab, scene.host(), modules.SHIPPED)
+        modules.reload(scene.lab, scene.host())
     talking(scene, options)
     looked_ahead(scene, new, moved)
     scene.install(new)
@@ -146,24 +147,6 @@ END
     if "is not proved" not in result["proof"]:
         raise Broken(f"the result does not say that little was proved: {result['proof']}")
     return str(result["proof"])
-
-
-# On a host whose modules have zones: Open vSwitch is started anew with them.
-ZONED = """
-systemctl stop openvswitch-switch
-ovs-dpctl del-dp ovs-system || true
-modprobe -r vport_vxlan vport_geneve vport_gre openvswitch nf_nat nf_conncount nf_conntrack 2> /dev/null || true
-! grep -q '^\\(openvswitch\\|nf_conntrack\\) ' /proc/modules
-depmod
-modprobe openvswitch
-systemctl start openvswitch-switch
-"""
-
-
-def zoned(scene: Scene) -> None:
-    """Give host 1 modules with conntrack zones."""
-    scene.put(sorted(zones.modules().glob("*.ko")), "/usr/lib/modules/$(uname -r)/updates")
-    scene.sh(ZONED)
 
 
 USERSPACE = ("--datapath-type", "netdev")

@@ -127,7 +127,7 @@ class Scene:
 
     def sh(self, script: str, host: int = 1) -> str:
         """Run a shell script on a host and return what it printed; it ends at the first failure."""
-        return hosts.ssh(self.lab, self.host(host), "bash", "-euo", "pipefail", feed=script)
+        return remote.script(self.lab, self.host(host), script)
 
     def populate(self, *options: str) -> None:
         """See tests/lab/populate.py."""
@@ -137,15 +137,6 @@ class Scene:
     def module(self, name: str, arguments: Json, host: int = 1, check: bool = False) -> Json:
         """The result of a module, also when it failed."""
         return runs.module(self.lab, self.host(host), name, arguments, check)
-
-    def put(self, files: t.Sequence[Path], folder: str, host: int = 1) -> None:
-        """Copy files into a folder of a host, which is made; the folder may be a shell expression."""
-        packed = subprocess.run(["tar", "-C", str(files[0].parent), "-cf", "-", *(file.name for file in files)],
-                                check=True, capture_output=True)  # fmt: skip
-        argv = hosts.ssh_argv(
-            self.lab, self.host(host), f'mkdir -p "{folder}" && tar -C "{folder}" --no-same-owner -xf -'
-        )
-        subprocess.run(argv, input=packed.stdout, check=True)
 
     def install(self, version: str, host: int = 1) -> None:
         """Put another version on the disk; what runs goes on."""
