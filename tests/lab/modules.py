@@ -39,11 +39,15 @@ LEFT_OUT = (
     "*/drivers/gpu/*.[ch]", "*/drivers/net/*.[ch]", "*/drivers/media/*.[ch]", "*/sound/*.[ch]", "*.dts*", "*/tools/testing/*",
     "*/Documentation/*.rst", "*/Documentation/*.yaml",
 )  # fmt: skip
-# What holds a struct nf_conn, whose layout zones change, of all that openvswitch.ko needs.
+# What knows the layout of a struct nf_conn, which zones change, of all that Open vSwitch uses: its module needs some, its
+# daemon makes the kernel load the others. A module comes after those that it needs.
 TARGETS = {
-    "net/netfilter": ("nf_conntrack.ko", "nf_nat.ko", "nf_conncount.ko"),
+    "net/netfilter": (
+        "nf_conntrack.ko", "nf_nat.ko", "nf_conncount.ko", "nf_conntrack_netlink.ko", "nfnetlink_cttimeout.ko",
+        "nf_conntrack_ftp.ko", "nf_nat_ftp.ko", "nf_conntrack_tftp.ko", "nf_nat_tftp.ko",
+    ),
     "net/openvswitch": ("openvswitch.ko", "vport-vxlan.ko", "vport-geneve.ko", "vport-gre.ko"),
-}
+}  # fmt: skip
 # The frozen mirrors that some machines use have indexes that have expired.
 STALE = '--aptopt=Acquire::Check-Valid-Until "false"'
 _BEGIN, _END = b"IKCFG_ST", b"IKCFG_ED"
@@ -249,11 +253,7 @@ depmod
 RELOAD = """
 systemctl stop openvswitch-switch
 ovs-dpctl del-dp ovs-system || true
-modprobe -r vport_vxlan vport_geneve vport_gre openvswitch nf_nat nf_conncount nf_conntrack 2> /dev/null || true
-if grep '^\\(openvswitch\\|nf_conntrack\\) ' /proc/modules; then
-    echo 'a module is still in use' >&2
-    exit 1
-fi
+modprobe -r {modules}
 modprobe openvswitch
 systemctl start openvswitch-switch
 """
@@ -274,7 +274,8 @@ def reload(lab: hosts.Lab, host: hosts.Host) -> None:
 
     Raises ``LabError`` with the kernel's words when the module does not load; Open vSwitch is down then.
     """
-    remote.script(lab, host, RELOAD)
+    names = [name.removesuffix(".ko") for names in TARGETS.values() for name in names]
+    remote.script(lab, host, RELOAD.format(modules=" ".join(reversed(names))))
 
 
 if __name__ == "__main__":
