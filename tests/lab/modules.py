@@ -28,7 +28,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from tests.lab import hosts, images, remote
+from tests.lab import hosts, images
 from tests.lab.images import LabError, run
 
 TOOLS = (
@@ -265,8 +265,8 @@ def install(lab: hosts.Lab, host: hosts.Host, name: str, folder: str = "updates"
     ``folder`` is below /lib/modules/<release>: DKMS has ``updates``, the kernel's package ``kernel/net/openvswitch``.
     """
     source = f"/var/tmp/modules-{name}"
-    remote.put(lab, host, sorted(variant(name).iterdir()), source)
-    remote.script(lab, host, INSTALL.format(source=source, folder=folder))
+    hosts.put(lab, host, sorted(variant(name).iterdir()), source)
+    hosts.script(lab, host, INSTALL.format(source=source, folder=folder))
 
 
 def reload(lab: hosts.Lab, host: hosts.Host) -> None:
@@ -275,7 +275,7 @@ def reload(lab: hosts.Lab, host: hosts.Host) -> None:
     Raises ``LabError`` with the kernel's words when the module does not load; Open vSwitch is down then.
     """
     names = [name.removesuffix(".ko") for names in TARGETS.values() for name in names]
-    remote.script(lab, host, RELOAD.format(modules=" ".join(reversed(names))))
+    hosts.script(lab, host, RELOAD.format(modules=" ".join(reversed(names))))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -127,7 +126,7 @@ class Scene:
 
     def sh(self, script: str, host: int = 1) -> str:
         """Run a shell script on a host and return what it printed; it ends at the first failure."""
-        return remote.script(self.lab, self.host(host), script)
+        return hosts.script(self.lab, self.host(host), script)
 
     def populate(self, *options: str) -> None:
         """See tests/lab/populate.py."""
