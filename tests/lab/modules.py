@@ -8,7 +8,7 @@ package, with the packaged kernel's own configuration and the compiler of its su
 Whoever needs them (a scenario, a benchmark) puts them on a host; images do not have them.
 
     shipped        what a host begins with: openvswitch.ko and the conntrack modules that it needs
-    rebuilt        openvswitch.ko of the same source, built again: only its build-id tells it from ``shipped``
+    rebuilt        openvswitch.ko of the same code, built again: another build-id, and like ``shipped`` no version
     rebuilt-xz     the same file, compressed as packages do it
     rebuilt-zst    the same
     versioned      with MODULE_VERSION: in sysfs there are a version and a srcversion
