@@ -17,21 +17,19 @@ import socket
 import struct
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb, is_true
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, netlink
 
 # What names the rows that are ours: the transaction.
 MARK = "ovsops-handover"
 KEPT = "shaping.json"
 STEP = "leave queueing disciplines of others alone"
 
-# include/uapi/linux/{netlink,rtnetlink,pkt_sched}.h
-_NETLINK_ROUTE, _NLMSG_ERROR, _NLMSG_DONE = 0, 2, 3
-_RTM_NEWQDISC, _RTM_GETQDISC, _REQUEST_DUMP, _TCA_KIND = 36, 38, 0x301, 1
+# include/uapi/linux/{rtnetlink,pkt_sched}.h
+_GET_QDISC, _KIND = 38, 1
 _ROOT, _INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
-_NLMSGHDR, _TCMSG, _NLATTR = struct.Struct("=IHHII"), struct.Struct("=BxxxiIII"), struct.Struct("=HH")
+_TCMSG = struct.Struct("=BxxxiIII")
 
 Json = dict[str, t.Any]
 
@@ -130,55 +128,22 @@ def _without_queues(database: Ovsdb, devices: t.Container[str], owner: str) -> t
 
 def shapers() -> tuple[Shaper, ...]:
     """Every qdisc of this network namespace that was set at a root or for what comes in; those of the kernel have no handle."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as netlink:
-        netlink.settimeout(5.0)
-        body = _TCMSG.pack(0, 0, 0, 0, 0)
-        netlink.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), _RTM_GETQDISC, _REQUEST_DUMP, 1, 0) + body)
-        found: list[Shaper] = []
-        while True:
-            try:
-                data = netlink.recv(1 << 20)
-            except OSError as error:
-                raise HotUpgradeError(
-                    "the kernel does not tell its qdiscs",
-                    error.strerror or str(error),
-                    "Look at dmesg, and at tc qdisc show",
-                ) from error
-            more, done = parse(data, _device)
-            found += more
-            if done:
-                return tuple(found)
+    with netlink.Netlink(netlink.ROUTE) as kernel:
+        request = netlink.message(_GET_QDISC, _TCMSG.pack(0, 0, 0, 0, 0))
+        bodies = [body for __, body in kernel.dump(request, "the kernel does not tell its qdiscs")]
+    return tuple(parse(bodies, _device))
 
 
-def parse(data: bytes, device: t.Callable[[int], str | None]) -> tuple[list[Shaper], bool]:
-    """The qdiscs in a datagram of a dump, and whether it is the last one."""
-    found: list[Shaper] = []
-    offset = 0
-    while offset + _NLMSGHDR.size <= len(data):
-        length, kind, __, __, __ = _NLMSGHDR.unpack_from(data, offset)
-        if kind in (_NLMSG_DONE, _NLMSG_ERROR) or length < _NLMSGHDR.size:
-            return found, True
-        if kind == _RTM_NEWQDISC:
-            found += _shaper(data[offset + _NLMSGHDR.size : offset + length], device)
-        offset += length + -length % 4
-    return found, False
-
-
-def _shaper(message: bytes, device: t.Callable[[int], str | None]) -> t.Iterator[Shaper]:
-    __, index, handle, parent, __ = _TCMSG.unpack_from(message)
-    if handle == 0 or parent not in (_ROOT, _INGRESS):
-        return
-    kind, offset = "", _TCMSG.size
-    while offset + _NLATTR.size <= len(message):
-        size, number = _NLATTR.unpack_from(message, offset)
-        if size < _NLATTR.size:
-            break
-        if number == _TCA_KIND:
-            kind = message[offset + _NLATTR.size : offset + size].rstrip(b"\0").decode(errors="replace")
-        offset += size + -size % 4
-    name = device(index)
-    if name is not None and kind != "clsact":
-        yield Shaper(name, kind, handle, parent == _INGRESS)
+def parse(bodies: t.Iterable[bytes], device: t.Callable[[int], str | None]) -> t.Iterator[Shaper]:
+    """The qdiscs in the messages of a dump."""
+    for body in bodies:
+        __, index, handle, parent, __ = _TCMSG.unpack_from(body)
+        if handle == 0 or parent not in (_ROOT, _INGRESS):
+            continue
+        kind = netlink.attributes(body, _TCMSG.size).get(_KIND, b"").rstrip(b"\0").decode(errors="replace")
+        name = device(index)
+        if name is not None and kind != "clsact":
+            yield Shaper(name, kind, handle, parent == _INGRESS)
 
 
 def _device(index: int) -> str | None:

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The kernel datapath as the kernel tells it: its ports and megaflows, byte for byte (include/uapi/linux/openvswitch.h)."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import struct
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    GENERIC_HEADER,
+    Attributes,
+    Netlink,
+    attribute,
+    attributes,
+    generic,
+)
+
+DATAPATH = b"ovs-system\0"
+# OVS_VPORT_TYPE_*: a network device that the port only borrows, and one that goes away with the datapath.
+DEVICE, INTERNAL = 1, 2
+
+GET = 3
+DATAPATH_VERSION, VPORT_VERSION, FLOW_VERSION = 2, 1, 1
+HEADER = struct.Struct("=i")  # struct ovs_header: the datapath
+DP_NAME, USER_FEATURES = 1, 5
+_VPORT_NUMBER, _VPORT_KIND, _VPORT_NAME, _VPORT_OPTIONS, _VPORT_INDEX = 1, 2, 3, 4, 8
+_FLOW_KEY, _FLOW_ACTIONS, _FLOW_STATISTICS, _FLOW_MASK, _FLOW_UFID = 1, 2, 3, 7, 9
+_COUNT = struct.Struct("=Q")  # of struct ovs_flow_stats: packets
+_NUMBER = struct.Struct("=I")
+
+
+@dataclasses.dataclass(frozen=True)
+class Vport:
+    """A port of the datapath; ``kind`` is its OVS_VPORT_TYPE, ``index`` that of the network device."""
+
+    number: int
+    kind: int
+    name: str
+    index: int
+    options: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Megaflow:
+    """Attributes as the kernel has them: ``key`` and ``mask`` (OVS_KEY_ATTR_*), ``actions`` (OVS_ACTION_ATTR_*)."""
+
+    key: bytes
+    mask: bytes
+    actions: bytes
+    packets: int = 0
+    ufid: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Asks a datapath that is there; ``families`` by name, and ``index``, the number of the datapath."""
+
+    netlink: Netlink
+    families: t.Mapping[str, int]
+    index: int
+
+    @classmethod
+    def of(cls, netlink: Netlink) -> Reader:
+        """Of the datapath ``ovs-system``.  Raises ``HotUpgradeError`` when there is none."""
+        families = {name: netlink.family(f"ovs_{name}") for name in ("datapath", "vport", "flow")}
+        body = HEADER.pack(0) + attribute(DP_NAME, DATAPATH)
+        request = generic(families["datapath"], GET, DATAPATH_VERSION, body)
+        answer = netlink.ask(request, "the kernel's datapath ovs-system cannot be looked at")
+        (index,) = HEADER.unpack_from(answer, GENERIC_HEADER.size)
+        return cls(netlink, families, index)
+
+    def ports(self) -> list[Vport]:
+        """All ports, by number."""
+        found = [_vport(each) for each in self._dump("vport", VPORT_VERSION)]
+        return sorted(found, key=lambda port: port.number)
+
+    def megaflows(self) -> list[Megaflow]:
+        """All megaflows, busiest first."""
+        found = [_megaflow(each) for each in self._dump("flow", FLOW_VERSION)]
+        return sorted(found, key=lambda flow: -flow.packets)
+
+    def _dump(self, name: str, version: int) -> t.Iterator[Attributes]:
+        request = generic(self.families[name], GET, version, HEADER.pack(self.index))
+        for __, body in self.netlink.dump(request, f"the datapath does not tell its {name}s"):
+            yield attributes(body, GENERIC_HEADER.size + HEADER.size)
+
+
+def _vport(found: Attributes) -> Vport:
+    name = found[_VPORT_NAME].rstrip(b"\0").decode(errors="surrogateescape")
+    index = found.get(_VPORT_INDEX)
+    return Vport(
+        _NUMBER.unpack(found[_VPORT_NUMBER])[0],
+        _NUMBER.unpack(found[_VPORT_KIND])[0],
+        name,
+        _NUMBER.unpack(index)[0]
+        if index
+        else socket.if_nametoindex(name),  # Linux before 4.16 does not tell it
+        found.get(_VPORT_OPTIONS, b""),
+    )
+
+
+def _megaflow(found: Attributes) -> Megaflow:
+    statistics = found.get(_FLOW_STATISTICS)
+    return Megaflow(
+        found.get(_FLOW_KEY, b""),
+        found.get(_FLOW_MASK, b""),
+        found.get(_FLOW_ACTIONS, b""),
+        _COUNT.unpack_from(statistics)[0] if statistics else 0,
+        found.get(_FLOW_UFID, b""),
+    )
