@@ -22,28 +22,32 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 )
 
 DATAPATH = b"ovs-system\0"
-# OVS_VPORT_TYPE_*: a network device that the port only borrows, and one that goes away with the datapath.
+# OVSVPORT_TYPE_*: a network device that the port only borrows, and one that goes away with the datapath.
 DEVICE, INTERNAL = 1, 2
 
 GET = 3
 DATAPATH_VERSION, VPORT_VERSION, FLOW_VERSION = 2, 1, 1
 HEADER = struct.Struct("=i")  # struct ovs_header: the datapath
 DP_NAME, USER_FEATURES = 1, 5
-_VPORT_NUMBER, _VPORT_KIND, _VPORT_NAME, _VPORT_OPTIONS, _VPORT_INDEX = 1, 2, 3, 4, 8
-_FLOW_KEY, _FLOW_ACTIONS, _FLOW_STATISTICS, _FLOW_MASK, _FLOW_UFID = 1, 2, 3, 7, 9
+VPORT_NUMBER, VPORT_KIND, VPORT_NAME, VPORT_OPTIONS, VPORT_INDEX, VPORT_NETNS = 1, 2, 3, 4, 8, 9
+FLOW_KEY, FLOW_ACTIONS, _FLOW_STATISTICS, FLOW_MASK, FLOW_UFID = 1, 2, 3, 7, 9
 _COUNT = struct.Struct("=Q")  # of struct ovs_flow_stats: packets
 _NUMBER = struct.Struct("=I")
 
 
 @dataclasses.dataclass(frozen=True)
 class Vport:
-    """A port of the datapath; ``kind`` is its OVS_VPORT_TYPE, ``index`` that of the network device."""
+    """A port of the datapath; ``kind`` is its OVSVPORT_TYPE, ``index`` that of the network device.
+
+    ``netns`` is what the kernel calls the other network namespace in which the device is, None for ours.
+    """
 
     number: int
     kind: int
     name: str
     index: int
     options: bytes = b""
+    netns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,25 +96,26 @@ class Reader:
 
 
 def _vport(found: Attributes) -> Vport:
-    name = found[_VPORT_NAME].rstrip(b"\0").decode(errors="surrogateescape")
-    index = found.get(_VPORT_INDEX)
+    name = found[VPORT_NAME].rstrip(b"\0").decode(errors="surrogateescape")
+    index = found.get(VPORT_INDEX)
     return Vport(
-        _NUMBER.unpack(found[_VPORT_NUMBER])[0],
-        _NUMBER.unpack(found[_VPORT_KIND])[0],
+        _NUMBER.unpack(found[VPORT_NUMBER])[0],
+        _NUMBER.unpack(found[VPORT_KIND])[0],
         name,
         _NUMBER.unpack(index)[0]
         if index
         else socket.if_nametoindex(name),  # Linux before 4.16 does not tell it
-        found.get(_VPORT_OPTIONS, b""),
+        found.get(VPORT_OPTIONS, b""),
+        struct.unpack("=i", found[VPORT_NETNS])[0] if VPORT_NETNS in found else None,
     )
 
 
 def _megaflow(found: Attributes) -> Megaflow:
     statistics = found.get(_FLOW_STATISTICS)
     return Megaflow(
-        found.get(_FLOW_KEY, b""),
-        found.get(_FLOW_MASK, b""),
-        found.get(_FLOW_ACTIONS, b""),
+        found.get(FLOW_KEY, b""),
+        found.get(FLOW_MASK, b""),
+        found.get(FLOW_ACTIONS, b""),
         _COUNT.unpack_from(statistics)[0] if statistics else 0,
-        found.get(_FLOW_UFID, b""),
+        found.get(FLOW_UFID, b""),
     )

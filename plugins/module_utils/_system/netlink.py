@@ -166,6 +166,10 @@ class Netlink:
         return self
 
     def __exit__(self, *__: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def ask(self, request: bytes, what: str) -> bytes:

@@ -19,7 +19,7 @@ FLOORS = (
     {"_system"},
     {"_ovs"},
     {"_openflow"},
-    {"_snapshot", "_transaction"},
+    {"_kmod", "_snapshot", "_transaction"},
     {"_handover", "_info", "_policy_guard", "_probe", "_restore_wait"},
     {"_ansible"},
 )

@@ -41,10 +41,15 @@ def number(value: int) -> bytes:
 def test_ports_are_told_by_number() -> None:
     ports = [
         {1: number(2), 2: number(1), 3: b"p1\0", 8: number(6)},
+        {1: number(3), 2: number(2), 3: b"in1\0", 8: number(6), 9: number(2)},  # in another network namespace
         {1: number(0), 2: number(2), 3: b"lo\0", 4: b"what"},  # an old kernel: no number of the device
     ]
     reader = datapath.Reader.of(t.cast(t.Any, Kernel(vport=ports)))
-    assert reader.ports() == [Vport(0, 2, "lo", 1, b"what"), Vport(2, 1, "p1", 6)]
+    assert reader.ports() == [
+        Vport(0, 2, "lo", 1, b"what"),
+        Vport(2, 1, "p1", 6),
+        Vport(3, 2, "in1", 6, netns=2),
+    ]
 
 
 def test_megaflows_are_told_busiest_first() -> None:

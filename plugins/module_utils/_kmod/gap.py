@@ -1,0 +1,187 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The gap: the datapath goes, the module is replaced, the datapath comes back, in one process.
+
+All is ready before: from the first line of ``Gap.run`` to its last no program is started, no text parsed and no file read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import (
+    OURS,
+    Datapath,
+    Kernel,
+    asks_userspace,
+    prepared_flows,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_modules import DATAPATH
+
+# Established traffic waits for these before anything else comes back.
+BUSIEST = 64
+
+Json = dict[str, t.Any]
+
+
+class Preserver(t.Protocol):
+    """``preserve``, as far as it is needed here."""
+
+    def move(self, captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+        """See ``preserve.move``."""
+
+    def restore(
+        self,
+        captured: preserve.Captured,
+        wanted: t.Iterable[preserve.Batch],
+        now: t.Mapping[int, int] | None = None,
+    ) -> list[str]:
+        """See ``preserve.restore``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """What is known before the gap: the datapath, its ports, flows as they will be sent, and all that goes with the ports.
+
+    ``vports`` are the modules that hold the datapath's.
+    """
+
+    datapath: Datapath
+    ports: tuple[Vport, ...]
+    busiest: tuple[bytes, ...]
+    flows: tuple[bytes, ...]
+    captured: preserve.Captured
+    vports: tuple[str, ...]
+
+
+def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) -> Ready:
+    """What is there now.  ``names`` are those of the ports in the database, by number, where they differ.
+
+    Raises ``HotUpgradeError`` when there is no datapath, or a port's namespace cannot be found.
+    """
+    found = [datapath for datapath in kernel.datapaths() if datapath.name == OURS]
+    if not found:
+        raise HotUpgradeError(
+            f"there is no datapath {OURS}", "no ovs-vswitchd has made one", "Start ovs-vswitchd"
+        )
+    ports = tuple(
+        dataclasses.replace(port, name=names.get(port.number, port.name)) for port in kernel.ports()
+    )
+    captured = preserve.capture(ports, names)
+    flows = [flow for flow in kernel.megaflows() if not asks_userspace(flow)]
+    return Ready(
+        found[0],
+        ports,
+        tuple(prepared_flows(found[0].index, flows[:BUSIEST])),
+        tuple(prepared_flows(found[0].index, flows[BUSIEST:])),
+        captured,
+        tuple(vports),
+    )
+
+
+@dataclasses.dataclass
+class Gap:
+    """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words."""
+
+    kernel: Kernel
+    calls: loading.Calls
+    ready: Ready
+    preserver: Preserver = dataclasses.field(default_factory=lambda: t.cast(Preserver, preserve))
+    marks: dict[str, int] = dataclasses.field(default_factory=dict)
+    refused: list[str] = dataclasses.field(default_factory=list)
+
+    def run(self, new: bytes, old: bytes) -> None:
+        """Replace the module by ``new``.
+
+        Raises ``HotUpgradeError`` when ``old`` had to be loaded again; all is back then, too.
+        """
+        ready = self.ready
+        self._mark("begin")
+        # Those that nobody uses first: what they take is no part of the gap of the others.
+        self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
+        self.kernel.delete(ready.datapath.index)
+        self._mark("deleted")
+        failed = self._replace(new, old)
+        self._mark("loaded")
+        self._come_back()
+        if failed is not None:
+            raise failed
+
+    def _replace(self, new: bytes, old: bytes) -> HotUpgradeError | None:
+        try:
+            for name in (*self.ready.vports, DATAPATH):
+                loading.remove(self.calls, name)
+            loading.insert(self.calls, DATAPATH, new)
+        except HotUpgradeError as error:
+            loading.insert(self.calls, DATAPATH, old)
+            return error
+        return None
+
+    def finish(self, image: bytes) -> None:
+        """Bring back what a ``run`` has taken that was ended anywhere, by a process that did not begin it; twice is fine."""
+        loading.insert(self.calls, DATAPATH, image)
+        self._come_back()
+
+    def _come_back(self) -> None:
+        """Make what is not there."""
+        ready = self.ready
+        self.kernel.forget()
+        if not any(datapath.name == OURS for datapath in self.kernel.datapaths()):
+            self.kernel.make(ready.datapath)
+        index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
+        self._add_ports(index)
+        now = self._moved_indexes()
+        self._mark("ports")
+        if index == ready.datapath.index:
+            self._add_flows(ready.busiest)
+        self._mark("busiest flows")
+        captured = ready.captured
+        self.refused += self.preserver.move(captured, now)
+        self.refused += self.preserver.restore(
+            captured, [batch for batch in captured.batches if batch.soon], now
+        )
+        self._mark("addresses")
+        if index == ready.datapath.index:
+            self._add_flows(ready.flows)
+        self._mark("flows")
+        self.refused += self.preserver.restore(
+            captured, [batch for batch in captured.batches if not batch.soon], now
+        )
+        self._mark("end")
+
+    def _add_ports(self, index: int) -> None:
+        """The busiest ports first; those that are there stay."""
+        there = {port.number for port in self.kernel.ports()}
+        turn = {number: place for place, number in enumerate(self.ready.captured.idle)}
+        wanted = [port for port in self.ready.ports if port.number not in there]
+        wanted.sort(key=lambda port: -turn.get(port.number, len(turn)))
+        for each in self.kernel.add_ports(index, wanted, self.ready.captured.first):
+            self.refused.append(f"the port {wanted[each.place].name}: {each}")
+
+    def _moved_indexes(self) -> dict[int, int]:
+        """The ifindex that each internal port has now, by the one that was asked for: Linux before 6.1 gives its own."""
+        first = self.ready.captured.first
+        return {
+            first[port.number]: port.index
+            for port in self.kernel.ports()
+            if port.kind == INTERNAL
+            and port.netns is None
+            and first.get(port.number, port.index) != port.index
+        }
+
+    def _add_flows(self, prepared: t.Sequence[bytes]) -> None:
+        refused = [each for each in self.kernel.add_flows(prepared) if each.number != errno.EEXIST]
+        if refused:
+            self.refused.append(f"{len(refused)} megaflows, the first: {refused[0]}")
+
+    def _mark(self, name: str) -> None:
+        self.marks[name] = time.monotonic_ns() // 1000

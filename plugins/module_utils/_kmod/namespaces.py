@@ -1,0 +1,90 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Network namespaces: those that there are, which of them a number of the kernel means, and working in one.
+
+A namespace that neither a process nor a mount names cannot be found.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import ctypes
+import dataclasses
+import glob
+import os
+import struct
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
+
+OWN = "/proc/self/ns/net"
+
+_CLONE_NEWNET = 0x40000000
+_MOUNTS = ("/run/netns/*", "/run/docker/netns/*")
+_RTM_GETNSID, _NETNSA_NSID, _NETNSA_FD = 90, 1, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Namespace:
+    """One namespace by its identity (device and inode of nsfs), held by a descriptor."""
+
+    device: int
+    inode: int
+    descriptor: int
+
+
+def every() -> list[Namespace]:
+    """All that a process or a mount names, ours first; whoever gets them closes their descriptors."""
+    found: dict[tuple[int, int], Namespace] = {}
+    for path in _places():
+        with contextlib.suppress(OSError):
+            seen = os.stat(path)
+            if (seen.st_dev, seen.st_ino) in found:
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            seen = os.fstat(descriptor)
+            found[seen.st_dev, seen.st_ino] = Namespace(seen.st_dev, seen.st_ino, descriptor)
+    return list(found.values())
+
+
+def _places() -> t.Iterator[str]:
+    yield OWN
+    for pattern in _MOUNTS:
+        yield from sorted(glob.glob(pattern))
+    yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdigit())
+
+
+def number(route: netlink.Netlink, namespace: Namespace) -> int | None:
+    """What the namespace of the socket ``route`` calls ``namespace``; None when it has no number there."""
+    body = bytes(4) + netlink.attribute(_NETNSA_FD, struct.pack("=I", namespace.descriptor))
+    try:
+        answer = route.ask(netlink.message(_RTM_GETNSID, body), "a network namespace has no number")
+    except HotUpgradeError:  # not a network namespace
+        return None
+    (found,) = struct.unpack("=i", netlink.attributes(answer, 4)[_NETNSA_NSID])
+    return int(found) if found >= 0 else None
+
+
+@contextlib.contextmanager
+def within(namespace: Namespace) -> collections.abc.Iterator[None]:
+    """Have this thread work in ``namespace``: its new sockets and /proc/sys/net are of it."""
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(namespace.descriptor)
+        try:
+            yield
+        finally:
+            _enter(home)
+    finally:
+        os.close(home)
+
+
+def _enter(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        raise HotUpgradeError("cannot enter a network namespace", os.strerror(ctypes.get_errno()))

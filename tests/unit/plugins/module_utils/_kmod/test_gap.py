@@ -1,0 +1,265 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gap, with a kernel in memory: whoever is ended in it at any moment leaves what another process brings back whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import Datapath, Kernel
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Request, Stage
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import Refusal
+
+DATAPATH = Datapath("ovs-system", 4, bytes(4), None)
+PORTS = (
+    Vport(0, INTERNAL, "ovs-system", 4),
+    Vport(1, 1, "eth0", 2),
+    Vport(2, INTERNAL, "br0", 5),
+    Vport(3, INTERNAL, "busy", 6),
+    Vport(4, INTERNAL, "moved", 7, netns=1),
+)
+REQUESTS = {stage: Request(stage, 5, stage.name, b"", b"") for stage in Stage}
+BATCHES = tuple(
+    preserve.Batch(0, generation, stage, (REQUESTS[stage],))
+    for generation, stage in [(0, s) for s in Stage] + [(1, Stage.CHILD)]
+)
+CAPTURED = preserve.Captured((), {0: 4, 2: 5, 3: 6, 4: preserve.HIGH + 4}, {}, (2, 4, 3), (), BATCHES)
+READY = gap.Ready(DATAPATH, PORTS, (b"busy",), (b"1", b"2"), CAPTURED, ("vport_vxlan",))
+
+
+class Ended(BaseException):
+    """The process is killed."""
+
+
+@dataclasses.dataclass
+class World:
+    """The kernel; it ends the process before the change number ``ends``."""
+
+    ends: int | None = None
+    module: bytes | None = b"old"
+    held: bool = False
+    old_kernel: bool = False
+    datapath: Datapath | None = DATAPATH
+    ports: dict[int, Vport] = dataclasses.field(default_factory=lambda: {port.number: port for port in PORTS})
+    flows: set[bytes] = dataclasses.field(default_factory=lambda: {b"busy", b"1", b"2"})
+    given: list[preserve.Batch] = dataclasses.field(default_factory=list)
+    done: list[str] = dataclasses.field(default_factory=list)
+    now: t.Mapping[int, int] = dataclasses.field(default_factory=dict)
+
+    def change(self, what: str) -> None:
+        if self.ends is not None and len(self.done) == self.ends:
+            raise Ended
+        self.done.append(what)
+
+    # loading.Calls
+
+    def insert(self, image: bytes) -> int:
+        self.change(f"insert {image.decode()}")
+        if self.module is not None:
+            return errno.EEXIST
+        if image == b"broken":
+            return errno.ENOEXEC
+        self.module = image
+        return 0
+
+    def remove(self, name: bytes) -> int:
+        self.change(f"remove {name.decode()}")
+        if name != b"openvswitch":
+            return 0
+        if self.held or self.datapath is not None:
+            return errno.EPERM
+        if self.module is None:
+            return errno.ENOENT
+        self.module = None
+        return 0
+
+    # Kernel
+
+    def forget(self) -> None:
+        pass
+
+    def datapaths(self) -> list[Datapath]:
+        return [self.datapath] if self.datapath else []
+
+    def delete_ports(self, _index: int, numbers: t.Sequence[int]) -> None:
+        for number in numbers:
+            self.change(f"delete {number}")
+            self.ports.pop(number, None)
+
+    def delete(self, _index: int) -> None:
+        self.change("delete")
+        self.datapath, self.ports, self.flows, self.given = None, {}, set(), []
+
+    def make(self, datapath: Datapath) -> None:
+        assert self.module is not None
+        self.change("make")
+        self.datapath = datapath
+        self.ports = {0: PORTS[0]}
+
+    def add_ports(self, _index: int, ports: t.Sequence[Vport], first: t.Mapping[int, int]) -> list[Refusal]:
+        for port in ports:
+            self.change(f"add {port.number}")
+            index = (
+                port.index
+                if port.kind != INTERNAL
+                else 90 + port.number
+                if self.old_kernel
+                else first[port.number]
+            )
+            self.ports[port.number] = dataclasses.replace(port, index=index, netns=None)
+        return []
+
+    def list_ports(self) -> list[Vport]:
+        return list(self.ports.values())
+
+    def add_flows(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
+        self.change(f"flows {len(prepared)}")
+        refused = [
+            Refusal(place, errno.EEXIST, "") for place, flow in enumerate(prepared) if flow in self.flows
+        ]
+        self.flows |= set(prepared)
+        return refused
+
+    # Preserver
+
+    def move(self, _captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+        self.change("move")
+        if self.ports[4].netns is None:
+            self.ports[4] = dataclasses.replace(PORTS[4])
+        return []
+
+    def restore(
+        self,
+        _captured: preserve.Captured,
+        wanted: t.Iterable[preserve.Batch],
+        now: t.Mapping[int, int] | None = None,
+    ) -> list[str]:
+        self.now = now or {}
+        for batch in wanted:
+            self.change(f"restore {batch.generation} {batch.stage.name}")
+            self.given += [] if batch in self.given else [batch]
+        return []
+
+    def whole(self) -> bool:
+        return (
+            self.datapath == DATAPATH
+            and self.list_ports_sorted() == list(PORTS)
+            and self.flows == {b"busy", b"1", b"2"}
+            and set(self.given) == set(BATCHES)
+        )
+
+    def list_ports_sorted(self) -> list[Vport]:
+        return sorted(self.ports.values(), key=lambda port: port.number)
+
+
+class Facade:
+    """``World`` as a ``Kernel``: its ports are a function there."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __getattr__(self, name: str) -> t.Any:
+        return self.world.list_ports if name == "ports" else getattr(self.world, name)
+
+
+def a_gap(world: World) -> gap.Gap:
+    return gap.Gap(t.cast(Kernel, Facade(world)), world, READY, world)
+
+
+def test_everything_comes_back_and_the_busiest_first() -> None:
+    world = World()
+    found = a_gap(world)
+    found.run(b"new", b"old")
+    assert world.whole()
+    assert world.module == b"new"
+    assert found.refused == []
+    assert list(found.marks) == [
+        "begin",
+        "deleted",
+        "loaded",
+        "ports",
+        "busiest flows",
+        "addresses",
+        "flows",
+        "end",
+    ]
+    assert world.done[:8] == [
+        "delete 2",
+        "delete 4",
+        "delete 3",  # the busiest internal port goes last
+        "delete",
+        "remove vport_vxlan",
+        "remove openvswitch",
+        "insert new",
+        "make",
+    ]
+    added = [what for what in world.done if what.startswith("add")]
+    assert added == ["add 1", "add 3", "add 4", "add 2"]  # and comes first, behind the devices
+    order = world.done.index
+    assert order("flows 1") < order("restore 0 ADDRESS") < order("flows 2") < order("restore 0 QDISC")
+    assert order("flows 2") < order("restore 1 CHILD")
+
+
+def test_a_module_that_does_not_load_is_followed_by_the_old_one() -> None:
+    world = World()
+    with pytest.raises(HotUpgradeError, match="does not take the module openvswitch: Exec format error"):
+        a_gap(world).run(b"broken", b"old")
+    assert world.module == b"old"
+    assert world.whole()
+
+
+def test_a_module_that_somebody_holds_stays() -> None:
+    world = World(held=True)
+    with pytest.raises(HotUpgradeError, match="the kernel keeps the module openvswitch"):
+        a_gap(world).run(b"new", b"old")
+    assert world.module == b"old"
+    assert world.whole()
+
+
+def _moments() -> int:
+    world = World()
+    a_gap(world).run(b"new", b"old")
+    return len(world.done)
+
+
+@pytest.mark.parametrize("moment", range(_moments()))
+def test_ended_at_any_moment_another_process_brings_everything_back(moment: int) -> None:
+    world = World(ends=moment)
+    with pytest.raises(Ended):
+        a_gap(world).run(b"new", b"old")
+    world.ends = None
+    a_gap(world).finish(b"old")
+    assert world.whole()
+    before = dataclasses.replace(
+        world, done=[], given=list(world.given), ports=dict(world.ports), flows=set(world.flows)
+    )
+    a_gap(world).finish(b"old")  # whoever comes next may do it again
+    assert world.whole()
+    assert world.module == before.module
+
+
+def test_a_kernel_that_gives_its_own_numbers() -> None:
+    world = World(old_kernel=True)
+    a_gap(world).run(b"new", b"old")
+    assert world.now == {5: 92, 6: 93, preserve.HIGH + 4: 94}
+
+
+def test_what_does_not_come_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(
+        world, "add_flows", lambda prepared: [Refusal(0, errno.EINVAL, "no meter")] * len(prepared)
+    )
+    found = a_gap(world)
+    found.run(b"new", b"old")
+    assert found.refused == [
+        "1 megaflows, the first: EINVAL (no meter)",
+        "2 megaflows, the first: EINVAL (no meter)",
+    ]

@@ -1,0 +1,132 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The datapath is asked for and made again by families whose numbers are another module's afterwards."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import kernel as kmod
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Told
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
+
+FLOW = Megaflow(b"key1", b"mask", netlink.attribute(1, b"\3\0\0\0"), 7, b"ufid")
+
+
+class Socket:
+    """Families by name, answers of dumps by family; ``sent`` is every request without its header: (family, command, body)."""
+
+    def __init__(self, first: int = 30) -> None:
+        self.first = first
+        self.sent: list[tuple[int, int, bytes]] = []
+
+    def family(self, name: str) -> int:
+        return self.first + ("ovs_datapath", "ovs_vport", "ovs_flow").index(name)
+
+    def ask(self, request: bytes, _what: str) -> bytes:
+        self._note(request)
+        return b""
+
+    def dump(self, request: bytes, _what: str) -> list[tuple[int, bytes]]:
+        self._note(request)
+        told = netlink.joined({1: b"ovs-system\0", 5: b"\x09\0\0\0", 7: b"\0\1\0\0"})
+        return [(self.first, bytes(4) + struct.pack("=i", 4) + told)]
+
+    def transact(self, prepared: t.Sequence[bytes]) -> list[netlink.Refusal]:
+        for batch in prepared:
+            self._note(batch)
+        return []
+
+    def _note(self, data: bytes) -> None:
+        offset = 0
+        while offset < len(data):
+            length, kind, __, __, __ = netlink.MESSAGE.unpack_from(data, offset)
+            self.sent.append((kind, data[offset + 16], data[offset + 20 : offset + length]))
+            offset += length
+
+
+def a_kernel(socket: Socket) -> kmod.Kernel:
+    return kmod.Kernel(t.cast(netlink.Netlink, socket))
+
+
+def test_a_datapath_is_made_as_it_was() -> None:
+    socket = Socket()
+    kernel = a_kernel(socket)
+    (found,) = kernel.datapaths()
+    assert found == kmod.Datapath("ovs-system", 4, b"\x09\0\0\0", b"\0\1\0\0")
+    kernel.make(found)
+    family, command, body = socket.sent[-1]
+    assert (family, command, body[:4]) == (30, 1, bytes(4))
+    assert netlink.attributes(body, 4) == {
+        1: b"ovs-system\0",
+        2: bytes(4),
+        5: b"\x09\0\0\0",
+        7: b"\0\1\0\0",
+        9: b"\4\0\0\0",
+    }
+
+
+def test_families_are_asked_for_again() -> None:
+    socket = Socket()
+    kernel = a_kernel(socket)
+    kernel.delete(4)
+    socket.first = 40
+    kernel.forget()
+    kernel.delete_ports(4, [3, 2])
+    assert [(family, command) for family, command, __ in socket.sent] == [(30, 2), (41, 2), (41, 2)]
+    assert [netlink.attributes(body, 4) for __, __, body in socket.sent[1:]] == [
+        {1: b"\3\0\0\0"},
+        {1: b"\2\0\0\0"},
+    ]
+
+
+def test_what_was_prepared_gets_the_new_family() -> None:
+    socket = Socket()
+    prepared = kmod.prepared_flows(4, [FLOW] * 300)
+    a_kernel(socket).add_flows(prepared)
+    assert len(socket.sent) == 300
+    assert set(socket.sent) == {(32, 1, struct.pack("=i", 4) + kmod.flow_body(FLOW))}
+
+
+def test_a_flow_keeps_what_it_is_known_by() -> None:
+    told = Told(kmod.flow_body(FLOW))
+    assert (told.value(1), told.value(2), told.value(7), told.value(9)) == (
+        FLOW.key,
+        FLOW.actions,
+        FLOW.mask,
+        FLOW.ufid,
+    )
+    exact = Told(kmod.flow_body(Megaflow(b"key1", b"", b"")))
+    assert 7 not in exact
+    assert 9 not in exact
+
+
+def test_an_internal_port_keeps_its_ifindex_and_a_device_has_its_own() -> None:
+    internal = kmod.port_body(Vport(3, 2, "in1", 7), 7)
+    assert netlink.attributes(internal) == {
+        1: b"\3\0\0\0",
+        2: b"\2\0\0\0",
+        3: b"in1\0",
+        5: bytes(4),
+        8: b"\7\0\0\0",
+    }
+    assert 8 not in netlink.attributes(kmod.port_body(Vport(3, 1, "p1", 7), 7))
+    assert netlink.attributes(kmod.port_body(Vport(3, 4, "vxlan", 7, b"opts"), None))[4] == b"opts"
+
+
+def test_flows_that_want_an_ovs_vswitchd() -> None:
+    assert not kmod.asks_userspace(FLOW)
+    assert kmod.asks_userspace(Megaflow(b"", b"", FLOW.actions + netlink.attribute(2 | 0x8000, b"")))
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=20), st.integers(0, 0xFFFF))
+def test_only_the_family_changes(bodies: list[bytes], number: int) -> None:
+    (batch,) = netlink.batches([netlink.message(7, body) for body in bodies])
+    found, before = kmod.retyped(batch, number), list(netlink.parts(batch))
+    assert [(number, *part[1:]) for part in before] == list(netlink.parts(found))

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Devices are made again as they were; what the kernel tells and does not take is left out."""
+
+from __future__ import annotations
+
+import struct
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Stage, Told, numbered
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    MESSAGE,
+    NESTED,
+    attribute,
+)
+
+HEADER = struct.Struct("=BxHiII")
+UP, RUNNING, MULTICAST = 0x1, 0x40, 0x1000
+
+
+def link(kind: str = "", data: bytes = b"", more: bytes = b"", flags: int = UP | RUNNING) -> links.Link:
+    info = attribute(1, kind.encode() + b"\0") + attribute(2 | NESTED, data) if kind else b""
+    body = HEADER.pack(0, 1, 7, flags, 0) + attribute(3, b"dev7\0") + numbered(5, 3) + more
+    return links.parse(body + (attribute(18 | NESTED, info) if kind else b""))
+
+
+def settings(found: links.Link) -> dict[str, bytes]:
+    return {request.what: request.data[16:] for request in links.settings(found)}
+
+
+def test_a_device_as_it_is_told() -> None:
+    counts = attribute(23, struct.pack("=QQQ", 3, 4, 5))
+    found = link("vlan", more=counts + numbered(37, 2))
+    assert (found.index, found.name, found.kind, found.below, found.below_netns) == (7, "dev7", "vlan", 3, 2)
+    assert found.packets == 7
+    assert (link().kind, link().below_netns, link().packets) == ("", None, 0)
+
+
+def test_a_vlan_is_made_with_the_flags_that_there_are() -> None:
+    told = (
+        attribute(5, b"\x81\0")
+        + attribute(1, struct.pack("=H", 30))
+        + attribute(2, struct.pack("=II", 1, 0xFFFFFFFF))
+    )
+    made = links.made(link("vlan", told))
+    assert MESSAGE.unpack_from(made.data)[1:3] == (16, 0x601)  # RTM_NEWLINK; request, create, exclusive
+    assert HEADER.unpack_from(made.data, 16) == (0, 0, 7, 0, 0)
+    attributes = Told(made.data, 32)
+    assert (attributes.text(3), attributes.number(5)) == ("dev7", 3)
+    info = attributes.inside(18)
+    assert info.text(1) == "vlan"
+    data = info.inside(2)
+    assert (data.value(1), data.value(2)) == (struct.pack("=H", 30), struct.pack("=II", 1, 0x1F))
+    assert (made.stage, made.what) == (Stage.CHILD, "the vlan")
+
+
+def test_what_is_only_told_of_a_macvlan_is_left_out() -> None:
+    told = numbered(1, 4) + numbered(6, 0) + numbered(8, 1000)
+    data = Told(links.made(link("macvlan", told)).data, 32).inside(18).inside(2)
+    assert data.without() == numbered(1, 4)
+
+
+def test_it_gets_what_it_had_before_it_is_up() -> None:
+    more = (
+        attribute(1, b"\2\0\0\0\0\7")
+        + numbered(4, 1400)
+        + numbered(13, 77)
+        + numbered(27, 5)
+        + attribute(20, b"an alias\0")
+    )
+    requests = list(links.settings(link(more=more + numbered(10, 9), flags=UP | RUNNING | MULTICAST)))
+    assert [request.stage for request in requests] == [Stage.STATE, Stage.MASTER, Stage.UP]
+    found = settings(link(more=more + numbered(10, 9)))
+    plain = HEADER.pack(0, 0, 7, 0, 0)
+    assert Told(found["the settings"], 16).number(4) == 1400
+    assert len(found["the settings"]) == len(plain + more)
+    assert found["the master"] == plain + numbered(10, 9)
+    assert found["the flags"] == HEADER.pack(0, 0, 7, UP, 0x1381)
+
+
+def test_other_names_and_the_place_in_a_bond() -> None:
+    names = attribute(53, b"another\0")
+    slave = attribute(4, b"bond\0") + attribute(5, numbered(1, 2))
+    more = numbered(10, 9) + attribute(18, slave) + attribute(52, names)
+    found = settings(link(more=more))
+    assert found["the other names"][16:] == attribute(52 | NESTED, names)
+    assert Told(found["the place in its master"], 16).inside(18).text(4) == "bond"
+    in_a_vrf = numbered(10, 9) + attribute(18, attribute(4, b"vrf\0") + attribute(5, numbered(1, 2)))
+    assert "the place in its master" not in settings(link(more=in_a_vrf))
+
+
+def test_moves_and_names() -> None:
+    assert links.moved(5, 8, 13)[16:] == HEADER.pack(0, 0, 5, 0, 0) + numbered(28, 8) + numbered(49, 13)
+    assert links.renamed(5, "eth0")[16:] == HEADER.pack(0, 0, 5, 0, 0) + attribute(3, b"eth0\0")
+    assert links.down(5)[16:] == HEADER.pack(0, 0, 5, 0, 1)

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is captured: who goes with whom, in which order it comes back, what is written down, what counts as missing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import random
+import struct
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links, namespaces, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
+    Request,
+    Stage,
+    numbered,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    NESTED,
+    Netlink,
+    Refusal,
+    attribute,
+)
+
+
+class Route:
+    """A socket that notes what is sent, and refuses what it is told to, by place."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.refused: list[list[Refusal]] = []
+
+    def transact(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
+        self.sent += prepared
+        return self.refused.pop(0) if self.refused else []
+
+
+def space(inode: int, number: int | None) -> preserve.Space:
+    return preserve.Space(namespaces.Namespace(4, inode, -1), number, t.cast(Netlink, Route()))
+
+
+SPACES = (space(100, None), space(200, 0), space(300, 1))
+
+
+def link(index: int, kind: str = "", below: int = 0, netns: int | None = None) -> links.Link:
+    body = struct.pack("=BxHiII", 0, 0, index, 1, 0) + attribute(3, b"dev%d\0" % index)
+    body += numbered(5, below) if below else b""
+    body += numbered(37, netns) if netns is not None else b""
+    body += attribute(18 | NESTED, attribute(1, kind.encode() + b"\0")) if kind else b""
+    return links.parse(body)
+
+
+def request(stage: Stage, device: int, what: str, same: bytes | None = b"same") -> Request:
+    return Request(stage, device, what, what.encode().ljust(24, b"."), same)
+
+
+def captured(*batches: preserve.Batch, moves: tuple[preserve.Move, ...] = ()) -> preserve.Captured:
+    names = {(0, 5): "br0", (1, 13): "in4"}
+    return preserve.Captured(SPACES, {1: 5}, names, (1,), moves, batches)
+
+
+def with_route(found: preserve.Captured, place: int, route: Route) -> preserve.Captured:
+    spaces = list(found.spaces)
+    spaces[place] = dataclasses.replace(spaces[place], route=t.cast(Netlink, route))
+    return dataclasses.replace(found, spaces=tuple(spaces))
+
+
+def test_devices_go_with_those_that_they_are_on_across_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {(200, 100): 7, (100, 200): 0}
+    monkeypatch.setattr(
+        namespaces,
+        "number",
+        lambda route, namespace: numbers.get(
+            (next(s.namespace.inode for s in SPACES if s.route is route), namespace.inode)
+        ),
+    )
+    here = [link(5), link(6, "vlan", 5), link(7, "macvlan", 6), link(8, "vlan", 99), link(9, "veth", 5)]
+    there = [link(5), link(13, "macvlan", 5, netns=7), link(14, "vlan", 13)]
+    found = preserve._generations(SPACES, [here, there, []], [(0, 5)])
+    assert found == {(0, 5): 0, (0, 6): 1, (0, 7): 2, (1, 13): 1, (1, 14): 2}
+
+
+def test_the_namespace_of_a_port_is_found_by_its_number() -> None:
+    assert preserve._place(SPACES, Vport(1, INTERNAL, "a", 5)) == 0
+    assert preserve._place(SPACES, Vport(1, INTERNAL, "a", 5, netns=1)) == 2
+    with pytest.raises(HotUpgradeError, match="the network namespace of the port a cannot be found"):
+        preserve._place(SPACES, Vport(1, INTERNAL, "a", 5, netns=9))
+
+
+def test_ports_come_back_before_what_is_on_them_and_shaping_comes_last() -> None:
+    wanted = [
+        (0, Stage.STATE),
+        (0, Stage.ADDRESS),
+        (0, Stage.GATEWAY),
+        (1, Stage.CHILD),
+        (1, Stage.ADDRESS),
+        (2, Stage.CHILD),
+        (0, Stage.PROPERTY),
+        (1, Stage.PROPERTY),
+        (0, Stage.CLASS),
+        (1, Stage.FILTER),
+        (0, Stage.SETTLE),
+    ]
+    batches = [preserve.Batch(0, generation, stage) for generation, stage in wanted]
+    mixed = random.Random(1).sample(batches, len(batches))
+    assert sorted(mixed, key=lambda batch: batch.turn) == batches
+    assert [batch.soon for batch in batches] == [True] * 3 + [False] * 8
+
+
+def test_what_is_written_down_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = preserve.Batch(
+        1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"), request(Stage.ADDRESS, 13, "b", None))
+    )
+    settings = preserve.Batch(
+        0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
+    )
+    before = captured(batch, settings, moves=(preserve.Move(1, preserve.HIGH + 4, 13, "in4", "eth0"),))
+    monkeypatch.setattr(preserve, "every_space", lambda: list(SPACES))
+    assert preserve.from_json(json.loads(json.dumps(preserve.as_json(before)))) == before
+
+
+def test_a_namespace_that_has_gone_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
+    here = dataclasses.replace(there, space=0)
+    record = preserve.as_json(captured(here, there, moves=(preserve.Move(1, 9, 13, "in4", "in4"),)))
+    monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], SPACES[2]])
+    found = preserve.from_json(record)
+    assert (found.batches, found.moves) == ((here,), ())
+
+
+def test_what_is_there_already_is_no_failure() -> None:
+    route = Route()
+    route.refused = [[Refusal(0, errno.EEXIST, ""), Refusal(1, errno.EINVAL, "no such thing")]]
+    batch = preserve.Batch(
+        0, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 5, "one"), request(Stage.ADDRESS, 5, "two"))
+    )
+    assert preserve.restore(with_route(captured(batch), 0, route), [batch]) == [
+        "two of br0: EINVAL (no such thing)"
+    ]
+
+
+def test_a_setting_that_cannot_be_written_is_named() -> None:
+    batch = preserve.Batch(
+        0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/no-such-device/forwarding", b"1\n"),)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+        assert preserve.restore(captured(batch), [batch]) == [
+            "ipv4/conf/no-such-device/forwarding: No such file or directory"
+        ]
+
+
+def test_what_has_another_value_or_is_gone_is_missing() -> None:
+    address = request(Stage.ADDRESS, 5, "the address 192.0.2.1/24")
+    dynamic = request(Stage.NEIGHBOUR, 5, "the neighbour 192.0.2.7", None)
+    setting = preserve.Setting("ipv4/conf/br0/forwarding", b"1\n")
+    before = captured(preserve.Batch(0, 0, Stage.ADDRESS, (address, dynamic), (setting,)))
+    assert preserve.missing(before, before) == []
+    assert preserve.missing(before, captured()) == [
+        "the address 192.0.2.1/24 of br0",
+        "the setting ipv4/conf/br0/forwarding",
+    ]
+    other = dataclasses.replace(address, same=b"other")
+    assert preserve.missing(before, captured(preserve.Batch(0, 0, Stage.ADDRESS, (other,), (setting,)))) == [
+        "the address 192.0.2.1/24 of br0"
+    ]
+
+
+@pytest.mark.parametrize(("refused", "sent"), [([], 1), ([[Refusal(0, errno.EBUSY, "")], []], 3)])
+def test_a_port_gets_its_name_and_what_it_loses_on_the_way(refused: list[list[Refusal]], sent: int) -> None:
+    """Before Linux 6.2 a device is renamed while it is down only, which takes addresses and routes from it."""
+    route = Route()
+    route.refused = refused
+    address = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
+    state = preserve.Batch(1, 0, Stage.STATE, (request(Stage.STATE, 13, "b"),))
+    moves = (preserve.Move(1, 9, 13, "in4", "eth0"), preserve.Move(1, 9, 14, "same", "same"))
+    assert preserve.rename(with_route(captured(address, state, moves=moves), 1, route)) == []
+    assert len(route.sent) == sent
+    assert b"eth0\0" in route.sent[0]
