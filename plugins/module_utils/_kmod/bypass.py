@@ -1,0 +1,328 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Established flows between devices go on while the module openvswitch is away: tc(8) forwards them.
+
+A device has a clsact qdisc with chains of filters.  Chain 0 begins with small programs (guards), which send every packet that
+may carry another one (GRE, IPIP, PPPoE, MPLS) to a chain of its own: of such packets flower sees the innermost headers, the
+datapath the outermost.  There are the megaflows that look at Ethernet addresses and a VLAN tag alone.  The rest of chain 0 are
+the megaflows of ordinary packets.  What no filter matches goes on to Open vSwitch, until ``seal`` puts a last one below each
+chain, which drops: the host's own stack must get nothing while no Open vSwitch takes it.
+
+The first guard's cookie tells that all of it is ours, and what else was changed: whoever comes later needs no file to find it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.traffic_control import Place
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import (
+    ARP,
+    IPV4,
+    IPV6,
+    ORDINARY,
+    QINQ,
+    VLAN,
+    Filter,
+    Left,
+    translate,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
+    DEVICE,
+    Megaflow,
+    Vport,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    Netlink,
+    Refusal,
+    attributes,
+    batches,
+    message,
+)
+
+MARK = b"ovsops-bypass"
+# Where packets go that may carry others, by the type behind their VLAN tag.
+CHAINS = {IPV4: 0x6F76, IPV6: 0x6F77}
+OTHERS = 0x6F78
+FOREIGN_QDISC = "comes in by a port with an ingress qdisc of somebody else"
+
+_PROMISCUOUS_WAS_ADDED = b"+"
+_HINT = "It takes the kernel's sch_ingress, cls_bpf, cls_flower, act_gact, act_mirred, act_vlan, act_pedit: or go on without it"
+_GUARD, _LAST = 1, 0xFFFF
+_GUARDS = {_GUARD: IPV4, 2: IPV6, 3: None}
+_ORDERS = {IPV4: 4, IPV6: 5, ARP: 6, VLAN: 7, QINQ: 8}
+
+# Classic BPF (linux/filter.h): load a half word, a byte; jump if equal; return.
+_LOAD, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
+# Of what comes in, Linux has taken one VLAN tag out of the frame.
+_ETHERNET_TYPE, _PROTOCOLS = 0xFFFFF000, {IPV4: 14 + 9, IPV6: 14 + 6}
+
+Known = dict[tuple[bytes, bytes, bytes], tuple[t.Union[Filter, Left], tuple[bytes, ...]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """Of ``megaflows`` between devices, with so many ``packets``, the bypass forwards ``covered`` and ``covered_packets``.
+
+    ``reasons`` says why not more, ``elsewhere`` counts the megaflows of ports that go away with the module.
+    """
+
+    megaflows: int = 0
+    packets: int = 0
+    covered: int = 0
+    covered_packets: int = 0
+    elsewhere: int = 0
+    reasons: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Percent of the packets, or of the megaflows where no packet was counted; rounded down."""
+        part, whole = (self.covered_packets, self.packets) if self.packets else (self.covered, self.megaflows)
+        return part * 1000 // whole / 10 if whole else 100.0
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if not self.megaflows:
+            return "there is no live megaflow between devices, so the bypass forwards nothing"
+        text = f"the bypass forwards {self.covered} of {self.megaflows} live megaflows between devices"
+        text += f", with {self.share:g} % of their packets"
+        if self.reasons:
+            text += f"; not: {', '.join(f'{reason} ({count})' for reason, count in self.reasons.items())}"
+        return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """What a device gets first: the ``qdisc``, and then the ``rest``, the guards."""
+
+    name: str
+    qdisc: list[bytes]
+    rest: list[bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bypass:
+    """What ``prepare`` has made: everything is bytes that only have to be sent, in the order of the methods."""
+
+    coverage: Coverage
+    openings: t.Mapping[int, Opening]
+    added: frozenset[int]
+    filters: tuple[bytes, ...]
+    sealing: tuple[bytes, ...]
+    unsealing: tuple[bytes, ...]
+
+    def install(self, netlink: Netlink) -> list[Refusal]:
+        """Forward what is covered; the rest still goes to Open vSwitch.  Returns the filters that the kernel refused.
+
+        ovs-vswitchd must not look after megaflows any more: it sees no packets of them, and lets them go after 10 s.
+        Raises ``HotUpgradeError``, and leaves nothing behind, when a device cannot have them at all.
+        """
+        for device, opening in self.openings.items():
+            # One after the other: filters must not get into a qdisc that somebody else has set in between.
+            refused = netlink.transact(opening.qdisc)
+            if not refused and (refused := netlink.transact(opening.rest)):
+                _clear(netlink, device, device in self.added)  # perhaps it has no mark
+            if refused:
+                self.remove(netlink)
+                raise HotUpgradeError(
+                    f"the port {opening.name} cannot have the tc filters of the bypass",
+                    str(refused[0]),
+                    _HINT,
+                )
+        return netlink.transact(self.filters)
+
+    def seal(self, netlink: Netlink) -> None:
+        """Drop what is not covered, right before the datapath goes away.  Raises ``HotUpgradeError`` if that is refused."""
+        refused = netlink.transact(self.sealing)
+        if refused:
+            self.unseal(netlink)
+            raise HotUpgradeError("packets cannot be kept from the host's own stack", str(refused[0]), _HINT)
+
+    def unseal(self, netlink: Netlink) -> None:
+        """Give Open vSwitch what is not covered, as soon as its datapath is back; no error if it was not sealed."""
+        netlink.transact(self.unsealing)
+
+    def remove(self, netlink: Netlink) -> None:
+        """All of it away, when the megaflows are back; no error if it is not there."""
+        self.unseal(netlink)
+        for device in self.openings:
+            if _is_ours(netlink, device) is not None:
+                _clear(netlink, device, device in self.added)
+
+
+def prepare(
+    netlink: Netlink, ports: t.Sequence[Vport], megaflows: t.Sequence[Megaflow], known: Known | None = None
+) -> Bypass:
+    """The bypass for the ``ports`` of a datapath; ``packets`` of the ``megaflows`` are those to weigh them by (``recent``).
+
+    What is in ``known`` from an earlier call with the same ports is not translated again.
+    """
+    known = {} if known is None else known
+    taken = {device for device, __ in _ingress_qdiscs(netlink)}
+    promiscuous = _promiscuous(netlink)
+    devices = {
+        port.index: port.name
+        for port in ports
+        if port.kind == DEVICE
+        and port.netns is None
+        and port.index in promiscuous
+        and port.index not in taken
+    }
+    by_number = {port.number: port for port in ports}
+    found: list[tuple[Megaflow, Filter | Left]] = []
+    filters: list[bytes] = []
+    for flow in megaflows:
+        same = (flow.key, flow.mask, flow.actions)
+        if same not in known:
+            known[same] = _with_messages(translate(flow, by_number))
+        translated, messages = known[same]
+        if isinstance(translated, Filter) and translated.device not in devices:
+            translated, messages = Left(FOREIGN_QDISC), ()
+        found.append((flow, translated))
+        filters += messages
+    added = frozenset(device for device in devices if not promiscuous[device])
+    last = _last_places(devices)
+    return Bypass(
+        coverage(found),
+        {device: _opening(device, name, device in added) for device, name in devices.items()},
+        added,
+        tuple(batches(filters)),
+        tuple(batches([tc.flower(place, {}, [tc.drop()]) for place in last])),
+        tuple(batches([tc.delete_filters(place) for place in last])),
+    )
+
+
+def recent(earlier: t.Sequence[Megaflow], later: t.Sequence[Megaflow]) -> list[Megaflow]:
+    """The megaflows of the later look, with the packets that came since the earlier one."""
+    before = {(flow.key, flow.mask): flow.packets for flow in earlier}
+    return [
+        dataclasses.replace(flow, packets=max(0, flow.packets - before.get((flow.key, flow.mask), 0)))
+        for flow in later
+    ]
+
+
+def coverage(found: t.Iterable[tuple[Megaflow, Filter | Left]]) -> Coverage:
+    """How much of the megaflows between devices is translated."""
+    flows = packets = covered = covered_packets = elsewhere = 0
+    reasons: collections.Counter[str] = collections.Counter()
+    for flow, each in found:
+        if isinstance(each, Left) and not each.between:
+            elsewhere += 1
+            continue
+        flows, packets = flows + 1, packets + flow.packets
+        if isinstance(each, Left):
+            reasons[each.reason] += 1
+        else:
+            covered, covered_packets = covered + 1, covered_packets + flow.packets
+    return Coverage(flows, packets, covered, covered_packets, elsewhere, dict(reasons.most_common()))
+
+
+def remove_left_over(netlink: Netlink) -> list[int]:
+    """What a bypass has left on any device away; returns the devices."""
+    found = []
+    for device, kind in _ingress_qdiscs(netlink):
+        if kind == "clsact" and (cookie := _is_ours(netlink, device)) is not None:
+            _clear(netlink, device, cookie.endswith(_PROMISCUOUS_WAS_ADDED))
+            found.append(device)
+    return found
+
+
+def _opening(device: int, name: str, promiscuous: bool) -> Opening:
+    """A datapath has its devices take all frames, and without it they would not."""
+    cookie = MARK + (_PROMISCUOUS_WAS_ADDED if promiscuous else b"")
+    found = []
+    for order, kind in _GUARDS.items():
+        chain = OTHERS if kind is None else CHAINS[kind]
+        found.append(
+            tc.program(Place(device, 0, order, tc.ALL_PROTOCOLS), guard(kind), tc.go_to(chain, cookie))
+        )
+    if promiscuous:
+        found.append(tc.promiscuous(device, True))
+    return Opening(name, batches([tc.add_clsact(device)]), batches(found))
+
+
+def guard(kind: int | None) -> list[tuple[int, int, int, int]]:
+    """A program that matches packets of a type (IPv4, IPv6) that may carry others; of None, all that are neither nor ARP."""
+    if kind is None:
+        tests = [(_JUMP_EQUAL, 3 - place, 0, number) for place, number in enumerate((ARP, IPV4, IPV6))]
+        return [(_LOAD, 0, 0, _ETHERNET_TYPE), *tests, (_RETURN, 0, 0, 0xFFFFFFFF), (_RETURN, 0, 0, 0)]
+    count = len(ORDINARY)
+    tests = [(_JUMP_EQUAL, count - place, 0, number) for place, number in enumerate(ORDINARY)]
+    return [
+        (_LOAD, 0, 0, _ETHERNET_TYPE),
+        (_JUMP_EQUAL, 0, count + 2, kind),
+        (_LOAD_BYTE, 0, 0, _PROTOCOLS[kind]),
+        *tests,
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+        (_RETURN, 0, 0, 0),
+    ]
+
+
+def _with_messages(found: Filter | Left) -> tuple[Filter | Left, tuple[bytes, ...]]:
+    """In a chain of its own each protocol has its own order, since tc wants one protocol in each."""
+    if isinstance(found, Left) or not found.actions:  # without actions: dropped, by the last one
+        return found, ()
+    messages = []
+    if found.protocol in _ORDERS:
+        place = Place(found.device, 0, _ORDERS[found.protocol], found.protocol)
+        messages.append(tc.flower(place, found.keys, found.actions))
+    if found.outer is not None:
+        place = Place(found.device, CHAINS.get(found.inner, OTHERS), found.protocol, found.protocol)
+        messages.append(tc.flower(place, found.outer, found.actions))
+    return found, tuple(messages)
+
+
+def _last_places(devices: t.Iterable[int]) -> list[Place]:
+    chains = (*CHAINS.values(), OTHERS, 0)
+    return [Place(device, chain, _LAST, tc.ALL_PROTOCOLS) for device in devices for chain in chains]
+
+
+def _clear(netlink: Netlink, device: int, promiscuous: bool) -> None:
+    """Of the qdisc of a device what is ours, the guard last; and the qdisc, unless somebody else uses it by now."""
+    places = [Place(device, 0, order, 0) for order in (_LAST, *_ORDERS.values())]
+    away = [*map(tc.delete_filters, places)]
+    away += [tc.flush_chain(device, chain) for chain in (*CHAINS.values(), OTHERS)]
+    away += [tc.delete_filters(Place(device, 0, order, 0)) for order in sorted(_GUARDS, reverse=True)]
+    netlink.transact(batches(away))
+    if not netlink.dump(tc.filters(device), "the filters of a device cannot be listed"):
+        netlink.transact(batches([tc.delete_clsact(device)]))
+    if promiscuous:
+        netlink.transact(batches([tc.promiscuous(device, False)]))
+
+
+def _is_ours(netlink: Netlink, device: int) -> bytes | None:
+    """The cookie of the guard on a device; None if there is none."""
+    for __, body in netlink.dump(tc.filters(device, _GUARD), "the filters of a device cannot be listed"):
+        with contextlib.suppress(HotUpgradeError):
+            cookie = tc.cookie_of_program(body)
+            if cookie.startswith(MARK):
+                return cookie
+    return None
+
+
+def _ingress_qdiscs(netlink: Netlink) -> t.Iterator[tuple[int, str]]:
+    request = message(tc.GET_QDISC, tc.TCMSG.pack(0, 0, 0, 0, 0))
+    for __, body in netlink.dump(request, "the kernel does not tell its qdiscs"):
+        __, device, __, parent, __ = tc.TCMSG.unpack_from(body)
+        if parent == tc.INGRESS:
+            kind = attributes(body, tc.TCMSG.size).get(tc.KIND, b"")
+            yield device, kind.rstrip(b"\0").decode(errors="replace")
+
+
+def _promiscuous(netlink: Netlink) -> dict[int, bool]:
+    """Of which devices somebody has asked that they take all frames; that the datapath has does not count."""
+    request = message(tc.GET_LINK, tc.IFINFO.pack(0, 0, 0, 0, 0))
+    found = {}
+    for __, body in netlink.dump(request, "the network devices cannot be listed"):
+        __, __, device, flags, __ = tc.IFINFO.unpack_from(body)
+        found[device] = bool(flags & tc.PROMISCUOUS)
+    return found

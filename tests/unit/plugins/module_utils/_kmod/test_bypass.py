@@ -1,0 +1,286 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the bypass leaves in the kernel at each moment, what it leaves alone, and how much it says that it covers."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import struct
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import bypass
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.bypass import Coverage
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import (
+    ORDINARY,
+    Filter,
+    Left,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    Refusal,
+    attribute,
+    joined,
+)
+
+PORTS = [Vport(0, 2, "ovs-system", 4), Vport(1, 2, "br0", 5), Vport(2, 1, "p1", 6), Vport(3, 1, "p2", 7)]
+Json = dict[str, t.Any]
+
+
+@dataclasses.dataclass(order=True)
+class Entry:
+    """A filter: where it is, its kind, and its whole message."""
+
+    chain: int
+    order: int
+    kind: bytes
+    body: bytes
+
+
+class Kernel:
+    """Devices 6 and 7 with their qdiscs and filters; refuses what is in ``refuses`` (device, kind of message or of filter)."""
+
+    def __init__(self) -> None:
+        self.qdiscs: dict[int, bytes] = {}
+        self.filters: dict[int, list[Entry]] = {6: [], 7: []}
+        self.promiscuous = {5: False, 6: False, 7: False}
+        self.refuses: set[tuple[int, t.Any]] = set()
+
+    def transact(self, batches: t.Sequence[bytes]) -> list[Refusal]:
+        refused = []
+        for kind, flags, number, body in (part for batch in batches for part in netlink.parts(batch)):
+            code = self._change(kind, flags, body)
+            if code:
+                refused.append(Refusal(number - 1, code, ""))
+        return refused
+
+    def _change(self, kind: int, flags: int, body: bytes) -> int:
+        if kind == tc.NEW_LINK:
+            __, __, device, value, change = tc.IFINFO.unpack_from(body)
+            assert change == tc.PROMISCUOUS
+            self.promiscuous[device] = bool(value)
+            return 0
+        __, device, __, parent, info = tc.TCMSG.unpack_from(body)
+        found = netlink.attributes(body, tc.TCMSG.size)
+        name = found.get(1, b"").rstrip(b"\0")
+        if {(device, kind), (device, name)} & self.refuses:
+            return errno.ENOTSUP
+        if kind in (tc.NEW_QDISC, tc.DELETE_QDISC):
+            return self._qdisc(kind, device, name)
+        if device not in self.qdiscs:
+            return errno.EINVAL
+        chain, order = struct.unpack("=I", found[11])[0], info >> 16
+        if kind == tc.NEW_FILTER:
+            assert flags & netlink.EXCLUSIVE
+            self.filters[device].append(Entry(chain, order, name, body))
+            return 0
+        kept = [each for each in self.filters[device] if each.chain != chain or order not in (0, each.order)]
+        gone = len(kept) < len(self.filters[device])
+        self.filters[device] = kept
+        return 0 if gone else errno.ENOENT
+
+    def _qdisc(self, kind: int, device: int, name: bytes) -> int:
+        if (kind == tc.NEW_QDISC) == (device in self.qdiscs):
+            return errno.EEXIST
+        if kind == tc.NEW_QDISC:
+            self.qdiscs[device] = name
+        else:
+            del self.qdiscs[device]
+            self.filters[device] = []
+        return 0
+
+    def dump(self, request: bytes, _what: str) -> list[tuple[int, bytes]]:
+        (kind,) = struct.unpack_from("=H", request, 4)
+        if kind == tc.GET_LINK:
+            links = self.promiscuous.items()
+            return [
+                (16, tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if on else 0, 0)) for device, on in links
+            ]
+        if kind == tc.GET_QDISC:
+            return [
+                (36, tc.TCMSG.pack(0, device, 0xFFFF0000, tc.INGRESS, 1) + attribute(1, name + b"\0"))
+                for device, name in self.qdiscs.items()
+            ]
+        __, device, __, __, info = tc.TCMSG.unpack_from(request, 16)
+        return [(44, each.body) for each in self.filters[device] if info >> 16 in (0, each.order)]
+
+    @property
+    def untouched(self) -> bool:
+        return not self.qdiscs and not any(self.filters.values()) and not any(self.promiscuous.values())
+
+    def placed(self, device: int) -> set[tuple[int, int]]:
+        return {(each.chain, each.order) for each in self.filters[device]}
+
+
+@pytest.fixture(name="kernel")
+def _kernel() -> t.Any:
+    return Kernel()
+
+
+def megaflow(
+    in_port: int, out_port: int, packets: int = 1, kind: int = 0x0800, extra: t.Any = None
+) -> Megaflow:
+    values = {3: struct.pack("=I", in_port), 4: bytes(12), 6: struct.pack("!H", kind)}
+    bits = {3: b"\xff" * 4, 4: b"\xff" * 12, 6: b"\xff\xff"}
+    if kind == 0x0800:
+        values[7], bits[7] = bytes(12), bytes(11) + b"\xff"
+    if extra:
+        values[extra], bits[extra] = b"\1\0\0\0", b"\1\0\0\0"
+    return Megaflow(joined(values), joined(bits), attribute(1, struct.pack("=I", out_port)), packets)
+
+
+FLOWS = [megaflow(2, 3, 90), megaflow(3, 2, 7, 0x88B5), megaflow(2, 3, 3, extra=22), megaflow(2, 1, 50)]
+LAST = 0xFFFF
+EVERY_CHAIN = {(chain, LAST) for chain in (0, *bypass.CHAINS.values(), bypass.OTHERS)}
+
+
+def test_it_forwards_then_drops_the_rest_then_lets_it_pass_and_then_is_gone(kernel: t.Any) -> None:
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    assert kernel.untouched
+    assert made.install(kernel) == []
+    assert kernel.placed(6) == {(0, 1), (0, 2), (0, 3), (0, 4), (bypass.CHAINS[0x0800], 0x0800)}
+    assert kernel.placed(7) == {(0, 1), (0, 2), (0, 3), (bypass.OTHERS, 0x88B5)}
+    assert kernel.promiscuous == {5: False, 6: True, 7: True}
+    before = kernel.placed(6)
+    made.seal(kernel)
+    assert kernel.placed(6) == before | EVERY_CHAIN
+    made.unseal(kernel)
+    assert kernel.placed(6) == before
+    made.remove(kernel)
+    assert kernel.untouched
+    made.remove(kernel)
+    assert kernel.untouched
+
+
+def test_who_comes_later_finds_all_of_it(kernel: t.Any) -> None:
+    kernel.promiscuous[7] = True
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    made.install(kernel)
+    made.seal(kernel)
+    assert sorted(bypass.remove_left_over(kernel)) == [6, 7]
+    assert kernel.promiscuous == {5: False, 6: False, 7: True}
+    kernel.promiscuous[7] = False
+    assert kernel.untouched
+    assert bypass.remove_left_over(kernel) == []
+
+
+@pytest.mark.parametrize("kind", [b"ingress", b"clsact"])
+def test_a_port_with_a_qdisc_of_somebody_else_is_left_alone(kernel: t.Any, kind: bytes) -> None:
+    kernel.qdiscs[6] = kind
+    theirs = Entry(0, 1, b"bpf", tc.TCMSG.pack(0, 6, 0, 0, 0) + attribute(1, b"bpf\0"))
+    kernel.filters[6] = [theirs]
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    made.install(kernel)
+    made.seal(kernel)
+    assert set(made.openings) == {7}
+    assert made.coverage.reasons == {bypass.FOREIGN_QDISC: 1, "connection tracking": 1}
+    made.remove(kernel)
+    assert bypass.remove_left_over(kernel) == []
+    assert (kernel.qdiscs, kernel.filters[6], kernel.promiscuous[6]) == ({6: kind}, [theirs], False)
+
+
+def test_what_somebody_else_has_added_meanwhile_stays_with_its_qdisc(kernel: t.Any) -> None:
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    made.install(kernel)
+    theirs = Entry(0, 50, b"flower", tc.TCMSG.pack(0, 6, 0, 0, 50 << 16))
+    kernel.filters[6].append(theirs)
+    made.remove(kernel)
+    assert (kernel.qdiscs, kernel.filters) == ({6: b"clsact"}, {6: [theirs], 7: []})
+
+
+@pytest.mark.parametrize("refused", [tc.NEW_QDISC, b"bpf"])
+@pytest.mark.parametrize("device", [6, 7])
+def test_a_device_that_cannot_have_it_leaves_nothing_behind(
+    kernel: t.Any, device: int, refused: t.Any
+) -> None:
+    kernel.refuses.add((device, refused))
+    with pytest.raises(HotUpgradeError, match=f"the port p{device - 5} .*ENOTSUP.*go on without it"):
+        bypass.prepare(kernel, PORTS, FLOWS).install(kernel)
+    assert kernel.untouched
+
+
+def test_filters_that_the_kernel_refuses_are_told_and_without_the_last_ones_it_is_not_sealed(
+    kernel: t.Any,
+) -> None:
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    kernel.refuses.add((6, b"flower"))
+    assert len(made.install(kernel)) == 2
+    with pytest.raises(HotUpgradeError, match="the host's own stack: ENOTSUP"):
+        made.seal(kernel)
+    assert not kernel.placed(7) & EVERY_CHAIN
+    made.remove(kernel)
+    assert kernel.untouched
+
+
+def test_a_qdisc_that_came_in_between_is_not_taken_away(kernel: t.Any) -> None:
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    kernel.qdiscs[7] = b"clsact"
+    with pytest.raises(HotUpgradeError, match="EEXIST"):
+        made.install(kernel)
+    assert kernel.qdiscs == {7: b"clsact"}
+
+
+def test_what_is_known_is_not_translated_again(kernel: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: bypass.Known = {}
+    first = bypass.prepare(kernel, PORTS, FLOWS, known)
+    monkeypatch.setattr(bypass, "translate", lambda *__: pytest.fail("translated again"))
+    assert bypass.prepare(kernel, PORTS, FLOWS, known) == first
+
+
+def test_how_much_is_covered(kernel: t.Any) -> None:
+    found = bypass.prepare(kernel, PORTS, FLOWS).coverage
+    assert found == Coverage(3, 100, 2, 97, 1, {"connection tracking": 1})
+    assert found.text == (
+        "the bypass forwards 2 of 3 live megaflows between devices, with 97 % of their packets; not: connection tracking (1)"
+    )
+    assert bypass.prepare(kernel, PORTS, FLOWS[3:]).coverage.text.startswith("there is no live megaflow")
+    assert (
+        bypass.coverage([(FLOWS[0], Left("x")), (megaflow(2, 3, 0), Filter(6, 1, 1, {}, None, ()))]).share
+        == 0.0
+    )
+
+
+def test_only_the_packets_of_the_last_seconds_weigh() -> None:
+    later = [dataclasses.replace(FLOWS[0], packets=95), FLOWS[1], megaflow(3, 2, 4)]
+    assert [flow.packets for flow in bypass.recent(FLOWS[:1], later)] == [5, 7, 4]
+    assert [flow.packets for flow in bypass.recent(later, FLOWS[:1])] == [0]
+
+
+def run(program: list[tuple[int, int, int, int]], kind: int, frame: bytes) -> int:
+    """A program of classic BPF: what it returns."""
+    place, value = 0, 0
+    while True:
+        code, yes, no, number = program[place]
+        place += 1
+        if code == 0x28:
+            assert number == 0xFFFFF000
+            value = kind
+        elif code == 0x30:
+            value = frame[number]
+        elif code == 0x15:
+            place += yes if value == number else no
+        else:
+            assert code == 0x06
+            return number
+
+
+@given(st.sampled_from([0x0800, 0x86DD, 0x0806, 0x8864, 0x8100]), st.integers(0, 255))
+def test_a_guard_matches_what_may_carry_other_packets(kind: int, protocol: int) -> None:
+    frame = bytearray(60)
+    frame[{0x0800: 23, 0x86DD: 20}.get(kind, 59)] = protocol
+    matched = {each: run(bypass.guard(each), kind, bytes(frame)) for each in (0x0800, 0x86DD, None)}
+    strange = protocol not in ORDINARY
+    expected = {
+        0x0800: kind == 0x0800 and strange,
+        0x86DD: kind == 0x86DD and strange,
+        None: kind in (0x8864, 0x8100),
+    }
+    assert matched == {each: 0xFFFFFFFF if yes else 0 for each, yes in expected.items()}
