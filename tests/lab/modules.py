@@ -250,8 +250,10 @@ mkdir -p {folder}
 mv {source}/* {folder}
 depmod
 """
+# The daemons' units end after that of the package; systemd refuses the sixth start of a unit within ten seconds.
 RELOAD = """
-systemctl stop openvswitch-switch
+systemctl stop openvswitch-switch ovs-vswitchd ovsdb-server
+systemctl reset-failed
 ovs-dpctl del-dp ovs-system || true
 modprobe -r {modules}
 modprobe openvswitch
