@@ -86,6 +86,11 @@ class Kernel:
         found = self._netlink.dump(request, "the kernel does not tell its datapaths")
         return [_datapath(body) for __, body in found]
 
+    def ports_of(self, datapath: Datapath) -> list[Vport]:
+        """The ports of any datapath, by number."""
+        families = {name: self._family(f"ovs_{name}") for name in ("datapath", "vport", "flow")}
+        return Reader(self._netlink, families, datapath.index).ports()
+
     def ports(self) -> list[Vport]:
         """The ports of ours, by number."""
         return Reader.of(self._netlink).ports()

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The look at a host that the plan of a reload rests on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images, namespaces
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Facts, Holder
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import GENERIC, Netlink
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import comm
+
+_NAME = kernel_modules.DATAPATH
+
+
+def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Runner = run) -> Facts:
+    """What is there.  ``versions`` are those of the userspace that may drive the module, by what they are called."""
+    found = kernel_modules.modules(root, runner)
+    module = found[0]
+    kernel = os.uname().release
+    image, fault = _image(module)
+    ports = _ports() if module.loaded and not module.builtin else {}
+    return Facts(
+        module=module,
+        image=image,
+        fault=fault,
+        old=images.of_loaded(module) if module.loaded else None,
+        kernel=kernel,
+        signatures=signatures(root),
+        missing=tuple(missing(image, root, runner)) if image else (),
+        drivers={who: kernel_modules.support(version, kernel, found) for who, version in versions.items()},
+        foreign=tuple(foreign(module, ports, root)),
+        holders=tuple(holders(ports.get("", {}).get(OURS, ()), root)),
+    )
+
+
+def _image(module: kernel_modules.Module) -> tuple[module_image.Image | None, str]:
+    if module.disk_path is None:
+        return (
+            None,
+            "modinfo finds no file of it for this kernel: install the package of its modules, then depmod -a",
+        )
+    try:
+        return module_image.read(module.disk_path), ""
+    except HotUpgradeError as error:
+        return None, str(error)
+
+
+def signatures(root: str) -> str | None:
+    """What makes the kernel load signed modules only, None if nothing does (kernel/module/signing.c)."""
+    if _text(root, "sys/module/module/parameters/sig_enforce") == "Y":
+        return "the kernel's module.sig_enforce"
+    lockdown = _text(root, "sys/kernel/security/lockdown")
+    if "[integrity]" in lockdown or "[confidentiality]" in lockdown:
+        return "the kernel's lockdown"
+    return None
+
+
+def missing(image: module_image.Image, root: str, runner: Runner) -> t.Iterator[str]:
+    """The modules that ``image`` needs, and that are neither loaded nor built in nor on the disk."""
+    for name in filter(None, image.info.get("depends", "").split(",")):
+        if not os.path.isdir(os.path.join(root, "sys/module", name.replace("-", "_"))):
+            with contextlib.suppress(HotUpgradeError):
+                if runner(["modinfo", "--field", "filename", "--", name]).rc == 0:
+                    continue
+            yield name
+
+
+def _ports() -> dict[str, dict[str, t.Sequence[Vport]]]:
+    """The ports of each datapath, by the namespace in which it is, in words, and by its name."""
+    found: dict[str, dict[str, t.Sequence[Vport]]] = {}
+    for place, namespace in enumerate(namespaces.every()):
+        try:
+            with namespaces.within(namespace), Netlink(GENERIC) as socket:
+                kernel = Kernel(socket)
+                where = f"the network namespace {namespace.inode}" if place else ""
+                found[where] = {each.name: kernel.ports_of(each) for each in kernel.datapaths()}
+        finally:
+            os.close(namespace.descriptor)
+    return found
+
+
+def foreign(
+    module: kernel_modules.Module, ports: t.Mapping[str, t.Mapping[str, t.Sequence[Vport]]], root: str = "/"
+) -> t.Iterator[str]:
+    """Who uses the module besides the datapath of ovs-vswitchd, in words. Each port of a datapath counts as one user of it."""
+    for where, datapaths in ports.items():
+        for name in datapaths:
+            if where or name != OURS:
+                yield f"there is a datapath {name}{f' in {where}' if where else ''} that is not ovs-vswitchd's"
+    folder = os.path.join(root, "sys/module", module.name, "holders")
+    others = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in others:
+        if not name.startswith(kernel_modules.VPORT):
+            yield f"the module {name} uses {module.name}"
+    known = sum(len(each) for datapaths in ports.values() for each in datapaths.values()) + len(others)
+    if module.users is not None and module.users > known:
+        yield f"{module.users - known} users of {module.name} are not known: a datapath in a namespace that nothing names"
+
+
+def holders(ports: t.Iterable[Vport], root: str = "/") -> t.Iterator[Holder]:
+    """The processes with a packet socket on an internal port of our namespace (packet(7), /proc/net/packet)."""
+    internal = {port.index: port.name for port in ports if port.kind == INTERNAL and port.netns is None}
+    sockets: dict[str, str] = {}
+    for line in _text(root, "proc/net/packet").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 9 and int(fields[4]) in internal:
+            sockets[f"socket:[{fields[8]}]"] = internal[int(fields[4])]
+    for pid in filter(str.isdigit, os.listdir(os.path.join(root, "proc"))) if sockets else ():
+        folder = os.path.join(root, "proc", pid, "fd")
+        with contextlib.suppress(OSError):
+            held = {_link(os.path.join(folder, name)) for name in os.listdir(folder)} & sockets.keys()
+            for name in sorted({sockets[each] for each in held}):
+                yield Holder(name, f"{comm(int(pid), root)} (process {pid})")
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _text(root: str, path: str) -> str:
+    try:
+        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

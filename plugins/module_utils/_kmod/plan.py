@@ -1,0 +1,138 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Whether the module is to be reloaded, and what stands in the way: facts in, plan out, nothing touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_modules import Module, Support
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.module_image import Image
+
+CURRENT, FORCED = "current", "forced"
+REPORT, REFUSE = "report", "refuse"
+
+# What scripts/sign-file ends a module with.
+_SIGNED = b"~Module signature appended~\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """A process that holds an internal port by a socket of the family packet: it does not find the port's successor."""
+
+    port: str
+    process: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a plan rests on.
+
+    ``image`` is the module on the disk, ``fault`` why there is none; ``old`` the file of the loaded one; ``kernel`` as in
+    uname -r; ``signatures`` what asks for signed modules; ``missing`` modules that it needs and that are not to be had;
+    ``drivers`` whether the userspace that runs and the one on the disk can drive it, by what they are called; ``foreign``
+    who else uses the module, in words; ``holders`` who holds internal ports.
+    """
+
+    module: Module
+    image: Image | None
+    fault: str
+    old: Image | None
+    kernel: str
+    signatures: str | None = None
+    missing: tuple[str, ...] = ()
+    drivers: t.Mapping[str, Support] = dataclasses.field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """``needed`` tells whether there is something to do, ``reasons`` what stands in its way; ``why`` is it in one sentence."""
+
+    needed: bool
+    why: str
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def decide(facts: Facts, state: str, held: str) -> Plan:
+    """The plan for ``state`` (``current`` or ``forced``), with ``held`` ports refused or reported."""
+    needed, why = _need(facts, state)
+    reasons = tuple(_reasons(facts, held)) if needed else ()
+    return Plan(needed, why, reasons, tuple(_warnings(facts, held)) if needed else ())
+
+
+def _need(facts: Facts, state: str) -> tuple[bool, str]:
+    module = facts.module
+    if not module.loaded:
+        return False, f"the module {module.name} is not loaded: the one on the disk is taken when it is"
+    if state == FORCED:
+        return True, "it was asked for"
+    if module.builtin:
+        return False, f"{module.name} is part of the kernel: another one comes with another kernel"
+    if module.reload_needed is None:
+        return False, (
+            f"nothing tells whether the loaded module {module.name} is the one on the disk: it has neither build-id nor "
+            "srcversion; state=forced reloads it anyway"
+        )
+    if not module.reload_needed:
+        return (
+            False,
+            f"the loaded module {module.name} is the one on the disk ({module.build_id or module.srcversion})",
+        )
+    return True, (
+        f"the loaded module {module.name} is {module.build_id or module.srcversion}, that on the disk "
+        f"{module.disk_build_id or module.disk_srcversion}"
+    )
+
+
+def _reasons(facts: Facts, held: str) -> t.Iterator[str]:
+    if facts.module.builtin:
+        yield f"{facts.module.name} is part of the kernel and cannot be reloaded: boot the kernel that has the new one"
+        return
+    if facts.image is None:
+        yield f"there is no module to load: {facts.fault}"
+    else:
+        yield from _unfit(facts, facts.image)
+    if facts.old is None:
+        yield (
+            "no file of the loaded module is kept, so that nothing could be loaded again if the new one fails: keep it with "
+            "state=kept before the package is installed, or install the old package's file again for that"
+        )
+    for who, support in facts.drivers.items():
+        if support.supported is False:
+            yield f"{who} cannot drive it: {support.reason}"
+    for user in facts.foreign:
+        yield f"{user}: it would lose its packets with this module"
+    if held == REFUSE:
+        for holder in facts.holders:
+            yield f"{holder.process} holds the port {holder.port} and would not find its successor: stop it before"
+
+
+def _unfit(facts: Facts, image: Image) -> t.Iterator[str]:
+    magic = image.info.get("vermagic", "")
+    if magic.split(" ")[0] != facts.kernel:
+        yield f"{facts.module.disk_path} is for Linux {magic.split(' ')[0] or 'of no version'}, and {facts.kernel} runs"
+    elif facts.old is not None and facts.old.info.get("vermagic") != magic:
+        yield (
+            f"{facts.module.disk_path} is built for another configuration of this kernel: '{magic.strip()}' instead of "
+            f"'{facts.old.info.get('vermagic', '').strip()}'"
+        )
+    if facts.signatures and not image.content.endswith(_SIGNED):
+        yield f"{facts.module.disk_path} is not signed, and {facts.signatures} asks for that"
+    for name in facts.missing:
+        yield f"{facts.module.disk_path} needs the module {name}, which is not there"
+
+
+def _warnings(facts: Facts, held: str) -> t.Iterator[str]:
+    if held == REPORT:
+        for holder in facts.holders:
+            yield f"{holder.process} holds the port {holder.port} and does not find its successor: restart it afterwards"
+    for who, support in facts.drivers.items():
+        if support.supported is None:
+            yield f"whether {who} can drive it is not known: {support.reason}"
