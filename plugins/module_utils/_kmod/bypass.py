@@ -19,6 +19,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import errno
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
@@ -138,7 +139,8 @@ class Bypass:
                     str(refused[0]),
                     _HINT,
                 )
-        return netlink.transact(self.filters)
+        # One that is there already is for a megaflow that was live as well as beside.
+        return [each for each in netlink.transact(self.filters) if each.number != errno.EEXIST]
 
     def seal(self, netlink: Netlink) -> None:
         """Drop what is not covered, right before the datapath goes away.  Raises ``HotUpgradeError`` if that is refused."""
@@ -160,11 +162,16 @@ class Bypass:
 
 
 def prepare(
-    netlink: Netlink, ports: t.Sequence[Vport], megaflows: t.Sequence[Megaflow], known: Known | None = None
+    netlink: Netlink,
+    ports: t.Sequence[Vport],
+    megaflows: t.Sequence[Megaflow],
+    beside: t.Sequence[Megaflow] = (),
+    known: Known | None = None,
 ) -> Bypass:
     """The bypass for the ``ports`` of a datapath; ``packets`` of the ``megaflows`` are those to weigh them by (``recent``).
 
-    What is in ``known`` from an earlier call with the same ports is not translated again.
+    Those ``beside`` them are forwarded, too, and not counted (``neighbours``).  What is in ``known`` from an earlier call with
+    the same ports is not translated again.
     """
     known = {} if known is None else known
     taken = {device for device, __ in _ingress_qdiscs(netlink)}
@@ -180,7 +187,7 @@ def prepare(
     by_number = {port.number: port for port in ports}
     found: list[tuple[Megaflow, Filter | Left]] = []
     filters: list[bytes] = []
-    for flow in megaflows:
+    for flow in (*megaflows, *beside):
         same = (flow.key, flow.mask, flow.actions)
         if same not in known:
             known[same] = _with_messages(translate(flow, by_number))
@@ -192,7 +199,7 @@ def prepare(
     added = frozenset(device for device in devices if not promiscuous[device])
     last = _last_places(devices)
     return Bypass(
-        coverage(found),
+        coverage(found[: len(megaflows)]),
         {device: _opening(device, name, device in added) for device, name in devices.items()},
         added,
         tuple(batches(filters)),

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.words import Action, Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
     DEVICE,
     Megaflow,
@@ -33,9 +34,6 @@ IPV4, IPV6, ARP, VLAN, QINQ = 0x0800, 0x86DD, 0x0806, 0x8100, 0x88A8
 ORDINARY = (6, 17, 1, 58, 2, 44, 50, 89, 103, 112, 132)
 NOT_UNDERSTOOD = "not understood"
 
-# OVS_KEY_ATTR_*
-_ENCAP, _IN_PORT, _ETHERNET, _VLAN, _TYPE, _IPV4, _IPV6 = 1, 3, 4, 5, 6, 7, 8
-_TCP, _UDP, _ICMP, _ICMPV6, _ARP, _TUNNEL, _SCTP = 9, 10, 11, 12, 13, 16, 17
 _OTHER_KEYS = {
     2: "skb_priority",
     14: "neighbour discovery fields",
@@ -53,9 +51,6 @@ _OTHER_KEYS = {
     27: "connection tracking",
     28: "NSH",
 }
-_RECIRCULATION = 20
-# OVS_ACTION_ATTR_*
-_OUTPUT, _SET, _PUSH_VLAN, _POP_VLAN, _SET_MASKED = 1, 3, 4, 5, 11
 _OTHER_ACTIONS = {
     2: "sent to ovs-vswitchd",
     6: "sample",
@@ -142,7 +137,7 @@ def _translated(flow: Megaflow, ports: t.Mapping[int, Vport]) -> Filter:
     inner, inner_type = fields, outer_type
     if outer_type in (VLAN, QINQ):
         inner, inner_type = _tag(fields, matched)
-    elif _VLAN in fields.keys or _ENCAP in fields.keys:
+    elif Key.VLAN in fields.keys or Key.ENCAP in fields.keys:
         raise _Unclear("VLAN tag of another type")
     _network(inner, inner_type, matched)
     fields.require_all_used()
@@ -209,7 +204,7 @@ class _Fields:
 
 
 def _in_port(fields: _Fields, ports: t.Mapping[int, Vport]) -> Vport:
-    value, mask = fields.take(_IN_PORT, 4)
+    value, mask = fields.take(Key.IN_PORT, 4)
     port = ports.get(struct.unpack("=I", value)[0])
     if mask != b"\xff" * 4 or port is None:
         raise _Unclear("no port by which packets come in")
@@ -220,27 +215,27 @@ def _in_port(fields: _Fields, ports: t.Mapping[int, Vport]) -> Vport:
 
 def _require_plain(fields: _Fields) -> None:
     """Packets as they come in at a device: no tunnel, not recirculated."""
-    value, __ = fields.take(_RECIRCULATION, 4)
+    value, __ = fields.take(Key.RECIRCULATION, 4)
     if any(value):
         raise _Unclear("recirculation")
-    if _TUNNEL in fields.keys:
+    if Key.TUNNEL in fields.keys:
         raise _Unclear("tunnel")
     # The kernel tells the mask of a tunnel for all megaflows; a packet from a device has no tunnel's key.
-    fields.used.add(_TUNNEL)
+    fields.used.add(Key.TUNNEL)
 
 
 def _ethernet(fields: _Fields, matched: _Matched) -> None:
-    if _ETHERNET not in fields.keys:
+    if Key.ETHERNET not in fields.keys:
         raise _Unclear("no Ethernet frame")
-    value, mask = fields.take(_ETHERNET, 12)
+    value, mask = fields.take(Key.ETHERNET, 12)
     matched.add(6, value[:6], 7, mask[:6])
     matched.add(4, value[6:], 5, mask[6:])
 
 
 def _ethernet_type(fields: _Fields) -> int:
-    if _TYPE not in fields.keys:
+    if Key.TYPE not in fields.keys:
         raise _Unclear("frame without an Ethernet type")
-    value, mask = fields.take(_TYPE, 2)
+    value, mask = fields.take(Key.TYPE, 2)
     if mask != b"\xff\xff":
         raise _Unclear("any Ethernet type")
     return int(struct.unpack("!H", value)[0])
@@ -248,7 +243,7 @@ def _ethernet_type(fields: _Fields) -> int:
 
 def _tag(fields: _Fields, matched: _Matched) -> tuple[_Fields, int]:
     """The tag's keys, and what is behind it."""
-    value, mask = (struct.unpack("!H", each)[0] for each in fields.take(_VLAN, 2))
+    value, mask = (struct.unpack("!H", each)[0] for each in fields.take(Key.VLAN, 2))
     number, priority = mask & _NUMBER, mask & _PRIORITY
     if not value & _PRESENT or number not in (0, _NUMBER) or priority not in (0, _PRIORITY):
         raise _Unclear("part of a VLAN tag")
@@ -256,8 +251,8 @@ def _tag(fields: _Fields, matched: _Matched) -> tuple[_Fields, int]:
         matched.keys[_KEY_VLAN] = struct.pack("=H", value & _NUMBER)
     if priority:
         matched.keys[_KEY_PRIORITY] = struct.pack("=B", (value & _PRIORITY) >> 13)
-    fields.used.add(_ENCAP)
-    inner = _Fields.of(fields.keys.get(_ENCAP, b""), fields.masks.get(_ENCAP, b""))
+    fields.used.add(Key.ENCAP)
+    inner = _Fields.of(fields.keys.get(Key.ENCAP, b""), fields.masks.get(Key.ENCAP, b""))
     inner_type = _ethernet_type(inner)
     if inner_type not in (IPV4, IPV6, ARP):
         raise _Unclear("behind a VLAN tag neither IP nor ARP")
@@ -276,7 +271,7 @@ def _network(fields: _Fields, kind: int, matched: _Matched) -> None:
 
 
 def _ipv4(fields: _Fields, matched: _Matched) -> None:
-    value, mask = fields.take(_IPV4, 12)
+    value, mask = fields.take(Key.IPV4, 12)
     matched.add_further(10, value[:4], 11, mask[:4])
     matched.add_further(12, value[4:8], 13, mask[4:8])
     matched.add_further(73, value[9:10], 74, mask[9:10])
@@ -286,7 +281,7 @@ def _ipv4(fields: _Fields, matched: _Matched) -> None:
 
 
 def _ipv6(fields: _Fields, matched: _Matched) -> None:
-    value, mask = fields.take(_IPV6, 40)
+    value, mask = fields.take(Key.IPV6, 40)
     if any(mask[32:36]):
         raise _Unclear("IPv6 flow label")
     matched.add_further(14, value[:16], 15, mask[:16])
@@ -314,11 +309,11 @@ def _fragment(value: int, mask: int, matched: _Matched) -> bool:
 
 # By IP protocol: the attribute with its ports, or its type and code, and the keys of flower for both and for their masks.
 _PORTS = {
-    6: (_TCP, (18, 35), (19, 36)),
-    17: (_UDP, (20, 37), (21, 38)),
-    132: (_SCTP, (41, 39), (42, 40)),
+    6: (Key.TCP, (18, 35), (19, 36)),
+    17: (Key.UDP, (20, 37), (21, 38)),
+    132: (Key.SCTP, (41, 39), (42, 40)),
 }
-_TYPES = {1: (_ICMP, (51, 52), (49, 50)), 58: (_ICMPV6, (55, 56), (53, 54))}
+_TYPES = {1: (Key.ICMP, (51, 52), (49, 50)), 58: (Key.ICMPV6, (55, 56), (53, 54))}
 
 
 def _transport(fields: _Fields, protocol: int, mask: int, whole: bool, matched: _Matched) -> None:
@@ -344,7 +339,7 @@ def _transport(fields: _Fields, protocol: int, mask: int, whole: bool, matched: 
 
 def _arp(fields: _Fields, matched: _Matched) -> None:
     matched.addresses_alone = False  # it carries nothing
-    value, mask = fields.take(_ARP, 24)
+    value, mask = fields.take(Key.ARP, 24)
     if any(value[22:]) or any(mask[22:]):
         raise _Unclear(NOT_UNDERSTOOD)
     if mask[8:10] not in (b"\0\0", b"\0\xff", b"\xff\xff") or value[8]:
@@ -360,7 +355,7 @@ def _actions(data: bytes, ports: t.Mapping[int, Vport]) -> list[bytes]:
     """The actions of tc; copies for ports that go away with the module are left out."""
     steps: list[bytes | Vport] = []
     for kind, value in each_attribute(data):
-        if kind == _OUTPUT:
+        if kind == Action.OUTPUT:
             port = ports.get(struct.unpack("=I", value)[0])
             if port is None:
                 raise _Unclear("to a port that is not there")
@@ -386,15 +381,15 @@ def _actions(data: bytes, ports: t.Mapping[int, Vport]) -> list[bytes]:
 
 
 def _change(kind: int, value: bytes) -> list[bytes]:
-    if kind == _POP_VLAN:
+    if kind == Action.POP_VLAN:
         return [tc.pop_vlan()]
-    if kind == _PUSH_VLAN:
+    if kind == Action.PUSH_VLAN:
         protocol, tci = struct.unpack("!HH", value)
         return [tc.push_vlan(protocol, tci & _NUMBER, (tci & _PRIORITY) >> 13)]
-    if kind in (_SET, _SET_MASKED):
+    if kind in (Action.SET, Action.SET_MASKED):
         ((field, data),) = list(each_attribute(value)) or [(0, b"")]
-        half = len(data) // 2 if kind == _SET_MASKED else len(data)
-        mask = data[half:] if kind == _SET_MASKED else b"\xff" * half
+        half = len(data) // 2 if kind == Action.SET_MASKED else len(data)
+        mask = data[half:] if kind == Action.SET_MASKED else b"\xff" * half
         return _set(field, data[:half], mask)
     raise _Unclear(_OTHER_ACTIONS.get(kind, NOT_UNDERSTOOD))
 
@@ -402,10 +397,10 @@ def _change(kind: int, value: bytes) -> list[bytes]:
 def _set(field: int, value: bytes, mask: bytes) -> list[bytes]:
     if len(value) != len(mask) or not any(mask):
         raise _Unclear(NOT_UNDERSTOOD)
-    if field == _ETHERNET and len(value) == 12:
+    if field == Key.ETHERNET and len(value) == 12:
         # The datapath has the source first, a frame the destination.
         return [tc.rewrite(_ETH_HEADER, 0, value[6:] + value[:6], mask[6:] + mask[:6])]
-    if field == _IPV4 and len(value) == 12 and not any(mask[:9]) and not mask[11]:
+    if field == Key.IPV4 and len(value) == 12 and not any(mask[:9]) and not mask[11]:
         changes = [(1, 9), (8, 10)]  # TOS and TTL: where they are in the header, and in the attribute
         found = [
             tc.rewrite(_IP4_HEADER, where, value[at : at + 1], mask[at : at + 1])
@@ -413,8 +408,8 @@ def _set(field: int, value: bytes, mask: bytes) -> list[bytes]:
             if mask[at]
         ]
         return [*found, tc.checksum_ipv4()]
-    if field == _IPV6 and len(value) == 40 and not any(mask[:38]) and not mask[39]:
+    if field == Key.IPV6 and len(value) == 40 and not any(mask[:38]) and not mask[39]:
         return [tc.rewrite(_IP6_HEADER, 7, value[38:39], mask[38:39])]
-    if field == _TUNNEL:
+    if field == Key.TUNNEL:
         raise _Unclear("tunnel")
     raise _Unclear("rewrites addresses, ports or marks")

@@ -80,6 +80,8 @@ class Kernel:
         chain, order = struct.unpack("=I", found[11])[0], info >> 16
         if kind == tc.NEW_FILTER:
             assert flags & netlink.EXCLUSIVE
+            if body in [each.body for each in self.filters[device]]:
+                return errno.EEXIST
             self.filters[device].append(Entry(chain, order, name, body))
             return 0
         kept = [each for each in self.filters[device] if each.chain != chain or order not in (0, each.order)]
@@ -230,9 +232,17 @@ def test_a_qdisc_that_came_in_between_is_not_taken_away(kernel: t.Any) -> None:
 
 def test_what_is_known_is_not_translated_again(kernel: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     known: bypass.Known = {}
-    first = bypass.prepare(kernel, PORTS, FLOWS, known)
+    first = bypass.prepare(kernel, PORTS, FLOWS, known=known)
     monkeypatch.setattr(bypass, "translate", lambda *__: pytest.fail("translated again"))
-    assert bypass.prepare(kernel, PORTS, FLOWS, known) == first
+    assert bypass.prepare(kernel, PORTS, FLOWS, known=known) == first
+
+
+def test_what_is_beside_is_forwarded_and_not_counted(kernel: t.Any) -> None:
+    beside = [megaflow(3, 2), FLOWS[0]]
+    made = bypass.prepare(kernel, PORTS, FLOWS, beside)
+    assert made.coverage == bypass.prepare(kernel, PORTS, FLOWS).coverage
+    assert made.install(kernel) == []
+    assert (0, 4) in kernel.placed(7)
 
 
 def test_how_much_is_covered(kernel: t.Any) -> None:
