@@ -112,9 +112,14 @@ class Opening:
 
 @dataclasses.dataclass(frozen=True)
 class Bypass:
-    """What ``prepare`` has made: everything is bytes that only have to be sent, in the order of the methods."""
+    """What ``prepare`` has made: everything is bytes that only have to be sent, in the order of the methods.
+
+    ``left_out`` names the ports that have an ingress qdisc of somebody else: nothing that comes in by them is forwarded, and
+    while no Open vSwitch takes it, the host's own stack gets it.
+    """
 
     coverage: Coverage
+    left_out: tuple[str, ...]
     openings: t.Mapping[int, Opening]
     added: frozenset[int]
     filters: tuple[bytes, ...]
@@ -174,38 +179,42 @@ def prepare(
     the same ports is not translated again.
     """
     known = {} if known is None else known
-    taken = {device for device, __ in _ingress_qdiscs(netlink)}
     promiscuous = _promiscuous(netlink)
-    devices = {
-        port.index: port.name
-        for port in ports
-        if port.kind == DEVICE
-        and port.netns is None
-        and port.index in promiscuous
-        and port.index not in taken
-    }
-    by_number = {port.number: port for port in ports}
-    found: list[tuple[Megaflow, Filter | Left]] = []
+    borrowed = [
+        port for port in ports if port.kind == DEVICE and port.netns is None and port.index in promiscuous
+    ]
+    taken = {device for device, __ in _ingress_qdiscs(netlink)}
+    devices = {port.index: port.name for port in borrowed if port.index not in taken}
+    found = []
     filters: list[bytes] = []
+    by_number = {port.number: port for port in ports}
     for flow in (*megaflows, *beside):
-        same = (flow.key, flow.mask, flow.actions)
-        if same not in known:
-            known[same] = _with_messages(translate(flow, by_number))
-        translated, messages = known[same]
-        if isinstance(translated, Filter) and translated.device not in devices:
-            translated, messages = Left(FOREIGN_QDISC), ()
+        translated, messages = _translated(flow, by_number, devices, known)
         found.append((flow, translated))
         filters += messages
     added = frozenset(device for device in devices if not promiscuous[device])
     last = _last_places(devices)
     return Bypass(
         coverage(found[: len(megaflows)]),
+        tuple(port.name for port in borrowed if port.index in taken),
         {device: _opening(device, name, device in added) for device, name in devices.items()},
         added,
         tuple(batches(filters)),
         tuple(batches([tc.flower(place, {}, [tc.drop()]) for place in last])),
         tuple(batches([tc.delete_filters(place) for place in last])),
     )
+
+
+def _translated(
+    flow: Megaflow, ports: t.Mapping[int, Vport], devices: t.Container[int], known: Known
+) -> tuple[Filter | Left, tuple[bytes, ...]]:
+    same = (flow.key, flow.mask, flow.actions)
+    if same not in known:
+        known[same] = _with_messages(translate(flow, ports))
+    translated, messages = known[same]
+    if isinstance(translated, Filter) and translated.device not in devices:
+        return Left(FOREIGN_QDISC), ()
+    return translated, messages
 
 
 def recent(earlier: t.Sequence[Megaflow], later: t.Sequence[Megaflow]) -> list[Megaflow]:

@@ -182,7 +182,7 @@ def test_a_port_with_a_qdisc_of_somebody_else_is_left_alone(kernel: t.Any, kind:
     made = bypass.prepare(kernel, PORTS, FLOWS)
     made.install(kernel)
     made.seal(kernel)
-    assert set(made.openings) == {7}
+    assert (set(made.openings), made.left_out) == ({7}, ("p1",))
     assert made.coverage.reasons == {bypass.FOREIGN_QDISC: 1, "connection tracking": 1}
     made.remove(kernel)
     assert bypass.remove_left_over(kernel) == []
