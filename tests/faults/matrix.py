@@ -40,9 +40,11 @@ from tests.lab import hosts
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY
 
-# After so many cases a run without a fault shows that a host is as good as new; on the kernel datapath the next case is a next
-# run anyway.  In userspace an ovs-vswitchd that has lost its database some times in a row waits up to 8 s with the next try.
-AGAIN = {"uml": 8, "native": 1}
+# After so many cases a run without a fault shows that a host is as good as new; the next case is a next run anyway.
+AGAIN = 8
+# After these it always does: the program of before lies on the full disk, which is taken away; and in userspace an ovs-vswitchd
+# that has lost its database some times in a row waits up to 8 s with the next try.
+FRESH = {"uml": {"disk"}, "native": {"disk", "ovsdb-server", "both daemons"}}
 # What is another thing afterwards although nobody has lost anything: in userspace the datapath is a part of the process, which
 # numbers its ports anew, and the devices of bridges are made anew by the one that was killed.
 RENEWED = {"uml": (), "native": ("datapath ports", "links", "traffic control")}
@@ -268,7 +270,8 @@ class Run:
                 while True:
                     case = self.waiting.get_nowait()
                     count += 1
-                    again = count % AGAIN[self.backend] == 0 or self.waiting.empty()
+                    fresh = count % AGAIN == 0 or case["fault"] in FRESH[self.backend]
+                    again = fresh or self.waiting.empty()
                     self.tell(case, bench.examine({**case, "again": again}))
         except BaseException as error:
             self.failure = error
