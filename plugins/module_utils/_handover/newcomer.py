@@ -36,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
     OVSDB_SERVER,
     VSWITCHD,
+    kill_daemon,
     parse_version,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size
@@ -311,9 +312,7 @@ def end_first(host: Host) -> None:
     monitor = monitor_of(host.request.vswitchd.process)
     if monitor is not None:
         kill(monitor)
-    kill(host.request.vswitchd.process)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(host.request.rundir, f"{VSWITCHD}.{host.request.vswitchd.process.pid}.ctl"))
+    kill_daemon(VSWITCHD, host.request.vswitchd.process, host.request.rundir)
 
 
 def take_pidfile(host: Host) -> None:
@@ -362,9 +361,7 @@ def remove(host: Host) -> None:
         monitor = monitor_of(found)
         if monitor is not None:
             kill(monitor)
-        kill(found)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(host.request.rundir, f"{VSWITCHD}.{found.pid}.ctl"))
+        kill_daemon(VSWITCHD, found, host.request.rundir)
     for path in (place, *(place + suffix for suffix in _BESIDE)):
         if os.path.islink(path):
             os.unlink(path)

@@ -26,8 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.vswitchd import Vswitchd
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
 
 
 class Recovery:
@@ -121,5 +120,5 @@ class Recovery:
         with contextlib.suppress(Unreachable):
             running = self._services.process(VSWITCHD)
             self._vswitchd.quiet_old()
-            kill(running)
+            kill_daemon(VSWITCHD, running, self._scope.request.rundir)
         self._living.last_words()

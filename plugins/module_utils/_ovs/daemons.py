@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -26,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     alive,
     identify,
     is_variant,
+    kill,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     DELETED,
@@ -257,3 +259,13 @@ def _read(root: str, pid: int, file: str) -> str:
             return content.read()
     except OSError:
         return ""
+
+
+def kill_daemon(name: str, process: Process, rundir: str) -> None:
+    """SIGKILL the daemon ``name``, and remove the control socket in ``rundir`` that it could not remove itself.
+
+    Raises ``HotUpgradeError`` when it survives.
+    """
+    kill(process)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(rundir, f"{name}.{process.pid}.ctl"))
