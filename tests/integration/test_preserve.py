@@ -97,6 +97,9 @@ def portrait() -> set[str]:
         for each in wanted
     ]
     found = {re.sub(r"@if\d+", "", line) for each in told for line in each.splitlines()}
+    for device in ("in1", "eth0"):
+        done = subprocess.run(["ethtool", "-k", device], capture_output=True, text=True, check=False)
+        found |= {f"{device} {line}" for line in done.stdout.splitlines()}
     for setting in SETTINGS:
         path = Path("/proc/sys/net", setting)
         found |= {f"{setting} {path.read_text(encoding='ascii')}"} if path.exists() else set()
@@ -124,6 +127,8 @@ def test_all_that_named_two_devices_is_back(
     for path, value in zip(SETTINGS, ("1", "2", "0", "77")):
         with open(f"/proc/sys/net/{path}", "w", encoding="ascii") as file:
             file.write(value)
+    ethtool = ["ethtool", "-K", "in1", "gro", "on", "tx", "off"]
+    subprocess.run(ethtool, check=True, capture_output=True)
     ip(
         "link add in4 index 104 address 02:aa:00:00:00:04 type veth peer name peer4\nlink set peer4 addrgenmode none up\n"
     )

@@ -31,6 +31,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
     kernel = os.uname().release
     image, fault = _image(module)
     ports = _ports() if module.loaded and not module.builtin else {}
+    ours = _internal(ports.get("", {}).get(OURS, ()))
     return Facts(
         module=module,
         image=image,
@@ -41,7 +42,8 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
         missing=tuple(missing(image, root, runner)) if image else (),
         drivers={who: kernel_modules.support(version, kernel, found) for who, version in versions.items()},
         foreign=tuple(foreign(module, ports, root)),
-        holders=tuple(holders(ports.get("", {}).get(OURS, ()), root)),
+        holders=tuple(holders(ours, root)),
+        managers=managers(ours, root),
     )
 
 
@@ -109,9 +111,27 @@ def foreign(
         yield f"{module.users - known} users of {module.name} are not known: a datapath in a namespace that nothing names"
 
 
-def holders(ports: t.Iterable[Vport], root: str = "/") -> t.Iterator[Holder]:
-    """The processes with a packet socket on an internal port of our namespace (packet(7), /proc/net/packet)."""
-    internal = {port.index: port.name for port in ports if port.kind == INTERNAL and port.netns is None}
+def _internal(ports: t.Iterable[Vport]) -> dict[int, str]:
+    """The names of the internal ports in our namespace, by their ifindex."""
+    return {port.index: port.name for port in ports if port.kind == INTERNAL and port.netns is None}
+
+
+def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
+    """Who configures which port: they tell that in files below /run, by ifindex."""
+    told = (
+        ("systemd-networkd", "run/systemd/netif/links", "ADMIN_STATE=configured"),
+        ("NetworkManager", "run/NetworkManager/devices", "managed=true"),
+    )
+    return {
+        name: who
+        for index, name in internal.items()
+        for who, folder, line in told
+        if line in _text(root, f"{folder}/{index}").splitlines()
+    }
+
+
+def holders(internal: t.Mapping[int, str], root: str = "/") -> t.Iterator[Holder]:
+    """The processes with a packet socket on one of the ports ``internal`` (packet(7), /proc/net/packet)."""
     sockets: dict[str, str] = {}
     for line in _text(root, "proc/net/packet").splitlines()[1:]:
         fields = line.split()

@@ -24,8 +24,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel im
     asks_userspace,
     prepared_flows,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
+    INTERNAL,
+    Megaflow,
+    Vport,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_modules import DATAPATH
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import Netlink
 
 # Established traffic waits for these before anything else comes back.
 BUSIEST = 64
@@ -48,11 +53,21 @@ class Preserver(t.Protocol):
         """See ``preserve.restore``."""
 
 
+class Detour(t.Protocol):
+    """Established flows between devices go round the datapath (``bypass.Bypass``)."""
+
+    def seal(self, netlink: Netlink) -> None:
+        """Keep what does not go round it from the host's own stack."""
+
+    def unseal(self, netlink: Netlink) -> None:
+        """Give that to the datapath, which is back."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """What is known before the gap: the datapath, its ports, flows as they will be sent, and all that goes with the ports.
+    """What is known before the gap: the datapath, its ports and megaflows, and all that goes with the ports.
 
-    ``vports`` are the modules that hold the datapath's.
+    ``busiest`` and ``flows`` are the megaflows as they will be sent; ``vports`` are the modules that hold the datapath's.
     """
 
     datapath: Datapath
@@ -61,6 +76,7 @@ class Ready:
     flows: tuple[bytes, ...]
     captured: preserve.Captured
     vports: tuple[str, ...]
+    megaflows: tuple[Megaflow, ...] = ()
 
 
 def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) -> Ready:
@@ -77,7 +93,8 @@ def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) ->
         dataclasses.replace(port, name=names.get(port.number, port.name)) for port in kernel.ports()
     )
     captured = preserve.capture(ports, names)
-    flows = [flow for flow in kernel.megaflows() if not asks_userspace(flow)]
+    megaflows = tuple(kernel.megaflows())
+    flows = [flow for flow in megaflows if not asks_userspace(flow)]
     return Ready(
         found[0],
         ports,
@@ -85,6 +102,7 @@ def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) ->
         tuple(prepared_flows(found[0].index, flows[BUSIEST:])),
         captured,
         tuple(vports),
+        megaflows,
     )
 
 
@@ -96,6 +114,7 @@ class Gap:
     calls: loading.Calls
     ready: Ready
     preserver: Preserver = dataclasses.field(default_factory=lambda: t.cast(Preserver, preserve))
+    bypass: Detour | None = None
     marks: dict[str, int] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
 
@@ -105,6 +124,8 @@ class Gap:
         Raises ``HotUpgradeError`` when ``old`` had to be loaded again; all is back then, too.
         """
         ready = self.ready
+        if self.bypass is not None:
+            self.bypass.seal(self._route)
         self._mark("begin")
         # Those that nobody uses first: what they take is no part of the gap of the others.
         self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
@@ -152,6 +173,8 @@ class Gap:
         self._mark("addresses")
         if index == ready.datapath.index:
             self._add_flows(ready.flows)
+        if self.bypass is not None:
+            self.bypass.unseal(self._route)
         self._mark("flows")
         self.refused += self.preserver.restore(
             captured, [batch for batch in captured.batches if not batch.soon], now
@@ -183,5 +206,45 @@ class Gap:
         if refused:
             self.refused.append(f"{len(refused)} megaflows, the first: {refused[0]}")
 
+    @property
+    def _route(self) -> Netlink:
+        return self.ready.captured.spaces[0].route
+
     def _mark(self, name: str) -> None:
         self.marks[name] = time.monotonic_ns() // 1000
+
+
+def as_json(ready: Ready) -> Json:
+    """For the disk, without flows: nobody has them any more when another process goes on."""
+    datapath = ready.datapath
+    return {
+        "datapath": [
+            datapath.name,
+            datapath.index,
+            datapath.features.hex(),
+            None if datapath.cache is None else datapath.cache.hex(),
+        ],
+        "ports": [
+            [port.number, port.kind, port.name, port.index, port.options.hex(), port.netns]
+            for port in ready.ports
+        ],
+        "captured": preserve.as_json(ready.captured),
+        "vports": list(ready.vports),
+    }
+
+
+def from_json(record: Json) -> Ready:
+    """Undo ``as_json``."""
+    name, index, features, cache = record["datapath"]
+    ports = tuple(
+        Vport(number, kind, name, index, bytes.fromhex(options), netns)
+        for number, kind, name, index, options, netns in record["ports"]
+    )
+    return Ready(
+        Datapath(name, index, bytes.fromhex(features), None if cache is None else bytes.fromhex(cache)),
+        ports,
+        (),
+        (),
+        preserve.from_json(record["captured"]),
+        tuple(record["vports"]),
+    )

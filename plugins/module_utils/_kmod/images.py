@@ -25,7 +25,7 @@ def keep(module: Module, directory: str = DIRECTORY) -> str | None:
     Raises ``Refused`` when the file on the disk is another one's.
     """
     path = os.path.join(directory, _name(module))
-    if os.path.exists(path):
+    if kept(module, directory) is not None:
         return None
     if not module.loaded or module.disk_path is None:
         raise Refused(
@@ -48,6 +48,12 @@ def keep(module: Module, directory: str = DIRECTORY) -> str | None:
             os.unlink(os.path.join(directory, name))
     write_durable(path, image.content)
     return path
+
+
+def kept(module: Module, directory: str = DIRECTORY) -> str | None:
+    """Where the file of the loaded ``module`` is kept, None where it is not."""
+    path = os.path.join(directory, _name(module))
+    return path if os.path.exists(path) else None
 
 
 def of_loaded(module: Module, directory: str = DIRECTORY) -> module_image.Image | None:

@@ -35,7 +35,7 @@ class Facts:
     ``image`` is the module on the disk, ``fault`` why there is none; ``old`` the file of the loaded one; ``kernel`` as in
     uname -r; ``signatures`` what asks for signed modules; ``missing`` modules that it needs and that are not to be had;
     ``drivers`` whether the userspace that runs and the one on the disk can drive it, by what they are called; ``foreign``
-    who else uses the module, in words; ``holders`` who holds internal ports.
+    who else uses the module, in words; ``holders`` who holds internal ports, ``managers`` who configures which, by port.
     """
 
     module: Module
@@ -48,6 +48,7 @@ class Facts:
     drivers: t.Mapping[str, Support] = dataclasses.field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     holders: tuple[Holder, ...] = ()
+    managers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +134,8 @@ def _warnings(facts: Facts, held: str) -> t.Iterator[str]:
     if held == REPORT:
         for holder in facts.holders:
             yield f"{holder.process} holds the port {holder.port} and does not find its successor: restart it afterwards"
+    for port, who in facts.managers.items():
+        yield f"{who} configures the port {port}, and sees it go and come: what it sets then is left to it"
     for who, support in facts.drivers.items():
         if support.supported is None:
             yield f"whether {who} can drive it is not known: {support.reason}"

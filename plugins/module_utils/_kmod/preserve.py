@@ -18,7 +18,12 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import belongings, links, namespaces
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    belongings,
+    links,
+    namespaces,
+    offloads,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
     Stage,
@@ -26,6 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    GENERIC,
     ROUTE,
     Netlink,
     Refusal,
@@ -45,11 +51,18 @@ Json = dict[str, t.Any]
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A network namespace with a socket of rtnetlink in it; ``number`` is what ours calls it, None for ours."""
+    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours."""
 
     namespace: namespaces.Namespace
     number: int | None
     route: Netlink
+    generic: Netlink
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.route.close()
+        self.generic.close()
+        os.close(self.namespace.descriptor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +126,7 @@ class Captured:
     def close(self) -> None:
         """Let go of the namespaces."""
         for space in self.spaces:
-            space.route.close()
-            os.close(space.namespace.descriptor)
+            space.close()
 
     def shown(self, batch: Batch, request: Request) -> str:
         """A request for people."""
@@ -169,11 +181,11 @@ def every_space() -> list[Space]:
     found: list[Space] = []
     for namespace in namespaces.every():
         with namespaces.within(namespace):
-            route = Netlink(ROUTE)
+            route, generic = Netlink(ROUTE), Netlink(GENERIC)
         number = namespaces.number(found[0].route, namespace) if found else None
         if found and number is None:
             number = -1  # none that the kernel knows from here
-        found.append(Space(namespace, number, route))
+        found.append(Space(namespace, number, route, generic))
     return found
 
 
@@ -231,6 +243,7 @@ def _batches(
     requests += belongings.routes(dumps.routes, gone, own)
     requests += belongings.neighbours(dumps.neighbours, gone)
     requests += belongings.shaping(space.route, dumps.qdiscs, gone)
+    requests += offloads.dump(space.generic, gone)
 
     def when(request: Request) -> tuple[int, Stage]:
         return gone.get(request.device, 0), request.stage
@@ -342,15 +355,22 @@ def restore(
     for batch in wanted:
         requests = batch.requests
         if now and batch.space == 0:
-            requests = tuple(elsewhere(each, now) for each in requests)
+            requests = tuple(_elsewhere(each, now) for each in requests)
         if requests:
-            route = captured.spaces[batch.space].route
-            refused = route.transact(batches([each.data for each in requests]))
+            space = captured.spaces[batch.space]
+            socket = space.generic if batch.stage == Stage.OFFLOAD else space.route
+            refused = socket.transact(batches([each.data for each in requests]))
             failed += [_words(captured, batch, each) for each in refused if each.number != errno.EEXIST]
         if batch.settings:
             with namespaces.within(captured.spaces[batch.space].namespace):
                 failed += [text for each in batch.settings for text in _set(each)]
     return failed
+
+
+def _elsewhere(request: Request, now: t.Mapping[int, int]) -> Request:
+    if request.stage == Stage.OFFLOAD:
+        return dataclasses.replace(request, data=offloads.elsewhere(request.data, now))
+    return elsewhere(request, now)
 
 
 def _words(captured: Captured, batch: Batch, refused: Refusal) -> str:
@@ -371,23 +391,24 @@ def _set(setting: Setting) -> list[str]:
 
 def missing(before: Captured, after: Captured) -> list[str]:
     """What of ``before`` is not found ``after``, in words: other values of the same thing count as missing."""
-    found = set(_contents(after))
-    lost = [text for key, text in _contents(before).items() if key not in found]
+    found = set(contents(after))
+    lost = [text for key, text in contents(before).items() if key not in found]
     return list(dict.fromkeys(lost))
 
 
-def _contents(captured: Captured) -> dict[tuple[t.Any, ...], str]:
-    contents: dict[tuple[t.Any, ...], str] = {}
+def contents(captured: Captured) -> dict[tuple[t.Any, ...], str]:
+    """All that is looked for again, in words, by what it must be."""
+    found: dict[tuple[t.Any, ...], str] = {}
     for batch in captured.batches:
         where = captured.spaces[batch.space].namespace
         place = (where.device, where.inode)
         for request in batch.requests:
             if request.same is not None:
                 key = (*place, request.stage, request.device, request.what, request.same)
-                contents[key] = captured.shown(batch, request)
+                found[key] = captured.shown(batch, request)
         for setting in batch.settings:
-            contents[(*place, setting.path, setting.value)] = f"the setting {setting.path}"
-    return contents
+            found[(*place, setting.path, setting.value)] = f"the setting {setting.path}"
+    return found
 
 
 def as_json(captured: Captured) -> Json:
@@ -423,8 +444,7 @@ def from_json(record: Json) -> Captured:
     for space in present:
         if space not in kept:
             with contextlib.suppress(OSError):
-                space.route.close()
-                os.close(space.namespace.descriptor)
+                space.close()
     return Captured(
         tuple(space or present[0] for space in kept),
         dict(record["first"]),

@@ -45,7 +45,7 @@ class Stage(enum.IntEnum):
     GATEWAY = 7
     NEIGHBOUR = 8
     PROPERTY = 9
-    QDISC = 10
+    OFFLOAD = 10
     CLASS = 11
     FILTER = 12
     SETTLE = 13

@@ -99,5 +99,19 @@ def test_who_holds_a_port_by_a_packet_socket(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         os.symlink(f"socket:[{inode}]", folder / "3")
         (tmp_path / "proc" / pid / "comm").write_text("dhclient\n")
-    assert list(facts.holders(PORTS, str(tmp_path))) == [Holder("br0", "dhclient (process 70)")]
-    assert list(facts.holders([Vport(2, INTERNAL, "br0", 5, netns=1)], str(tmp_path))) == []
+    internal = facts._internal([*PORTS, Vport(3, INTERNAL, "in4", 2, netns=1)])
+    assert internal == {4: "ovs-system", 5: "br0"}
+    assert list(facts.holders(internal, str(tmp_path))) == [Holder("br0", "dhclient (process 70)")]
+    assert list(facts.holders({}, str(tmp_path))) == []
+
+
+def test_who_configures_a_port(tmp_path: Path) -> None:
+    for name, text in {
+        "systemd/netif/links/5": "# private\nADMIN_STATE=configured\n",
+        "systemd/netif/links/4": "ADMIN_STATE=unmanaged\n",
+        "NetworkManager/devices/6": "[device]\nmanaged=true\n",
+    }.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text(text)
+    found = facts.managers({4: "ovs-system", 5: "br0", 6: "in1"}, str(tmp_path))
+    assert found == {"br0": "systemd-networkd", "in1": "NetworkManager"}

@@ -204,7 +204,7 @@ def test_everything_comes_back_and_the_busiest_first() -> None:
     added = [what for what in world.done if what.startswith("add")]
     assert added == ["add 1", "add 3", "add 4", "add 2"]  # and comes first, behind the devices
     order = world.done.index
-    assert order("flows 1") < order("restore 0 ADDRESS") < order("flows 2") < order("restore 0 QDISC")
+    assert order("flows 1") < order("restore 0 ADDRESS") < order("flows 2") < order("restore 0 OFFLOAD")
     assert order("flows 2") < order("restore 1 CHILD")
 
 

@@ -143,3 +143,10 @@ def test_who_holds_a_port_is_reported_or_a_reason() -> None:
     assert refused.reasons == (
         "dhclient (process 7) holds the port br0 and would not find its successor: stop it before",
     )
+
+
+def test_who_configures_a_port_is_told() -> None:
+    (warning,) = decide(
+        dataclasses.replace(FINE, managers={"br0": "systemd-networkd"}), CURRENT, REPORT
+    ).warnings
+    assert warning.startswith("systemd-networkd configures the port br0")

@@ -44,7 +44,9 @@ class Route:
 
 
 def space(inode: int, number: int | None) -> preserve.Space:
-    return preserve.Space(namespaces.Namespace(4, inode, -1), number, t.cast(Netlink, Route()))
+    return preserve.Space(
+        namespaces.Namespace(4, inode, -1), number, t.cast(Netlink, Route()), t.cast(Netlink, Route())
+    )
 
 
 SPACES = (space(100, None), space(200, 0), space(300, 1))
