@@ -79,8 +79,10 @@ class Ready:
     megaflows: tuple[Megaflow, ...] = ()
 
 
-def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) -> Ready:
-    """What is there now.  ``names`` are those of the ports in the database, by number, where they differ.
+def look(
+    kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str], known: preserve.Known | None = None
+) -> Ready:
+    """What is there now.  ``names`` are those of the ports in the database, by number; for ``known`` see ``preserve.capture``.
 
     Raises ``HotUpgradeError`` when there is no datapath, or a port's namespace cannot be found.
     """
@@ -92,7 +94,7 @@ def look(kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str]) ->
     ports = tuple(
         dataclasses.replace(port, name=names.get(port.number, port.name)) for port in kernel.ports()
     )
-    captured = preserve.capture(ports, names)
+    captured = preserve.capture(ports, names, known)
     megaflows = tuple(kernel.megaflows())
     flows = [flow for flow in megaflows if not asks_userspace(flow)]
     return Ready(

@@ -47,6 +47,8 @@ _TOLD_ONLY = ("mc_forwarding",)
 _LAST = 99
 
 Json = dict[str, t.Any]
+# Of a namespace, by its identity: the devices that go with their generations, and their settings.
+Known = dict[tuple[int, int], tuple[dict[int, int], list["Batch"]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,11 +136,13 @@ class Captured:
         return f"{request.what} of {name}" if name else request.what
 
 
-def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str]) -> Captured:
+def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known | None = None) -> Captured:
     """Look at the internal ones of ``ports`` and all that goes with them; ``names`` are those of the database, by number.
 
-    Raises ``HotUpgradeError`` when the namespace of one cannot be found.
+    Settings are files, a hundred for each device: those in ``known`` from an earlier call are not read again.
+    Raises ``HotUpgradeError`` when the namespace of a port cannot be found.
     """
+    known = {} if known is None else known
     spaces = every_space()
     devices = [links.dump(space.route) for space in spaces]
     internal = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
@@ -161,7 +165,7 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str]) -> Captured:
         gone = {index: generation for (where, index), generation in generations.items() if where == place}
         if gone:
             found += _batches(place, space, some, gone)
-            found += _settings(place, space, gone, for_now)
+            found += _known_settings(place, space, gone, for_now, known)
     return Captured(
         tuple(spaces),
         {port.number: HIGH + port.number if place else index for (place, index), port in internal.items()},
@@ -250,6 +254,19 @@ def _batches(
 
     for (generation, stage), some in itertools.groupby(sorted(requests, key=when), when):
         yield Batch(place, generation, stage, requests=tuple(some))
+
+
+def _known_settings(
+    place: int,
+    space: Space,
+    gone: dict[int, int],
+    names: t.Mapping[tuple[int, int], str],
+    known: Known,
+) -> list[Batch]:
+    identity = (space.namespace.device, space.namespace.inode)
+    if known.get(identity, ({}, []))[0] != gone:
+        known[identity] = (gone, list(_settings(place, space, gone, names)))
+    return [dataclasses.replace(batch, space=place) for batch in known[identity][1]]
 
 
 def _settings(

@@ -187,3 +187,25 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(refused: list[list[Re
     assert preserve.rename(with_route(captured(address, state, moves=moves), 1, route)) == []
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
+
+
+def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def settings(place: int, _space: t.Any, gone: dict[int, int], _names: t.Any) -> list[preserve.Batch]:
+        looked.append(dict(gone))
+        return [
+            preserve.Batch(
+                place, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
+            )
+        ]
+
+    monkeypatch.setattr(preserve, "_settings", settings)
+    known: preserve.Known = {}
+    (first,) = preserve._known_settings(0, SPACES[0], {5: 0}, {}, known)
+    (again,) = preserve._known_settings(
+        2, SPACES[0], {5: 0}, {}, known
+    )  # other namespaces have come meanwhile
+    assert (again.space, again.settings) == (2, first.settings)
+    preserve._known_settings(0, SPACES[0], {5: 0, 6: 1}, {}, known)
+    assert looked == [{5: 0}, {5: 0, 6: 1}]
