@@ -105,8 +105,9 @@ NONE = Difference((), (), 0, 0)
 def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_SHOWN) -> Difference:
     """What ``live`` lacks of ``saved`` (missing) and what it has besides (extra); an altered object is both.
 
-    ``live`` is streamed once; ``saved`` twice if something is missing.  Holds a number of 64 bits (on most machines) for each
-    object of ``saved``, made with a key of this process (PYTHONHASHSEED): nobody can prepare two objects with the same one.
+    Both are streamed side by side, so that the switch never waits for us, and once more where something is missing or extra.
+    Holds a number for each object that the other side has not shown yet: of 64 bits on most machines, made with a key of this
+    process (PYTHONHASHSEED), so that nobody can prepare two objects with the same one.
     """
     if ignore.ports:
         numbers = saved.settings.ports.keys() & live.settings.ports.keys()
@@ -115,28 +116,31 @@ def compare(saved: State, live: State, ignore: Ignore = EXACT, most: int = MOST_
         saved, live = leaving_devices(saved), leaving_devices(live)
     learned = _learned_by(saved) | _learned_by(live) if ignore.learned else frozenset[Learned]()
     ignored = Ignored(ignore.expiring, ignore.tables, learned, ignore.cookies, ignore.timeouts)
-    seen = _begun(_parts(live, ignored))
-    wanted: set[int] = set()
-    for part in _parts(saved, ignored):
-        wanted.update(map(hash, part.contents))
-    extra: list[bytes] = []
-    extra_count = 0
-    for part in seen:
-        found = list(map(hash, part.contents))
-        strange = [number for number, each in enumerate(found) if each not in wanted]
-        wanted.difference_update(found)
-        extra_count += len(strange)
-        extra += part.some(strange, most - len(extra))
-    missing: list[bytes] = []
-    for part in _parts(saved, ignored) if wanted else ():
-        lost = [number for number, each in enumerate(part.contents) if hash(each) in wanted]
-        missing += part.some(lost, most - len(missing))
-    return Difference(tuple(missing), tuple(extra), len(wanted), extra_count)
+    missing: set[int] = set()
+    extra: set[int] = set()
+    for theirs, ours in itertools.zip_longest(_parts(live, ignored), _parts(saved, ignored)):
+        _pair(theirs, extra, missing)
+        _pair(ours, missing, extra)
+    found = (_messages(saved, ignored, missing, most), _messages(live, ignored, extra, most))
+    return Difference(*found, len(missing), len(extra))
 
 
-def _begun(parts: t.Iterator[Part]) -> t.Iterator[Part]:
-    """``parts``, of which the first is here: the switch prepares the next while something else is done."""
-    return itertools.chain([first] if (first := next(parts, None)) else [], parts)
+def _pair(part: Part | None, mine: set[int], others: set[int]) -> None:
+    """Take what a part has in common with ``others`` from them, and add the rest to ``mine``."""
+    if part is not None:
+        numbers = set(map(hash, part.contents))
+        common = numbers & others
+        others -= common
+        mine |= numbers - common
+
+
+def _messages(state: State, ignored: Ignored, wanted: set[int], most: int) -> tuple[bytes, ...]:
+    """The messages of the objects with these numbers, ``most`` at most; one that is gone by now is left out."""
+    found: list[bytes] = []
+    for part in _parts(state, ignored) if wanted else ():
+        numbers = [number for number, each in enumerate(part.contents) if hash(each) in wanted]
+        found += part.some(numbers, most - len(found))
+    return tuple(found)
 
 
 def leaving_devices(state: State) -> State:
