@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     Bridge,
     Connection,
+    Ovsdb,
     ofport_requests,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
@@ -65,7 +66,8 @@ def take(
     connection: Connection, path: str, bridges: t.Sequence[str] = (), backup_database: bool = False
 ) -> snapshots.Snapshot:
     """Write the state of ``bridges`` (all) to the directory ``path``, replacing an older snapshot there."""
-    live = live_bridges(connection, bridges)
+    with connection.open() as database:
+        live, schema = _chosen(database, bridges), database.schema_version
     counts = side_by_side(lambda bridge: count_flows(connection, bridge.name), live)
     with snapshots.Writer(path, sum(counts)) as writer:
         neighbours = learned.neighbours(_vswitchd(connection))
@@ -75,14 +77,18 @@ def take(
         if backup_database:
             _backup(connection, writer)
         return writer.finish(
-            {**_about_host(connection), "bridges": [dataclasses.asdict(bridge) for bridge in taken]}
+            {**_about_host(connection, schema), "bridges": [dataclasses.asdict(bridge) for bridge in taken]}
         )
 
 
 def live_bridges(connection: Connection, names: t.Sequence[str] = ()) -> list[Bridge]:
     """The bridges of the database, or those of ``names``. Raises ``Refused`` if one of ``names`` is not there."""
     with connection.open() as database:
-        found = {bridge.name: bridge for bridge in database.bridges()}
+        return _chosen(database, names)
+
+
+def _chosen(database: Ovsdb, names: t.Sequence[str]) -> list[Bridge]:
+    found = {bridge.name: bridge for bridge in database.bridges()}
     missing = [name for name in names if name not in found]
     if missing:
         have = ", ".join(map(repr, sorted(found))) or "no bridge at all"
@@ -310,9 +316,7 @@ def count_flows(connection: Connection, bridge: str) -> int:
         return switch.about_flows()
 
 
-def _about_host(connection: Connection) -> Values:
-    with connection.open() as database:
-        schema = database.schema_version
+def _about_host(connection: Connection, schema: str) -> Values:
     return {
         "host": socket.gethostname(),
         "versions": {
