@@ -42,6 +42,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 HIGH = 1 << 28
 
 _SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh")
+# Names that mean other settings than a device's: one of that name has none.
+_ALL = ("all", "default")
 # The kernel keeps these itself.
 _TOLD_ONLY = ("mc_forwarding",)
 _LAST = 99
@@ -279,7 +281,11 @@ def _settings(
     usual = _usual()
     with namespaces.within(space.namespace):
         usual = {**usual, **_usual()}
-        now = {link.index: link.name for link in links.dump(space.route) if link.index in gone}
+        now = {
+            link.index: link.name
+            for link in links.dump(space.route)
+            if link.index in gone and not {link.name, names[place, link.index]} & set(_ALL)
+        }
         for generation in set(gone.values()):
             found = tuple(
                 Setting(f"{folder}/{names[place, index]}/{key}", value)

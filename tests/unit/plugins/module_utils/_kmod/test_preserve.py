@@ -209,3 +209,13 @@ def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyP
     assert (again.space, again.settings) == (2, first.settings)
     preserve._known_settings(0, SPACES[0], {5: 0, 6: 1}, {}, known)
     assert looked == [{5: 0}, {5: 0, 6: 1}]
+
+
+def test_a_device_cannot_have_the_settings_of_all_others_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [link(5), link(6)]
+    monkeypatch.setattr(links, "dump", lambda _route: named)
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    monkeypatch.setattr(preserve, "_of", lambda device: [("ipv4/conf", "forwarding", device.encode())])
+    names = {(0, 5): "all", (0, 6): "in1"}
+    (batch,) = preserve._settings(0, SPACES[0], {5: 0, 6: 0}, names)
+    assert batch.settings == (preserve.Setting("ipv4/conf/in1/forwarding", b"dev6"),)
