@@ -55,14 +55,20 @@ class Play:
                 return
         raise AssertionError(f"{text!r} never came:\n{self.text}")
 
-    def end(self, number: signal.Signals) -> None:
+    def kill(self) -> None:
         """End it and all that it started on this machine."""
-        for pid in (
-            (self.process.pid, *_descendants(self.process.pid))
-            if number == signal.SIGKILL
-            else [self.process.pid]
-        ):
-            os.kill(pid, number)
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
+            os.kill(pid, signal.SIGKILL)
+        assert self.wait() != 0
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C until it ends: Ansible loses one that comes between two tasks (its handler finds a closed process)."""
+
+        def once_more() -> bool:
+            self.process.send_signal(signal.SIGINT)
+            return self.process.poll() is not None
+
+        Waiter(60.0, 0.5).wait("the playbook ends", once_more, bool)
         assert self.wait() != 0
 
     def wait(self) -> int:
@@ -99,7 +105,7 @@ def ended() -> t.Iterator[list[Play]]:
     yield started
     for play in started:
         if play.process.poll() is None:
-            play.end(signal.SIGKILL)
+            play.kill()
 
 
 @pytest.fixture
@@ -146,7 +152,7 @@ def test_interrupted_before_it_could_confirm(targets: dict[str, Target], start: 
     flows = target.flows()
     first = start(target, hot_upgrade_confirm="manual")
     first.until("Look at Open vSwitch after the hand-over")
-    first.end(signal.SIGINT)
+    first.interrupt()
     assert states(target) == ["applied"]
     again = start(target)
     assert again.wait() == 0, again.text
@@ -161,16 +167,13 @@ def test_interrupted_before_it_could_confirm(targets: dict[str, Target], start: 
     assert_upgraded(target, flows)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL])
-def test_killed_while_the_host_works(
-    targets: dict[str, Target], start: Start, number: signal.Signals
-) -> None:
+def test_killed_while_the_host_works(targets: dict[str, Target], start: Start) -> None:
     target = targets["handover"]
     flows = target.flows()
     first = start(target, hot_upgrade_probe=PROBE)
     first.until("Hand over to the new version")
     wait_for(target, "the hand-over has begun", "ls -d /var/lib/ovsops/transactions/*")
-    first.end(number)
+    first.kill()
     again = start(target, hot_upgrade_probe=PROBE)
     assert again.wait() == 0, again.text
     done = result(target)
@@ -187,7 +190,7 @@ def test_interrupted_while_packages_are_installed(targets: dict[str, Target], st
     target.shell(f"printf '%s' '{HOOK}' >/etc/apt/apt.conf.d/99hold")
     first = start(target)
     wait_for(target, "apt has forbidden restarts", f"grep 'exit 101' {POLICY}")
-    first.end(signal.SIGINT)
+    first.interrupt()
     target.run("rm", "/root/hold")
     wait_for(target, "policy-rc.d is the site's again", f"grep 'of this site' {POLICY}")
     again = start(target)
@@ -203,7 +206,7 @@ def test_apt_is_killed_on_the_host(targets: dict[str, Target], start: Start) -> 
     target.shell(f"printf '%s' '{HOOK}' >/etc/apt/apt.conf.d/99hold")
     first = start(target)
     wait_for(target, "apt has forbidden restarts", f"grep 'exit 101' {POLICY}")
-    first.end(signal.SIGKILL)
+    first.kill()
     target.shell("kill -9 $(grep -lzx OVSOPS_INSTALLS=1 /proc/[0-9]*/environ | cut -d/ -f3); rm /root/hold")
     wait_for(target, "there is no policy-rc.d any more", f"[ -e {POLICY} ] || echo gone")
     Waiter(30.0, 0.2).wait("nothing of ours runs", target.processes, lambda left: left == [])

@@ -56,7 +56,7 @@ VERSION = "2.17.99"
 # The kernel's words for the error that ``failing`` returns are "No such device".
 _FAILING = """static int __init failing_init(void)
 {
-	return dp_init ? -ENODEV : 0;
+\treturn dp_init ? -ENODEV : 0;
 }
 module_init(failing_init);
 """
