@@ -195,7 +195,7 @@ def _parts(state: State, ignored: Ignored) -> t.Iterator[Part]:
 
 def _learned_by(state: State) -> frozenset[Learned]:
     """(table, priority, cookie) of the flows that learn actions in ``state`` add."""
-    return frozenset(target for reply in state.replies() for target in wire.learn_targets(reply))
+    return frozenset(target for data in state.objects() for target in wire.learn_targets(data))
 
 
 def digest(message: bytes) -> bytes:

@@ -7,7 +7,7 @@
 
 A flow's content is its table, priority, timeouts, flags, importance and cookie (``_HEAD``), its padded match, and its
 instructions (OpenFlow 1.0: actions). It has neither a transaction id nor statistics. It is read straight from what a switch
-answers: to write a message for each flow first takes four times as long, and a comparison needs only those that differ.
+answers: to write a message for each flow first costs three times as much, and a comparison needs only those that differ.
 """
 
 from __future__ import annotations

@@ -182,6 +182,16 @@ def test_what_may_move_can_be_ignored(
     assert not compare(state(*saved), state(*live, flow(9, 9, 9)), Ignore(**ignore)).same
 
 
+def test_what_a_state_is_made_of_tells_which_flows_are_learned_whatever_the_switch_told() -> None:
+    class Another(flowstate.State):
+        def objects(self) -> t.Iterator[bytes]:
+            return state(flow(rest=LEARN)).objects()
+
+    another = Another(wire.OF15, wire.OF10, flowstate.Settings(), 1, lambda: iter(()))
+    difference = compare(another, state(flow(2, 77, 0xABC)), Ignore(learned=True))
+    assert (difference.missing_count, difference.extra_count) == (1, 0)
+
+
 def test_settings_are_read_from_what_a_switch_answers() -> None:
     port = struct.pack("!H6s16sI20x", 3, b"\2\0\0\0\0\3", b"p3", 16)
     ports = wire.multipart_request(wire.OF10, wire.PORT_DESC, 0, port)
