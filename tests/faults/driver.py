@@ -30,6 +30,7 @@ import typing as t
 
 from tests.faults import faulty, traffic
 from tests.harness import look
+from tests.harness.waiting import wait_until
 
 # The promise: the host forwards again this many seconds after the fault.
 RECOVERY = 5.0
@@ -142,7 +143,7 @@ def whole(case: Json) -> Json:
     packets = traffic.Traffic()
     record = begun_by_another() if case["fault"] == "ssh" else Record(faulty.begin(case).path)
     see_to_the_end(case, record)
-    wait_for(record.ended)
+    wait_until(record.ended, PATIENCE)
     forwards = packets.flows_since(time.monotonic_ns(), RECOVERY)
     fault = record.read("fault.json")
     state = record.state
@@ -198,7 +199,7 @@ def see_to_the_end(case: Json, record: Record) -> None:
     """Do what belongs to the phase when all is applied."""
     if case["phase"] not in (faulty.AFTER, faulty.CONFIRM):
         return
-    wait_for(lambda: record.state in ("applied", *SETTLED))
+    wait_until(lambda: record.state in ("applied", *SETTLED), PATIENCE)
     if case["phase"] == faulty.AFTER:
         faulty.applied(case, record.path)
     if case["phase"] == faulty.CONFIRM or case["step"] == "confirm":
@@ -226,7 +227,7 @@ def begun_by_another() -> Record:
     def new() -> list[str]:
         return [p for p in map(os.path.dirname, glob.glob(f"{TRANSACTIONS}/[!.]*/state.*")) if p not in known]
 
-    wait_for(lambda: bool(new()))
+    wait_until(lambda: bool(new()), PATIENCE)
     os.unlink(faulty.READY)
     return Record(new()[0])
 
@@ -268,7 +269,7 @@ def again(case: Json, before: Json) -> list[str]:
     """The next run, without a fault, starts clean."""
     try:
         record = Record(faulty.begin({**case, "phase": faulty.APPLY, "step": None}).path)
-        wait_for(record.ended)
+        wait_until(record.ended, PATIENCE)
     except Exception as error:
         return [f"the next run: {type(error).__name__}: {error}"]
     if record.state != "confirmed":
@@ -280,9 +281,9 @@ def after_power(case: Json) -> Json:
     """After the boot that followed a power cut; the endpoints have been made again by the harness."""
     before = known_before()
     record = Record(max(map(os.path.dirname, glob.glob(f"{TRANSACTIONS}/[!.]*/state.*"))))
-    wait_for(lambda: record.state in SETTLED, 60.0)
+    wait_until(lambda: record.state in SETTLED, 60.0)
     if record.state == "confirmed":  # then it is a boot like any other: no flows
-        wait_for(lambda: not left_over(), 60.0)
+        wait_until(lambda: not left_over(), 60.0)
         return {"problems": [], "state": record.state, "spoiled": True}
     problems = judge(before, (*REBOOTED, *case["but"]), record.state)
     restored = os.stat(f"{record.path}/state.{record.state}").st_ctime
@@ -323,14 +324,6 @@ def late(case: Json, lost: traffic.Losses, state: str) -> list[str]:
     if seconds <= RECOVERY + (faulty.HUNG if case["fault"] == "hang" else 0):
         return []
     return [f"forwarded again only {lost.recovery_s} s after the fault (outage {lost.outage_s} s)"]
-
-
-def wait_for(done: t.Callable[[], bool], patience: float = PATIENCE) -> None:
-    end = time.monotonic() + patience
-    while not done():
-        if time.monotonic() > end:
-            raise RuntimeError(f"not done after {patience:g} s")
-        time.sleep(INTERVAL)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from tests.faults import driver, faulty, traffic
 from tests.faults.cases import STRATEGIES, Json, cases, key
-from tests.harness import look
+from tests.harness import look, waiting
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY
@@ -52,7 +52,9 @@ PLACE = "/srv/faults"
 ASKED, TOLD = "/run/faults.asked", "/run/faults.told"
 ENGINE = REPOSITORY / "plugins/module_utils"
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
-PROGRAMS = [Path(str(module.__file__)).relative_to(REPOSITORY) for module in (driver, faulty, traffic, look)]
+PROGRAMS = [
+    Path(str(module.__file__)).relative_to(REPOSITORY) for module in (driver, faulty, traffic, look, waiting)
+]
 OUTPUT = REPOSITORY / "build/faults"
 # One after the other: each takes the CPU that the fewest are on (uml.py).
 STARTING = threading.Lock()

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import re
 import shlex
+import typing as t
 
 from tests.harness import probe
 from tests.lab import hosts
@@ -56,6 +59,11 @@ class Target:
     def version(self) -> str:
         return self.run("ovs-appctl", "version").split()[-1]
 
+    def states(self) -> list[str]:
+        """The states of all transactions, oldest first."""
+        found = self.shell("ls -d /var/lib/ovsops/transactions/*/state.* 2>/dev/null || :").split()
+        return [name.rpartition(".")[2] for name in found]
+
     def processes(self) -> list[str]:
         """What of ours runs."""
         lines = self.run("ps", "-e", "-o", "args=").splitlines()
@@ -68,3 +76,17 @@ def mgmt(name: str) -> str:
 
 def prepare_traffic(target: Target) -> None:
     laboratory.populate(dataclasses.replace(target.lab, hosts=(target.host,)), ["--flows", "500"])
+
+
+@contextlib.contextmanager
+def native_targets(name: str, keys: t.Sequence[str]) -> t.Iterator[dict[str, Target]]:
+    """A native host for each key, with bridges, flows and endpoints; all of them end with the context."""
+    unique = f"{name}-{os.getpid()}"
+    try:
+        lab = laboratory.up(unique, "native", len(keys), "3.5.0")
+        made = {key: Target(lab, host) for key, host in zip(keys, lab.hosts)}
+        for target in made.values():
+            prepare_traffic(target)
+        yield made
+    finally:
+        hosts.down(unique)

@@ -16,14 +16,19 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from tests.harness import runs
-from tests.integration.target import PROBE, Target, prepare_traffic
+from tests.integration.target import PROBE, Target, native_targets
 from tests.lab import hosts
-from tests.lab import lab as laboratory
 
 OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
 POLICY = "/usr/sbin/policy-rc.d"
 # While /root/hold is there, apt waits just before dpkg begins.
 HOOK = 'DPkg::Pre-Invoke { "while [ -e /root/hold ]; do sleep 0.1; done"; };\n'
+# The pauses of the hook are among them, and end by themselves.
+KILL_INSTALLATION = """
+found=$(grep -lzx OVSOPS_INSTALLS=1 /proc/[0-9]*/environ | cut -d/ -f3)
+[ -n "$found" ]
+for pid in $found; do kill -9 "$pid" 2>/dev/null || [ ! -e "/proc/$pid" ]; done
+"""
 NAMES = ("verify", "handover", "packages", "apt", "twice", "canary", "rest")
 
 
@@ -86,16 +91,9 @@ def _descendants(pid: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def targets() -> t.Iterator[dict[str, Target]]:
-    """A host for each test, with bridges, flows and endpoints."""
-    name = f"interrupted-{os.getpid()}"
-    try:
-        lab = laboratory.up(name, "native", len(NAMES), "3.5.0")
-        made = {key: Target(lab, host) for key, host in zip(NAMES, lab.hosts)}
-        for target in made.values():
-            prepare_traffic(target)
+    """A host for each test."""
+    with native_targets("interrupted", NAMES) as made:
         yield made
-    finally:
-        hosts.down(name)
 
 
 @pytest.fixture(autouse=True)
@@ -127,12 +125,6 @@ def result(target: Target) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", json.loads(text))
 
 
-def states(target: Target) -> list[str]:
-    """The states of all transactions of the host, oldest first."""
-    found = target.shell("ls -d /var/lib/ovsops/transactions/*/state.* 2>/dev/null || :").split()
-    return [name.rpartition(".")[2] for name in found]
-
-
 def wait_for(target: Target, what: str, script: str) -> None:
     """Until ``script`` prints something on the host."""
     Waiter(120.0, 0.2).wait(what, lambda: target.shell(f"{script} || :"), bool)
@@ -141,7 +133,7 @@ def wait_for(target: Target, what: str, script: str) -> None:
 def assert_upgraded(target: Target, flows: dict[str, list[str]]) -> None:
     assert target.version() == "4.0.0"
     assert target.flows() == flows
-    assert states(target)[-1] == "confirmed"
+    assert target.states()[-1] == "confirmed"
     assert target.run("ovs-vsctl", "get", "open_vswitch", ".", "other_config").strip() == "{}"
     assert target.processes() == []
     assert target.run("ls", "/run/ovsops") == ""
@@ -153,7 +145,7 @@ def test_interrupted_before_it_could_confirm(targets: dict[str, Target], start: 
     first = start(target, hot_upgrade_confirm="manual")
     first.until("Look at Open vSwitch after the hand-over")
     first.interrupt()
-    assert states(target) == ["applied"]
+    assert target.states() == ["applied"]
     again = start(target)
     assert again.wait() == 0, again.text
     done = result(target)
@@ -207,7 +199,8 @@ def test_apt_is_killed_on_the_host(targets: dict[str, Target], start: Start) -> 
     first = start(target)
     wait_for(target, "apt has forbidden restarts", f"grep 'exit 101' {POLICY}")
     first.kill()
-    target.shell("kill -9 $(grep -lzx OVSOPS_INSTALLS=1 /proc/[0-9]*/environ | cut -d/ -f3); rm /root/hold")
+    target.shell(KILL_INSTALLATION)
+    target.run("rm", "/root/hold")
     wait_for(target, "there is no policy-rc.d any more", f"[ -e {POLICY} ] || echo gone")
     Waiter(30.0, 0.2).wait("nothing of ours runs", target.processes, lambda left: left == [])
     assert target.shell("ls -d /var/lib/ovsops/policy-rc.d 2>/dev/null || :") == ""
@@ -219,7 +212,7 @@ def test_two_runs_at_once(targets: dict[str, Target], start: Start) -> None:
     runs = [start(target), start(target)]
     codes = [run.wait() for run in runs]
     assert 0 in codes, runs[0].text + runs[1].text
-    assert states(target).count("confirmed") == 1
+    assert target.states().count("confirmed") == 1
     assert_upgraded(target, flows)
 
 
@@ -232,7 +225,7 @@ def test_each_batch_waits_for_the_confirmation_of_the_one_before(
     rollout = start(canary, limit=limit, hot_upgrade_confirm="manual", hot_upgrade_serial="1,1")
     rollout.until("Wait until a person confirms this host")
     waits = result(canary)
-    assert (waits["outcome"], states(canary)) == ("unconfirmed", ["applied"])
+    assert (waits["outcome"], canary.states()) == ("unconfirmed", ["applied"])
     assert waits["transaction"] in rollout.text
     assert waits["deadline"] in rollout.text
     assert waits["confirm_with"] in rollout.text
@@ -243,9 +236,9 @@ def test_each_batch_waits_for_the_confirmation_of_the_one_before(
     assert rollout.wait() == 0, rollout.text
     assert (result(canary)["outcome"], result(rest)["outcome"]) == ("upgraded", "unconfirmed")
     assert_upgraded(canary, flows)
-    assert states(rest) == ["applied"]
+    assert rest.states() == ["applied"]
     assert start(rest, playbook="rollback").wait() == 0
-    assert (states(rest), rest.version()) == (["rolled_back"], "3.5.0")
+    assert (rest.states(), rest.version()) == (["rolled_back"], "3.5.0")
     late = start(rest, playbook="confirm")
     assert late.wait() != 0
     assert "cannot be confirmed" in late.text

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import typing as t
 
 import pytest
 
 from tests.harness import runs
-from tests.integration.target import PROBE, Target, prepare_traffic
-from tests.lab import hosts
-from tests.lab import lab as laboratory
+from tests.integration.target import PROBE, Target, native_targets
 
 NAMES = ("alone", "chain", "tags", "twice", "refused", "lost")
 PHASES = ("unfinished", "preflight", "snapshot", "packages", "handover", "verify", "result")
@@ -35,16 +32,9 @@ class Done:
 
 @pytest.fixture(scope="module")
 def targets() -> t.Iterator[dict[str, Target]]:
-    """A host for each test, with bridges, flows and endpoints."""
-    name = f"phases-{os.getpid()}"
-    try:
-        lab = laboratory.up(name, "native", len(NAMES), "3.5.0")
-        made = {key: Target(lab, host) for key, host in zip(NAMES, lab.hosts)}
-        for target in made.values():
-            prepare_traffic(target)
+    """A host for each test."""
+    with native_targets("phases", NAMES) as made:
         yield made
-    finally:
-        hosts.down(name)
 
 
 def run(target: Target, playbook: str, *options: str, **variables: t.Any) -> Done:
@@ -80,12 +70,6 @@ def on_disk(target: Target) -> str:
     ]
 
 
-def states(target: Target) -> list[str]:
-    """The states of all transactions of the host."""
-    found = target.shell("ls -d /var/lib/ovsops/transactions/*/state.* 2>/dev/null || :").split()
-    return [name.rpartition(".")[2] for name in found]
-
-
 def test_each_phase_works_alone(targets: dict[str, Target]) -> None:
     """By itself in a playbook of one's own, with nothing known from the phases before."""
     target = targets["alone"]
@@ -103,7 +87,7 @@ def test_each_phase_works_alone(targets: dict[str, Target]) -> None:
     assert seen["snapshot"] == ("3.5.0", "3.5.0", True)
     assert seen["packages"] == ("3.5.0", "4.0.0", True)
     assert seen["handover"] == seen["verify"] == ("4.0.0", "4.0.0", True)
-    assert states(target) == ["confirmed"]
+    assert target.states() == ["confirmed"]
     assert target.flows() == flows
 
 
@@ -138,7 +122,7 @@ def test_tags_do_a_part_and_a_later_run_goes_on(targets: dict[str, Target]) -> N
     assert "ovs-vswitchd is upgraded from 3.5.0 to 4.0.0, by make_before_break" in looked.text
     installed = run(target, PLAYBOOK, "--tags", "snapshot,packages")
     assert installed.code == 0, installed.text
-    assert (target.version(), on_disk(target), states(target)) == ("3.5.0", "4.0.0", [])
+    assert (target.version(), on_disk(target), target.states()) == ("3.5.0", "4.0.0", [])
     assert installed.result["snapshot"]
     rest = run(target, PLAYBOOK, "--start-at-task", "Hand-over")
     assert rest.code == 0, rest.text
