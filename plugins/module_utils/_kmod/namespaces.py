@@ -87,4 +87,8 @@ def within(namespace: Namespace) -> collections.abc.Iterator[None]:
 def _enter(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        raise HotUpgradeError("cannot enter a network namespace", os.strerror(ctypes.get_errno()))
+        raise HotUpgradeError(
+            "cannot enter a network namespace",
+            os.strerror(ctypes.get_errno()),
+            "Entering one takes CAP_SYS_ADMIN: look for what confines the process (systemd unit, container)",
+        )
