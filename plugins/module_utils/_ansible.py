@@ -5,7 +5,7 @@
 # Private to this collection: no stable interface, no deprecation period.
 """The only file that knows AnsibleModule: options in, privileges, JSON out.
 
-A module is ``run(options, behaviour)``; the behaviour is ordinary Python that returns an ``Outcome``
+A module is ``run_module(options, behaviour)``; the behaviour is ordinary Python that returns an ``Outcome``
 or raises ``HotUpgradeError``.
 """
 
@@ -30,7 +30,7 @@ CONNECTION: Options = {
 }
 
 
-def run(
+def run_module(
     options: Options,
     behaviour: t.Callable[[Call], Outcome],
     **spec: t.Any,

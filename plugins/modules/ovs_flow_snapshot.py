@@ -291,7 +291,7 @@ text:
   sample: {"br-int": ["group group_id=1,type=all,bucket=actions=output:1", "flow priority=0 actions=NORMAL"]}
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run_module
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.module import behave
 
 OPTIONS = {
@@ -322,7 +322,7 @@ OPTIONS = {
 
 
 def main() -> None:
-    run(OPTIONS, behave)
+    run_module(OPTIONS, behave)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ transactions:
       elements: str
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run_module
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.record import records
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
@@ -139,7 +139,7 @@ def tell(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    run(OPTIONS, tell)
+    run_module(OPTIONS, tell)
 
 
 if __name__ == "__main__":

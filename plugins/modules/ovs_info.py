@@ -436,7 +436,7 @@ totals:
   sample: {bridges: 2, ports: 6, flows: 5006, groups: 2, meters: 1, tlvs: 0}
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run_module
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import host_info
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
@@ -446,7 +446,7 @@ def tell(call: Call) -> Outcome:
 
 
 def main() -> None:
-    run(CONNECTION, tell)
+    run_module(CONNECTION, tell)
 
 
 if __name__ == "__main__":

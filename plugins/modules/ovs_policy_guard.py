@@ -77,7 +77,7 @@ restored:
   sample: false
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run_module
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._policy_guard.guard import PolicyGuard
 
@@ -100,7 +100,7 @@ def behave(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    run(OPTIONS, behave)
+    run_module(OPTIONS, behave)
 
 
 if __name__ == "__main__":

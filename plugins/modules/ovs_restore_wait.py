@@ -108,11 +108,15 @@ boot_guard:
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, Options, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import (
+    CONNECTION,
+    Options,
+    run_module,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait.flag import (
+    FlagState,
     RestoreWait,
-    State,
     Wanted,
     plan,
 )
@@ -122,7 +126,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.detache
 def set_or_clear(call: Call) -> Outcome:
     wanted = Wanted(call.params["state"] == "enabled", call.params["clear_after"])
     flag = RestoreWait(call.connection)
-    before = flag.look()
+    before = flag.state()
     after = flag.predict(before, wanted) if call.check_mode else flag.apply(before, wanted)
     return Outcome(
         changed=bool(plan(before, wanted, flag.systemd)),
@@ -132,7 +136,7 @@ def set_or_clear(call: Call) -> Outcome:
     )
 
 
-def describe(flag: RestoreWait, state: State) -> dict[str, t.Any]:
+def describe(flag: RestoreWait, state: FlagState) -> dict[str, t.Any]:
     timer = None
     if state.deadline:
         timer = {
@@ -153,7 +157,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["enabled", "disabled"], "required": True},
         "clear_after": {"type": "float"},
     }
-    run({**CONNECTION, **options}, set_or_clear)
+    run_module({**CONNECTION, **options}, set_or_clear)
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ def probe(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run(OPTIONS, probe, required_if=[("state", "started", ["address"])])
+    adapter.run_module(OPTIONS, probe, required_if=[("state", "started", ["address"])])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import neighbours
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     attribute,
     attributes,
@@ -33,13 +33,15 @@ priority=0,actions=drop
 """
 
 
-def live(port: int, to: int, inner: dict[int, bytes], mask: dict[int, bytes], tag: bool = False) -> Megaflow:
+def live(
+    port: int, to: int, inner: dict[int, bytes], mask: dict[int, bytes], tag: bool = False
+) -> KernelFlow:
     key = {3: struct.pack("=I", port), 4: ONE + TWO}
     bits = {3: b"\xff" * 4, 4: b"\xff" * 12}
     if tag:
         inner = {6: b"\x81\0", 5: b"\x10\7", 1: joined(inner)}
         mask = {6: b"\xff\xff", 5: b"\xff\xff", 1: joined(mask)}
-    return Megaflow(joined({**key, **inner}), joined({**bits, **mask}), attribute(1, struct.pack("=I", to)))
+    return KernelFlow(joined({**key, **inner}), joined({**bits, **mask}), attribute(1, struct.pack("=I", to)))
 
 
 def output(port: int) -> bytes:

@@ -102,7 +102,7 @@ class Filler:
         self.switches: dict[str, Switch] = {}
         self.staged: dict[str, Staged] = {}
         self._states: dict[str, State] = {}
-        self._known: list[directory.Bridge] = []
+        self._known: list[directory.SavedBridge] = []
         # Whether anybody can connect to ``switches``: they are not in the private run directory.
         self._public = False
 

@@ -38,7 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
     DEVICE,
-    Megaflow,
+    KernelFlow,
     Vport,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -169,8 +169,8 @@ class Bypass:
 def prepare(
     netlink: Netlink,
     ports: t.Sequence[Vport],
-    megaflows: t.Sequence[Megaflow],
-    beside: t.Sequence[Megaflow] = (),
+    megaflows: t.Sequence[KernelFlow],
+    beside: t.Sequence[KernelFlow] = (),
     known: Known | None = None,
 ) -> Bypass:
     """The bypass for the ``ports`` of a datapath; ``packets`` of the ``megaflows`` are those to weigh them by (``recent``).
@@ -206,7 +206,7 @@ def prepare(
 
 
 def _translated(
-    flow: Megaflow, ports: t.Mapping[int, Vport], devices: t.Container[int], known: Known
+    flow: KernelFlow, ports: t.Mapping[int, Vport], devices: t.Container[int], known: Known
 ) -> tuple[Filter | Left, tuple[bytes, ...]]:
     same = (flow.key, flow.mask, flow.actions)
     if same not in known:
@@ -217,7 +217,7 @@ def _translated(
     return translated, messages
 
 
-def recent(earlier: t.Sequence[Megaflow], later: t.Sequence[Megaflow]) -> list[Megaflow]:
+def recent(earlier: t.Sequence[KernelFlow], later: t.Sequence[KernelFlow]) -> list[KernelFlow]:
     """The megaflows of the later look, with the packets that came since the earlier one."""
     before = {(flow.key, flow.mask): flow.packets for flow in earlier}
     return [
@@ -226,7 +226,7 @@ def recent(earlier: t.Sequence[Megaflow], later: t.Sequence[Megaflow]) -> list[M
     ]
 
 
-def coverage(found: t.Iterable[tuple[Megaflow, Filter | Left]]) -> Coverage:
+def coverage(found: t.Iterable[tuple[KernelFlow, Filter | Left]]) -> Coverage:
     """How much of the megaflows between devices is translated."""
     flows = packets = covered = covered_packets = elsewhere = 0
     reasons: collections.Counter[str] = collections.Counter()

@@ -26,7 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
     INTERNAL,
-    Megaflow,
+    KernelFlow,
     Vport,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_modules import DATAPATH
@@ -76,7 +76,7 @@ class Ready:
     flows: tuple[bytes, ...]
     captured: preserve.Captured
     vports: tuple[str, ...]
-    megaflows: tuple[Megaflow, ...] = ()
+    megaflows: tuple[KernelFlow, ...] = ()
 
 
 def look(

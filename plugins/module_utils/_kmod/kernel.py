@@ -32,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath i
     VPORT_NUMBER,
     VPORT_OPTIONS,
     VPORT_VERSION,
-    Megaflow,
+    KernelFlow,
     Reader,
     Vport,
 )
@@ -95,7 +95,7 @@ class Kernel:
         """The ports of ours, by number."""
         return Reader.of(self._netlink).ports()
 
-    def megaflows(self) -> list[Megaflow]:
+    def megaflows(self) -> list[KernelFlow]:
         """The megaflows of ours, busiest first."""
         return Reader.of(self._netlink).megaflows()
 
@@ -143,7 +143,7 @@ class Kernel:
         return generic(self._family(family), command, _VERSIONS[family], HEADER.pack(index) + body, flags)
 
 
-def prepared_flows(index: int, flows: t.Iterable[Megaflow]) -> list[bytes]:
+def prepared_flows(index: int, flows: t.Iterable[KernelFlow]) -> list[bytes]:
     """What ``Kernel.add_flows`` sends to the datapath ``index``."""
     return batches([_unnumbered("ovs_flow", _NEW, index, flow_body(flow), CREATE) for flow in flows])
 
@@ -174,7 +174,7 @@ def port_body(port: Vport, index: int | None) -> bytes:
     return body
 
 
-def flow_body(flow: Megaflow) -> bytes:
+def flow_body(flow: KernelFlow) -> bytes:
     """What makes ``flow`` again; the kernel counts it from the beginning."""
     body = attribute(FLOW_KEY | NESTED, flow.key)
     if flow.mask:
@@ -183,7 +183,7 @@ def flow_body(flow: Megaflow) -> bytes:
     return body + (attribute(FLOW_UFID, flow.ufid) if flow.ufid else b"")
 
 
-def asks_userspace(flow: Megaflow) -> bool:
+def asks_userspace(flow: KernelFlow) -> bool:
     """Whether it sends packets to the socket of an ovs-vswitchd that has ended."""
     return _ACTION_USERSPACE in attributes(flow.actions)
 

@@ -27,7 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
     translate,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.words import Action, Key
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     NESTED,
     Attributes,
@@ -115,7 +115,7 @@ class _Pair:
             may |= {"dl_vlan_pcp"} if bits & _PRIORITY == _PRIORITY else set()
         return examined <= may
 
-    def megaflow(self, probe: _Probe, actions: bytes) -> Megaflow:
+    def megaflow(self, probe: _Probe, actions: bytes) -> KernelFlow:
         """A megaflow for such packets of the pair, as the kernel has it."""
         key = {
             Key.RECIRCULATION: bytes(4),
@@ -124,16 +124,16 @@ class _Pair:
         }
         mask = {Key.RECIRCULATION: b"\xff" * 4, Key.IN_PORT: b"\xff" * 4, Key.ETHERNET: self.mask}
         if self.tag is None:
-            return Megaflow(joined({**key, **probe.key}), joined({**mask, **probe.mask}), actions)
+            return KernelFlow(joined({**key, **probe.key}), joined({**mask, **probe.mask}), actions)
         kind, tci, bits = self.tag
         key |= {Key.TYPE: struct.pack("!H", kind), Key.VLAN: struct.pack("!H", tci)}
         mask |= {Key.TYPE: b"\xff\xff", Key.VLAN: struct.pack("!H", bits)}
         key[Key.ENCAP | NESTED] = joined(probe.key)
         mask[Key.ENCAP | NESTED] = joined(probe.mask)
-        return Megaflow(joined(key), joined(mask), actions)
+        return KernelFlow(joined(key), joined(mask), actions)
 
 
-def megaflows(trace: Trace, ports: t.Sequence[Vport], live: t.Sequence[Megaflow]) -> list[Megaflow]:
+def megaflows(trace: Trace, ports: t.Sequence[Vport], live: t.Sequence[KernelFlow]) -> list[KernelFlow]:
     """Megaflows for the questions and answers of all pairs that have one of ``live``, busiest first; to be added to them.
 
     ``trace`` returns what ``ofproto/trace`` of the datapath says to a packet.  Pairs for which it says nothing that counts
@@ -155,7 +155,7 @@ def megaflows(trace: Trace, ports: t.Sequence[Vport], live: t.Sequence[Megaflow]
     return found
 
 
-def _pair(flow: Megaflow) -> _Pair | None:
+def _pair(flow: KernelFlow) -> _Pair | None:
     """Whose megaflow it is; None if no such question can come up, or if it is for the question itself already."""
     key, mask = attributes(flow.key), attributes(flow.mask)
     inner, inner_mask, tag = key, mask, None

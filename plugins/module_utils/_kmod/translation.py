@@ -20,7 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import tr
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.words import Action, Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
     DEVICE,
-    Megaflow,
+    KernelFlow,
     Vport,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -116,7 +116,7 @@ class _Unclear(Exception):
         self.left = Left(reason, between)
 
 
-def translate(flow: Megaflow, ports: t.Mapping[int, Vport]) -> Filter | Left:
+def translate(flow: KernelFlow, ports: t.Mapping[int, Vport]) -> Filter | Left:
     """The filter for a megaflow, or why there is none; ``ports`` of the datapath by number."""
     try:
         return _translated(flow, ports)
@@ -126,7 +126,7 @@ def translate(flow: Megaflow, ports: t.Mapping[int, Vport]) -> Filter | Left:
         return Left(NOT_UNDERSTOOD)
 
 
-def _translated(flow: Megaflow, ports: t.Mapping[int, Vport]) -> Filter:
+def _translated(flow: KernelFlow, ports: t.Mapping[int, Vport]) -> Filter:
     fields = _Fields.of(flow.key, flow.mask)
     port = _in_port(fields, ports)
     actions = _actions(flow.actions, ports)

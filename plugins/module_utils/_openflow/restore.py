@@ -56,7 +56,7 @@ _MOST_TRIES = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Undoable:
     """A modification outside of the bundle and the message that takes it back."""
 
     connection: OpenFlow
@@ -69,7 +69,7 @@ class Staged:
 
     def __init__(self, switch: Switch, state: State, in_parts: bool, torn: bool = False) -> None:
         self._switch, self._state, self._in_parts, self._torn = switch, state, in_parts, torn
-        self._done: list[Step] = []
+        self._done: list[Undoable] = []
         self._bundles: Bundles
         # Flows that only an older OpenFlow version takes, with their connections; see _oflegacy.
         self._legacy: list[tuple[OpenFlow, bytes]] = []
@@ -255,19 +255,19 @@ class Staged:
                 error = self._refusal(errors)
                 raise HotUpgradeError(error.what, error.why, "Everything else of the snapshot is restored")
 
-    def _tlvs_to_add(self, live: Settings) -> list[Step]:
+    def _tlvs_to_add(self, live: Settings) -> list[Undoable]:
         of, tlvs = self._switch.main, [tlv for tlv in self._state.settings.tlvs if tlv not in live.tlvs]
         if not tlvs:
             return []
         add, delete = (
             wire.tlv_mod(of.version, of.xid(), command, tlvs) for command in (wire.TLV_ADD, wire.TLV_DELETE)
         )
-        return [Step(of, add, delete)]
+        return [Undoable(of, add, delete)]
 
-    def _meters_to_add(self, live: Settings) -> list[Step]:
+    def _meters_to_add(self, live: Settings) -> list[Undoable]:
         of = self._switch.main
         return [
-            Step(
+            Undoable(
                 of,
                 wire.meter_mod(of.version, of.xid(), wire.METER_ADD, meter, config),
                 wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, meter),
@@ -276,10 +276,10 @@ class Staged:
             if meter not in live.meters
         ]
 
-    def _meters_to_change(self, live: Settings) -> list[Step]:
+    def _meters_to_change(self, live: Settings) -> list[Undoable]:
         of, wanted = self._switch.main, self._state.settings.meters
         return [
-            Step(
+            Undoable(
                 of,
                 wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, wanted[meter]),
                 wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, meter, config),
@@ -288,22 +288,22 @@ class Staged:
             if wanted.get(meter, config) != config
         ]
 
-    def _settings_to_change(self, live: Settings) -> list[Step]:
+    def _settings_to_change(self, live: Settings) -> list[Undoable]:
         of, wanted = self._switch.main, self._state.settings
-        version, steps = of.version, list[Step]()
+        version, steps = of.version, list[Undoable]()
         for table in sorted(live.tables.keys() | wanted.tables.keys()):
             before, after = (settings.tables.get(table, wire.DEFAULT_TABLE) for settings in (live, wanted))
             if before != after:
                 do, undo = (wire.table_mod(version, of.xid(), table, config) for config in (after, before))
-                steps.append(Step(of, do, undo))
+                steps.append(Undoable(of, do, undo))
         if live.fragments != wanted.fragments:
             do, undo = (
                 wire.set_fragments(version, of.xid(), value) for value in (wanted.fragments, live.fragments)
             )
-            steps.append(Step(of, do, undo))
+            steps.append(Undoable(of, do, undo))
         return steps + self._ports_to_change(live)
 
-    def _ports_to_change(self, live: Settings) -> list[Step]:
+    def _ports_to_change(self, live: Settings) -> list[Undoable]:
         of, wanted = self._switch.ports, self._state.settings.ports
         bits = wire.PORT_CONFIG_BITS[of.version] & wire.PORT_CONFIG_BITS[self._state.ports_version]
         bits &= self._state.settings.port_bits
@@ -314,7 +314,7 @@ class Staged:
         }
         ports = [port for port in self._switch.describe_ports() if port.number in changed] if changed else []
         return [
-            Step(
+            Undoable(
                 of,
                 wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, wanted[port.number], bits),
                 wire.port_mod(of.version, of.xid(), port.number, port.hw_addr, port.config, bits),
@@ -334,7 +334,7 @@ class Staged:
             messages.append(wire.tlv_mod(of.version, of.xid(), wire.TLV_DELETE, tlvs))
         _insist(of, messages)
 
-    def _apply(self, steps: t.Sequence[Step]) -> None:
+    def _apply(self, steps: t.Sequence[Undoable]) -> None:
         """Do ``steps``, and remember how to take them back. Raises ``Refusal`` with all that the switch refused."""
         refused: list[tuple[bytes, str]] = []
         for connection in {id(step.connection): step.connection for step in steps}.values():
@@ -397,7 +397,7 @@ class Beside(Sparing):
         of = self._switch.main
         return wire.strict_deletion(of.version, of.xid(), 0, 0, _EMPTY_MATCH, 4)
 
-    def _meters_to_change(self, live: Settings) -> list[Step]:
+    def _meters_to_change(self, live: Settings) -> list[Undoable]:
         return []
 
 
@@ -411,7 +411,7 @@ def _in_any_case(message: bytes) -> bytes:
 class Configured(Adjusted):
     """What a state has of ports alone."""
 
-    def _settings_to_change(self, live: Settings) -> list[Step]:
+    def _settings_to_change(self, live: Settings) -> list[Undoable]:
         return self._ports_to_change(live)
 
 

@@ -487,6 +487,8 @@ def count_entries(data: bytes) -> int:
     numbers = array.array("H", data[body:-1] if len(data) % 2 else data[body:])
     if sys.byteorder == "little":
         numbers.byteswap()
+    if alike := _entries_alike(numbers, len(data) - body):
+        return alike
     count, at, end = 0, 0, len(numbers)
     while at < end and (length := numbers[at]) >= 8:
         at += length >> 1
@@ -494,6 +496,15 @@ def count_entries(data: bytes) -> int:
     if body + 2 * at != len(data):
         raise ProtocolError("a statistics reply is malformed", f"at byte {body + 2 * at} of {len(data)}")
     return count
+
+
+def _entries_alike(numbers: array.array[int], size: int) -> int:
+    """How many entries make up ``size`` bytes if all are as long as the first, as the flows of a table often are; else 0."""
+    first = numbers[0] if numbers else 0
+    if first < 8 or size % first or first % 8:
+        return 0
+    count = size // first
+    return count if numbers[:: first >> 1].count(first) == count else 0
 
 
 def with_remaining_time(data: bytes, elapsed: float) -> bytes:

@@ -51,7 +51,7 @@ class Vport:
 
 
 @dataclasses.dataclass(frozen=True)
-class Megaflow:
+class KernelFlow:
     """Attributes as the kernel has them: ``key`` and ``mask`` (OVS_KEY_ATTR_*), ``actions`` (OVS_ACTION_ATTR_*)."""
 
     key: bytes
@@ -84,7 +84,7 @@ class Reader:
         found = [_vport(each) for each in self._dump("vport", VPORT_VERSION)]
         return sorted(found, key=lambda port: port.number)
 
-    def megaflows(self) -> list[Megaflow]:
+    def megaflows(self) -> list[KernelFlow]:
         """All megaflows, busiest first."""
         found = [_megaflow(each) for each in self._dump("flow", FLOW_VERSION)]
         return sorted(found, key=lambda flow: -flow.packets)
@@ -110,9 +110,9 @@ def _vport(found: Attributes) -> Vport:
     )
 
 
-def _megaflow(found: Attributes) -> Megaflow:
+def _megaflow(found: Attributes) -> KernelFlow:
     statistics = found.get(_FLOW_STATISTICS)
-    return Megaflow(
+    return KernelFlow(
         found.get(FLOW_KEY, b""),
         found.get(FLOW_MASK, b""),
         found.get(FLOW_ACTIONS, b""),

@@ -245,7 +245,9 @@ def wait_for_path(sender: Sender, receiver: Receiver, seconds: float) -> list[st
     return [name for stream, name in names.items() if stream not in receiver.warm]
 
 
-def run(parameters: Parameters, sender: Sender, receiver: Receiver, stopping: t.Callable[[], bool]) -> str:
+def send_and_receive(
+    parameters: Parameters, sender: Sender, receiver: Receiver, stopping: t.Callable[[], bool]
+) -> str:
     """Send on an absolute schedule and receive until told to stop or out of time; return which of both."""
     intervals = [_SECOND // parameters.rate, _SECOND // parameters.new_flow_rate]
     now = read = time.monotonic_ns()
@@ -314,7 +316,7 @@ def main(directory: str, lock: int, ready: int) -> None:
     gc.disable()
     _write_json("start.json", {"monotonic_ns": time.monotonic_ns(), "realtime_ns": time.time_ns()})
     _tell(ready, {})
-    reason = run(parameters, sender, receiver, lambda: bool(stop))
+    reason = send_and_receive(parameters, sender, receiver, lambda: bool(stop))
     drain_late(receiver, parameters.drain)
     recorder.flush()
     _write_json(

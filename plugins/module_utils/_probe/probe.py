@@ -404,7 +404,7 @@ class _Lock:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Ensured:
     """What ``ensure`` found and left: absent, running or ended; the result where one was asked for."""
 
     before: str
@@ -413,7 +413,7 @@ class Outcome:
     result: Result | None = None
 
 
-def ensure(name: str, state: str, settings: Settings, check_mode: bool, base: str = BASE) -> Outcome:
+def ensure(name: str, state: str, settings: Settings, check_mode: bool, base: str = BASE) -> Ensured:
     """Bring probe ``name`` to ``state`` (started, stopped, absent); with ``check_mode`` only tell.
 
     Raises Refused for what cannot be started and HotUpgradeError where nothing was measured.
@@ -423,16 +423,16 @@ def ensure(name: str, state: str, settings: Settings, check_mode: bool, base: st
     if state == "started":
         if probe.needs_start(settings) and not check_mode:
             probe.start(settings)
-        return Outcome(before, "running", probe.directory)
+        return Ensured(before, "running", probe.directory)
     if state == "absent":
         if not check_mode:
             probe.remove()
-        return Outcome(before, "absent", probe.directory)
+        return Ensured(before, "absent", probe.directory)
     if check_mode:
         result = probe.result() if before == "ended" else None
-        return Outcome(before, "absent" if before == "absent" else "ended", probe.directory, result)
+        return Ensured(before, "absent" if before == "absent" else "ended", probe.directory, result)
     probe.stop()
-    return Outcome(before, "ended", probe.directory, probe.result())
+    return Ensured(before, "ended", probe.directory, probe.result())
 
 
 def check(settings: Settings) -> None:

@@ -53,7 +53,7 @@ UNPROTECT = "unprotect"
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class FlagState:
     """``guarded``: the flag would be cleared at the next boot; ``traces``: files of a timer or guard are there."""
 
     enabled: bool
@@ -70,7 +70,7 @@ class Wanted:
     deadline: float | None = None
 
 
-def plan(before: State, wanted: Wanted, systemd: bool) -> tuple[str, ...]:
+def plan(before: FlagState, wanted: Wanted, systemd: bool) -> tuple[str, ...]:
     """The steps from ``before`` to ``wanted``, in an order in which no crash leaves a flag without its guards."""
     if not wanted.enabled:
         leave = {CLEAR: before.enabled, DISARM: before.deadline is not None, UNPROTECT: before.traces}
@@ -103,19 +103,19 @@ class RestoreWait:
         """Whether there is a systemd that can guard the next boot."""
         return self.launcher.kind == "systemd"
 
-    def look(self) -> State:
+    def state(self) -> FlagState:
         """The state now.  Raises ``Unreachable`` when the database does not answer."""
         with self.connection.open() as db:
             enabled = db.flow_restore_wait()
         files = (*self.guard.files, record_path(self.root, self.name), self._directory)
-        return State(
+        return FlagState(
             enabled=enabled,
             deadline=self.launcher.armed(self.name),
             guarded=self.guard.installed(),
             traces=any(map(os.path.lexists, files)),
         )
 
-    def predict(self, before: State, wanted: Wanted) -> State:
+    def predict(self, before: FlagState, wanted: Wanted) -> FlagState:
         """The state that ``apply`` leads to, for check mode."""
         check_deadline(self.connection, wanted)
         steps = plan(before, wanted, self.systemd)
@@ -124,9 +124,9 @@ class RestoreWait:
         if ARM in steps and wanted.deadline is not None:
             deadline = Armed.from_now(wanted.deadline, self.launcher.kind)
         guarded = (before.guarded or PROTECT in steps) and UNPROTECT not in steps
-        return State(wanted.enabled, deadline, guarded, traces=guarded or deadline is not None)
+        return FlagState(wanted.enabled, deadline, guarded, traces=guarded or deadline is not None)
 
-    def apply(self, before: State, wanted: Wanted) -> State:
+    def apply(self, before: FlagState, wanted: Wanted) -> FlagState:
         """Carry the plan out and return the state that was read back.
 
         Raises ``HotUpgradeError`` when it is not the wanted one; then the flag is not left set without a timer
@@ -138,7 +138,7 @@ class RestoreWait:
         try:
             for step in steps:
                 self._do(step, wanted)
-            after = self.look()
+            after = self.state()
         except HotUpgradeError:
             if SET in steps:
                 self._give_up()

@@ -51,7 +51,7 @@ _RETAKE = "Take the snapshot again; this one cannot be trusted"
 
 
 @dataclasses.dataclass(frozen=True)
-class Bridge:
+class SavedBridge:
     """One bridge of a snapshot, as its manifest describes it.
 
     ``ofports``: interface -> ofport.  ``file`` holds ``settings_bytes`` of settings, then groups, then flows, in
@@ -105,7 +105,7 @@ class Snapshot:
     def __init__(self, path: str, manifest: dict[str, t.Any]) -> None:
         self.path = path
         self.manifest = manifest
-        self.bridges = tuple(Bridge(**bridge) for bridge in manifest["bridges"])
+        self.bridges = tuple(SavedBridge(**bridge) for bridge in manifest["bridges"])
         self._files = {bridge.file: manifest["files"][bridge.file] for bridge in self.bridges}
 
     @property
@@ -118,7 +118,7 @@ class Snapshot:
         """How many flows all bridges have."""
         return sum(bridge.counts["flows"] for bridge in self.bridges)
 
-    def bridge(self, name: str) -> Bridge:
+    def bridge(self, name: str) -> SavedBridge:
         """The bridge ``name``. Raises ``Refused`` if the snapshot does not have it."""
         for bridge in self.bridges:
             if bridge.name == name:
@@ -146,7 +146,7 @@ class Snapshot:
         """The OpenFlow state of every bridge, by name."""
         return {bridge.name: self.state(bridge.name) for bridge in self.bridges}
 
-    def _replies(self, bridge: Bridge) -> t.Iterator[bytes]:
+    def _replies(self, bridge: SavedBridge) -> t.Iterator[bytes]:
         with _open(self.path, bridge.file) as opened:
             file = _Hashing(opened)
             file.read(bridge.settings_bytes)

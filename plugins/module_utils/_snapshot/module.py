@@ -138,13 +138,13 @@ def _compared(call: Call) -> Outcome:
     return dataclasses.replace(outcome, error=error)
 
 
-def _live(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> dict[str, Bridge]:
+def _live(connection: Connection, saved: t.Sequence[snapshots.SavedBridge]) -> dict[str, Bridge]:
     names = [bridge.name for bridge in saved]
     return {bridge.name: bridge for bridge in engine.live_bridges(connection, names)}
 
 
 def _moved(
-    saved: t.Sequence[snapshots.Bridge], other: t.Mapping[str, engine.Numbered]
+    saved: t.Sequence[snapshots.SavedBridge], other: t.Mapping[str, engine.Numbered]
 ) -> dict[str, list[str]]:
     """What ``moved_ports`` says of each bridge; one without such ports is not in the result."""
     found = {bridge.name: engine.moved_ports(bridge, other[bridge.name]) for bridge in saved}
@@ -160,7 +160,7 @@ def _absent(call: Call) -> Outcome:
     return Outcome(there, {"snapshot": path, "bridges": []}, before, {})
 
 
-def _chosen(snapshot: snapshots.Snapshot, names: t.Sequence[str] | None) -> list[snapshots.Bridge]:
+def _chosen(snapshot: snapshots.Snapshot, names: t.Sequence[str] | None) -> list[snapshots.SavedBridge]:
     return [snapshot.bridge(name) for name in names] if names else list(snapshot.bridges)
 
 
@@ -223,7 +223,7 @@ def _text(state: flowstate.State) -> list[str]:
     return oftext.lines([*wire.each(flowstate.settings_messages(state)), *state.messages()])
 
 
-def _bridge_values(bridge: snapshots.Bridge) -> Values:
+def _bridge_values(bridge: snapshots.SavedBridge) -> Values:
     names = (
         "name",
         "datapath_id",

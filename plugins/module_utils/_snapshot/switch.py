@@ -202,7 +202,7 @@ def moved_ports(saved: Numbered, live: Numbered) -> list[str]:
     ]
 
 
-def pin_ports(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> None:
+def pin_ports(connection: Connection, saved: t.Sequence[snapshots.SavedBridge]) -> None:
     """Request the ofports of the snapshot for every interface, and wait until they have them.
 
     Raises ``HotUpgradeError`` naming those that did not get theirs.
@@ -227,7 +227,7 @@ def pin_ports(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> No
     )
 
 
-def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[str]:
+def restore_learned(connection: Connection, saved: t.Sequence[snapshots.SavedBridge]) -> list[str]:
     """Set MAC entries and tunnel neighbours again. Returns one sentence for each kind that could not be set."""
     vswitchd, lost = _vswitchd(connection), []
     tags = _access_tags(connection)
@@ -245,7 +245,9 @@ def restore_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge])
     return lost
 
 
-def with_learned(connection: Connection, saved: t.Sequence[snapshots.Bridge]) -> list[snapshots.Bridge]:
+def with_learned(
+    connection: Connection, saved: t.Sequence[snapshots.SavedBridge]
+) -> list[snapshots.SavedBridge]:
     """``saved`` with the MAC tables and tunnel neighbours of now."""
     vswitchd = _vswitchd(connection)
     neighbours = learned.neighbours(vswitchd)
@@ -274,7 +276,7 @@ def _take_bridge(
     neighbours: t.Sequence[learned.Neighbour],
     number: int,
     bridge: Bridge,
-) -> snapshots.Bridge:
+) -> snapshots.SavedBridge:
     path, name = management_socket(connection.rundir, bridge.name), f"bridge-{number:04}.of"
     vswitchd = _vswitchd(connection)
     with flowstate.Switch(path, timeout=_timeout(connection)) as switch, writer.file(name) as file:
@@ -284,7 +286,7 @@ def _take_bridge(
         lost += _vlan_actions(vswitchd.call("bridge/dump-flows", bridge.name))
     elif taken.pushes_vlan:
         lost.append(f"those flows that set a VLAN {_ONLY_OPENFLOW10}")
-    return snapshots.Bridge(
+    return snapshots.SavedBridge(
         name=bridge.name,
         datapath_id=bridge.datapath_id,
         datapath_type=bridge.datapath_type,

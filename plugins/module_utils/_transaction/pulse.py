@@ -24,7 +24,7 @@ DIRECTORY = "/run/ovsops"
 
 
 @dataclasses.dataclass(frozen=True)
-class Beat:
+class LastBeat:
     """Whose heart it is, and how long ago it beat, in seconds."""
 
     process: Process
@@ -41,13 +41,13 @@ def beating(name: str) -> t.Iterator[None]:
         yield
 
 
-def last(name: str) -> Beat | None:
+def last(name: str) -> LastBeat | None:
     """The last beat under ``name``; None when nobody's heart beats there."""
     found = heartbeat.last(_path(name))
     if found is None:
         return None
     process = Process(found.pid, found.started)
-    return Beat(process, found.age) if identify(found.pid) == process else None
+    return LastBeat(process, found.age) if identify(found.pid) == process else None
 
 
 def end_hung(name: str, seconds: float) -> float | None:

@@ -30,7 +30,7 @@ class Run:
         arguments: Json | None = None,
     ) -> tuple[Json, int]:
         with patch_module_args(arguments or {}), pytest.raises(SystemExit) as end:
-            adapter.run(CONNECTION, behaviour)
+            adapter.run_module(CONNECTION, behaviour)
         return json.loads(self.capsys.readouterr().out), int(end.value.code or 0)
 
 

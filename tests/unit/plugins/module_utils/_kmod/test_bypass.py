@@ -23,7 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
     Filter,
     Left,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     Refusal,
@@ -129,14 +129,14 @@ def _kernel() -> t.Any:
 
 def megaflow(
     in_port: int, out_port: int, packets: int = 1, kind: int = 0x0800, extra: t.Any = None
-) -> Megaflow:
+) -> KernelFlow:
     values = {3: struct.pack("=I", in_port), 4: bytes(12), 6: struct.pack("!H", kind)}
     bits = {3: b"\xff" * 4, 4: b"\xff" * 12, 6: b"\xff\xff"}
     if kind == 0x0800:
         values[7], bits[7] = bytes(12), bytes(11) + b"\xff"
     if extra:
         values[extra], bits[extra] = b"\1\0\0\0", b"\1\0\0\0"
-    return Megaflow(joined(values), joined(bits), attribute(1, struct.pack("=I", out_port)), packets)
+    return KernelFlow(joined(values), joined(bits), attribute(1, struct.pack("=I", out_port)), packets)
 
 
 FLOWS = [megaflow(2, 3, 90), megaflow(3, 2, 7, 0x88B5), megaflow(2, 3, 3, extra=22), megaflow(2, 1, 50)]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import kernel as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Told
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
 
-FLOW = Megaflow(b"key1", b"mask", netlink.attribute(1, b"\3\0\0\0"), 7, b"ufid")
+FLOW = KernelFlow(b"key1", b"mask", netlink.attribute(1, b"\3\0\0\0"), 7, b"ufid")
 
 
 class Socket:
@@ -102,7 +102,7 @@ def test_a_flow_keeps_what_it_is_known_by() -> None:
         FLOW.mask,
         FLOW.ufid,
     )
-    exact = Told(kmod.flow_body(Megaflow(b"key1", b"", b"")))
+    exact = Told(kmod.flow_body(KernelFlow(b"key1", b"", b"")))
     assert 7 not in exact
     assert 9 not in exact
 
@@ -122,7 +122,7 @@ def test_an_internal_port_keeps_its_ifindex_and_a_device_has_its_own() -> None:
 
 def test_flows_that_want_an_ovs_vswitchd() -> None:
     assert not kmod.asks_userspace(FLOW)
-    assert kmod.asks_userspace(Megaflow(b"", b"", FLOW.actions + netlink.attribute(2 | 0x8000, b"")))
+    assert kmod.asks_userspace(KernelFlow(b"", b"", FLOW.actions + netlink.attribute(2 | 0x8000, b"")))
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20), st.integers(0, 0xFFFF))

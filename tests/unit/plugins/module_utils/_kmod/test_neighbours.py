@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import neighbours
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import Filter, translate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     attribute,
     attributes,
@@ -39,7 +39,7 @@ def live(
     whole: bytes = ALL * 2,
     protocol: int = 0,
     kind: int = 0x0800,
-) -> Megaflow:
+) -> KernelFlow:
     """A megaflow of IPv4 or IPv6 from port 2 to port 3."""
     size, place = (12, 8) if kind == 0x0800 else (40, 36)
     network = bytes(place) + bytes([protocol]) + bytes(size - place - 1)
@@ -49,10 +49,10 @@ def live(
     key = {3: struct.pack("=I", 2), 4: bytes(a & b for a, b in zip(ONE + destination, whole))}
     mask = {3: b"\xff" * 4, 4: whole}
     if tag is None:
-        return Megaflow(joined({**key, **inner}), joined({**mask, **inner_mask}), output(3))
+        return KernelFlow(joined({**key, **inner}), joined({**mask, **inner_mask}), output(3))
     key |= {6: b"\x81\0", 5: struct.pack("!H", 0x1000 | tag), 1: joined(inner)}
     mask |= {6: b"\xff\xff", 5: b"\x1f\xff", 1: joined(inner_mask)}
-    return Megaflow(joined(key), joined(mask), output(3))
+    return KernelFlow(joined(key), joined(mask), output(3))
 
 
 class Switch:
@@ -70,7 +70,7 @@ class Switch:
         return self.text
 
 
-def found(switch: Switch, *flows: Megaflow) -> list[Megaflow]:
+def found(switch: Switch, *flows: KernelFlow) -> list[KernelFlow]:
     return neighbours.megaflows(switch, PORTS, flows)
 
 

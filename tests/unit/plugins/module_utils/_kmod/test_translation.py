@@ -22,7 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
     Left,
     translate,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     attribute,
     each_attribute,
@@ -39,7 +39,7 @@ PORTS = {
 }
 
 # in_port(p2),eth(src,dst),eth_type(0x0800),ipv4(frag=no), actions:p1
-SWITCHED = Megaflow(
+SWITCHED = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000300000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040002000000000202000000000106000600"
@@ -55,7 +55,7 @@ SWITCHED = Megaflow(
 )
 # in_port(p1),ipv4(dst=10.9.0.0/27,proto=17,tos=0/0xfc,frag=no),udp(dst=77),
 # actions:push_vlan(vid=9,pcp=3),p3,set(ipv4(tos=0x20/0xfc)),pop_vlan,p2
-TAGGED = Megaflow(
+TAGGED = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040000000000000000000000000006000600"
@@ -72,7 +72,7 @@ TAGGED = Megaflow(
     2,
 )
 # in_port(p1),eth(src,dst),ipv4(dst=10.9.0.50,proto=17,ttl=64,frag=no), actions:set(eth(src,dst)),set(ipv4(ttl=63)),p2
-ROUTED = Megaflow(
+ROUTED = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040002000000000102000000000306000600"
@@ -89,7 +89,7 @@ ROUTED = Megaflow(
     2,
 )
 # in_port(p1),eth(dst),ipv6(dst=fd00::50,proto=17,hlimit=64,frag=no), actions:set(eth(dst)),set(ipv6(hlimit=63)),p2
-ROUTED6 = Megaflow(
+ROUTED6 = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040000000000000002000000000306000600"
@@ -110,7 +110,7 @@ ROUTED6 = Megaflow(
     2,
 )
 # in_port(p1),eth(src,dst=ff:ff:ff:ff:ff:ff),ipv4(proto=17,frag=no),udp(dst=96/0xffe0), actions:i1,p3,p2,br0
-FLOODED = Megaflow(
+FLOODED = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "0800180000000000140019000000000000000000000000000000000010000400020000000001ffffffffffff06000600"
@@ -125,7 +125,7 @@ FLOODED = Megaflow(
     2,
 )
 # in_port(p1),eth_type(0x88a8),vlan(vid=7),encap(vlan(vid=3),encap(ipv4())), actions:p2
-TWO_TAGS = Megaflow(
+TWO_TAGS = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040002000000000102000000000206000600"
@@ -142,7 +142,7 @@ TWO_TAGS = Megaflow(
     2,
 )
 # in_port(p1),eth(src,dst),ipv4(dst=10.9.0.0/27,proto=47,frag=no), actions:p2
-GRE = Megaflow(
+GRE = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040002000000000102000000000206000600"
@@ -157,7 +157,7 @@ GRE = Megaflow(
     2,
 )
 # in_port(p1),ipv4(proto=17,frag=first),udp(dst=96/0xfffc), actions:p2
-FIRST_FRAGMENT = Megaflow(
+FIRST_FRAGMENT = KernelFlow(
     bytes.fromhex(
         "080014000000000008001300000000000800020000000000080003000200000008000f00000000000800160000000000"
         "080018000000000014001900000000000000000000000000000000001000040002000000000102000000000206000600"
@@ -297,12 +297,12 @@ def nested(packet: Packet, values: dict[int, bytes], outer: tuple[int, int] | No
     )
 
 
-def megaflow(packet: Packet, bits: dict[int, bytes], tci: int = 0xFFFF, actions: bytes = b"") -> Megaflow:
+def megaflow(packet: Packet, bits: dict[int, bytes], tci: int = 0xFFFF, actions: bytes = b"") -> KernelFlow:
     """That of a packet, with these masks, from port 2."""
     tag = (packet.tag[0], packet.tag[1] & tci) if packet.tag else None
     key = attribute(3, struct.pack("=I", 2)) + nested(packet, masked(packet.attributes, bits), tag)
     mask = attribute(3, b"\xff" * 4) + nested(packet, bits, (0xFFFF, tci) if tag else None)
-    return Megaflow(key, mask, actions or output(3))
+    return KernelFlow(key, mask, actions or output(3))
 
 
 def output(port: int) -> bytes:
@@ -406,12 +406,12 @@ def test_that_is_so_behind_a_vlan_tag_too(layer: tuple[int, ...]) -> None:
     values = {4: bytes(12), 6: b"\x81\0", 5: b"\x10\7", 1: joined({6: b"\x08\0", 7: bytes(12)})}
     bits = {4: bytes(12), 6: b"\xff\xff", 5: b"\xff\xff", 1: joined({6: b"\xff\xff", 7: bytes(11) + b"\xff"})}
     port = attribute(3, struct.pack("=I", 2)), attribute(3, b"\xff" * 4)
-    flow = Megaflow(port[0] + joined(values), port[1] + joined(bits), output(3))
+    flow = KernelFlow(port[0] + joined(values), port[1] + joined(bits), output(3))
     assert isinstance(translate(flow, PORTS), Filter)
     for kind in layer or (99,):
         values[kind] = values.get(kind, b"") + attribute(21, bytes(4))
         bits[kind] = bits.get(kind, b"") + attribute(21, b"\0\0\0\1")
-    flow = Megaflow(port[0] + joined(values), port[1] + joined(bits), output(3))
+    flow = KernelFlow(port[0] + joined(values), port[1] + joined(bits), output(3))
     assert isinstance(translate(flow, PORTS), Left)
 
 
@@ -431,12 +431,12 @@ def test_an_action_that_is_not_understood_is_never_translated(kind: int, data: b
 
 @given(st.binary(max_size=120), st.binary(max_size=120), st.binary(max_size=80))
 def test_nonsense_is_never_translated(key: bytes, mask: bytes, actions: bytes) -> None:
-    assert isinstance(translate(Megaflow(key, mask, actions), PORTS), Left)
+    assert isinstance(translate(KernelFlow(key, mask, actions), PORTS), Left)
     assert isinstance(translate(dataclasses.replace(SWITCHED, mask=mask), PORTS), Left)
     assert isinstance(translate(dataclasses.replace(SWITCHED, key=key), PORTS), Left)
 
 
-def done(flow: Megaflow) -> list[tuple[bytes, bytes]]:
+def done(flow: KernelFlow) -> list[tuple[bytes, bytes]]:
     """The kinds of the actions, with their parameters behind the general part."""
     found = translate(flow, PORTS)
     assert isinstance(found, Filter)
@@ -519,7 +519,7 @@ def test_more_actions_than_tc_takes_are_not_translated() -> None:
         (dataclasses.replace(SWITCHED, mask=b""), "no port by which packets come in"),
     ],
 )
-def test_the_reason_is_told(flow: Megaflow, reason: str) -> None:
+def test_the_reason_is_told(flow: KernelFlow, reason: str) -> None:
     assert translate(flow, PORTS) == Left(reason)
 
 

@@ -428,6 +428,28 @@ def test_entries_that_do_not_fill_their_reply_are_malformed(damage: bytes) -> No
         wire.count_entries(head + entries + damage)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "fits"),
+    [
+        ([48] * 5, True),
+        ([48, 48, 56, 40, 48], True),
+        ([48, 96, 48], True),
+        ([48, 48, 40, 48], False),
+        ([48, 0, 48], False),
+    ],
+)
+def test_entries_are_counted_alike_or_not(lengths: list[int], fits: bool) -> None:
+    size = sum(lengths) if fits else 48 * len(lengths)
+    head = wire.message(wire.OF15, 19, 1, bytes.fromhex("0001000000000000"))
+    body = b"".join(struct.pack("!H", length).ljust(max(8, length), b"\0") for length in lengths)
+    data = head + body[:size].ljust(size, b"\0")
+    if fits:
+        assert wire.count_entries(data) == len(lengths)
+        return
+    with pytest.raises(ProtocolError):
+        wire.count_entries(data)
+
+
 @pytest.mark.parametrize("version", [wire.OF10, wire.OF15])
 def test_a_description_names_the_version_of_open_vswitch(version: int) -> None:
     texts = [

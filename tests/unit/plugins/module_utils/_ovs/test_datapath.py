@@ -9,7 +9,7 @@ import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import datapath
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
 
 
@@ -60,7 +60,7 @@ def test_megaflows_are_told_busiest_first() -> None:
     ]
     reader = datapath.Reader.of(t.cast(t.Any, Kernel(flow=flows)))
     assert reader.megaflows() == [
-        Megaflow(b"key2", b"mask", b"", 5),
-        Megaflow(b"key1", b"mask", b"acts", 3, b"ufid"),
-        Megaflow(b"key3", b"", b""),
+        KernelFlow(b"key2", b"mask", b"", 5),
+        KernelFlow(b"key1", b"mask", b"acts", 3, b"ufid"),
+        KernelFlow(b"key3", b"", b""),
     ]

@@ -178,7 +178,7 @@ def run_agent(
     def stopping() -> bool:
         return stop_after is not None and len(ends.times[0]) >= stop_after
 
-    return agent.run(parameters, t.cast(t.Any, ends), t.cast(t.Any, ends), stopping), ends
+    return agent.send_and_receive(parameters, t.cast(t.Any, ends), t.cast(t.Any, ends), stopping), ends
 
 
 def test_both_streams_keep_their_rate_until_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._restore_wait.f
     PROTECT,
     SET,
     UNPROTECT,
+    FlagState,
     RestoreWait,
-    State,
     Wanted,
     plan,
 )
@@ -43,25 +43,25 @@ TIMER = Armed(60.0, Moment("boot", 1.0), "systemd")
 @pytest.mark.parametrize(
     ("before", "wanted", "systemd", "steps"),
     [
-        (State(False, None, False, False), OFF, True, ()),
-        (State(False, None, False, False), ON, True, (PROTECT, SET)),
-        (State(False, None, False, False), ON, False, (SET,)),
-        (State(False, None, False, False), FOR_60, True, (PROTECT, ARM, SET)),
-        (State(False, None, False, False), FOR_60, False, (ARM, SET)),
-        (State(True, TIMER, True, True), FOR_60, True, ()),
-        (State(True, TIMER, True, True), ON, True, ()),
-        (State(True, TIMER, True, True), Wanted(True, 90.0), True, (DISARM, ARM)),
-        (State(True, None, True, True), FOR_60, True, (ARM,)),
-        (State(True, None, False, False), ON, True, (PROTECT,)),
+        (FlagState(False, None, False, False), OFF, True, ()),
+        (FlagState(False, None, False, False), ON, True, (PROTECT, SET)),
+        (FlagState(False, None, False, False), ON, False, (SET,)),
+        (FlagState(False, None, False, False), FOR_60, True, (PROTECT, ARM, SET)),
+        (FlagState(False, None, False, False), FOR_60, False, (ARM, SET)),
+        (FlagState(True, TIMER, True, True), FOR_60, True, ()),
+        (FlagState(True, TIMER, True, True), ON, True, ()),
+        (FlagState(True, TIMER, True, True), Wanted(True, 90.0), True, (DISARM, ARM)),
+        (FlagState(True, None, True, True), FOR_60, True, (ARM,)),
+        (FlagState(True, None, False, False), ON, True, (PROTECT,)),
         # Somebody cleared the flag, the timer still runs: its time starts anew with the flag.
-        (State(False, TIMER, True, True), FOR_60, True, (DISARM, ARM, SET)),
-        (State(True, TIMER, True, True), OFF, True, (CLEAR, DISARM, UNPROTECT)),
-        (State(True, None, False, False), OFF, True, (CLEAR,)),
-        (State(False, TIMER, True, True), OFF, True, (DISARM, UNPROTECT)),
-        (State(False, None, False, True), OFF, False, (UNPROTECT,)),
+        (FlagState(False, TIMER, True, True), FOR_60, True, (DISARM, ARM, SET)),
+        (FlagState(True, TIMER, True, True), OFF, True, (CLEAR, DISARM, UNPROTECT)),
+        (FlagState(True, None, False, False), OFF, True, (CLEAR,)),
+        (FlagState(False, TIMER, True, True), OFF, True, (DISARM, UNPROTECT)),
+        (FlagState(False, None, False, True), OFF, False, (UNPROTECT,)),
     ],
 )
-def test_plans(before: State, wanted: Wanted, systemd: bool, steps: tuple[str, ...]) -> None:
+def test_plans(before: FlagState, wanted: Wanted, systemd: bool, steps: tuple[str, ...]) -> None:
     assert plan(before, wanted, systemd) == steps
 
 
@@ -106,8 +106,8 @@ class Bench:
         self.server = serve(database)
         self.flag = RestoreWait(Connection("/nowhere", self.server.remote, 5.0), str(root), self.launcher)
 
-    def apply(self, wanted: Wanted) -> State:
-        return self.flag.apply(self.flag.look(), wanted)
+    def apply(self, wanted: Wanted) -> FlagState:
+        return self.flag.apply(self.flag.state(), wanted)
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
@@ -123,14 +123,14 @@ def test_on_and_off_again(bench: Bench) -> None:
     assert (on.enabled, on.guarded, on.deadline) == (True, True, Armed(60.0, Moment("boot", 1e9), "systemd"))
     assert bench.database.other_config == {"flow-restore-wait": "true"}
     assert bench.flag.guard.installed()
-    assert bench.apply(OFF) == State(False, None, False, False)
+    assert bench.apply(OFF) == FlagState(False, None, False, False)
     assert bench.database.other_config == {}
     assert bench.files() == []
     assert bench.launcher.waiting == {}
 
 
 def test_check_mode_predicts_what_comes(bench: Bench) -> None:
-    before = bench.flag.look()
+    before = bench.flag.state()
     predicted = bench.flag.predict(before, FOR_60)
     assert bench.database.other_config == {}
     after = bench.apply(FOR_60)
@@ -138,13 +138,13 @@ def test_check_mode_predicts_what_comes(bench: Bench) -> None:
     assert predicted.deadline is not None
     assert predicted.deadline.seconds == 60.0
     assert bench.flag.predict(after, ON) == after
-    assert bench.flag.predict(after, OFF) == State(False, None, False, False)
+    assert bench.flag.predict(after, OFF) == FlagState(False, None, False, False)
 
 
 def test_without_systemd_there_is_no_guard(serve: t.Any, database: t.Any, tmp_path: Path) -> None:
     bench = Bench(serve, database, tmp_path / "host", "watcher")
     assert not bench.apply(FOR_60).guarded
-    assert bench.apply(OFF) == State(False, None, False, False)
+    assert bench.apply(OFF) == FlagState(False, None, False, False)
     assert bench.files() == []
 
 
@@ -158,7 +158,7 @@ def test_the_flag_is_not_set_when_the_timer_cannot_be(bench: Bench) -> None:
 
 def test_the_timer_is_there_before_the_flag(bench: Bench) -> None:
     bench.database.refuse = None
-    before = bench.flag.look()
+    before = bench.flag.state()
     bench.database.refuse = {"error": "resources exhausted"}
     with pytest.raises(HotUpgradeError, match="resources exhausted"):
         bench.flag.apply(before, FOR_60)
@@ -176,8 +176,8 @@ def test_a_timer_that_is_over_before_the_flag_is_set(bench: Bench) -> None:
 
 def test_somebody_who_sets_it_right_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.apply(ON)
-    look = bench.flag.look
-    monkeypatch.setattr(bench.flag, "look", lambda: State(True, None, False, False))
+    look = bench.flag.state
+    monkeypatch.setattr(bench.flag, "state", lambda: FlagState(True, None, False, False))
     with pytest.raises(HotUpgradeError, match="is set: it was cleared a moment ago.*another upgrade"):
         bench.flag.apply(look(), OFF)
 
@@ -186,14 +186,14 @@ def test_somebody_who_sets_it_right_back(bench: Bench, monkeypatch: pytest.Monke
 def test_deadlines_that_make_no_sense(bench: Bench, seconds: float) -> None:
     for attempt in (bench.flag.apply, bench.flag.predict):
         with pytest.raises(Refused, match="from 5 to 86400 s"):
-            attempt(bench.flag.look(), Wanted(True, seconds))
+            attempt(bench.flag.state(), Wanted(True, seconds))
     assert bench.database.other_config == {}
 
 
 def test_a_deadline_for_a_database_that_the_guard_cannot_reach(tmp_path: Path) -> None:
     flag = RestoreWait(Connection("/nowhere", "ssl:192.0.2.1:6640", 5.0), str(tmp_path), FakeLauncher())
     with pytest.raises(Refused, match="unix: and tcp: remotes only"):
-        flag.predict(State(False, None, False, False), FOR_60)
+        flag.predict(FlagState(False, None, False, False), FOR_60)
 
 
 def test_two_databases_have_timers_of_their_own(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_leftover_program_is_cleaned_up(bench: Bench) -> None:
     folder = bench.root / restore_wait.STATE_DIRECTORY / bench.flag.name
     folder.mkdir(parents=True)
     (folder / "guard.py").touch()
-    assert bench.apply(OFF) == State(False, None, False, False)
+    assert bench.apply(OFF) == FlagState(False, None, False, False)
     assert not folder.exists()
 
 
@@ -256,7 +256,7 @@ def test_the_flag_of_a_hand_over_at_work_is_not_touched(
     before = dict(bench.database.other_config)
     for action in (bench.flag.apply, bench.flag.predict):
         with pytest.raises(Refused, match=f"belongs to the hand-over {hand_over.id}, which is {state}"):
-            action(bench.flag.look(), wanted)
+            action(bench.flag.state(), wanted)
     assert bench.database.other_config == before
     assert bench.launcher.waiting == {}
 
@@ -274,7 +274,7 @@ def test_a_timer_of_ours_can_be_ended_during_a_hand_over(bench: Bench) -> None:
     bench.apply(FOR_60)
     bench.database.other_config = {}
     begin(bench, bench.flag.connection.remote)
-    assert bench.apply(OFF) == State(False, None, False, False)
+    assert bench.apply(OFF) == FlagState(False, None, False, False)
 
 
 def test_the_flag_of_another_database_is_nobody_elses(bench: Bench) -> None:

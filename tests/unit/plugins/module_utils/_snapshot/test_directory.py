@@ -42,7 +42,7 @@ def write(path: Path, flows: int = 3) -> snapshots.Snapshot:
             file.write(SETTINGS)
             for number in range(flows):
                 file.write(flow(number))
-        bridge = snapshots.Bridge(
+        bridge = snapshots.SavedBridge(
             NAME,
             None,
             "netdev",
