@@ -11,6 +11,7 @@ of a file name.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import errno
@@ -22,6 +23,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import types
 import typing as t
 
@@ -359,7 +361,7 @@ class Writer:
         os.rename(self._directory, self.path)
         sync_directory(self._parent)
         if old:
-            shutil.rmtree(old)
+            _delete_beside(old)
         return Snapshot(self.path, full)
 
     def _remove_leftovers(self) -> None:
@@ -371,14 +373,32 @@ class Writer:
                 and entry.is_dir(follow_symlinks=False)
             ):
                 continue
-            lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry.path)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(lock)
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), _locked(entry.path) as path:
+                shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> t.Iterator[str]:
+    """Have the directory ``path`` for oneself. Raises ``BlockingIOError`` if somebody else has it."""
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield path
+    finally:
+        os.close(lock)
+
+
+def _delete_beside(path: str) -> None:
+    """Delete the directory ``path`` while the caller goes on: the disk takes as long to free a file as to write some of it.
+
+    The process does not end before that; if it is killed, the next writer finds a leftover.
+    """
+
+    def delete() -> None:
+        with contextlib.suppress(OSError), _locked(path):
+            shutil.rmtree(path)
+
+    threading.Thread(target=delete).start()
 
 
 class File:

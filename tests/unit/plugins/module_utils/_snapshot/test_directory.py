@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import read_chunks
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
+from tests.harness.waiting import wait_until
 
 NAME = "br $(x)/'\""
 
@@ -202,6 +203,18 @@ def test_a_failed_snapshot_leaves_the_older_one_in_place(tmp_path: Path) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
     newer = write(tmp_path / "s", 1)
     assert snapshots.read(str(tmp_path / "s")).manifest == newer.manifest
+    wait_until(lambda: [entry.name for entry in tmp_path.iterdir()] == ["s"])
+
+
+def test_what_a_killed_process_did_not_delete_is_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "_delete_beside", lambda path: None)
+    for flows in (1, 2):
+        write(tmp_path / "s", flows)
+    assert len(list(tmp_path.iterdir())) == 2
+    with snapshots.Writer(str(tmp_path / "s"), 1):
+        assert len(list(tmp_path.iterdir())) == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
 
 
