@@ -39,6 +39,8 @@ PATIENCE = 400.0
 INTERVAL = 0.05
 SPOOL_SIZE = "128m"
 TRANSACTIONS = f"{faulty.SPOOL}/transactions"
+# The transactions of a full disk, where a case was not survived.
+TESTIMONY = "/srv/faults-transactions"
 # What has to be known after a power cut.
 BEFORE = "/srv/faults-before.json"
 # What a boot makes anew, and what is the harness's own: the endpoints of the traffic.
@@ -159,6 +161,8 @@ def whole(case: Json) -> Json:
     if case["again"]:
         problems += again(case, before)
     if case["fault"] == "disk":
+        if problems:  # what it has to tell would go with it
+            subprocess.run(["cp", "-a", TRANSACTIONS, TESTIMONY], check=True)
         subprocess.run(["umount", "--lazy", faulty.SPOOL], check=True)
     return {
         "problems": problems,

@@ -64,7 +64,7 @@ PATIENCE = {"case": 600.0, "after": 200.0}
 LOOK_INTERVAL = 0.5
 
 EVIDENCE = (
-    "cat /run/driver.log; cd /var/lib/ovsops/transactions && for name in $(ls | tail -n 2); do "
+    f"cat /run/driver.log; cd {driver.TESTIMONY} 2>/dev/null || cd {driver.TRANSACTIONS}; for name in $(ls | tail -n 2); do "
     'echo "== $name"; ls -l $name; cat $name/result.json $name/journal.jsonl $name/second.log; done 2>&1; '
     "echo == processes; ps -eo pid,ppid,lstart,args | grep -e ovs -e driver; ls -la /run/openvswitch*; "
     "echo == logs; tail -n 60 /var/log/openvswitch/*.log; journalctl --no-pager -n 150 -o short-precise 2>&1"

@@ -76,6 +76,8 @@ def after_boot(host: Host, restore: bool) -> list[str]:
 
     The flag is cleared and, with ``restore``, the state of the snapshot is loaded.
     """
+    for back in _hand_backs(host.transaction):  # the boot has ended what it had begun
+        shutil.rmtree(back.path, ignore_errors=True)
     failures = attempt(host.recovery.restore_after_boot if restore else host.database.never_stuck)
     failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
     return failures + _afterwards(host)
@@ -100,10 +102,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         handed_back = (half_done or (state == APPLIED and _forwards(host))) and _under_traffic(
             transaction, host
         )
-    if not handed_back and shaping.STEP in transaction.begun():  # they were given back when all was applied
-        attempt(lambda: shaping.leave_alone(host))
-    if not handed_back and state == APPLIED and _forwards(host) and not _has_lost(transaction):
-        attempt(host.snapshot.take_anew)  # else what others changed since would be undone, too
+    if not handed_back:
+        _ready_for_undo(host, state)
     taken_over = _running(host) if handed_back else None
     failures = undo_steps(
         transaction, steps_of(host), host, _by_hand_back(transaction) if handed_back else ()
@@ -120,6 +120,18 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
     return failures
+
+
+def _ready_for_undo(host: Host, state: str) -> None:
+    """Take again what was given back when all was applied, or by a hand-back that was undone."""
+    if (
+        shared.HOLD in host.transaction.begun()
+    ):  # else systemd starts one, too, and stops ovsdb-server for that
+        attempt(host.services.hold)
+    if shaping.STEP in host.transaction.begun():
+        attempt(lambda: shaping.leave_alone(host))
+    if state == APPLIED and _forwards(host) and not _has_lost(host.transaction):
+        attempt(host.snapshot.take_anew)  # else what others changed since would be undone, too
 
 
 def _running(host: Host) -> Process | None:
@@ -250,15 +262,23 @@ def _files(place: str) -> t.Iterator[str]:
 def _end_hand_backs(transaction: Transaction) -> str | None:
     """Complete a hand-back in which somebody was ended, else undo it; how far it was, if the old program forwards by it."""
     ended: str | None = None
+    for back in _hand_backs(transaction):
+        with contextlib.suppress(Exception):  # one that was only half made
+            ended = _end_hand_back(back) or ended
+        shutil.rmtree(back.path, ignore_errors=True)
+    return ended
+
+
+def _hand_backs(transaction: Transaction) -> t.Iterator[Transaction]:
+    """Those that nobody has ended, half made ones among them."""
     for place in (transaction.path, pulse.DIRECTORY):
         for path in glob.glob(os.path.join(glob.escape(place), f"{_BACK}*")):
             back = Transaction(path, _prefixed(transaction))
-            with contextlib.suppress(Exception):  # one that was only half made
-                if back.request["back_of"] != transaction.id:
-                    continue
-                ended = _end_hand_back(back) or ended
-            shutil.rmtree(path, ignore_errors=True)
-    return ended
+            owner = transaction.id
+            with contextlib.suppress(Exception):
+                owner = back.request["back_of"]
+            if owner == transaction.id:
+                yield back
 
 
 def _end_hand_back(back: Transaction) -> str | None:

@@ -73,6 +73,9 @@ class FakeHost:
     def take_anew(self) -> None:
         self.note("taken anew")
 
+    def hold(self) -> None:
+        self.note("held")
+
     def let_go(self) -> None:
         self.note("let go")
 
@@ -289,6 +292,29 @@ def test_a_full_disk_does_not_stop_the_way_back(
     assert what_was_done()[-1:] == prefixed(transaction, f"undo {rollback.shared.CONVERT}")
     assert transaction.state == ROLLED_BACK
     assert not list(Path(pulse.DIRECTORY).glob("back-*"))
+
+
+def test_nobody_else_starts_a_daemon_while_the_rest_is_undone(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback.shared, "HOLD", "a")
+    monkeypatch.setattr(rollback, "hand_back", lambda transaction: False)
+    transaction.move(APPLIED, ROLLING_BACK)
+    roll_back(transaction, "why")
+    done = what_was_done()
+    assert done.index(f"{transaction.id[:5]}held") < done.index(f"{transaction.id[:5]}undo b")
+
+
+def test_of_a_hand_back_that_a_boot_has_ended_nothing_is_left(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = nested(transaction.file("back-1"), {"back_of": transaction.id})
+    other = nested(transaction.file("back-2"), {"back_of": "another"})
+    host = FakeHost(transaction)
+    host.restore_after_boot = host.never_stuck = lambda: None  # type: ignore[attr-defined]
+    rollback.after_boot(t.cast("t.Any", host), restore=False)
+    assert not os.path.exists(back.path)
+    assert os.path.exists(other.path)
 
 
 def test_a_hand_back_that_was_cut_short_is_undone_before_the_next(
