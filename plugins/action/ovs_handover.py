@@ -16,9 +16,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-MODULE = "ovsops.hot_upgrade.ovs_handover"
 INFO = "ovsops.hot_upgrade.ovs_handover_info"
-HANDED_OVER = "handed_over"
 RECONNECTED, MANUAL, AUTOMATIC = "reconnected", "manual", "automatic"
 # Defaults of the module's options, in seconds: how long to wait for the host over a new connection, and it for a confirmation.
 RECONNECT_TIMEOUT = 100
@@ -28,9 +26,14 @@ Json = dict[str, t.Any]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
-    """See the module's documentation."""
+    """See the module's documentation.
+
+    ``module`` is the one that is run, ``begins`` are its states that begin a transaction, the default first.
+    """
 
     _supports_async = True
+    module = "ovsops.hot_upgrade.ovs_handover"
+    begins: tuple[str, ...] = ("handed_over",)
 
     def run(self, tmp: object = None, task_vars: Json | None = None) -> Json:
         """Run the module, and after a hand-over what only the connected side can do."""
@@ -43,7 +46,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
                 "confirm=reconnected waits for the host, which a task with async does not: use confirm=manual"
             )
             return failed({}, why)
-        if options.get("state", HANDED_OVER) != HANDED_OVER or self._task.check_mode or self._task.async_val:
+        if (
+            options.get("state", self.begins[0]) not in self.begins
+            or self._task.check_mode
+            or self._task.async_val
+        ):
             return self._module(options, wrap_async=bool(self._task.async_val))
         if confirm == RECONNECTED:
             options["confirm"] = MANUAL
@@ -149,7 +156,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
 
     def _module(self, options: Json, wrap_async: bool = False) -> Json:
         return t.cast(
-            "Json", self._execute_module(MODULE, options, task_vars=self._vars, wrap_async=wrap_async)
+            "Json", self._execute_module(self.module, options, task_vars=self._vars, wrap_async=wrap_async)
         )
 
     def _reconnect(self) -> str | None:

@@ -225,6 +225,11 @@ transaction:
   returned: when there is a transaction
   type: str
   sample: 20261123T061500Z-3fa2c1
+operation:
+  description: Always C(handover) here. M(ovsops.hot_upgrade.ovs_handover_info) tells of others, too.
+  returned: when there is a transaction
+  type: str
+  sample: handover
 state:
   description:
     - V(confirmed) is final, V(applied) waits for the confirmation, V(rolled_back) is what was before.

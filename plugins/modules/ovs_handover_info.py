@@ -11,7 +11,8 @@ module: ovs_handover_info
 short_description: Tell how the hand-overs of a host went, and which one waits for its confirmation
 version_added: 0.1.0
 description:
-  - Reads the records that M(ovsops.hot_upgrade.ovs_handover) keeps on the host, of the last ten hand-overs at most.
+  - Reads the records that M(ovsops.hot_upgrade.ovs_handover) and M(ovsops.hot_upgrade.ovs_kmod_reload) keep on the host, of the
+    last ten at most.
   - Changes nothing and waits for nothing. It does not renew the time after which a host goes back by itself.
     C(ovs_handover) with O(ovsops.hot_upgrade.ovs_handover#module:state=settled) does both.
   - Open vSwitch need not run for it.
@@ -58,7 +59,7 @@ EXAMPLES = r"""
 RETURN = r"""
 transactions:
   description:
-    - The hand-overs, the newest first. Empty where there was none yet.
+    - The hand-overs and reloads, the newest first. Empty where there was none yet.
     - Only the first can be unfinished, since a host has one hand-over at a time.
   returned: success
   type: list
@@ -68,6 +69,10 @@ transactions:
       description: The transaction's id. It begins with the time at which it was made, in UTC.
       type: str
       sample: 20261123T061500Z-3fa2c1
+    operation:
+      description: Which module has begun it, C(handover) or C(kmod_reload). Empty where the record is damaged.
+      type: str
+      sample: handover
     state:
       description:
         - V(confirmed) is final, V(applied) waits for the confirmation, V(rolled_back) is what was before.

@@ -16,11 +16,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     attempt,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reload_operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import (
     read_facts,
     schema_file,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
@@ -32,6 +34,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.record import report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
+    NAME,
+    RELOAD,
     Request,
     first_of,
     inventory,
@@ -41,6 +45,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, lease
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
     CONFIRMED,
@@ -49,6 +54,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     ROOT,
     Json,
     Transaction,
+    transactions,
 )
 
 # How often a hand-over is begun whose preparation somebody's changes of the database overtake.
@@ -85,19 +91,21 @@ def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
         return Outcome(True, values, decision.before, decision.after)
     transaction = _carry_out(connection, request, wish)
     state = transaction.state
-    error = _accept(transaction, wish) if state == APPLIED else None
+    error = accept(transaction, wish.confirm) if state == APPLIED else None
     values.update(report(transaction))
     if state in (APPLIED, CONFIRMED):
         return Outcome(True, values, decision.before, decision.after, error)
-    return Outcome(True, values, decision.before, decision.before, _failure(values))
+    return Outcome(True, values, decision.before, decision.before, failure(values))
 
 
-def _accept(transaction: Transaction, wish: Wish) -> HotUpgradeError | None:
+def accept(
+    transaction: Transaction, confirm: str, operation: Operation[Host] = OPERATION
+) -> HotUpgradeError | None:
     """Confirm what was applied where nobody else is to; what is wrong with that."""
     attempt(lambda: lease.renew(transaction))
-    if wish.confirm == "automatic":
+    if confirm == "automatic":
         try:
-            connected.end(transaction, CONFIRMED, OPERATION)
+            connected.end(transaction, CONFIRMED, operation)
         except HotUpgradeError as error:
             return error
     return None
@@ -120,21 +128,30 @@ def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transact
     return transaction
 
 
+def operation_of(identifier: str | None, root: str = ROOT) -> Operation[Host]:
+    """That of the transaction that is meant: what ``ovs_kmod_reload`` has begun ``ovs_handover`` brings to its end, too."""
+    ours = {each.id: each.operation for each in transactions(root) if each.operation in (NAME, RELOAD)}
+    kind = ours.get(identifier) if identifier else next(reversed(ours.values()), NAME)
+    return reload_operation.OPERATION if kind == RELOAD else OPERATION
+
+
 def end(identifier: str | None, state: str, check_mode: bool) -> Outcome:
     """Confirm a transaction (the one that is not finished), or roll it back; one that is there already stays."""
-    transaction = connected.named(identifier, OPERATION.name)
+    operation = operation_of(identifier)
+    transaction = connected.named(identifier, operation.name)
     before = transaction.state
     if before == state or check_mode:
         return Outcome(before != state, report(transaction), {"state": before}, {"state": state})
-    connected.end(transaction, state, OPERATION)
+    connected.end(transaction, state, operation)
     values = report(transaction)
-    error = _failure(values) if values["state"] == FAILED else None
+    error = failure(values) if values["state"] == FAILED else None
     return Outcome(True, values, {"state": before}, {"state": values["state"]}, error)
 
 
 def verify(identifier: str | None) -> Outcome:
     """Account for every difference between what the switch held before the hand-over, and holds now; nothing is changed."""
-    transaction = connected.named(identifier, OPERATION.name)
+    operation = operation_of(identifier)
+    transaction = connected.named(identifier, operation.name)
     if transaction.state == CONFIRMED:  # somebody else has, and looked before
         return Outcome(False, report(transaction), {}, {})
     if transaction.state != APPLIED:
@@ -144,7 +161,7 @@ def verify(identifier: str | None) -> Outcome:
             "The field changes of its result has what was seen up to then",
         )
     try:
-        connected.verify(transaction, OPERATION)
+        connected.verify(transaction, operation)
     except HotUpgradeError as error:
         return Outcome(False, report(transaction), {}, {}, error)
     return Outcome(False, report(transaction), {}, {})
@@ -155,12 +172,13 @@ def settle(identifier: str | None, check_mode: bool, root: str = ROOT) -> Outcom
 
     It is the named one, else the one that is not finished, else the last one; a host without any has nothing to tell.
     """
-    transaction = connected.latest(identifier, OPERATION.name, root)
+    operation = operation_of(identifier, root)
+    transaction = connected.latest(identifier, operation.name, root)
     if transaction is None:
         return Outcome(False, {})
     before = transaction.state
     if not check_mode:
-        connected.settle(transaction, OPERATION)
+        connected.settle(transaction, operation)
     values = report(transaction)
     return Outcome(values["state"] != before, values, {"state": before}, {"state": values["state"]})
 
@@ -233,13 +251,13 @@ def _refusal(decision: Plan, wanted: str) -> Refused:
     )
 
 
-def _failure(values: Json) -> HotUpgradeError:
-    """The error of a hand-over that was rolled back, or could not be, from its ``report``."""
+def failure(values: Json, what: str = "hand-over") -> HotUpgradeError:
+    """The error of a hand-over, or of ``what`` was done else, that was rolled back or could not be, from its ``report``."""
     if values["state"] == FAILED:
         return HotUpgradeError(
-            "the hand-over failed and could not be undone completely",
+            f"the {what} failed and could not be undone completely",
             f"{values['reason']}; not undone: {'; '.join(values['not_undone'])}",
             f"Fix what is named, then roll back transaction {values['transaction']} again",
         )
     found = values["measured"] or "nothing: look at the host with ovs_info"
-    return HotUpgradeError("the hand-over was taken back", values["reason"], f"Found afterwards: {found}")
+    return HotUpgradeError(f"the {what} was taken back", values["reason"], f"Found afterwards: {found}")

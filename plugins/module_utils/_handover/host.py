@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.livin
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import OUTSIDE, Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import OwnSnapshot
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.recovery import Recovery
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reloader import Reloader
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
@@ -42,6 +43,7 @@ class Host:
         scope = self.scope = Scope(transaction)
         services = self.services = Services(scope, self.report, outside)
         database = self.database = Database(scope, services, self.report, outside)
+        self.reloader = Reloader(scope, services, database, self.report, outside)
         vswitchd = self.vswitchd = Vswitchd(scope, services, self.report, self.living, outside)
         snapshot = self.snapshot = OwnSnapshot(scope, self.living)
         self.filler = Filler(scope, services, database, vswitchd, snapshot, self.living, self.report, outside)

@@ -328,13 +328,18 @@ def move_in(host: Host) -> None:
     """
     second = host.services.process(VSWITCHD)
     place, real = directory(host), os.path.realpath(host.request.rundir)
-    if os.path.islink(place):
+    if has_moved_in(host):
         return
     for name in os.listdir(place):  # not by glob, which leaves out the sockets of a bridge like ".hidden"
         if name.endswith((".mgmt", ".snoop")) or name == f"{VSWITCHD}.{second.pid}.ctl":
             os.rename(os.path.join(place, name), os.path.join(real, name))
     os.rename(place, f"{place}.done")
     os.symlink(real, place)
+
+
+def has_moved_in(host: Host) -> bool:
+    """Whether ``move_in`` is done: the second process has the place of the first."""
+    return os.path.islink(directory(host))
 
 
 def end_database(host: Host) -> None:

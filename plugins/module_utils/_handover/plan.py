@@ -28,6 +28,8 @@ STANDBY = "standby"
 RESTART = "restart"
 STRATEGIES = (MAKE_BEFORE_BREAK, PREFILLED, STANDBY, RESTART)
 AUTO = "auto"
+# Not one of the four: the datapath itself goes away, so it is only taken where the module is to be another one.
+RELOAD = "reload"
 
 # A flow costs about this much memory in ovs-vswitchd, and a daemon without any this much (measured on 3.1 to 4.0).
 BYTES_PER_FLOW = 1400

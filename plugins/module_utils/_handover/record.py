@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NAME
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NAME, RELOAD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import lease
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import timeline
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
@@ -18,18 +18,22 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     ROOT,
     Json,
     Transaction,
+    find,
     find_of,
-    of_operation,
+    transactions,
 )
 
 
 def records(identifier: str | None = None, root: str = ROOT) -> list[Json]:
-    """Every hand-over of which this host keeps a record, newest first, or the named one; of a host without any, none.
+    """Every hand-over and reload of which this host keeps a record, newest first, or the named one; of a host without any, none.
 
     Only the first can be unfinished.  Raises ``Refused`` where there is none of this name.
     """
-    found = [find_of(NAME, identifier, root)] if identifier else of_operation(NAME, root)[::-1]
-    return [report(transaction) for transaction in found]
+    ours = (NAME, RELOAD, "")  # a damaged one is everybody's
+    if identifier and find(identifier, root).operation not in ours:
+        find_of(NAME, identifier, root)  # it says whose it is
+    found = [find(identifier, root)] if identifier else transactions(root)[::-1]
+    return [report(transaction) for transaction in found if transaction.operation in ours]
 
 
 def report(transaction: Transaction) -> Json:
@@ -40,6 +44,7 @@ def report(transaction: Transaction) -> Json:
     return {
         "plan": plan,
         "transaction": transaction.id,
+        "operation": transaction.operation,
         "state": transaction.state,
         "deadline": _deadline(transaction),
         "timeline": result.get("timeline", timeline(transaction)),

@@ -22,13 +22,28 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import require_format
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
 
-# The operation of such a request; the module is ``ovs_NAME``.
-NAME = "handover"
+# The operations of such a request; the module is ``ovs_NAME``.
+NAME, RELOAD = "handover", "kmod_reload"
+
+# Whether established flows go round the datapath while the module is away.
+BYPASS = AUTO, REQUIRE, NO = ("auto", "require", "no")
 
 # What reads another format does not know what it means.
 FORMAT = 1
 
 DOUBTED = "Restart the service by its unit or by root, then begin again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reload:
+    """The kernel module that is loaded in the window: ``new`` and ``old`` are their files, which may be compressed.
+
+    ``bypass`` is one of ``BYPASS``.
+    """
+
+    new: str
+    old: str
+    bypass: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +82,13 @@ class Request:
     supervisors: t.Mapping[str, Json]
     boot: str
     back_of: str | None = None
+    reload: Reload | None = None
 
     @classmethod
     def read(cls, record: Json) -> Request:
         """Undo ``json``; raises ``HotUpgradeError`` when it was written in another format."""
-        require_format(record, NAME, FORMAT)
+        name = str(record.get("operation"))
+        require_format(record, name if name == RELOAD else NAME, FORMAT)
         known = {name: value for name, value in record.items() if name not in ("operation", "format")}
         return cls(**{
             **known,
@@ -81,11 +98,13 @@ class Request:
             "start": _foresight(known["start"]),
             "vswitchd": _instance(known["vswitchd"]),
             "server": _instance(known["server"]),
+            "reload": Reload(**known["reload"]) if known.get("reload") else None,
         })  # fmt: skip
 
     def json(self) -> Json:
         """As a transaction writes it down."""
-        return {"operation": NAME, "format": FORMAT, **dataclasses.asdict(self)}
+        operation = NAME if self.reload is None else RELOAD
+        return {"operation": operation, "format": FORMAT, **dataclasses.asdict(self)}
 
     def of_now(self, bridges: t.Sequence[Bridge]) -> Request:
         """The same for the ``bridges`` that there are now."""

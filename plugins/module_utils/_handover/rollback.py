@@ -29,7 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.appli
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
     shared,
@@ -239,7 +239,14 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
         supervisors=supervisors,
         vswitchd=forwards,
         back_of=transaction.id,
+        reload=_reload_back(transaction, request),
     )
+
+
+def _reload_back(transaction: Transaction, request: Request) -> Reload | None:
+    if request.reload is None:
+        return None
+    return Reload(transaction.file("old.ko"), transaction.file("new.ko"), request.reload.bypass)
 
 
 def _roomy(transaction: Transaction) -> str:
@@ -297,4 +304,4 @@ def _end_hand_back(back: Transaction) -> str | None:
 
 def _strategy_back(request: Request) -> str:
     """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
-    return plan.STANDBY if request.dispatch else request.strategy
+    return plan.STANDBY if request.dispatch and request.reload is None else request.strategy

@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
+    reload,
     restart,
     standby,
 )
@@ -24,6 +25,7 @@ STEPS: t.Mapping[str, t.Callable[[Request], list[Step[Host]]]] = {
     plan.PREFILLED: make_before_break.steps,
     plan.STANDBY: standby.steps,
     plan.RESTART: restart.steps,
+    plan.RELOAD: reload.steps,
 }
 
 

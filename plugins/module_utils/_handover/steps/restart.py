@@ -10,8 +10,6 @@ On the kernel datapath established flows go on through the stop; new flows wait 
 
 from __future__ import annotations
 
-import os
-
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
     held_process,
@@ -45,28 +43,32 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 
 def steps(request: Request) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
-    held = [
+    late = request.userspace and not request.dpdk
+    return [
+        *prepare(request),
+        *database_before(request, free_try=late),
+        *([] if request.dpdk else all_attended(held())),
+        ready(),
+        arm(),
+        flag(),
+        Step("restart ovs-vswitchd", _restart, _make_whole if request.dpdk else back, window=True),
+        *filled(persistent),
+        Step("wait for the service", _settle, window=True) if request.dpdk else adopt(),
+        learned(persistent),
+        *database_after(request, free_try=late),
+        verify(persistent),
+    ]
+
+
+def held() -> list[Step[Host]]:
+    """Have a process wait to become the new ovs-vswitchd, that belongs to the service already."""
+    return [
         Step("make the private run directory", newcomer.make_directory, newcomer.remove),
         Step("start the process that waits", held_process.start, held_process.end),
         Step(
             "move the new process to the service",
             lambda host: host.services.adopt(held_process.process(host)),
         ),
-    ]
-    late = request.userspace and not request.dpdk
-    return [
-        *prepare(request),
-        *database_before(request, free_try=late),
-        *([] if request.dpdk else all_attended(held)),
-        ready(),
-        arm(),
-        flag(),
-        Step("restart ovs-vswitchd", _restart, _make_whole if request.dpdk else _back, window=True),
-        *filled(persistent),
-        Step("wait for the service", _settle, window=True) if request.dpdk else adopt(),
-        learned(persistent),
-        *database_after(request, free_try=late),
-        verify(persistent),
     ]
 
 
@@ -98,10 +100,15 @@ def _restart(host: Host) -> None:
     if host.request.dpdk:
         host.vswitchd.end_old(lambda: host.recovery.replace(None))
         return
-    server = host.services.process(OVSDB_SERVER)
     held_process.take_pidfile(host)
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
+    start_held(host)
+
+
+def start_held(host: Host) -> None:
+    """Let the process that waits become ovs-vswitchd, and connect to its bridges."""
+    server = host.services.process(OVSDB_SERVER)
     held_process.release(host)
     with attention({OVSDB_SERVER: server}):
         newcomer.connect(host)
@@ -117,8 +124,8 @@ def _make_whole(host: Host) -> None:
     host.recovery.make_whole()
 
 
-def _back(host: Host) -> None:
+def back(host: Host) -> None:
     """Have the old program start anew; a new process that has not got its place yet is not found there, and ends first."""
-    if not os.path.islink(newcomer.directory(host)):
+    if not newcomer.has_moved_in(host):
         newcomer.remove(host)
     host.recovery.make_whole()

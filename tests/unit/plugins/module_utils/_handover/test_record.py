@@ -47,6 +47,15 @@ def test_what_another_operation_has_done_is_no_hand_over(tmp_path: Path) -> None
         record.records(transaction.id, root)
 
 
+def test_a_reload_is_told_with_the_hand_overs(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    transaction = transactions.create({**REQUEST, "operation": "kmod_reload"}, root)
+    for found in (record.records(root=root), record.records(transaction.id, root)):
+        assert [(each["transaction"], each["operation"]) for each in found] == [
+            (transaction.id, "kmod_reload")
+        ]
+
+
 def test_one_is_told_alone_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
     root = str(tmp_path)
     transaction = transactions.create(REQUEST, root)

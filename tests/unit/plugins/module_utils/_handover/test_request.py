@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import (
     FORMAT,
+    Reload,
     Request,
     first_of,
 )
@@ -57,3 +58,10 @@ def test_one_that_root_must_not_start_is_refused() -> None:
     shown = dataclasses.replace(Instance(Process(1, 2), ("ovs-vswitchd",), {}), doubt="it shows --evil")
     with pytest.raises(Refused, match="--evil"):
         first_of(shown, Connection("/run", "unix:/run/db.sock", 10.0))
+
+
+def test_a_reload_is_an_operation_of_its_own(make_request: Make) -> None:
+    request = make_request(reload=Reload("/lib/new.ko", "/var/old.ko", "auto"))
+    assert request.json()["operation"] == "kmod_reload"
+    assert Request.read(json.loads(json.dumps(request.json()))) == request
+    assert make_request().json()["operation"] == "handover"

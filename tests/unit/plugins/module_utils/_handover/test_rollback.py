@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.measured import Measured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import ending, pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
@@ -428,3 +428,13 @@ def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_for
 ) -> None:
     assert rollback._strategy_back(make_request(dispatch=True)) == plan.STANDBY
     assert rollback._strategy_back(make_request()) == plan.MAKE_BEFORE_BREAK
+
+
+def test_the_module_goes_back_as_it_came(transaction: Transaction, make_request: Make) -> None:
+    request = make_request(
+        strategy=plan.RELOAD, dispatch=True, reload=Reload("/disk.ko", "/kept.ko", "require")
+    )
+    assert rollback._strategy_back(request) == plan.RELOAD
+    old, new = transaction.file("old.ko"), transaction.file("new.ko")
+    assert rollback._reload_back(transaction, request) == Reload(old, new, "require")
+    assert rollback._reload_back(transaction, make_request()) is None

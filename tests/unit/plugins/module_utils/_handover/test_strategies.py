@@ -15,7 +15,13 @@ Make = t.Callable[..., Request]
 
 @pytest.mark.parametrize(
     ("strategy", "before"),
-    [(plan.MAKE_BEFORE_BREAK, True), (plan.PREFILLED, True), (plan.STANDBY, False), (plan.RESTART, False)],
+    [
+        (plan.MAKE_BEFORE_BREAK, True),
+        (plan.PREFILLED, True),
+        (plan.STANDBY, False),
+        (plan.RESTART, False),
+        (plan.RELOAD, False),
+    ],
 )
 def test_a_process_that_is_filled_beforehand_is_loaded_before_the_host_is_touched(
     make_request: Make, strategy: str, before: bool

@@ -107,7 +107,7 @@ def test_a_new_process_without_its_place_ends_first(
         place.symlink_to(tmp_path)
     monkeypatch.setattr(restart.newcomer, "directory", lambda host: str(place))
     monkeypatch.setattr(restart.newcomer, "remove", lambda host: host.calls.append("ended"))
-    restart._back(host)
+    restart.back(host)
     assert host.calls == calls
 
 

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What ``ovs_kmod_reload`` does while it is connected: look, plan, hand the work to the engine, wait for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.handover import (
+    Wish,
+    accept,
+    describe_plan,
+    failure,
+    requested,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.record import report
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reload_operation import OPERATION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import plan as module_plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
+    APPLIED,
+    CONFIRMED,
+    Json,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReloadWish:
+    """What is asked of a reload: the options of ``ovs_kmod_reload``."""
+
+    state: str
+    bypass: str
+    held: str
+    confirm: str
+    confirm_timeout: float
+
+
+def keep(check_mode: bool) -> Outcome:
+    """Keep the file of the module that is loaded, before a package replaces it."""
+    module = kernel_modules.modules()[0]
+    if check_mode:
+        changed = module.loaded and images.kept(module) is None
+        return Outcome(changed, {"kept": images.kept(module)})
+    path = images.keep(module)
+    return Outcome(path is not None, {"kept": images.kept(module)})
+
+
+def reload(connection: Connection, wish: ReloadWish, check_mode: bool) -> Outcome:
+    """Load the module that is on the disk, and wait until that is done or undone."""
+    facts = read_facts(connection)
+    versions = {
+        f"Open vSwitch {facts.old}, which runs,": facts.old,
+        f"Open vSwitch {facts.new}, on the disk,": facts.new,
+    }
+    found = module_facts.read_facts(versions)
+    decision = module_plan.decide(found, wish.state, wish.held)
+    before, after = {"module": _identity(found, False)}, {"module": _identity(found, True)}
+    values: Json = {"plan": _described(decision)}
+    if not decision.needed:
+        return Outcome(False, values, before, before)
+    reasons = [*decision.reasons, *_reasons(facts)]
+    if reasons:
+        why, hint = "; ".join(reasons), "Fix what is named, and start again"
+        refused = Refused("the kernel module of this host cannot be reloaded", why, hint)
+        return Outcome(False, values, before, before, refused)
+    request = _request(connection, facts, found, wish)
+    values["plan"] = {
+        **_described(decision, request),
+        "warnings": [*decision.warnings, *request.plan["warnings"]],
+    }
+    if check_mode:
+        return Outcome(True, values, before, after)
+    transaction = connected.begin(OPERATION, dataclasses.replace(request, plan=values["plan"]).json())
+    state = connected.wait(transaction, OPERATION)
+    error = accept(transaction, wish.confirm, OPERATION) if state == APPLIED else None
+    values.update(told(report(transaction), transaction.read("result.json") or {}))
+    if values["state"] in (APPLIED, CONFIRMED):
+        return Outcome(True, values, before, after, error)
+    return Outcome(True, values, before, before, failure(values, "reload"))
+
+
+def told(values: Json, result: Json) -> Json:
+    """The outcome with what only a reload has."""
+    return {
+        **values,
+        "bypass": result.get("bypass", ""),
+        "restored": result.get("restored", {}),
+        "gap_ms": _gap(result.get("marks", {})),
+    }
+
+
+def _gap(marks: t.Mapping[str, int]) -> float | None:
+    begin, end = marks.get("module: begin"), marks.get("module: busiest flows")
+    return None if begin is None or end is None else (end - begin) / 1000
+
+
+def _reasons(facts: plan.Facts) -> t.Iterator[str]:
+    if facts.userspace:
+        yield "no bridge uses the kernel's datapath: unload the module with 'modprobe -r openvswitch' and load it again"
+    if facts.other_config.get("hw-offload", "false").lower() == "true":
+        yield "hardware offload is on (other_config:hw-offload): its flows are in the devices, not in the datapath"
+    yield from plan.REASONS[plan.RESTART](facts)
+
+
+def _request(
+    connection: Connection, facts: plan.Facts, found: module_plan.Facts, wish: ReloadWish
+) -> Request:
+    """The daemons are those on the disk afterwards: where they are others, one interruption serves for both."""
+    decision = plan.decide(facts, plan.RESTART, force=True)
+    asked = Wish(plan.RESTART, True, None, wish.confirm, wish.confirm_timeout, 0)
+    request = requested(connection, facts, decision, asked)
+    request = dataclasses.replace(
+        request,
+        strategy=plan.RELOAD,
+        restart_server=facts.server.upgrade_pending,
+        reload=Reload(
+            found.module.disk_path or "",
+            images.kept(found.module) or found.module.disk_path or "",
+            wish.bypass,
+        ),
+    )
+    steps = [step.name for step in steps_for(request)]
+    return dataclasses.replace(request, plan=describe_plan(decision, 0, steps))
+
+
+def _described(decision: module_plan.Plan, request: Request | None = None) -> Json:
+    return {
+        "needed": decision.needed,
+        "why": decision.why,
+        "reasons": list(decision.reasons),
+        "warnings": list(decision.warnings),
+        "summary": [decision.why, *(f"warning: {text}" for text in decision.warnings)],
+        "steps": request.plan["steps"] if request else [],
+    }
+
+
+def _identity(found: module_plan.Facts, on_disk: bool) -> str:
+    module = found.module
+    if on_disk:
+        return module.disk_build_id or module.disk_srcversion or "unknown"
+    return module.build_id or module.srcversion or "unknown"

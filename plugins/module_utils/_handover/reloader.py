@@ -1,0 +1,257 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The kernel module under ovs-vswitchd: replaced while no ovs-vswitchd runs, and brought back from wherever that was left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NO, REQUIRE, Reload
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    bypass,
+    gap,
+    loading,
+    neighbours,
+    preserve,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    GENERIC,
+    ROUTE,
+    Netlink,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
+
+_NAME = kernel_modules.DATAPATH
+# dpif/show, of the kernel's datapath: an internal port's name in the database, its OpenFlow number and that in the datapath.
+_SECTION = re.compile(r"^system@ovs-system:.*\n((?:\s.*\n?)*)", re.MULTILINE)
+_PORT = re.compile(r"^\s+(\S+) \d+/(\d+): \(internal", re.MULTILINE)
+_READY, _NAMES = "gap.json", "ports.json"
+# For how long packets are counted that the bypass is judged by, in seconds.
+_COUNTED = 1.0
+
+
+class Reloader:
+    """``new.ko`` and ``old.ko`` in the transaction are the modules, ``gap.json`` what was there before the datapath went."""
+
+    def __init__(
+        self, scope: Scope, services: Services, database: Database, report: Report, outside: Outside
+    ) -> None:
+        self._scope, self._services, self._database = scope, services, database
+        self._report, self._outside = report, outside
+        self._images: dict[str, module_image.Image] = {}
+        self._known: bypass.Known = {}
+        self._beside: t.Sequence[Megaflow] = ()
+
+    # Before the window
+
+    def make_ready(self) -> None:
+        """Keep both modules beside each other, have the kernel hold what the new one needs, and learn the ports' names."""
+        request = self._request
+        for name, path in (("new", request.new), ("old", request.old)):
+            image = module_image.read(path)
+            write_durable(self._file(name), image.content)
+            self._images[name] = image
+        for needed in filter(None, self._image("new").info.get("depends", "").split(",")):
+            check(self._outside.run, ["modprobe", "--", needed])
+        shown = self._services.control(VSWITCHD).call("dpif/show")
+        self._scope.transaction.write(_NAMES, names_of(shown))
+        self._judge_bypass()
+
+    def _judge_bypass(self) -> None:
+        """Translate what is live now, and say how much that covers; raises ``HotUpgradeError`` when more is required."""
+        if self._request.bypass == NO:
+            return
+        with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
+            kernel = Kernel(socket)
+            earlier = kernel.megaflows()
+            self._outside.clock.sleep(_COUNTED)
+            ports, recent = kernel.ports(), bypass.recent(earlier, kernel.megaflows())
+            self._beside = neighbours.megaflows(self._trace, ports, recent)
+            coverage = bypass.prepare(route, ports, recent, self._beside, self._known).coverage
+        self._scope.transaction.note(bypass=coverage.text)
+        if self._request.bypass == REQUIRE and coverage.covered < coverage.megaflows:
+            raise HotUpgradeError(
+                "the bypass does not cover all that is forwarded",
+                coverage.text,
+                "Use bypass=auto if the rest may wait for the length of the reload",
+            )
+
+    def _trace(self, packet: str) -> str:
+        return self._services.control(VSWITCHD).call("ofproto/trace", OURS, packet)
+
+    # In the window
+
+    def replace(self) -> None:
+        """Replace the module; ovs-vswitchd does not run.  Raises ``HotUpgradeError`` when the old one was loaded again."""
+        with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
+            ready = gap.look(Kernel(socket), self._names(), self._vports())
+            try:
+                self._scope.transaction.write(_READY, gap.as_json(ready))
+                detour = self._detour(route, ready)
+                try:
+                    self._run(gap.Gap(Kernel(socket), loading.System(), ready, bypass=detour))
+                finally:
+                    if detour is not None:
+                        detour.remove(route)
+            finally:
+                ready.captured.close()
+
+    def _run(self, prepared: gap.Gap) -> None:
+        new, old = self._image("new"), self._image("old")
+        try:
+            prepared.run(new.content, old.content)
+        finally:
+            self._report.marks.update({f"module: {name}": at for name, at in prepared.marks.items()})
+            self._report.missed(prepared.refused)
+
+    def _detour(self, route: Netlink, ready: gap.Ready) -> bypass.Bypass | None:
+        """The bypass, in place; None where none is wanted or, unless it is required, possible."""
+        if self._request.bypass == NO:
+            return None
+        found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
+        try:
+            refused = found.install(route)
+        except HotUpgradeError as error:
+            if self._request.bypass == REQUIRE:
+                raise
+            self._report.missed([f"no bypass: {error}"])
+            return None
+        if found.left_out:
+            names = ", ".join(found.left_out)
+            self._report.missed([f"no bypass of {names}, which have an ingress qdisc of somebody else"])
+        if refused:
+            self._report.missed([f"{len(refused)} filters of the bypass, the first: {refused[0]}"])
+        return found
+
+    # Behind it
+
+    def settle(self) -> None:
+        """ovs-vswitchd has opened its ports: give those in other namespaces their names, and see what is not back."""
+        with self._left() as ready, Netlink(GENERIC) as socket:
+            if ready is None:
+                return
+            self._report.missed(preserve.rename(ready.captured))
+            after = gap.look(Kernel(socket), self._names(), ())
+            try:
+                lost = preserve.missing(ready.captured, after.captured)
+                whole = len(preserve.contents(ready.captured))
+                self._scope.transaction.note(restored={"of": whole, "missing": lost})
+                self._report.missed(f"after the reload there is not: {text}" for text in lost)
+            finally:
+                after.captured.close()
+
+    def bring_back(self) -> None:
+        """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""
+        with Netlink(ROUTE) as route:
+            bypass.remove_left_over(route)
+        with self._left() as ready:
+            if ready is None:  # the datapath was not touched
+                return
+            if self._is_loaded("new") and not self._is_loaded("old"):
+                self._end_vswitchd()
+                self._swap_back()
+                return
+            with Netlink(GENERIC) as socket:
+                gap.Gap(Kernel(socket), loading.System(), ready).finish(self._image("old").content)
+            preserve.rename(ready.captured)
+
+    def _swap_back(self) -> None:
+        with Netlink(GENERIC) as socket:
+            kernel = Kernel(socket)
+            try:
+                ready = gap.look(kernel, self._names(), self._vports())
+            except HotUpgradeError:  # it was ended in the middle: what was there before is on the disk
+                with self._left() as before:
+                    if before is None:
+                        return
+                    gap.Gap(kernel, loading.System(), before).finish(self._image("new").content)
+                ready = gap.look(kernel, self._names(), self._vports())
+            try:
+                gap.Gap(kernel, loading.System(), ready).run(
+                    self._image("old").content, self._image("new").content
+                )
+                preserve.rename(ready.captured)
+            finally:
+                ready.captured.close()
+
+    def _end_vswitchd(self) -> None:
+        """Under the flag: who comes next waits for its flows. Nobody starts another one before the module is back."""
+        self._services.hold()
+        self._database.raise_flag()
+        with contextlib.suppress(Unreachable):
+            running = self._services.process(VSWITCHD)
+            monitor = monitor_of(running)
+            if monitor is not None:  # it would start another one
+                kill(monitor)
+            kill_daemon(VSWITCHD, running, self._scope.request.rundir)
+
+    def _is_loaded(self, name: str) -> bool:
+        found = kernel_modules.modules(runner=self._outside.run)[0]
+        image = self._image(name)
+        if found.build_id is not None and image.build_id is not None:
+            return found.loaded and found.build_id == image.build_id
+        return found.loaded and found.srcversion == image.info.get("srcversion")
+
+    @contextlib.contextmanager
+    def _left(self) -> t.Iterator[gap.Ready | None]:
+        record = self._scope.transaction.read(_READY)
+        ready = gap.from_json(record) if record else None
+        try:
+            yield ready
+        finally:
+            if ready is not None:
+                ready.captured.close()
+
+    @property
+    def _request(self) -> Reload:
+        found = self._scope.request.reload
+        if found is None:
+            raise HotUpgradeError("no module is to be reloaded", "the request of this transaction names none")
+        return found
+
+    def _image(self, name: str) -> module_image.Image:
+        if name not in self._images:
+            self._images[name] = module_image.read(self._file(name))
+        return self._images[name]
+
+    def _file(self, name: str) -> str:
+        return self._scope.transaction.file(f"{name}.ko")
+
+    def _names(self) -> dict[int, str]:
+        record = self._scope.transaction.read(_NAMES) or {}
+        return {int(number): name for number, name in record.items()}
+
+    def _vports(self) -> list[str]:
+        folder = f"/sys/module/{_NAME}/holders"
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def names_of(shown: str) -> dict[str, str]:
+    """What ``dpif/show`` calls the internal ports of the kernel's datapath, by their number in it.
+
+    Whoever has moved one to another namespace may have renamed it there, and the kernel tells that name.
+    """
+    section = _SECTION.search(shown)
+    return {number: name for name, number in _PORT.findall(section.group(1))} if section else {}

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The kernel module is replaced between the end of the old ovs-vswitchd and the start of the new one.
+
+Up to the first and from the second on established flows go through the datapath; in between it is not there.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import held_process, newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
+    all_attended,
+    end_first,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.restart import (
+    back,
+    held,
+    persistent,
+    start_held,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
+    adopt,
+    arm,
+    database_after,
+    database_before,
+    filled,
+    flag,
+    learned,
+    prepare,
+    ready,
+    verify,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
+
+REPLACE = "reload the module"
+
+
+def steps(request: Request) -> list[Step[Host]]:
+    """The steps of the strategy ``reload`` for a transaction's request.
+
+    Undone last first: the module is the old one again before the old program starts.
+    """
+    return [
+        *prepare(request),
+        *database_before(request),
+        *all_attended(held()),
+        Step("have the module ready", lambda host: host.reloader.make_ready()),
+        ready(),
+        arm(),
+        flag(),
+        Step("end ovs-vswitchd", _end, back, window=True),
+        Step(REPLACE, lambda host: host.reloader.replace(), _bring_back, window=True),
+        Step("start ovs-vswitchd", start_held, window=True),
+        *filled(persistent),
+        adopt(),
+        learned(persistent),
+        *database_after(request),
+        Step("settle the ports", lambda host: host.reloader.settle(), window=True),
+        verify(persistent),
+    ]
+
+
+def _end(host: Host) -> None:
+    host.vswitchd.require_no_other()
+    held_process.take_pidfile(host)
+    host.vswitchd.end_old(lambda: end_first(host))
+    host.report.mark("stopped")
+
+
+def _bring_back(host: Host) -> None:
+    """A new process that has not got its place yet is not found there, and would be in the way of the module."""
+    if not newcomer.has_moved_in(host):
+        newcomer.remove(host)
+    host.reloader.bring_back()

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order in which the module is replaced, and in which that is undone."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import reload
+
+
+def request(**values: t.Any) -> t.Any:
+    return types.SimpleNamespace(**{"restart_server": False, "convert": False, "downgrade": False, **values})
+
+
+def names(**values: t.Any) -> list[str]:
+    return [step.name for step in reload.steps(request(**values))]
+
+
+def test_the_module_is_replaced_while_no_ovs_vswitchd_runs() -> None:
+    found = names()
+    window = found[found.index("arm") + 1 :]
+    assert window == [
+        "set the flag",
+        "end ovs-vswitchd",
+        "reload the module",
+        "start ovs-vswitchd",
+        "load the OpenFlow state",
+        "clear the flag",
+        "adopt",
+        "carry over what was learned",
+        "settle the ports",
+        "verify",
+    ]
+    assert found.index("have the module ready") < found.index("arm")
+    steps = {step.name: step for step in reload.steps(request())}
+    assert all(steps[name].window for name in window[:8])
+
+
+def test_the_database_is_brought_along_where_the_daemons_are_others() -> None:
+    found = names(restart_server=True, convert=True)
+    assert found.index("restart ovsdb-server") < found.index("set the flag")
+    found = names(restart_server=True, convert=True, downgrade=True)
+    assert (
+        found.index("clear the flag")
+        < found.index("convert the database")
+        < found.index("restart ovsdb-server")
+    )
+
+
+@pytest.mark.parametrize(("moved_in", "calls"), [(False, ["ended", "module"]), (True, ["module"])])
+def test_a_new_process_without_its_place_ends_before_the_module_goes_back(
+    moved_in: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(newcomer, "has_moved_in", lambda _host: moved_in)
+    monkeypatch.setattr(newcomer, "remove", lambda _host: found.append("ended"))
+    host: t.Any = types.SimpleNamespace(
+        reloader=types.SimpleNamespace(bring_back=lambda: found.append("module"))
+    )
+    steps = {step.name: step for step in reload.steps(request())}
+    steps[reload.REPLACE].undo(host)
+    assert found == calls
+
+
+def test_the_old_program_starts_when_the_module_is_back() -> None:
+    """Undone last first: nothing of what comes after the reload starts a process."""
+    order = [step.name for step in reversed(reload.steps(request()))]
+    assert order.index(reload.REPLACE) < order.index("end ovs-vswitchd")

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``ovs_kmod_reload`` returns: nothing to do, every reason against it, the plan, the outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, reload
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected
+from tests.unit.plugins.module_utils._kmod.test_plan import FINE, MODULE
+
+CONNECTION = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 10.0)
+WISH = reload.ReloadWish("current", "auto", "report", "manual", 60.0)
+
+
+class Host:
+    """A host with these facts; ``begun`` are the requests of transactions that were begun, which end in ``state``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, make_request: t.Callable[..., t.Any]) -> None:
+        self.module, self.state = FINE, "applied"
+        self.facts: t.Any = types.SimpleNamespace(
+            old="3.5.0",
+            new="4.0.0",
+            userspace=False,
+            other_config={},
+            server=types.SimpleNamespace(upgrade_pending=True),
+        )
+        self.begun: list[t.Any] = []
+        self.against: list[str] = []
+        decision: t.Any = types.SimpleNamespace()
+        request = make_request(strategy=plan.RESTART)
+        monkeypatch.setattr(reload, "read_facts", lambda _connection: self.facts)
+        monkeypatch.setattr(module_facts, "read_facts", lambda _versions: self.module)
+        monkeypatch.setattr(images, "kept", lambda _module: "/kept.ko")
+        monkeypatch.setattr(plan, "REASONS", {plan.RESTART: lambda _facts: iter(self.against)})
+        monkeypatch.setattr(plan, "decide", lambda *_words, **_force: decision)
+        monkeypatch.setattr(reload, "requested", lambda *_words: request)
+        monkeypatch.setattr(
+            reload,
+            "describe_plan",
+            lambda _decision, _prove, steps: {"steps": list(steps), "warnings": ["one"]},
+        )
+        monkeypatch.setattr(connected, "begin", lambda _operation, record: self._begin(record))
+        monkeypatch.setattr(connected, "wait", lambda _transaction, _operation: self.state)
+        monkeypatch.setattr(
+            reload, "report", lambda _transaction: {"state": self.state, "reason": "no", "measured": ""}
+        )
+        monkeypatch.setattr(reload, "accept", lambda *_words: None)
+
+    def _begin(self, record: t.Any) -> t.Any:
+        self.begun.append(record)
+        result = {"marks": {"module: begin": 1000, "module: busiest flows": 43_500}, "bypass": "3 of 3"}
+        return types.SimpleNamespace(read=lambda _name: result)
+
+
+@pytest.fixture(name="host")
+def _host(monkeypatch: pytest.MonkeyPatch, make_request: t.Callable[..., t.Any]) -> Host:
+    return Host(monkeypatch, make_request)
+
+
+def test_the_same_module_is_left_alone(host: Host) -> None:
+    host.module = dataclasses.replace(FINE, module=dataclasses.replace(MODULE, disk_build_id="aaaa"))
+    found = reload.reload(CONNECTION, WISH, False)
+    assert (found.changed, found.error, host.begun) == (False, None, [])
+    assert found.values["plan"]["summary"] == ["the loaded module openvswitch is the one on the disk (aaaa)"]
+
+
+def test_every_reason_of_the_module_and_of_the_host_at_once(host: Host) -> None:
+    host.module = dataclasses.replace(FINE, missing=("nsh",))
+    host.facts.other_config = {"hw-offload": "true"}
+    host.against = ["somebody else restores flows"]
+    found = reload.reload(CONNECTION, WISH, False)
+    assert (found.changed, host.begun) == (False, [])
+    for text in ("needs the module nsh", "hardware offload is on", "somebody else restores flows"):
+        assert text in str(found.error)
+
+
+def test_check_mode_returns_the_plan(host: Host) -> None:
+    found = reload.reload(CONNECTION, WISH, True)
+    assert (found.changed, host.begun) == (True, [])
+    assert (found.before, found.after) == ({"module": "aaaa"}, {"module": "bbbb"})
+    assert "reload the module" in found.values["plan"]["steps"]
+    assert found.values["plan"]["warnings"] == ["one"]
+
+
+def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:
+    found = reload.reload(CONNECTION, WISH, False)
+    (request,) = host.begun
+    assert (request["operation"], request["strategy"], request["restart_server"]) == (
+        "kmod_reload",
+        "reload",
+        True,
+    )
+    assert request["reload"] == {"new": MODULE.disk_path, "old": "/kept.ko", "bypass": "auto"}
+    assert (found.changed, found.values["gap_ms"], found.values["bypass"]) == (True, 42.5, "3 of 3")
+
+
+def test_what_was_taken_back_is_a_failure(host: Host) -> None:
+    host.state = "rolled_back"
+    found = reload.reload(CONNECTION, WISH, False)
+    assert str(found.error).startswith("the reload was taken back: no")
+    assert found.before == found.after

@@ -1,0 +1,265 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module goes back from wherever it was left: not touched, in the middle of the gap, or replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reloader
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    bypass,
+    gap,
+    neighbours,
+    preserve,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
+from tests.unit.plugins.module_utils._kmod.test_plan import MODULE
+from tests.unit.plugins.module_utils._ovs.test_module_image import elf, note
+
+OLD = elf({".note.gnu.build-id": note(b"\xaa\xaa"), ".modinfo": b"depends=\0"})
+NEW = elf({".note.gnu.build-id": note(b"\xbb\xbb"), ".modinfo": b"depends=nf_nat,nsh\0"})
+
+
+SHOWN = """\
+netdev@ovs-netdev: hit:0 missed:0
+  br9:
+    br9 65534/1: (tap)
+    other 7/2: (internal)
+system@ovs-system: hit:1 missed:2
+  br0:
+    br0 65534/1: (internal)
+    in4 4/9: (internal)
+    p1 1/2: (system)
+    vx0 5/3: (vxlan: remote_ip=192.0.2.1)
+    patch0 6/none: (patch: peer=patch1)
+"""
+
+
+class Transaction:
+    """Files in a directory, JSON in memory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.documents, self.notes = root, {}, {}  # type: ignore[var-annotated]
+
+    def file(self, name: str) -> str:
+        return str(self.root / name)
+
+    def read(self, name: str) -> t.Any:
+        return self.documents.get(name)
+
+    def write(self, name: str, document: t.Any) -> None:
+        self.documents[name] = document
+
+    def note(self, **values: t.Any) -> None:
+        self.notes.update(values)
+
+
+KILLED = ["kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
+
+
+class World:
+    """A Reloader, and what it does in order; ``loaded`` is the build-id of the module in the kernel."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, use: str = "auto") -> None:
+        self.done: list[str] = []
+        self.loaded, self.covered, self.fails = "aaaa", 3, False
+        self.transaction = Transaction(root)
+        for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
+            (root / name).write_bytes(content)
+        request = types.SimpleNamespace(
+            rundir="/run/ovs", reload=Reload(str(root / "disk.ko"), str(root / "kept.ko"), use)
+        )
+        self.missed: list[str] = []
+        self.reloader = reloader.Reloader(
+            t.cast(t.Any, types.SimpleNamespace(transaction=self.transaction, request=request)),
+            t.cast(
+                t.Any,
+                types.SimpleNamespace(
+                    control=lambda _name: types.SimpleNamespace(call=lambda *_words: SHOWN),
+                    process=lambda _name: "vswitchd",
+                    hold=lambda: self.done.append("hold"),
+                ),
+            ),
+            t.cast(t.Any, types.SimpleNamespace(raise_flag=lambda: self.done.append("flag"))),
+            t.cast(t.Any, types.SimpleNamespace(marks={}, missed=self.missed.extend)),
+            t.cast(
+                t.Any,
+                types.SimpleNamespace(run=self._run, clock=types.SimpleNamespace(sleep=lambda _s: None)),
+            ),
+        )
+        captured = types.SimpleNamespace(close=lambda: None)
+        self.ready: t.Any = types.SimpleNamespace(captured=captured, ports=(), megaflows=())
+        replaced: dict[t.Any, dict[str, t.Any]] = {
+            reloader: {
+                "Netlink": lambda _protocol: contextlib.nullcontext("socket"),
+                "Kernel": lambda _socket: types.SimpleNamespace(megaflows=list, ports=list),
+                "monitor_of": lambda process: f"monitor of {process}",
+                "kill_daemon": lambda _name, process, rundir: self.done.append(f"kill {process} of {rundir}"),
+                "kill": lambda process: self.done.append(f"kill {process}"),
+            },
+            gap: {
+                "look": self._look,
+                "Gap": self._gap,
+                "as_json": lambda _ready: {"ready": 1},
+                "from_json": lambda _record: self.ready,
+            },
+            preserve: {"rename": lambda _captured: self.done.append("rename") or []},
+            bypass: {
+                "prepare": self._prepare,
+                "remove_left_over": lambda _route: self.done.append("bypass away"),
+            },
+            neighbours: {"megaflows": lambda _trace, _ports, _live: ["a question"]},
+            kernel_modules: {"modules": self._modules},
+        }
+        for owner, names in replaced.items():
+            for name, value in names.items():
+                monkeypatch.setattr(owner, name, value)
+
+    def _run(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        self.done.append(" ".join(argv))
+        return Completed(0, "", "")
+
+    def _look(self, _kernel: t.Any, names: t.Mapping[int, str], _vports: t.Sequence[str]) -> t.Any:
+        self.done.append(f"look {dict(names)}")
+        return self.ready
+
+    def _modules(self, runner: t.Any) -> list[kernel_modules.Module]:
+        return [kernel_modules.dataclasses.replace(MODULE, build_id=self.loaded)]
+
+    def _gap(self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, bypass: t.Any = None) -> t.Any:
+        def run(new: bytes, old: bytes) -> None:
+            self.done.append(f"run {module_image.parse(new, '').build_id}")
+            if self.fails:
+                raise HotUpgradeError("the kernel does not take the module openvswitch")
+            self.loaded = module_image.parse(new, "").build_id or ""
+
+        finish = lambda image: self.done.append(f"finish {module_image.parse(image, '').build_id}")  # noqa: E731
+        return types.SimpleNamespace(run=run, finish=finish, marks={"begin": 1}, refused=["a flow"])
+
+    def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
+        assert beside == ["a question"]
+        coverage = types.SimpleNamespace(covered=self.covered, megaflows=3, text=f"{self.covered} of 3")
+        return types.SimpleNamespace(
+            coverage=coverage,
+            left_out=(),
+            install=lambda _route: self.done.append("bypass") or [],
+            remove=lambda _route: self.done.append("no bypass"),
+        )
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(tmp_path, monkeypatch)
+    world.reloader.make_ready()
+    return world
+
+
+def test_both_modules_are_beside_each_other_and_what_the_new_one_needs_is_there(
+    world: World, tmp_path: Path
+) -> None:
+    assert (tmp_path / "new.ko").read_bytes() == NEW
+    assert (tmp_path / "old.ko").read_bytes() == OLD
+    assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh"]
+    assert world.transaction.documents["ports.json"] == {"1": "br0", "9": "in4"}
+    assert world.transaction.notes == {"bypass": "3 of 3"}
+
+
+@pytest.mark.parametrize("use", ["auto", "require", "no"])
+def test_a_bypass_that_has_to_cover_everything(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, use)
+    world.covered = 2
+    with pytest.raises(HotUpgradeError, match="2 of 3") if use == "require" else contextlib.nullcontext():
+        world.reloader.make_ready()
+    assert world.transaction.notes == ({} if use == "no" else {"bypass": "2 of 3"})
+
+
+def test_replaced_round_the_datapath(world: World) -> None:
+    world.done.clear()
+    world.reloader.replace()
+    assert world.done == ["look {1: 'br0', 9: 'in4'}", "bypass", "run bbbb", "no bypass"]
+    assert world.transaction.documents["gap.json"] == {"ready": 1}
+    assert world.missed == ["a flow"]
+
+
+def test_a_module_that_does_not_load_leaves_no_bypass(world: World) -> None:
+    world.fails = True
+    with pytest.raises(HotUpgradeError):
+        world.reloader.replace()
+    assert world.done[-2:] == ["run bbbb", "no bypass"]
+
+
+def test_nothing_to_bring_back(world: World) -> None:
+    world.done.clear()
+    world.reloader.bring_back()
+    assert world.done == ["bypass away"]
+
+
+def test_left_in_the_middle_of_the_gap(world: World) -> None:
+    world.transaction.documents["gap.json"] = {"ready": 1}
+    world.loaded = ""
+    world.done.clear()
+    world.reloader.bring_back()
+    assert world.done == ["bypass away", "finish aaaa", "rename"]
+
+
+def test_replaced_and_not_wanted(world: World) -> None:
+    world.reloader.replace()
+    world.done.clear()
+    world.reloader.bring_back()
+    assert world.done == [
+        "bypass away",
+        "hold",
+        "flag",
+        "kill monitor of vswitchd",
+        "kill vswitchd of /run/ovs",
+        "look {1: 'br0', 9: 'in4'}",
+        "run aaaa",
+        "rename",
+    ]
+    world.done.clear()
+    world.reloader.bring_back()  # whoever comes next does not replace it again
+    assert world.done == ["bypass away", "finish aaaa", "rename"]
+
+
+def test_replaced_and_then_left_in_the_middle(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new module is loaded, and there is no datapath yet: what was there before comes back first."""
+    world.reloader.replace()
+    world.done.clear()
+    looked = []
+
+    def look(*words: t.Any) -> t.Any:
+        looked.append(words)
+        if len(looked) == 1:
+            raise HotUpgradeError("there is no datapath ovs-system")
+        return world.ready
+
+    monkeypatch.setattr(gap, "look", look)
+    world.reloader.bring_back()
+    assert world.done == ["bypass away", "hold", "flag", *KILLED, "finish bbbb", "run aaaa", "rename"]
+
+
+def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.transaction.documents["gap.json"] = {"ready": 1}
+    monkeypatch.setattr(preserve, "missing", lambda _before, _after: ["the address 192.0.2.1/24 of br0"])
+    monkeypatch.setattr(preserve, "contents", lambda _captured: {1: "", 2: ""})
+    world.reloader.settle()
+    assert world.transaction.notes["restored"] == {"of": 2, "missing": ["the address 192.0.2.1/24 of br0"]}
+    assert world.missed == ["after the reload there is not: the address 192.0.2.1/24 of br0"]
+
+
+def test_only_internal_ports_of_the_kernels_datapath_have_another_name() -> None:
+    """A tunnel's device has a name of its own there, as has a port of the userspace datapath the same number."""
+    assert reloader.names_of(SHOWN) == {"1": "br0", "9": "in4"}
+    assert reloader.names_of("netdev@ovs-netdev: hit:0 missed:0\n  br9:\n    a 7/2: (internal)\n") == {}
