@@ -63,6 +63,7 @@ class Reloader:
         self._images: dict[str, module_image.Image] = {}
         self._known: bypass.Known = {}
         self._beside: t.Sequence[Megaflow] = ()
+        self._settings: preserve.Known = {}
 
     # Before the window
 
@@ -77,6 +78,10 @@ class Reloader:
             check(self._outside.run, ["modprobe", "--", needed])
         shown = self._services.control(VSWITCHD).call("dpif/show")
         self._scope.transaction.write(_NAMES, names_of(shown))
+        with Netlink(
+            GENERIC
+        ) as socket:  # what is slow of it is done now, and a namespace that cannot be found ends it here
+            gap.look(Kernel(socket), self._names(), self._vports(), self._settings).captured.close()
         self._judge_bypass()
 
     def _judge_bypass(self) -> None:
@@ -106,7 +111,7 @@ class Reloader:
     def replace(self) -> None:
         """Replace the module; ovs-vswitchd does not run.  Raises ``HotUpgradeError`` when the old one was loaded again."""
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
-            ready = gap.look(Kernel(socket), self._names(), self._vports())
+            ready = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
             try:
                 self._scope.transaction.write(_READY, gap.as_json(ready))
                 detour = self._detour(route, ready)

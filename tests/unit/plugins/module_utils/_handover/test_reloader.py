@@ -129,7 +129,9 @@ class World:
         self.done.append(" ".join(argv))
         return Completed(0, "", "")
 
-    def _look(self, _kernel: t.Any, names: t.Mapping[int, str], _vports: t.Sequence[str]) -> t.Any:
+    def _look(
+        self, _kernel: t.Any, names: t.Mapping[int, str], _vports: t.Any, _known: t.Any = None
+    ) -> t.Any:
         self.done.append(f"look {dict(names)}")
         return self.ready
 
@@ -169,7 +171,7 @@ def test_both_modules_are_beside_each_other_and_what_the_new_one_needs_is_there(
 ) -> None:
     assert (tmp_path / "new.ko").read_bytes() == NEW
     assert (tmp_path / "old.ko").read_bytes() == OLD
-    assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh"]
+    assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh", "look {1: 'br0', 9: 'in4'}"]
     assert world.transaction.documents["ports.json"] == {"1": "br0", "9": "in4"}
     assert world.transaction.notes == {"bypass": "3 of 3"}
 
