@@ -219,7 +219,7 @@ def behave(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run(OPTIONS, behave)
+    adapter.run_module(OPTIONS, behave)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import Megaflow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     GENERIC,
@@ -62,7 +62,7 @@ class Reloader:
         self._report, self._outside = report, outside
         self._images: dict[str, module_image.Image] = {}
         self._known: bypass.Known = {}
-        self._beside: t.Sequence[Megaflow] = ()
+        self._beside: t.Sequence[KernelFlow] = ()
         self._settings: preserve.Known = {}
 
     # Before the window
