@@ -98,11 +98,16 @@ def portrait(scene: Scene) -> set[str]:
     return set(t.cast("list[str]", json.loads(scene.sh(f"python3 - <<'END'\n{PORTRAIT}\nEND"))))
 
 
-def other_module(scene: Scene) -> str:
-    """Reload to a module with another build-id, and roll that back."""
-    scene.populate("--no-meter")
+def start_with_shipped(scene: Scene) -> None:
+    """Load the module of the lab that stands for the shipped one: the lab's own has no build-id."""
     modules.install(scene.lab, scene.host(), modules.SHIPPED)
     modules.reload(scene.lab, scene.host())
+
+
+def other_module(scene: Scene) -> str:
+    """Reload to a module with another build-id, and roll that back."""
+    start_with_shipped(scene)
+    scene.populate("--no-meter")
     scene.sh(FURNISH + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     require(scene.module("ovs_kmod_reload", {}), changed=False)
@@ -126,9 +131,8 @@ def other_module(scene: Scene) -> str:
 
 def failing_module(scene: Scene) -> str:
     """The new module does not load: the old one is there, with everything."""
+    start_with_shipped(scene)
     scene.populate()
-    modules.install(scene.lab, scene.host(), modules.SHIPPED)
-    modules.reload(scene.lab, scene.host())
     scene.sh(FURNISH + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
@@ -143,9 +147,8 @@ def failing_module(scene: Scene) -> str:
 
 def foreign_module(scene: Scene) -> str:
     """A module for another kernel is refused before anything is touched."""
+    start_with_shipped(scene)
     scene.populate()
-    modules.install(scene.lab, scene.host(), modules.SHIPPED)
-    modules.reload(scene.lab, scene.host())
     scene.module("ovs_kmod_reload", {"state": "kept"})
     modules.install(scene.lab, scene.host(), "foreign", PACKAGED)
     result = scene.module("ovs_kmod_reload", {})

@@ -23,7 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.op
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
 
 # The operations of such a request; the module is ``ovs_NAME``.
-NAME, RELOAD = "handover", "kmod_reload"
+NAME, RELOAD = "handover", "kmod-reload"
 
 # Whether established flows go round the datapath while the module is away.
 BYPASS = AUTO, REQUIRE, NO = ("auto", "require", "no")

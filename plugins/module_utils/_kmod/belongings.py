@@ -28,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     CREATE,
     EXCLUSIVE,
     Netlink,
+    attribute,
     message,
 )
 
@@ -62,6 +63,12 @@ _KNOWN = _PERMANENT | _REACHABLE | _STALE | _DELAY | _PROBE
 _SELF, _PROXY = 0x02, 0x08
 
 _TCA_KIND, _TCA_OPTIONS, _TCA_STAB, _TCA_CHAIN = 1, 2, 8, 11
+# What a dump tells and a request must not: whether a device has the filter, and the version of htb in other units.
+_FLAGS = {"flower": 22, "u32": 11, "matchall": 3, "bpf": 9}
+_FLAGS_TO_SET = 0x1 | 0x2 | 0x10  # skip_hw, skip_sw, verbose
+_HTB_INIT, _HTB_VERSION_SHIFT = 2, 16
+# The handle of a hash table that u32 makes by itself, with its first filter (gen_new_htid in net/sched/cls_u32.c).
+_U32_OWN_TABLE, _U32_OWN = 0x800FFFFF, 0x80000000
 _ROOT, _INGRESS, _INGRESS_FILTERS, _EGRESS_FILTERS = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
 
 
@@ -211,7 +218,7 @@ def shaping(route: Netlink, qdiscs: t.Iterable[bytes], gone: t.Container[int]) -
         for parent in _filtered(bodies):
             header = _TRAFFIC.pack(0, index, 0, parent, 0)
             for body in dumped(route, _GETTFILTER, header, "filters"):
-                if _TRAFFIC.unpack_from(body)[2]:  # a handle: not only the announcement of a priority
+                if not _comes_by_itself(body):
                     yield _traffic(Stage.FILTER, _NEWTFILTER, body)
 
 
@@ -243,9 +250,34 @@ def _filtered(qdiscs: t.Iterable[bytes]) -> t.Iterator[int]:
 def _traffic(stage: Stage, kind: int, body: bytes) -> Request:
     __, index, handle, parent, __ = _TRAFFIC.unpack_from(body)
     told = Told(body, _TRAFFIC.size)
-    kept = body[: _TRAFFIC.size] + told.only(_TCA_KIND, _TCA_OPTIONS, _TCA_CHAIN, _TCA_STAB)
+    kept = body[: _TRAFFIC.size] + told.only(_TCA_KIND, _TCA_CHAIN, _TCA_STAB) + _settable(kind, told)
     what = f"the {told.text(_TCA_KIND)} {_handle(handle)} at {_handle(parent)}"
     return Request(stage, index, what, message(kind, kept, CREATE | EXCLUSIVE), told.only(_TCA_KIND))
+
+
+def _comes_by_itself(body: bytes) -> bool:
+    """The announcement of a priority, which has no handle, and the first hash table of u32."""
+    handle = _TRAFFIC.unpack_from(body)[2]
+    u32 = Told(body, _TRAFFIC.size).text(_TCA_KIND) == "u32"
+    return not handle or (u32 and handle & _U32_OWN_TABLE == _U32_OWN)
+
+
+def _settable(kind: int, told: Told) -> bytes:
+    """The options as a request takes them: some are told differently (htb_dump in net/sched/sch_htb.c, tc_flags_valid)."""
+    name = told.text(_TCA_KIND)
+    if kind == _NEWQDISC and name == "htb":
+        number, change = _HTB_INIT, lambda version: version >> _HTB_VERSION_SHIFT
+    elif kind == _NEWTFILTER and name in _FLAGS:
+        number, change = _FLAGS[name], lambda flags: flags & _FLAGS_TO_SET
+    else:
+        return told.only(_TCA_OPTIONS)
+    options = told.inside(_TCA_OPTIONS)
+    if number not in options:
+        return told.only(_TCA_OPTIONS)
+    value = options.value(number)
+    (first,) = struct.unpack_from("=I", value)
+    changed = attribute(number, struct.pack("=I", change(first)) + value[4:])
+    return attribute(_TCA_OPTIONS, options.without(number) + changed)
 
 
 def _handle(number: int) -> str:

@@ -49,10 +49,10 @@ def test_what_another_operation_has_done_is_no_hand_over(tmp_path: Path) -> None
 
 def test_a_reload_is_told_with_the_hand_overs(tmp_path: Path) -> None:
     root = str(tmp_path)
-    transaction = transactions.create({**REQUEST, "operation": "kmod_reload"}, root)
+    transaction = transactions.create({**REQUEST, "operation": "kmod-reload"}, root)
     for found in (record.records(root=root), record.records(transaction.id, root)):
         assert [(each["transaction"], each["operation"]) for each in found] == [
-            (transaction.id, "kmod_reload")
+            (transaction.id, "kmod-reload")
         ]
 
 

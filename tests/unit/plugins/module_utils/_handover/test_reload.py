@@ -96,7 +96,7 @@ def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:
     found = reload.reload(CONNECTION, WISH, False)
     (request,) = host.begun
     assert (request["operation"], request["strategy"], request["restart_server"]) == (
-        "kmod_reload",
+        "kmod-reload",
         "reload",
         True,
     )

@@ -62,6 +62,6 @@ def test_one_that_root_must_not_start_is_refused() -> None:
 
 def test_a_reload_is_an_operation_of_its_own(make_request: Make) -> None:
     request = make_request(reload=Reload("/lib/new.ko", "/var/old.ko", "auto"))
-    assert request.json()["operation"] == "kmod_reload"
+    assert request.json()["operation"] == "kmod-reload"
     assert Request.read(json.loads(json.dumps(request.json()))) == request
     assert make_request().json()["operation"] == "handover"

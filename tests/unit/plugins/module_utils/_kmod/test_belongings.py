@@ -9,6 +9,8 @@ import socket
 import struct
 import typing as t
 
+import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import belongings
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
@@ -188,7 +190,11 @@ def test_a_tree_of_disciplines_and_classes_grows_from_its_root() -> None:
     classes = [traffic("htb", 0x10010, 0x10001), traffic("htb", 0x10001, root)]
     kernel = Kernel(
         classes=classes,
-        at_10000=[traffic("u32", 0, 0x10000), traffic("u32", 0x80000800, 0x10000)],
+        at_10000=[
+            traffic("u32", 0, 0x10000),
+            traffic("u32", 0x80000000, 0x10000),  # the hash table that it makes by itself
+            traffic("u32", 0x80000800, 0x10000),
+        ],
         at_fffffff2=[traffic("flower", 1, 0xFFFFFFF2)],
     )
     found = list(belongings.shaping(t.cast(t.Any, kernel), qdiscs, {OURS}))
@@ -203,3 +209,21 @@ def test_a_tree_of_disciplines_and_classes_grows_from_its_root() -> None:
     ]
     assert found[-1].stage > found[0].stage
     assert 7 not in Told(found[0].data, 36)  # its statistics
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "number", "told", "wanted"),
+    [
+        ("htb", 36, 2, struct.pack("=II", 0x30011, 10), struct.pack("=II", 3, 10)),
+        ("flower", 44, 22, struct.pack("=I", 0x8 | 0x2), struct.pack("=I", 0x2)),
+        ("u32", 44, 11, struct.pack("=I", 0x4), struct.pack("=I", 0)),
+        ("prio", 36, 2, b"told", b"told"),
+    ],
+)
+def test_what_a_dump_tells_differently_is_asked_for_as_it_is_set(
+    name: str, kind: int, number: int, told: bytes, wanted: bytes
+) -> None:
+    options = attribute(number, told) + attribute(40, b"kept")
+    body = TRAFFIC.pack(0, OURS, 0x80000801, 0x10000, 0) + attribute(1, name.encode()) + attribute(2, options)
+    found = Told(belongings._traffic(Stage.FILTER, kind, body).data, 36).inside(2)
+    assert (found.value(number), found.value(40)) == (wanted, b"kept")
