@@ -104,7 +104,7 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-scenarios test-faults bench-interruption bench-ports bench-snapshot
+.PHONY: test-scenarios test-faults bench-interruption bench-kmod bench-ports bench-snapshot
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
@@ -113,6 +113,9 @@ test-faults: lab-tools ## A fault at every step of every strategy, its rollback 
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)
+
+bench-kmod: lab-tools ## A reload of the kernel module beside upstream's (options="--ports 1,50 …")
+	@$(in_tools) python tests/bench/kmod.py $(options)
 
 bench-ports: lab-tools ## What the number of ports costs the traffic (options="--ports 10,100 …")
 	@$(in_tools) python tests/bench/ports.py $(options)

@@ -14,14 +14,12 @@ machine stay in the file, so that it can be done in parts.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
-import statistics
 import typing as t
-from pathlib import Path
 
+from tests.bench.rows import Row, merged, row
 from tests.harness import probe, runs
 from tests.lab import hosts, images
 from tests.lab import lab as laboratory
@@ -193,41 +191,34 @@ def picture(case: Case, events: t.Sequence[tuple[int, int, int, int]]) -> None:
     pyplot.close(figure)
 
 
-def rows(results: dict[tuple[str, str, int], list[dict[str, t.Any]]]) -> list[dict[str, t.Any]]:
+def rows(results: dict[tuple[str, str, int], list[dict[str, t.Any]]]) -> list[Row]:
     """One row per size, method and metric; ``values`` has each repetition."""
-    found = []
-    for (method, backend, flows), repeated in results.items():
-        for metric, (unit, pick) in METRICS.items():
-            values = [pick(result) for result in repeated]
-            found.append({
-                "size": flows, "tool": method, "backend": backend, "metric": metric, "unit": unit,
-                "value": statistics.median(values), "repetitions": len(values),
-                "min": min(values), "median": statistics.median(values), "max": max(values), "values": values,
-                "flows_kept": all(result["flows_kept"] for result in repeated),
-            })  # fmt: skip
-    return found
+    return [
+        row(
+            {"size": flows, "tool": method, "backend": backend},
+            metric,
+            unit,
+            [pick(result) for result in repeated],
+            flows_kept=all(result["flows_kept"] for result in repeated),
+        )
+        for (method, backend, flows), repeated in results.items()
+        for metric, (unit, pick) in METRICS.items()
+    ]
 
 
-def merged(path: Path, document: dict[str, t.Any]) -> dict[str, t.Any]:
-    """``document`` with the rows of other cases that ``path`` has from earlier runs on the same machine and versions."""
-    with contextlib.suppress(FileNotFoundError):
-        earlier = json.loads(path.read_text())
-        if all(earlier.get(name) == value for name, value in document.items() if name != "rows"):
-            mine = {(row["tool"], row["backend"], row["size"]) for row in document["rows"]}
-            kept = [row for row in earlier["rows"] if (row["tool"], row["backend"], row["size"]) not in mine]
-            return {**document, "rows": sorted(kept + document["rows"], key=_order)}
-    return document
+def _case(each: Row) -> tuple[t.Any, ...]:
+    return each["tool"], each["backend"], each["size"]
 
 
-def _order(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
-    return row["backend"] != "uml", row["size"], list(METHODS).index(method_of(row["tool"]))
+def _order(each: Row) -> tuple[t.Any, ...]:
+    return each["backend"] != "uml", each["size"], list(METHODS).index(method_of(each["tool"]))
 
 
 def table(found: list[dict[str, t.Any]]) -> str:
     """The rows as a person reads them: median (min–max) of the repetitions."""
     cases: dict[tuple[str, str, int], dict[str, dict[str, t.Any]]] = {}
-    for row in found:
-        cases.setdefault((row["backend"], row["tool"], row["size"]), {})[row["metric"]] = row
+    for each in found:
+        cases.setdefault((each["backend"], each["tool"], each["size"]), {})[each["metric"]] = each
     lines = [
         f"{'host':7}{'method':34}{'flows':>8}{'kept':>6}{'lost established':>20}{'lost new':>20}{'dup':>5}{'longest gap, ms':>26}"
     ]
@@ -276,7 +267,7 @@ def main() -> int:
         document = merged(path, {
             "machine": f"{platform.platform()}, {os.cpu_count()} cores", "kernel": images.kernel().name,
             "from": options.ovs, "to": options.to, "rows": rows({(method, backend, flows): repeated}),
-        })  # fmt: skip
+        }, _case, _order)  # fmt: skip
         path.write_text(json.dumps(document, indent=1) + "\n")
     print(
         f"{options.ovs} -> {options.to} on {document['machine']}; lost: worst repetition, gap: median (min–max)"

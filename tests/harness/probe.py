@@ -35,24 +35,26 @@ class Probe:
 
 
 @contextlib.contextmanager
-def probing(lab: hosts.Lab, host: hosts.Host, afterwards: float, **settings: t.Any) -> t.Iterator[Probe]:
+def probing(
+    lab: hosts.Lab, host: hosts.Host, afterwards: float, name: str = NAME, **settings: t.Any
+) -> t.Iterator[Probe]:
     """Send an established flow and new flows from h1 to h2 meanwhile, and so many seconds longer.
 
     Raises ``LabError`` when the probe does not start or has no result.
     """
-    _run(lab, host, {"state": "started", **ENDPOINTS, **settings})
+    _run(lab, host, name, {"state": "started", **ENDPOINTS, **settings})
     probe = Probe()
     try:
         yield probe
         # What breaks late is seen, too, and nothing tells of that.
         time.sleep(afterwards)
     finally:
-        ended = _run(lab, host, {"state": "stopped"})
+        ended = _run(lab, host, name, {"state": "stopped"})
     probe.result = ended["result"]
 
 
-def _run(lab: hosts.Lab, host: hosts.Host, arguments: Json) -> Json:
-    result = runs.module(lab, host, "ovs_traffic_probe", {"name": NAME, **arguments})
+def _run(lab: hosts.Lab, host: hosts.Host, name: str, arguments: Json) -> Json:
+    result = runs.module(lab, host, "ovs_traffic_probe", {"name": name, **arguments})
     if result["failed"]:
         raise LabError(f"the probe cannot be {arguments['state']}: {result['msg']}")
     return result

@@ -266,11 +266,14 @@ def _settable(kind: int, told: Told) -> bytes:
     """The options as a request takes them: some are told differently (htb_dump in net/sched/sch_htb.c, tc_flags_valid)."""
     name = told.text(_TCA_KIND)
     if kind == _NEWQDISC and name == "htb":
-        number, change = _HTB_INIT, lambda version: version >> _HTB_VERSION_SHIFT
-    elif kind == _NEWTFILTER and name in _FLAGS:
-        number, change = _FLAGS[name], lambda flags: flags & _FLAGS_TO_SET
-    else:
-        return told.only(_TCA_OPTIONS)
+        return _changed(told, _HTB_INIT, lambda version: version >> _HTB_VERSION_SHIFT)
+    if kind == _NEWTFILTER and name in _FLAGS:
+        return _changed(told, _FLAGS[name], lambda flags: flags & _FLAGS_TO_SET)
+    return told.only(_TCA_OPTIONS)
+
+
+def _changed(told: Told, number: int, change: t.Callable[[int], int]) -> bytes:
+    """The options with another number at the begin of one of them."""
     options = told.inside(_TCA_OPTIONS)
     if number not in options:
         return told.only(_TCA_OPTIONS)

@@ -41,6 +41,7 @@ _FLAGS = _UP | _NOARP | _PROMISCUOUS | _ALL_MULTICAST | _MULTICAST
 ON_OTHERS = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
 # Masters that take settings of what is in them.
 _MASTERS = ("bond", "bridge")
+_BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 # What the kernel tells of a macvlan and does not take (IFLA_MACVLAN_MACADDR_COUNT, …_BC_QUEUE_LEN_USED).
 _TOLD_ONLY = {"macvlan": (6, 8), "macvtap": (6, 8)}
 # struct ifla_vlan_flags is told with all bits in its mask, and taken only with those that there are.
@@ -114,7 +115,7 @@ def _settable(kind: str, told: Told) -> bytes:
 
 def settings(link: Link) -> t.Iterator[Request]:
     """What gives a device that was made again what it had: address, MTU, master …, and whether it is up."""
-    kept = link.told.only(_ADDRESS, _MTU, _QUEUE, _GROUP, _ALIAS)
+    kept = _own_address(link) + link.told.only(_MTU, _QUEUE, _GROUP, _ALIAS)
     yield _setting(Stage.STATE, link, "the settings", kept)
     if _MASTER in link.told:
         yield _setting(Stage.MASTER, link, "the master", link.told.only(_MASTER))
@@ -131,6 +132,15 @@ def settings(link: Link) -> t.Iterator[Request]:
         names = attribute(_NAMES | NESTED, link.told.value(_NAMES))
         data = message(_NEWLINKPROP, _header(link.index) + names, CREATE | EXCLUSIVE | APPEND)
         yield Request(Stage.PROPERTY, link.index, "the other names", data, names)
+
+
+def _own_address(link: Link) -> bytes:
+    """Of a member of a bond that which it has outside: the bond remembers what it finds, and gives it its own."""
+    info = link.told.inside(_INFO)
+    remembered = (
+        info.inside(_SLAVE_DATA).value(_BOND_MEMBER_ADDRESS) if info.text(_SLAVE_KIND) == "bond" else b""
+    )
+    return attribute(_ADDRESS, remembered) if remembered else link.told.only(_ADDRESS)
 
 
 def _setting(stage: Stage, link: Link, what: str, attributes: bytes) -> Request:

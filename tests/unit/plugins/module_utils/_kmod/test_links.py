@@ -90,6 +90,13 @@ def test_other_names_and_the_place_in_a_bond() -> None:
     assert "the place in its master" not in settings(link(more=in_a_vrf))
 
 
+def test_a_member_of_a_bond_is_given_its_own_address_before() -> None:
+    slave = attribute(4, b"bond\0") + attribute(5, attribute(4, b"\2own  "))
+    theirs = attribute(1, b"\2bonds")
+    assert Told(settings(link(more=theirs + attribute(18, slave)))["the settings"], 16).value(1) == b"\2own  "
+    assert Told(settings(link(more=theirs))["the settings"], 16).value(1) == b"\2bonds"
+
+
 def test_moves_and_names() -> None:
     assert links.moved(5, 8, 13)[16:] == HEADER.pack(0, 0, 5, 0, 0) + numbered(28, 8) + numbered(49, 13)
     assert links.renamed(5, "eth0")[16:] == HEADER.pack(0, 0, 5, 0, 0) + attribute(3, b"eth0\0")

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Internal ports with all that can be on them, and what ip(8), tc(8) and sysfs tell of that.
+
+Five kinds take turns: addresses, routes, rules and children; a member of a VRF; a member of a bond; in a network namespace and
+renamed there; with queueing disciplines and filters.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from tests.lab import hosts
+
+BRIDGE, SPACE = "br2", "n4"
+
+_ADDRESSED = """
+link set in{n} address 02:aa:00:00:00:{n:02x} mtu 1400 txqueuelen 77 alias uplink{n} group 5
+link property add dev in{n} altname another{n}
+link set in{n} up
+address add 192.168.{n}.1/24 dev in{n}
+address add 192.168.{n}.2/24 dev in{n}
+address add fd00:{n}::1/64 dev in{n} nodad
+route add 172.20.{n}.0/24 via 192.168.{n}.254 dev in{n}
+route add 172.21.{n}.0/24 via 192.168.{n}.254 dev in{n} table {table} proto static metric 7
+route add fd01:{n}::/48 via fd00:{n}::fe dev in{n}
+rule add iif in{n} lookup {table} priority {table}
+neighbour add 192.168.{n}.77 lladdr 02:00:00:00:00:77 dev in{n} nud permanent
+neighbour add proxy 192.168.{n}.88 dev in{n}
+link add link in{n} name in{n}.30 type vlan id 30
+link set in{n}.30 up
+address add 10.30.{n}.1/24 dev in{n}.30
+route add 10.31.{n}.0/24 via 10.30.{n}.9
+link add link in{n} name mv{n} type macvlan mode bridge
+link set mv{n} address 02:bb:00:00:00:{n:02x} up
+address add 10.40.{n}.1/24 dev mv{n}
+link add link in{n} name far{n} type macvlan mode bridge
+link set far{n} netns n4
+"""
+_IN_VRF = """
+link set in{n} master vrf1
+link set in{n} up
+address add 10.50.{n}.1/24 dev in{n}
+route add 10.51.{n}.0/24 via 10.50.{n}.2 vrf vrf1
+"""
+_IN_BOND = "link set in{n} master bond9\n"
+_ELSEWHERE = "link set in{n} netns n4\n"
+_SHAPED = """
+link set in{n} up
+address add 10.80.{n}.1/24 dev in{n}
+route add 10.90.{n}.0/24 nexthop via 10.80.{n}.5 dev in{n} nexthop via 192.168.1.5 dev in1
+"""
+_KINDS = (_ADDRESSED, _IN_VRF, _IN_BOND, _ELSEWHERE, _SHAPED)
+# Of the first kind, in the namespace: the macvlan that has moved there. Of the fourth: the port itself, under another name.
+_FAR = """
+link set far{n} up
+address add 10.41.{n}.1/24 dev far{n}
+"""
+_RENAMED = """
+link set in{n} name eth{n}
+link set eth{n} up
+address add 10.70.{n}.1/24 dev eth{n}
+route add 10.71.{n}.0/24 via 10.70.{n}.254
+link add link eth{n} name eth{n}.7 type vlan id 7
+link set eth{n}.7 up
+"""
+_IN_SPACE = {_ADDRESSED: _FAR, _ELSEWHERE: _RENAMED}
+_DISCIPLINES = """
+qdisc add dev in{n} root handle 1: htb default 10
+class add dev in{n} parent 1: classid 1:1 htb rate 100mbit
+class add dev in{n} parent 1:1 classid 1:10 htb rate 50mbit ceil 100mbit
+qdisc add dev in{n} parent 1:10 handle 10: sfq perturb 10
+filter add dev in{n} parent 1: protocol ip prio 1 u32 match ip dst 10.0.0.0/8 flowid 1:10
+qdisc add dev in{n} clsact
+filter add dev in{n} ingress protocol ip prio 5 flower dst_ip 10.3.3.3 action drop
+"""
+_SETTINGS = """
+echo 1 >/proc/sys/net/ipv4/conf/in{n}/forwarding
+echo 2 >/proc/sys/net/ipv4/conf/in{n}/rp_filter
+echo 0 >/proc/sys/net/ipv6/conf/in{n}/accept_ra
+ethtool -K in{n} tx off >/dev/null
+"""
+_PORTRAIT = r"""
+import glob, json, re, subprocess
+
+def told(*argv):
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+WORDS = ("ip -d link", "ip address", "ip route show table all", "ip -6 route show table all", "ip rule",
+         "ip neighbour show nud permanent", "ip neighbour show proxy", "tc qdisc")
+lines = []
+for space in (None, "n4"):
+    for words in WORDS:
+        text = told(*(["ip", "netns", "exec", space] if space else []), *words.split())
+        lines += [f"{space} {line}" for line in text.replace("\n ", " ").splitlines()]
+for device in sorted(set(re.findall(r"qdisc htb 1: dev (\S+)", told("tc", "qdisc")))):
+    for words in ("class show", "filter show", "filter show ingress"):
+        first, *rest = words.split()
+        lines += [f"{device} {line}" for line in told("tc", first, rest[0], "dev", device, *rest[1:]).splitlines()]
+for path in sorted(glob.glob("/proc/sys/net/ipv[46]/conf/in*/*")):
+    if path.rpartition("/")[2] in ("forwarding", "rp_filter", "accept_ra"):
+        lines.append(f"{path} {open(path).read()}")
+# An operational state comes later, and a multicast route is the kernel's own affair.
+print(json.dumps([re.sub(r" state [A-Z]+", "", line) for line in lines]))
+"""
+
+
+def script(ports: int) -> str:
+    """Shell text that adds ``ports`` internal ports to a bridge of their own, and furnishes them."""
+    numbered = [(number, _KINDS[(number - 1) % len(_KINDS)]) for number in range(1, ports + 1)]
+
+    def texts(which: t.Callable[[str], str]) -> str:
+        return "".join(which(kind).format(n=n, table=1000 + n) for n, kind in numbered)
+
+    ports_added = "".join(
+        f"-- add-port {BRIDGE} in{n} -- set interface in{n} type=internal " for n, __ in numbered
+    )
+    return f"""
+ovs-vsctl --may-exist add-br {BRIDGE} {ports_added}
+ip netns add {SPACE}
+ip -n {SPACE} link set lo up
+ip -batch - <<'END'
+link add vrf1 type vrf table 100
+link set vrf1 up
+link add bond9 type bond mode active-backup
+{texts(lambda kind: kind)}
+link set bond9 up
+address add 10.60.0.1/24 dev bond9
+END
+ip -n {SPACE} -batch - <<'END'
+{texts(lambda kind: _IN_SPACE.get(kind, ""))}
+END
+tc -batch - <<'END'
+{texts(lambda kind: _DISCIPLINES if kind == _SHAPED else "")}
+END
+{texts(lambda kind: _SETTINGS if kind == _ADDRESSED else "")}
+"""
+
+
+def portrait(lab: hosts.Lab, host: hosts.Host) -> set[str]:
+    """One line for each device, address, route, rule, neighbour, discipline, filter and setting of the host."""
+    told = hosts.script(lab, host, f"python3 - <<'END'\n{_PORTRAIT}\nEND")
+    return set(t.cast("list[str]", json.loads(told)))
