@@ -94,15 +94,10 @@ def measure(tool: str, case: Case) -> Row:
             before = furnished.portrait(lab, host)
             runs.module(lab, host, "ovs_kmod_reload", {"state": "kept"})
             modules.install(lab, host, "rebuilt")
-            to_internal = {
-                "name": "internal",
-                "address": INTERNAL,
-                "receiver_namespace": "",
-                "rate": case.rate,
-            }
+            there: dict[str, t.Any] = {"address": INTERNAL, "receiver_namespace": "", "rate": case.rate}
             with (
                 probe.probing(lab, host, AFTERWARDS, rate=case.rate) as through,
-                probe.probing(lab, host, 0, **to_internal) as internal,
+                probe.probing(lab, host, 0, "internal", **there) as internal,
             ):
                 TOOLS[tool](lab, host)
             lost = before - furnished.portrait(lab, host)

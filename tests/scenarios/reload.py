@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from tests.harness import furnished
+from tests.harness import furnished, runs
 from tests.lab import modules
 from tests.scenarios.kernel import PACKAGED, facts
-from tests.scenarios.scene import SETTLED, Broken, Scene, measured
+from tests.scenarios.scene import SETTLED, Broken, Scene, measured, require_same, require_sound
 
 
 def portrait(scene: Scene) -> set[str]:
@@ -77,6 +77,96 @@ def foreign_module(scene: Scene) -> str:
     return str(result["msg"])
 
 
+def with_daemons(scene: Scene) -> str:
+    """The playbook brings new packages and a new module: one interruption for both."""
+    start_with_shipped(scene)
+    scene.populate("--no-meter")
+    scene.sh(furnished.script(5) + SETTLED)
+    before, seen, loaded = portrait(scene), scene.look(), facts(scene)["loaded"]
+    scene.module("ovs_kmod_reload", {"state": "kept"})
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    with scene.traffic() as traffic:
+        done = runs.playbook(scene.lab, "4.0.0", kernel_module="current")
+    if done.returncode:
+        raise Broken(f"the playbook failed:\n{done.stdout[-3000:]}")
+    same(before, portrait(scene), "after the upgrade")
+    require_sound(scene, "4.0.0")
+    require_same(seen, scene.look())
+    if facts(scene)["loaded"] == loaded:
+        raise Broken("the loaded module is the old one")
+    losses = measured(traffic)
+    if losses.established or losses.duplicates:
+        raise Broken(f"traffic was hit: {losses}")
+    return str(losses)
+
+
+def over_the_bridge(scene: Scene) -> str:
+    """SSH reaches the host through the bridge whose datapath goes away; a new connection confirms."""
+    start_with_shipped(scene)
+    scene.populate("--no-meter", "--management-bridge")
+    scene.module("ovs_kmod_reload", {"state": "kept"})
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    with scene.traffic() as traffic:
+        result = scene.module("ovs_kmod_reload", {"confirm": "reconnected"})
+    require(result, state="confirmed", not_carried=[])
+    losses = measured(traffic)
+    if losses.established or losses.duplicates:
+        raise Broken(f"traffic was hit: {losses}")
+    return f"gap {result['gap_ms']:.0f} ms; {losses}"
+
+
+def many_ports(scene: Scene) -> str:
+    """Fifty internal ports with VLANs, VRFs, bonds and policy routing."""
+    start_with_shipped(scene)
+    scene.populate("--no-meter")
+    scene.sh(furnished.script(50) + SETTLED)
+    before = portrait(scene)
+    scene.module("ovs_kmod_reload", {"state": "kept"})
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    with scene.traffic() as traffic:
+        result = scene.module("ovs_kmod_reload", {})
+    require(result, state="confirmed", not_carried=[])
+    same(before, portrait(scene), "after the reload")
+    losses = measured(traffic)
+    if losses.established or losses.duplicates:
+        raise Broken(f"traffic was hit: {losses}")
+    return (
+        f"gap {result['gap_ms']:.0f} ms, {result['restored']['of']} things and {len(before)} lines; {losses}"
+    )
+
+
+def refused(scene: Scene) -> str:
+    """What cannot be reloaded is refused before anything is touched, with every reason, and what to do."""
+    start_with_shipped(scene)
+    scene.populate()
+    before, loaded = scene.look(), facts(scene)["loaded"]
+
+    def why(*reasons: str) -> str:
+        result = scene.module("ovs_kmod_reload", {})
+        if not result.get("failed") or "transaction" in result:
+            raise Broken(f"it was not refused: {result}")
+        for reason in reasons:
+            if reason not in result["msg"]:
+                raise Broken(f"{reason!r} is not among the reasons: {result['msg']}")
+        return str(result["msg"])
+
+    scene.sh("ovs-dpctl add-dp theirs; ip link set theirs up || true")
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    said = [why("theirs", "no file of the loaded module is kept")]
+    scene.sh("ovs-dpctl del-dp theirs; rm $(modinfo -n openvswitch)")
+    modules.install(scene.lab, scene.host(), "foreign", PACKAGED)
+    said.append(why("is for Linux"))
+    scene.sh("find /lib/modules -name 'openvswitch.ko*' -delete; depmod")
+    result = scene.module("ovs_kmod_reload", {"state": "forced"})
+    if not result.get("failed") or "there is no module to load" not in result["msg"]:
+        raise Broken(f"a module that is not there was not refused: {result}")
+    said.append(result["msg"])
+    require_same(before, scene.look())
+    if facts(scene)["loaded"] != loaded:
+        raise Broken("another module is loaded")
+    return "; ".join(said)
+
+
 def require(result: dict[str, t.Any], **wanted: t.Any) -> None:
     """Raise ``Broken`` unless the result says so."""
     found = {name: result.get(name) for name in wanted}
@@ -94,4 +184,8 @@ SCENARIOS = [
     ("module reload: another one, and back", "3.5.0", other_module),
     ("module reload: one that fails", "3.5.0", failing_module),
     ("module reload: one for another kernel", "3.5.0", foreign_module),
+    ("module reload: with new daemons, by the playbook", "3.5.0", with_daemons),
+    ("module reload: SSH goes over its bridge", "3.5.0", over_the_bridge),
+    ("module reload: fifty ports", "3.5.0", many_ports),
+    ("module reload: what is refused", "3.5.0", refused),
 ]
