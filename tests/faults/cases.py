@@ -15,7 +15,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 from tests.faults import faulty
 
 STRATEGIES = {
-    "uml": ("make_before_break", "prefilled", "restart"),
+    "uml": ("make_before_break", "prefilled", "restart", "reload"),
     "native": ("make_before_break", "standby", "restart"),
 }
 # The first and the last step before which the second daemon is there.
@@ -26,6 +26,7 @@ SECONDS = {
     },
     "standby": {"second ovs-vswitchd": ("move the new process to the service", "end the old ovs-vswitchd")},
     "restart": {},
+    "reload": {},
 }
 
 Json = dict[str, t.Any]
@@ -55,7 +56,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "strategy": strategy,
         "convert": False,
         "downgrade": False,
-        "restart_server": True,
+        "restart_server": strategy != plan.RELOAD,
         "prove": faulty.PROVE,
         "dpdk": False,
         "userspace": backend == "native",

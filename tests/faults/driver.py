@@ -43,6 +43,7 @@ TRANSACTIONS = f"{faulty.SPOOL}/transactions"
 TESTIMONY = "/srv/faults-transactions"
 # What has to be known after a power cut.
 BEFORE = "/srv/faults-before.json"
+BUILD_ID = "/sys/module/openvswitch/notes/.note.gnu.build-id"
 # What a boot makes anew, and what is the harness's own: the endpoints of the traffic.
 REBOOTED = ("links", "traffic control", "datapath ports")
 FINISHED = ("confirmed", "rolled_back")
@@ -141,7 +142,7 @@ def whole(case: Json) -> Json:
         os.makedirs(faulty.SPOOL, exist_ok=True)
         options = f"size={SPOOL_SIZE},mode=0700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ovsops-faults", faulty.SPOOL], check=True)
-    before = known_before()
+    before, loaded = known_before(), module()
     packets = traffic.Traffic()
     record = begun_by_another() if case["fault"] == "ssh" else Record(faulty.begin(case).path)
     see_to_the_end(case, record)
@@ -154,6 +155,8 @@ def whole(case: Json) -> Json:
     problems += [] if forwards else [f"no packet came within {RECOVERY:g} s after the end"]
     problems += late(case, lost, state)
     problems += judge(before, case["but"], state)
+    if case["strategy"] == "reload" and (module() != loaded) != (state == "confirmed"):
+        problems.append(f"the loaded module is {'the old' if module() == loaded else 'another'} one")
     if case["fault"] == "disk":
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{faulty.SPOOL}/filler")
@@ -185,6 +188,13 @@ def known_before() -> Json:
         file.flush()
         os.fsync(file.fileno())
     return before
+
+
+def module() -> str:
+    """Which kernel module is loaded, by the note with its build-id; empty for none, or one without."""
+    with contextlib.suppress(FileNotFoundError), open(BUILD_ID, "rb") as file:
+        return file.read().hex()
+    return ""
 
 
 def monitors() -> list[str]:

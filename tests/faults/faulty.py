@@ -17,6 +17,7 @@ import glob
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -25,12 +26,20 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
     handover,
     plan,
+    reload,
+    reload_operation,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.rollback import (
     HAND_BACK as HANDING_BACK,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import plan as module_plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
@@ -43,12 +52,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.en
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.engine import engine as _engine
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.guard import guard as _guard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 
 RUNDIR = "/run/openvswitch"
 CONNECTION = Connection(RUNDIR, f"unix:{RUNDIR}/db.sock", 10.0)
 SPOOL = "/var/lib/ovsops"
 # What the playbook does before the hand-over: the state is safe before anything can happen.
 SNAPSHOT = "/srv/faults-snapshot"
+# The two modules that a reload goes from and to.
+MODULES = "/srv/modules/*/openvswitch.ko"
 # Somebody may begin the hand-over now.
 READY = "/run/faults.ready"
 # So many live megaflows are proved.
@@ -75,7 +87,7 @@ def main() -> None:
     if role == "connected":
         while not os.path.exists(READY):
             time.sleep(0.02)  # no event tells of a file
-        connected.wait(begin(case), OPERATION)
+        connected.wait(begin(case), operation(case))
         return
     os.umask(0o077)
     {"engine": engine, "guard": guard}[role](case, sys.argv[3])
@@ -88,19 +100,52 @@ def take_snapshot() -> None:
 
 def begin(case: Json) -> transactions.Transaction:
     """What ``ovs_handover`` does, but engine and guard have the fault in them."""
-    strategy = case["strategy"]
     phase = case["phase"]
     confirm = "none" if phase == APPLY else "manual"
     timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
+    request = (_reload if case["strategy"] == plan.RELOAD else _hand_over)(case["strategy"], confirm, timeout)
+    return connected.begin(
+        operation(case), request.json(), argv=lambda transaction, role: program(role, case, transaction)
+    )
+
+
+def operation(case: Json) -> Operation[Host]:
+    """What the transaction of a case does."""
+    return reload_operation.OPERATION if case["strategy"] == plan.RELOAD else OPERATION
+
+
+def _hand_over(strategy: str, confirm: str, timeout: float) -> Request:
     wish = handover.Wish(strategy, True, SNAPSHOT, confirm, timeout, PROVE)
     facts = read_facts(CONNECTION)
     decision = plan.decide(facts, wish.strategy, True)
     if decision.strategy is None:
         raise RuntimeError(f"refused: {decision.refused}")
-    request = handover.requested(CONNECTION, facts, decision, wish)
-    return connected.begin(
-        OPERATION, request.json(), argv=lambda transaction, role: program(role, case, transaction)
-    )
+    return handover.requested(CONNECTION, facts, decision, wish)
+
+
+def _reload(strategy: str, confirm: str, timeout: float) -> Request:
+    """To the one of the two modules that is not loaded; the file of the other one is kept."""
+    put_other_module()
+    wish = reload.ReloadWish("current", "auto", "report", confirm, timeout)
+    found = module_facts.read_facts({})
+    decision = module_plan.decide(found, wish.state, wish.held)
+    if decision.reasons or not decision.needed:
+        raise RuntimeError(f"refused: {decision}")
+    return reload.requested_reload(CONNECTION, read_facts(CONNECTION), found, wish)
+
+
+def put_other_module() -> None:
+    """As a package does: the file of the module that is loaded is kept, and that of the other one is in its place."""
+    module = kernel_modules.modules()[0]
+    for mine in (True, False):  # the directory of what is kept may be another one than in the last case
+        (path,) = [
+            path
+            for path in glob.glob(MODULES)
+            if (module_image.read(path).build_id == module.build_id) == mine
+        ]
+        shutil.copyfile(path, str(module.disk_path))
+        if mine:
+            images.keep(kernel_modules.modules()[0])
 
 
 def program(role: str, case: Json, transaction: transactions.Transaction) -> list[str]:
@@ -139,7 +184,7 @@ def observed(case: Json, path: str) -> transactions.Transaction:
 
 def engine(case: Json, path: str) -> None:
     apply = case["phase"] == APPLY
-    _engine(OPERATION, observed(case, path) if apply else transactions.Transaction(path))
+    _engine(operation(case), observed(case, path) if apply else transactions.Transaction(path))
 
 
 def guard(case: Json, path: str) -> None:
@@ -157,12 +202,12 @@ def guard(case: Json, path: str) -> None:
             moments.reach(when, what)
 
         transaction = transactions.Transaction(path, reach)
-    _guard(OPERATION, transaction)
+    _guard(operation(case), transaction)
 
 
 def confirm(case: Json, path: str) -> None:
     wanted = case["phase"] == CONFIRM
-    _confirm(OPERATION, observed(case, path) if wanted else transactions.Transaction(path))
+    _confirm(operation(case), observed(case, path) if wanted else transactions.Transaction(path))
 
 
 def strike(fault: str, transaction: transactions.Transaction, moment: str) -> bool:

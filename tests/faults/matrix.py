@@ -36,7 +36,7 @@ from pathlib import Path
 from tests.faults import driver, faulty, traffic
 from tests.faults.cases import STRATEGIES, Json, cases, key
 from tests.harness import look, waiting
-from tests.lab import hosts
+from tests.lab import hosts, modules
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY
 
@@ -103,8 +103,9 @@ def pack() -> bytes:
 class Bench:
     """One lab host that cases are tried on, one after the other."""
 
-    def __init__(self, name: str, backend: str, ovs: str, archive: bytes) -> None:
-        self.name, self.backend, self.ovs, self.archive = name, backend, ovs, archive
+    def __init__(self, name: str, backend: str, strategy: str, ovs: str, archive: bytes) -> None:
+        self.name, self.backend, self.strategy = name, backend, strategy
+        self.ovs, self.archive = ovs, archive
         self.lab = self.fresh()
 
     @property
@@ -115,13 +116,24 @@ class Bench:
         """A new host with flows and endpoints, the engine and the driver."""
         with STARTING:
             self.lab = laboratory.up(self.name, self.backend, 1, self.ovs)
-        laboratory.populate(self.lab, [])
+        self.furnish()
         command = hosts.ssh_argv(self.lab, self.host, f"mkdir -p {PLACE}; tar -x -C {PLACE}")
         subprocess.run(command, input=self.archive, check=True)
         # What was there long before the hand-over would be on the disk.
         hosts.ssh(self.lab, self.host, "sync")
         self.start_driver()
         return self.lab
+
+    def furnish(self) -> None:
+        """Flows and endpoints; for reloads two modules, and no meter: those flows would have to wait."""
+        if self.strategy != "reload":
+            laboratory.populate(self.lab, [])
+            return
+        modules.install(self.lab, self.host, modules.SHIPPED)
+        modules.reload(self.lab, self.host)
+        for name in (modules.SHIPPED, "rebuilt"):
+            hosts.put(self.lab, self.host, [modules.variant(name) / modules.MODULE], f"/srv/modules/{name}")
+        laboratory.populate(self.lab, ["--no-meter"])
 
     def start_driver(self) -> None:
         """Start what outlives the SSH session and takes the cases."""
@@ -266,7 +278,7 @@ class Run:
     def work(self, name: str, archive: bytes) -> None:
         """Try cases on one host until there are no more."""
         try:
-            bench = Bench(name, self.backend, self.options.ovs, archive)
+            bench = Bench(name, self.backend, self.strategy, self.options.ovs, archive)
             count = 0
             with contextlib.suppress(queue.Empty):
                 while True:

@@ -77,7 +77,7 @@ def reload(connection: Connection, wish: ReloadWish, check_mode: bool) -> Outcom
         why, hint = "; ".join(reasons), "Fix what is named, and start again"
         refused = Refused("the kernel module of this host cannot be reloaded", why, hint)
         return Outcome(False, values, before, before, refused)
-    request = _request(connection, facts, found, wish)
+    request = requested_reload(connection, facts, found, wish)
     values["plan"] = {
         **_described(decision, request),
         "warnings": [*decision.warnings, *request.plan["warnings"]],
@@ -116,10 +116,13 @@ def _reasons(facts: plan.Facts) -> t.Iterator[str]:
     yield from plan.REASONS[plan.RESTART](facts)
 
 
-def _request(
+def requested_reload(
     connection: Connection, facts: plan.Facts, found: module_plan.Facts, wish: ReloadWish
 ) -> Request:
-    """The daemons are those on the disk afterwards: where they are others, one interruption serves for both."""
+    """What the transaction is to do.
+
+    The daemons are those on the disk afterwards: where they are others, one interruption serves for both.
+    """
     decision = plan.decide(facts, plan.RESTART, force=True)
     asked = Wish(plan.RESTART, True, None, wish.confirm, wish.confirm_timeout, 0)
     request = requested(connection, facts, decision, asked)
