@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
@@ -233,7 +234,9 @@ class Reloader:
     def _request(self) -> Reload:
         found = self._scope.request.reload
         if found is None:
-            raise HotUpgradeError("no module is to be reloaded", "the request of this transaction names none")
+            raise HotUpgradeError(
+                "no module is to be reloaded", "the request of this transaction names none", ENGINE_LOG
+            )
         return found
 
     def _image(self, name: str) -> module_image.Image:

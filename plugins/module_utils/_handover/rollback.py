@@ -125,7 +125,7 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
 def _ready_for_undo(host: Host, state: str) -> None:
     """Take again what was given back when all was applied, or by a hand-back that was undone."""
     if (
-        shared.HOLD in host.transaction.begun()
+        shared.HOLD_RESTARTS in host.transaction.begun()
     ):  # else systemd starts one, too, and stops ovsdb-server for that
         attempt(host.services.hold)
     if shaping.STEP in host.transaction.begun():

@@ -29,7 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     PREPARED,
 )
 
-HOLD = "hold the restart policies"
+HOLD_RESTARTS = "hold the restart policies"
 CONVERT = "convert the database"
 RESTART_SERVER = "restart ovsdb-server"
 
@@ -38,7 +38,7 @@ def prepare(request: Request) -> list[Step[Host]]:
     """What is done while nothing is at risk."""
     return all_attended(
         [
-            Step(HOLD, lambda host: host.services.hold(), _let_go),
+            Step(HOLD_RESTARTS, lambda host: host.services.hold(), _let_go),
             Step(shaping.STEP, shaping.leave_alone, _give_back),
             Step("take the snapshot", lambda host: host.snapshot.take()),
             Step("keep the old programs and the database", _keep),

@@ -297,7 +297,7 @@ def test_a_full_disk_does_not_stop_the_way_back(
 def test_nobody_else_starts_a_daemon_while_the_rest_is_undone(
     transaction: Transaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollback.shared, "HOLD", "a")
+    monkeypatch.setattr(rollback.shared, "HOLD_RESTARTS", "a")
     monkeypatch.setattr(rollback, "hand_back", lambda transaction: False)
     transaction.move(APPLIED, ROLLING_BACK)
     roll_back(transaction, "why")
