@@ -9,6 +9,7 @@ import types
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
@@ -60,6 +61,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "prove": faulty.PROVE,
         "dpdk": False,
         "userspace": backend == "native",
+        "reload": Reload("", "", "auto") if strategy == plan.RELOAD else None,
     }
     # What the list of steps depends on; the rest of a request is about a host.
     return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))

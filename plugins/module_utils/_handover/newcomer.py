@@ -167,13 +167,22 @@ def copy_database(host: Host) -> None:
     are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
     become a link to the real one.
     """
-    own, listening = host.transaction.file("database"), _database_socket(host)
-    os.mkdir(own, 0o700)
+    listening = _database_socket(host)
     os.mkdir(os.path.dirname(listening), 0o755)
     os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
+    os.symlink(listening, os.path.join(directory(host), "db.sock"))
+    with serve_copy(host, host.transaction.file("database"), listening):
+        os.chown(listening, *_user(host))
+
+
+def serve_copy(host: Host, own: str, listening: str) -> Ovsdb:
+    """Serve a copy of the database, with the flag and without anything that speaks, on the socket ``listening``.
+
+    The directory ``own`` is made for the files of its server.
+    """
+    os.mkdir(own, 0o700)
     with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
         file.write(host.database.backup())
-    os.symlink(listening, os.path.join(directory(host), "db.sock"))
     spawn(
         [
             host.request.supervisors[OVSDB_SERVER]["program"],
@@ -188,9 +197,9 @@ def copy_database(host: Host) -> None:
         {**os.environ, "OVS_RUNDIR": directory(host)},
         host.transaction.file("second.log"),
     )
-    with _wait_for_copy(host) as copy:
-        copy.transact(*silence(copy))
-    os.chown(listening, *_user(host))
+    copy = _wait_for_copy(host, f"unix:{listening}")
+    copy.transact(*silence(copy))
+    return copy
 
 
 def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
@@ -419,8 +428,8 @@ def _is_there(host: Host) -> bool:
     return any(alive(process) for process, __ in _named(place, (VSWITCHD,), owner_of(place)))
 
 
-def _wait_for_copy(host: Host) -> Ovsdb:
-    remote, opener = database(host), host.outside.open_database
+def _wait_for_copy(host: Host, remote: str) -> Ovsdb:
+    opener = host.outside.open_database
     return Waiter(START_TIMEOUT, clock=host.outside.clock).wait(
         f"{remote} answers",
         lambda: opener(remote, 60.0),

@@ -98,6 +98,7 @@ def told(values: Json, result: Json) -> Json:
     return {
         **values,
         "bypass": result.get("bypass", ""),
+        "new_flows": result.get("new_flows", ""),
         "restored": result.get("restored", {}),
         "gap_ms": _gap(result.get("marks", {})),
     }

@@ -32,7 +32,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     neighbours,
     preserve,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import NOBODY, OURS, Kernel
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.misses import Misses
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow
@@ -53,6 +54,16 @@ _READY, _NAMES = "gap.json", "ports.json"
 _COUNTED = 1.0
 
 
+class Answering(t.Protocol):
+    """``stand_in.StandIn``, as far as it is needed here."""
+
+    def catch_up(self) -> None:
+        """The old process has ended."""
+
+    def answer(self, port: int, packet: bytes) -> t.Sequence[int] | None:
+        """See ``misses.Answer``."""
+
+
 class Reloader:
     """``new.ko`` and ``old.ko`` in the transaction are the modules, ``gap.json`` what was there before the datapath went."""
 
@@ -65,6 +76,9 @@ class Reloader:
         self._known: bypass.Known = {}
         self._beside: t.Sequence[KernelFlow] = ()
         self._settings: preserve.Known = {}
+        self._misses: Misses | None = None
+        # Who knows where packets of new flows go meanwhile.
+        self.stand_in: Answering | None = None
 
     # Before the window
 
@@ -117,12 +131,33 @@ class Reloader:
                 self._scope.transaction.write(_READY, gap.as_json(ready))
                 detour = self._detour(route, ready)
                 try:
-                    self._run(gap.Gap(Kernel(socket), loading.System(), ready, bypass=detour))
+                    upcalls = self._ask_stand_in()
+                    self._run(
+                        gap.Gap(Kernel(socket), loading.System(), ready, bypass=detour, upcalls=upcalls)
+                    )
                 finally:
                     if detour is not None:
                         detour.remove(route)
             finally:
                 ready.captured.close()
+
+    def _ask_stand_in(self) -> int:
+        """Where the datapath is to send what it does not know."""
+        if self.stand_in is None:
+            return NOBODY
+        self._misses = Misses(self.stand_in.answer)
+        self._misses.start()
+        return self._misses.address
+
+    def ask_nobody(self) -> None:
+        """The new ovs-vswitchd answers itself."""
+        if self._misses is not None:
+            self._misses.stop()
+            answered, left = self._misses.answered, self._misses.left
+            self._scope.transaction.note(
+                new_flows=f"{answered} packets were forwarded meanwhile, {left} had to wait"
+            )
+        self.stand_in = self._misses = None
 
     def _run(self, prepared: gap.Gap) -> None:
         new, old = self._image("new"), self._image("old")

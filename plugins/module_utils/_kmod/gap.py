@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import (
+    NOBODY,
     OURS,
     Datapath,
     Kernel,
@@ -110,13 +111,17 @@ def look(
 
 @dataclasses.dataclass
 class Gap:
-    """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words."""
+    """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words.
+
+    ``upcalls`` is for ``Kernel.make``.
+    """
 
     kernel: Kernel
     calls: loading.Calls
     ready: Ready
     preserver: Preserver = dataclasses.field(default_factory=lambda: t.cast(Preserver, preserve))
     bypass: Detour | None = None
+    upcalls: int = NOBODY
     marks: dict[str, int] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
 
@@ -159,7 +164,7 @@ class Gap:
         ready = self.ready
         self.kernel.forget()
         if not any(datapath.name == OURS for datapath in self.kernel.datapaths()):
-            self.kernel.make(ready.datapath)
+            self.kernel.make(ready.datapath, self.upcalls)
         index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
         self._add_ports(index)
         now = self._moved_indexes()
@@ -189,7 +194,7 @@ class Gap:
         turn = {number: place for place, number in enumerate(self.ready.captured.idle)}
         wanted = [port for port in self.ready.ports if port.number not in there]
         wanted.sort(key=lambda port: -turn.get(port.number, len(turn)))
-        for each in self.kernel.add_ports(index, wanted, self.ready.captured.first):
+        for each in self.kernel.add_ports(index, wanted, self.ready.captured.first, self.upcalls):
             self.refused.append(f"the port {wanted[each.place].name}: {each}")
 
     def _moved_indexes(self) -> dict[int, int]:

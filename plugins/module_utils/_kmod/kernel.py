@@ -11,6 +11,7 @@ The numbers of its families change with the module, so a request gets its own on
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 import typing as t
 
@@ -52,11 +53,18 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 
 OURS = "ovs-system"
 
-_NEW, _DELETE = 1, 2
-_VERSIONS = {"ovs_datapath": DATAPATH_VERSION, "ovs_vport": VPORT_VERSION, "ovs_flow": FLOW_VERSION}
-_DP_UPCALLS, _DP_CACHE, _DP_INDEX, _VPORT_UPCALLS = 2, 7, 9, 5
-_ACTION_USERSPACE = 2
-_NOBODY = bytes(4)  # the socket for upcalls: ovs-vswitchd sets its own
+_NEW, _DELETE, _EXECUTE = 1, 2, 3
+_VERSIONS = {
+    "ovs_datapath": DATAPATH_VERSION,
+    "ovs_vport": VPORT_VERSION,
+    "ovs_flow": FLOW_VERSION,
+    "ovs_packet": 1,
+}
+_DP_UPCALLS, _DP_CACHE, _DP_UPCALLS_PER_CPU, _DP_INDEX, _VPORT_UPCALLS = 2, 7, 8, 9, 5
+_PACKET, _PACKET_KEY, _PACKET_ACTIONS = 1, 2, 3
+_ACTION_OUTPUT, _ACTION_USERSPACE = 1, 2
+# To whom upcalls go until ovs-vswitchd sets its own sockets.
+NOBODY = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,19 +117,30 @@ class Kernel:
         request = self._request("ovs_datapath", _DELETE, index, b"", ACK)
         self._netlink.ask(request, "the kernel does not delete the datapath")
 
-    def make(self, datapath: Datapath) -> None:
-        """Make it as it was, without ports and flows; where the kernel can, with its ifindex."""
-        body = attribute(DP_NAME, datapath.name.encode() + b"\0") + attribute(_DP_UPCALLS, _NOBODY)
+    def make(self, datapath: Datapath, upcalls: int = NOBODY) -> None:
+        """Make it as it was, without ports and flows; where the kernel can, with its ifindex.
+
+        ``upcalls`` is the address of the netlink socket that it asks about packets that it does not know.
+        """
+        body = attribute(DP_NAME, datapath.name.encode() + b"\0")
+        body += attribute(_DP_UPCALLS, struct.pack("=I", upcalls))
         body += attribute(USER_FEATURES, datapath.features)
+        if upcalls != NOBODY:
+            body += attribute(_DP_UPCALLS_PER_CPU, struct.pack("=I", upcalls) * (os.cpu_count() or 1))
         if datapath.cache is not None:
             body += attribute(_DP_CACHE, datapath.cache)
         body += attribute(_DP_INDEX, struct.pack("=i", datapath.index))
         request = self._request("ovs_datapath", _NEW, 0, body, ACK)
         self._netlink.ask(request, "the kernel does not make the datapath again")
 
-    def add_ports(self, index: int, ports: t.Sequence[Vport], first: t.Mapping[int, int]) -> list[Refusal]:
-        """Add ``ports`` to the datapath ``index``, internal ones with the ifindex ``first``; returns those that were refused."""
-        bodies = [port_body(port, first.get(port.number)) for port in ports]
+    def add_ports(
+        self, index: int, ports: t.Sequence[Vport], first: t.Mapping[int, int], upcalls: int = NOBODY
+    ) -> list[Refusal]:
+        """Add ``ports`` to the datapath ``index``, internal ones with the ifindex ``first``; returns those that were refused.
+
+        ``upcalls`` as in ``make``.
+        """
+        bodies = [port_body(port, first.get(port.number), upcalls) for port in ports]
         return self._send(
             "ovs_vport", batches([_unnumbered("ovs_vport", _NEW, index, body) for body in bodies])
         )
@@ -129,6 +148,17 @@ class Kernel:
     def add_flows(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
         """Add what ``prepared_flows`` has made; returns those that were refused."""
         return self._send("ovs_flow", prepared)
+
+    def forward(self, index: int, packet: bytes, key: bytes, ports: t.Sequence[int]) -> list[Refusal]:
+        """Send ``packet``, whose flow the kernel calls ``key``, to ``ports``, and have the rest of the flow go there, too."""
+        actions = b"".join(attribute(_ACTION_OUTPUT, struct.pack("=I", port)) for port in ports)
+        body = attribute(_PACKET, packet) + attribute(_PACKET_KEY | NESTED, key)
+        body += attribute(_PACKET_ACTIONS | NESTED, actions)
+        flow = prepared_flows(index, [KernelFlow(key, b"", actions)])
+        return [
+            *self._send("ovs_packet", batches([_unnumbered("ovs_packet", _EXECUTE, index, body)])),
+            *self._send("ovs_flow", flow),
+        ]
 
     def _send(self, family: str, prepared: t.Sequence[bytes]) -> list[Refusal]:
         number = self._family(family)
@@ -161,14 +191,14 @@ def _unnumbered(family: str, command: int, index: int, body: bytes, flags: int =
     return generic(0, command, _VERSIONS[family], HEADER.pack(index) + body, flags)
 
 
-def port_body(port: Vport, index: int | None) -> bytes:
+def port_body(port: Vport, index: int | None, upcalls: int = NOBODY) -> bytes:
     """What makes ``port`` again, with the ifindex ``index`` where it is not None."""
     body = attribute(VPORT_NUMBER, struct.pack("=I", port.number))
     body += attribute(VPORT_KIND, struct.pack("=I", port.kind))
     body += attribute(VPORT_NAME, port.name.encode(errors="surrogateescape") + b"\0")
     if port.options:
         body += attribute(VPORT_OPTIONS | NESTED, port.options)
-    body += attribute(_VPORT_UPCALLS, _NOBODY)
+    body += attribute(_VPORT_UPCALLS, struct.pack("=I", upcalls))
     if port.kind == INTERNAL and index is not None:
         body += attribute(VPORT_INDEX, struct.pack("=I", index))
     return body

@@ -172,6 +172,22 @@ class Netlink:
         """Close the socket."""
         self._socket.close()
 
+    @property
+    def address(self) -> int:
+        """Where the kernel can send what it has to tell: the port id of netlink(7)."""
+        if not self._socket.getsockname()[0]:
+            self._socket.bind((0, 0))
+        return int(self._socket.getsockname()[0])
+
+    def told(self, seconds: float) -> t.Iterator[tuple[int, bytes]]:
+        """What the kernel has sent on its own: kind and body of each message of one datagram.
+
+        Raises ``TimeoutError`` where nothing comes for so many ``seconds``.
+        """
+        self._socket.settimeout(seconds)
+        for kind, __, __, body in parts(self._socket.recv(_BUFFER)):
+            yield kind, body
+
     def ask(self, request: bytes, what: str) -> bytes:
         """Send one request and return the body of its answer, empty for an acknowledgement.
 

@@ -10,13 +10,15 @@ Up to the first and from the second on established flows go through the datapath
 
 from __future__ import annotations
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import held_process, newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
     all_attended,
     end_first,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NO, Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.stand_in import StandIn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.restart import (
     back,
     held,
@@ -38,6 +40,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 REPLACE = "reload the module"
+STAND_IN = "fill one that answers for new flows"
 
 
 def steps(request: Request) -> list[Step[Host]]:
@@ -51,6 +54,7 @@ def steps(request: Request) -> list[Step[Host]]:
         *all_attended(held()),
         Step("have the module ready", lambda host: host.reloader.make_ready()),
         ready(),
+        *(all_attended([Step(STAND_IN, _start_stand_in, _end_stand_in)]) if _detours(request) else []),
         arm(),
         flag(),
         Step("end ovs-vswitchd", _end, back, window=True),
@@ -60,9 +64,13 @@ def steps(request: Request) -> list[Step[Host]]:
         adopt(),
         learned(persistent),
         *database_after(request),
-        Step("settle the ports", lambda host: host.reloader.settle(), window=True),
+        Step("settle the ports", _settle, window=True),
         verify(persistent),
     ]
+
+
+def _detours(request: Request) -> bool:
+    return request.reload is not None and request.reload.bypass != NO
 
 
 def _end(host: Host) -> None:
@@ -70,6 +78,30 @@ def _end(host: Host) -> None:
     held_process.take_pidfile(host)
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
+    if host.reloader.stand_in is not None:
+        host.reloader.stand_in.catch_up()
+
+
+def _settle(host: Host) -> None:
+    host.reloader.settle()
+    _end_stand_in(host)
+
+
+def _start_stand_in(host: Host) -> None:
+    """Without one new flows wait for the new ovs-vswitchd, as they do in a restart."""
+    found = StandIn(host)
+    try:
+        found.start()
+    except HotUpgradeError as error:
+        found.end()
+        host.transaction.note(new_flows=f"they wait for the new ovs-vswitchd: {error}")
+        return
+    host.reloader.stand_in = found
+
+
+def _end_stand_in(host: Host) -> None:
+    host.reloader.ask_nobody()
+    StandIn(host).end()
 
 
 def _bring_back(host: Host) -> None:

@@ -67,12 +67,29 @@ class Transaction:
 KILLED = ["kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
 
 
+class Misses:
+    """Those of ``misses``."""
+
+    address, answered, left = 77, 3, 1
+
+    def __init__(self, answer: t.Any) -> None:
+        assert answer(1, b"packet") == [2]
+        self.runs = False
+
+    def start(self) -> None:
+        self.runs = True
+
+    def stop(self) -> None:
+        assert self.runs
+
+
 class World:
     """A Reloader, and what it does in order; ``loaded`` is the build-id of the module in the kernel."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, use: str = "auto") -> None:
         self.done: list[str] = []
         self.loaded, self.covered, self.fails = "aaaa", 3, False
+        self.asked = 0
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
             (root / name).write_bytes(content)
@@ -106,6 +123,7 @@ class World:
                 "monitor_of": lambda process: f"monitor of {process}",
                 "kill_daemon": lambda _name, process, rundir: self.done.append(f"kill {process} of {rundir}"),
                 "kill": lambda process: self.done.append(f"kill {process}"),
+                "Misses": Misses,
             },
             gap: {
                 "look": self._look,
@@ -138,7 +156,11 @@ class World:
     def _modules(self, runner: t.Any) -> list[kernel_modules.Module]:
         return [kernel_modules.dataclasses.replace(MODULE, build_id=self.loaded)]
 
-    def _gap(self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, bypass: t.Any = None) -> t.Any:
+    def _gap(
+        self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, bypass: t.Any = None, upcalls: int = 0
+    ) -> t.Any:
+        self.asked = upcalls
+
         def run(new: bytes, old: bytes) -> None:
             self.done.append(f"run {module_image.parse(new, '').build_id}")
             if self.fails:
@@ -193,6 +215,19 @@ def test_replaced_round_the_datapath(world: World) -> None:
     assert world.done == ["look {1: 'br0', 9: 'in4'}", "bypass", "run bbbb", "no bypass"]
     assert world.transaction.documents["gap.json"] == {"ready": 1}
     assert world.missed == ["a flow"]
+
+
+def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:
+    world.reloader.replace()
+    assert world.asked == 0
+    world.reloader.stand_in = t.cast(t.Any, types.SimpleNamespace(answer=lambda _port, _packet: [2]))
+    world.reloader.replace()
+    assert world.asked == Misses.address
+    world.reloader.ask_nobody()
+    assert world.transaction.notes["new_flows"] == "3 packets were forwarded meanwhile, 1 had to wait"
+    world.reloader.ask_nobody()
+    world.reloader.replace()
+    assert world.asked == 0
 
 
 def test_a_module_that_does_not_load_leaves_no_bypass(world: World) -> None:

@@ -19,6 +19,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import Refusal
 
 DATAPATH = Datapath("ovs-system", 4, bytes(4), None)
+# Whom the datapath asks.
+ADDRESS = 77
 PORTS = (
     Vport(0, INTERNAL, "ovs-system", 4),
     Vport(1, 1, "eth0", 2),
@@ -98,13 +100,17 @@ class World:
         self.change("delete")
         self.datapath, self.ports, self.flows, self.given = None, {}, set(), []
 
-    def make(self, datapath: Datapath) -> None:
+    def make(self, datapath: Datapath, upcalls: int) -> None:
+        assert upcalls == ADDRESS
         assert self.module is not None
         self.change("make")
         self.datapath = datapath
         self.ports = {0: PORTS[0]}
 
-    def add_ports(self, _index: int, ports: t.Sequence[Vport], first: t.Mapping[int, int]) -> list[Refusal]:
+    def add_ports(
+        self, _index: int, ports: t.Sequence[Vport], first: t.Mapping[int, int], upcalls: int
+    ) -> list[Refusal]:
+        assert upcalls == ADDRESS
         for port in ports:
             self.change(f"add {port.number}")
             index = (
@@ -171,7 +177,7 @@ class Facade:
 
 
 def a_gap(world: World) -> gap.Gap:
-    return gap.Gap(t.cast(Kernel, Facade(world)), world, READY, world)
+    return gap.Gap(t.cast(Kernel, Facade(world)), world, READY, world, upcalls=ADDRESS)
 
 
 def test_everything_comes_back_and_the_busiest_first() -> None:

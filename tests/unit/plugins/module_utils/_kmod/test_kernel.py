@@ -27,7 +27,7 @@ class Socket:
         self.sent: list[tuple[int, int, bytes]] = []
 
     def family(self, name: str) -> int:
-        return self.first + ("ovs_datapath", "ovs_vport", "ovs_flow").index(name)
+        return self.first + ("ovs_datapath", "ovs_vport", "ovs_flow", "ovs_packet").index(name)
 
     def ask(self, request: bytes, _what: str) -> bytes:
         self._note(request)
@@ -118,6 +118,27 @@ def test_an_internal_port_keeps_its_ifindex_and_a_device_has_its_own() -> None:
     }
     assert 8 not in netlink.attributes(kmod.port_body(Vport(3, 1, "p1", 7), 7))
     assert netlink.attributes(kmod.port_body(Vport(3, 4, "vxlan", 7, b"opts"), None))[4] == b"opts"
+
+
+def test_a_packet_is_forwarded_and_the_rest_of_its_flow_follows() -> None:
+    socket = Socket()
+    a_kernel(socket).forward(4, b"packet__", b"key1", [2, 5])
+    (packet, flow) = socket.sent
+    actions = netlink.attribute(1, b"\2\0\0\0") + netlink.attribute(1, b"\5\0\0\0")
+    assert packet[:2] == (33, 3)
+    assert netlink.attributes(packet[2], 4) == {1: b"packet__", 2: b"key1", 3: actions}
+    assert flow == (32, 1, struct.pack("=i", 4) + kmod.flow_body(KernelFlow(b"key1", b"", actions)))
+
+
+def test_upcalls_go_to_who_answers_them() -> None:
+    socket = Socket()
+    kernel = a_kernel(socket)
+    (found,) = kernel.datapaths()
+    kernel.make(found, 77)
+    told = netlink.attributes(socket.sent[-1][2], 4)
+    assert told[2] == struct.pack("=I", 77)
+    assert set(struct.iter_unpack("=I", told[8])) == {(77,)}
+    assert netlink.attributes(kmod.port_body(Vport(3, 1, "p1", 7), 7, 77))[5] == struct.pack("=I", 77)
 
 
 def test_flows_that_want_an_ovs_vswitchd() -> None:

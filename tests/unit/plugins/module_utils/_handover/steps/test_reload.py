@@ -10,12 +10,15 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import reload
 
 
 def request(**values: t.Any) -> t.Any:
-    return types.SimpleNamespace(**{"restart_server": False, "convert": False, "downgrade": False, **values})
+    known = {"restart_server": False, "convert": False, "downgrade": False, "reload": Reload("", "", "auto")}
+    return types.SimpleNamespace(**{**known, **values})
 
 
 def names(**values: t.Any) -> list[str]:
@@ -37,7 +40,7 @@ def test_the_module_is_replaced_while_no_ovs_vswitchd_runs() -> None:
         "settle the ports",
         "verify",
     ]
-    assert found.index("have the module ready") < found.index("arm")
+    assert found.index("have the module ready") < found.index(reload.STAND_IN) < found.index("arm")
     steps = {step.name: step for step in reload.steps(request())}
     assert all(steps[name].window for name in window[:8])
 
@@ -51,6 +54,36 @@ def test_the_database_is_brought_along_where_the_daemons_are_others() -> None:
         < found.index("convert the database")
         < found.index("restart ovsdb-server")
     )
+
+
+def test_who_wants_no_bypass_wants_nobody_to_answer_for_new_flows() -> None:
+    assert reload.STAND_IN not in names(reload=Reload("", "", "no"))
+
+
+class Broken:
+    """A stand-in that does not start."""
+
+    ended = 0
+
+    def __init__(self, _host: t.Any) -> None:
+        pass
+
+    def start(self) -> None:
+        raise HotUpgradeError("it did not start", "no memory")
+
+    def end(self) -> None:
+        Broken.ended += 1
+
+
+def test_without_a_stand_in_new_flows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "StandIn", Broken)
+    notes: dict[str, str] = {}
+    host: t.Any = types.SimpleNamespace(
+        transaction=types.SimpleNamespace(note=notes.update), reloader=types.SimpleNamespace(stand_in=None)
+    )
+    reload._start_stand_in(host)
+    assert notes == {"new_flows": "they wait for the new ovs-vswitchd: it did not start: no memory"}
+    assert (host.reloader.stand_in, Broken.ended) == (None, 1)
 
 
 @pytest.mark.parametrize(("moved_in", "calls"), [(False, ["ended", "module"]), (True, ["module"])])

@@ -1,0 +1,186 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""An ovs-vswitchd that has all flows and no devices: it tells where the first packet of a flow goes while no other one serves.
+
+It cannot be the one that serves afterwards: an ovs-vswitchd knows the kernel module by numbers that it has asked for when it
+started, and the next module has others.  So all its devices are dummies (``--enable-dummy=system``), and it is asked by
+ofproto/trace.  What it says is taken for ports alone: whatever needs more waits for the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.misses import prefer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import restore
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as snapshots
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import spawn
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
+
+# Longer than a large host needs to open as many dummies as it has ports, in seconds.
+_START_TIMEOUT = 60.0
+# Whoever sent a packet has sent it again by then, in seconds.
+_PATIENCE = 2.0
+# dpif/show: a bridge, and a port's name, its OpenFlow number and that in the datapath.
+_SECTION = re.compile(r"^system@ovs-system:.*\n((?:\s.*\n?)*)", re.MULTILINE)
+_BRIDGE = re.compile(r"^  (\S.*):$")
+_PORT = re.compile(r"^    (\S+) (\d+)/(\d+): ")
+_ACTIONS = re.compile(r"^Datapath actions: (.*)$", re.MULTILINE)
+_SLOW = "handled by the userspace slow path"
+
+
+class Place(t.NamedTuple):
+    """Where a port is: its bridge, its name, and its number there."""
+
+    bridge: str
+    name: str
+    ofport: int
+
+
+class StandIn:
+    """Of one host; ``start`` it before the window, ``catch_up`` when the old process has ended."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._switches: dict[str, Switch] = {}
+        self._ports: dict[int, Place] = {}
+        self._numbers: dict[int, int] = {}
+        self._control: Appctl | None = None
+
+    @property
+    def _place(self) -> str:
+        return self._host.transaction.file("stand-in")
+
+    def start(self) -> None:
+        """Start and fill it.  Raises ``HotUpgradeError`` when that does not work; nothing of it is in anybody's way."""
+        place = self._place
+        listening = os.path.join(place, "db.sock")
+        with newcomer.serve_copy(self._host, place, listening) as copy:
+            copy.transact(*_harmless(copy))
+        program = self._host.request.supervisors[VSWITCHD]["program"]
+        words = [f"--pidfile={place}/{VSWITCHD}.pid", "--no-chdir", "-vconsole:warn", "-vsyslog:off"]
+        spawn(
+            [program, f"unix:{listening}", "--enable-dummy=system", *words],
+            {**os.environ, "OVS_RUNDIR": place},
+            self._host.transaction.file("second.log"),
+        )
+        side_by_side(self._fill, self._host.living.base, self._host.living.flows)
+        target = Connection(place, f"unix:{listening}", self._host.request.timeout)
+        with contextlib.suppress(HotUpgradeError):  # it floods then, as a switch does that has just started
+            snapshots.restore_learned(
+                target,
+                snapshots.with_learned(self._host.scope.connection, self._host.snapshot.read().bridges),
+            )
+        process = self._host.outside.running(place, VSWITCHD).process
+        prefer(process.pid)
+        self._know_ports(Appctl(os.path.join(place, f"{VSWITCHD}.{process.pid}.ctl"), _PATIENCE))
+
+    def _fill(self, name: str) -> None:
+        host, path = self._host, management_socket(self._place, name)
+        found = Waiter(_START_TIMEOUT, POLL, host.outside.clock).wait(
+            f"bridge {name} of the stand-in answers",
+            functools.partial(host.outside.open_switch, path),
+            lambda __: True,
+            hint=ENGINE_LOG,
+        )
+        self._switches[name] = found
+        restore(found, host.living.now(name, host.living.base[name]), torn=True)
+
+    def _know_ports(self, control: Appctl) -> None:
+        """The kernel's numbers of ports and those of the dummies, by what they are called."""
+        real = ports_of(self._host.services.control(VSWITCHD).call("dpif/show"))
+        dummies = ports_of(control.call("dpif/show"))
+        by_name = {(place.bridge, place.name): number for number, place in real.items()}
+        self._ports, self._control = real, control
+        self._numbers = {
+            number: by_name[place.bridge, place.name]
+            for number, place in dummies.items()
+            if (place.bridge, place.name) in by_name
+        }
+
+    def catch_up(self) -> None:
+        """Carry over what was changed in the old process up to its end."""
+        self._host.living.carry(self._switches, {})
+
+    def answer(self, port: int, packet: bytes) -> t.Sequence[int] | None:
+        """The ports that ``packet`` goes to when it comes from ``port``; None where it takes more than that."""
+        place = self._ports.get(port)
+        if place is None or self._control is None:
+            return None
+        said = self._control.call("ofproto/trace", place.bridge, f"in_port={place.ofport}", packet.hex())
+        numbers = outputs(said)
+        if numbers is None or not all(number in self._numbers for number in numbers):
+            return None
+        return [self._numbers[number] for number in numbers]
+
+    def end(self) -> None:
+        """End it, wherever it is; nothing there is fine."""
+        for connected in self._switches.values():
+            connected.close()
+        self._switches.clear()
+        for name in (VSWITCHD, OVSDB_SERVER):
+            with contextlib.suppress(Unreachable):
+                kill(self._host.outside.running(self._place, name).process)
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+def ports_of(shown: str) -> dict[int, Place]:
+    """The ports of the datapath ``ovs-system`` in what dpif/show tells, by their numbers in it; patch ports have none."""
+    section = _SECTION.search(shown)
+    found: dict[int, Place] = {}
+    bridge = ""
+    for line in section.group(1).splitlines() if section else ():
+        if named := _BRIDGE.match(line):
+            bridge = named.group(1)
+        elif port := _PORT.match(line):
+            found[int(port.group(3))] = Place(bridge, port.group(1), int(port.group(2)))
+    return found
+
+
+def outputs(said: str) -> list[int] | None:
+    """The datapath ports in what ofproto/trace says; None for anything that is more than output, or is not only that."""
+    found = _ACTIONS.search(said)
+    if found is None or _SLOW in said:
+        return None
+    words = found.group(1).split(",")
+    if words == ["drop"]:
+        return []
+    return [int(word) for word in words] if all(map(str.isdigit, words)) else None
+
+
+def _harmless(copy: Ovsdb) -> list[dict[str, t.Any]]:
+    """The operations after which it opens no device: what is not of the kernel's datapath is no dummy."""
+    real = [bridge.name for bridge in copy.bridges() if bridge.datapath_type not in ("", "system")]
+    taps = {"op": "update", "table": "Interface", "where": [["type", "==", "tap"]], "row": {"type": ""}}
+    rows = {row["name"]: row["_uuid"] for row in copy.select("Bridge", ("_uuid", "name"))}
+    gone = [["uuid", rows[name]] for name in real]
+    leave = {
+        "op": "mutate",
+        "table": "Open_vSwitch",
+        "where": [],
+        "mutations": [["bridges", "delete", ["set", gone]]],
+    }
+    return [taps, *([leave] if gone else [])]

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an ovs-vswitchd without devices is asked, and what is taken of what it says."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import stand_in
+from tests.unit.plugins.module_utils._handover.test_reloader import SHOWN
+
+DUMMIES = """\
+system@ovs-system: hit:0 missed:0
+  br0:
+    br0 65534/100: (dummy-internal)
+    in4 4/1: (dummy-internal)
+    p1 1/2: (system)
+    patch0 6/none: (patch: peer=patch1)
+"""
+
+
+def test_ports_of_the_kernels_datapath() -> None:
+    assert stand_in.ports_of(SHOWN) == {
+        1: stand_in.Place("br0", "br0", 65534),
+        9: stand_in.Place("br0", "in4", 4),
+        2: stand_in.Place("br0", "p1", 1),
+        3: stand_in.Place("br0", "vx0", 5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "ports"),
+    [
+        ("Datapath actions: 2,1", [2, 1]),
+        ("Datapath actions: drop", []),
+        ("Datapath actions: push_vlan(vid=4,pcp=0),2", None),
+        ("Datapath actions: ct(commit),2", None),
+        ("Datapath actions: 2\nThis flow is handled by the userspace slow path because it:\n", None),
+        ("no such bridge", None),
+    ],
+)
+def test_only_ports_are_an_answer(said: str, ports: list[int] | None) -> None:
+    assert stand_in.outputs(f"Flow: udp\n\n{said}\n") == ports
+
+
+def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
+    asked: list[tuple[str, ...]] = []
+    answers = {"in_port=1": "1,100", "in_port=4": "2", "in_port=65534": "7"}
+
+    def call(*words: str) -> str:
+        if words == ("dpif/show",):
+            return DUMMIES
+        asked.append(words)
+        return f"Datapath actions: {answers[words[2]]}\n"
+
+    host: t.Any = types.SimpleNamespace(
+        services=types.SimpleNamespace(control=lambda _name: types.SimpleNamespace(call=lambda _words: SHOWN))
+    )
+    found = stand_in.StandIn(host)
+    assert found.answer(2, b"\1\2") is None  # it has not started
+    found._know_ports(t.cast(t.Any, types.SimpleNamespace(call=call)))
+    assert found.answer(2, b"\1\2") == [9, 1]
+    assert asked == [("ofproto/trace", "br0", "in_port=1", "0102")]
+    assert found.answer(9, b"") == [2]
+    assert found.answer(1, b"") is None  # to a port that the kernel does not have
+    assert found.answer(44, b"") is None
+
+
+class Copy:
+    """A database."""
+
+    def bridges(self) -> list[t.Any]:
+        return [
+            types.SimpleNamespace(name=name, datapath_type=kind)
+            for name, kind in (("a", ""), ("b", "netdev"))
+        ]
+
+    def select(self, _table: str, _columns: t.Any) -> list[t.Any]:
+        return [{"name": "a", "_uuid": "1"}, {"name": "b", "_uuid": "2"}]
+
+
+def test_it_opens_no_device() -> None:
+    taps, leave = stand_in._harmless(t.cast(t.Any, Copy()))
+    assert (taps["where"], taps["row"]) == ([["type", "==", "tap"]], {"type": ""})
+    assert leave["mutations"] == [["bridges", "delete", ["set", [["uuid", "2"]]]]]
