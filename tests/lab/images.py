@@ -52,6 +52,21 @@ MASKED_UNITS = (
     "fstrim.timer", "getty@.service", "serial-getty@.service", "systemd-udev-trigger.service",
     "systemd-networkd-wait-online.service", "systemd-timesyncd.service", "systemd-logind.service",
 )  # fmt: skip
+# Each runs at every daemon-reload, of which a hand-over needs some; a lab host has nothing for them.
+MASKED_GENERATORS = tuple(
+    f"systemd-{name}-generator"
+    for name in (
+        "debug",
+        "getty",
+        "gpt-auto",
+        "hibernate-resume",
+        "rc-local",
+        "run",
+        "ssh",
+        "system-update",
+        "tpm2",
+    )
+)
 NO_DOCS = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
 DISK_SIZE = "1600M"
 
@@ -324,7 +339,15 @@ def _build_base(work: Path) -> None:
 def root_key(ovs: str) -> str:
     public = ssh_key().with_suffix(".pub").read_text()
     return digest(
-        base().name, repo().name, kernel().name, public, tree_digest(HERE / "rootfs"), MASKED_UNITS, ovs, 3
+        base().name,
+        repo().name,
+        kernel().name,
+        public,
+        tree_digest(HERE / "rootfs"),
+        MASKED_UNITS,
+        MASKED_GENERATORS,
+        ovs,
+        3,
     )
 
 
@@ -352,6 +375,10 @@ def _build_root(ovs: str | None, work: Path) -> None:
     for unit in MASKED_UNITS:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
+    generators = work / "etc/systemd/system-generators"
+    generators.mkdir(exist_ok=True)
+    for generator in MASKED_GENERATORS:
+        (generators / generator).symlink_to("/dev/null")
     (units / "multi-user.target.wants").mkdir(exist_ok=True)
     (units / "multi-user.target.wants/lab-network.service").symlink_to(
         "/etc/systemd/system/lab-network.service"
