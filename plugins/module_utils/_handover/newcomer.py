@@ -148,13 +148,18 @@ def all_attended(steps: t.Sequence[Step[Host]]) -> list[Step[Host]]:
 
 
 def make_directory(host: Host) -> None:
-    """Make the private run directory, for the daemon's user, and remove the links of processes that are gone."""
+    """Make the private run directory, and remove the links of processes that are gone."""
     remove_dead_links(host)
-    os.mkdir(directory(host), 0o755)
-    os.chown(directory(host), *_user(host))  # the directory above is root's alone (docs/security.md)
+    give_directory(host, directory(host))
 
 
-def _user(host: Host) -> tuple[int, int]:
+def give_directory(host: Host, path: str) -> None:
+    """Make a directory for the daemon's user; the one above is root's alone (docs/security.md)."""
+    os.mkdir(path, 0o755)
+    os.chown(path, *user(host))
+
+
+def user(host: Host) -> tuple[int, int]:
     """The user and the group that ovs-vswitchd runs as."""
     like = host.services.owner(VSWITCHD).heritage.like
     return like.uid, like.gid
@@ -167,19 +172,18 @@ def copy_database(host: Host) -> None:
     are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
     become a link to the real one.
     """
-    listening = _database_socket(host)
-    os.mkdir(os.path.dirname(listening), 0o755)
-    os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
-    os.symlink(listening, os.path.join(directory(host), "db.sock"))
-    with serve_copy(host, host.transaction.file("database"), listening):
-        os.chown(listening, *_user(host))
+    os.symlink(_database_socket(host), os.path.join(directory(host), "db.sock"))
+    with serve_copy(host, host.transaction.file("database"), _database_socket(host)):
+        pass
 
 
 def serve_copy(host: Host, own: str, listening: str) -> Ovsdb:
     """Serve a copy of the database, with the flag and without anything that speaks, on the socket ``listening``.
 
-    The directory ``own`` is made for the files of its server.
+    The directory ``own`` is made for the files of its server, and that of the socket, which the daemon's user can get to.
     """
+    os.mkdir(os.path.dirname(listening), 0o755)
+    os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
     os.mkdir(own, 0o700)
     with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
         file.write(host.database.backup())
@@ -199,6 +203,7 @@ def serve_copy(host: Host, own: str, listening: str) -> Ovsdb:
     )
     copy = _wait_for_copy(host, f"unix:{listening}")
     copy.transact(*silence(copy))
+    os.chown(listening, *user(host))
     return copy
 
 

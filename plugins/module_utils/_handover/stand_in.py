@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import grp
 import os
+import pwd
 import re
 import shutil
 import typing as t
@@ -72,18 +74,29 @@ class StandIn:
 
     @property
     def _place(self) -> str:
+        """Its run directory, that of its user, to whom strangers' packets may speak."""
+        return f"{newcomer.directory(self._host)}.stand-in"
+
+    @property
+    def _database(self) -> str:
         return self._host.transaction.file("stand-in")
 
     def start(self) -> None:
         """Start and fill it.  Raises ``HotUpgradeError`` when that does not work; nothing of it is in anybody's way."""
-        place = self._place
-        listening = os.path.join(place, "db.sock")
-        with newcomer.serve_copy(self._host, place, listening) as copy:
+        place, listening = self._place, f"{self._place}.db/db.sock"
+        newcomer.give_directory(self._host, place)
+        with newcomer.serve_copy(self._host, self._database, listening) as copy:
             copy.transact(*_harmless(copy))
         program = self._host.request.supervisors[VSWITCHD]["program"]
         words = [f"--pidfile={place}/{VSWITCHD}.pid", "--no-chdir", "-vconsole:warn", "-vsyslog:off"]
         spawn(
-            [program, f"unix:{listening}", "--enable-dummy=system", *words],
+            [
+                program,
+                f"unix:{listening}",
+                "--enable-dummy=system",
+                *_as_user(*newcomer.user(self._host)),
+                *words,
+            ],
             {**os.environ, "OVS_RUNDIR": place},
             self._host.transaction.file("second.log"),
         )
@@ -141,10 +154,17 @@ class StandIn:
         for connected in self._switches.values():
             connected.close()
         self._switches.clear()
-        for name in (VSWITCHD, OVSDB_SERVER):
+        for place, name in ((self._place, VSWITCHD), (self._database, OVSDB_SERVER)):
             with contextlib.suppress(Unreachable):
-                kill(self._host.outside.running(self._place, name).process)
-        shutil.rmtree(self._place, ignore_errors=True)
+                kill(self._host.outside.running(place, name).process)
+        for path in (self._place, f"{self._place}.db", self._database):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _as_user(user: int, group: int) -> list[str]:
+    if not user:
+        return []
+    return [f"--user={pwd.getpwuid(user).pw_name}:{grp.getgrgid(group).gr_name}"]
 
 
 def ports_of(shown: str) -> dict[int, Place]:
