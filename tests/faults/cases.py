@@ -61,7 +61,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "prove": faulty.PROVE,
         "dpdk": False,
         "userspace": backend == "native",
-        "reload": Reload("", "", "auto") if strategy == plan.RELOAD else None,
+        "reload": Reload("", "", "auto", stand_in=True) if strategy == plan.RELOAD else None,
     }
     # What the list of steps depends on; the rest of a request is about a host.
     return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))

@@ -295,6 +295,11 @@ def _two_processes(facts: Facts) -> t.Iterator[str]:
                 f"bridge {bridge.name} has a controller at {local[0]}: a second process has a run directory of another name, "
                 "and would not connect there; tcp:127.0.0.1 or a name without directories (unix:NAME) has no such limit"
             )
+    yield from too_little_memory(facts)
+
+
+def too_little_memory(facts: Facts) -> t.Iterator[str]:
+    """What keeps a second ovs-vswitchd from holding all flows, too."""
     need = BYTES_PER_DAEMON + max(facts.memory_vswitchd, facts.flows * BYTES_PER_FLOW)
     if need > facts.memory_available:
         yield f"two daemons need {need >> 20} MiB more memory, {facts.memory_available >> 20} MiB are available"

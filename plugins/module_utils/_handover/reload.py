@@ -22,7 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hando
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.record import report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reload_operation import OPERATION
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NO, Reload, Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images
@@ -127,6 +127,7 @@ def requested_reload(
     decision = plan.decide(facts, plan.RESTART, force=True)
     asked = Wish(plan.RESTART, True, None, wish.confirm, wish.confirm_timeout, 0)
     request = requested(connection, facts, decision, asked)
+    wait = list(plan.too_little_memory(facts))
     request = dataclasses.replace(
         request,
         strategy=plan.RELOAD,
@@ -135,10 +136,13 @@ def requested_reload(
             found.module.disk_path or "",
             images.kept(found.module) or found.module.disk_path or "",
             wish.bypass,
+            stand_in=wish.bypass != NO and not wait,
         ),
     )
     steps = [step.name for step in steps_for(request)]
-    return dataclasses.replace(request, plan=describe_plan(decision, 0, steps))
+    described = describe_plan(decision, 0, steps)
+    described["warnings"] += [f"new flows wait for the new ovs-vswitchd: {why}" for why in wait]
+    return dataclasses.replace(request, plan=described)
 
 
 def _described(decision: module_plan.Plan, request: Request | None = None) -> Json:

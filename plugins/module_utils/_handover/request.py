@@ -38,12 +38,13 @@ DOUBTED = "Restart the service by its unit or by root, then begin again"
 class Reload:
     """The kernel module that is loaded in the window: ``new`` and ``old`` are their files, which may be compressed.
 
-    ``bypass`` is one of ``BYPASS``.
+    ``bypass`` is one of ``BYPASS``, ``stand_in`` whether one is to answer for new flows (``stand_in.py``).
     """
 
     new: str
     old: str
     bypass: str
+    stand_in: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

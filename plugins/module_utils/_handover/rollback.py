@@ -246,7 +246,7 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
 def _reload_back(transaction: Transaction, request: Request) -> Reload | None:
     if request.reload is None:
         return None
-    return Reload(transaction.file("old.ko"), transaction.file("new.ko"), request.reload.bypass)
+    return dataclasses.replace(request.reload, new=transaction.file("old.ko"), old=transaction.file("new.ko"))
 
 
 def _roomy(transaction: Transaction) -> str:

@@ -87,6 +87,7 @@ class StandIn:
         newcomer.give_directory(self._host, place)
         with newcomer.serve_copy(self._host, self._database, listening) as copy:
             copy.transact(*_harmless(copy))
+            kept = [bridge.name for bridge in copy.bridges()]
         program = self._host.request.supervisors[VSWITCHD]["program"]
         words = [f"--pidfile={place}/{VSWITCHD}.pid", "--no-chdir", "-vconsole:warn", "-vsyslog:off"]
         spawn(
@@ -100,7 +101,7 @@ class StandIn:
             {**os.environ, "OVS_RUNDIR": place},
             self._host.transaction.file("second.log"),
         )
-        side_by_side(self._fill, self._host.living.base, self._host.living.flows)
+        side_by_side(self._fill, kept, self._host.living.flows)
         target = Connection(place, f"unix:{listening}", self._host.request.timeout)
         with contextlib.suppress(HotUpgradeError):  # it floods then, as a switch does that has just started
             snapshots.restore_learned(
@@ -120,7 +121,8 @@ class StandIn:
             hint=ENGINE_LOG,
         )
         self._switches[name] = found
-        restore(found, host.living.now(name, host.living.base[name]), torn=True)
+        if name in host.living.base:  # else it is new
+            restore(found, host.living.now(name, host.living.base[name]), torn=True)
 
     def _know_ports(self, control: Appctl) -> None:
         """The kernel's numbers of ports and those of the dummies, by what they are called."""

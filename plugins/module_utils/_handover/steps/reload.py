@@ -10,14 +10,14 @@ Up to the first and from the second on established flows go through the datapath
 
 from __future__ import annotations
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import held_process, newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
     all_attended,
     end_first,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NO, Request
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.stand_in import StandIn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.restart import (
     back,
@@ -54,7 +54,7 @@ def steps(request: Request) -> list[Step[Host]]:
         *all_attended(held()),
         Step("have the module ready", lambda host: host.reloader.make_ready()),
         ready(),
-        *(all_attended([Step(STAND_IN, _start_stand_in, _end_stand_in)]) if _detours(request) else []),
+        *(all_attended([Step(STAND_IN, _start_stand_in, _end_stand_in)]) if _has_stand_in(request) else []),
         arm(),
         flag(),
         Step("end ovs-vswitchd", _end, back, window=True),
@@ -69,8 +69,8 @@ def steps(request: Request) -> list[Step[Host]]:
     ]
 
 
-def _detours(request: Request) -> bool:
-    return request.reload is not None and request.reload.bypass != NO
+def _has_stand_in(request: Request) -> bool:
+    return request.reload is not None and request.reload.stand_in
 
 
 def _end(host: Host) -> None:
@@ -78,8 +78,8 @@ def _end(host: Host) -> None:
     held_process.take_pidfile(host)
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
-    if host.reloader.stand_in is not None:
-        host.reloader.stand_in.catch_up()
+    if host.reloader.stand_in is not None and attempt(host.reloader.stand_in.catch_up):
+        host.reloader.stand_in = None  # it would say what is not so any more
 
 
 def _settle(host: Host) -> None:
@@ -92,7 +92,7 @@ def _start_stand_in(host: Host) -> None:
     found = StandIn(host)
     try:
         found.start()
-    except HotUpgradeError as error:
+    except (HotUpgradeError, OSError, KeyError) as error:  # no room, or a user that has no name
         found.end()
         host.transaction.note(new_flows=f"they wait for the new ovs-vswitchd: {error}")
         return

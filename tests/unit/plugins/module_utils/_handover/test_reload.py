@@ -12,6 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, reload
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import reload as steps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
@@ -33,6 +34,9 @@ class Host:
             userspace=False,
             other_config={},
             server=types.SimpleNamespace(upgrade_pending=True),
+            flows=1000,
+            memory_vswitchd=10 << 20,
+            memory_available=1 << 30,
         )
         self.begun: list[t.Any] = []
         self.against: list[str] = []
@@ -100,8 +104,16 @@ def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:
         "reload",
         True,
     )
-    assert request["reload"] == {"new": MODULE.disk_path, "old": "/kept.ko", "bypass": "auto"}
+    wanted = {"new": MODULE.disk_path, "old": "/kept.ko", "bypass": "auto", "stand_in": True}
+    assert request["reload"] == wanted
     assert (found.changed, found.values["gap_ms"], found.values["bypass"]) == (True, 42.5, "3 of 3")
+
+
+def test_where_memory_is_short_new_flows_wait(host: Host) -> None:
+    host.facts.memory_available = 1 << 20
+    found = reload.reload(CONNECTION, WISH, True)
+    assert "new flows wait for the new ovs-vswitchd: two daemons need" in found.values["plan"]["warnings"][-1]
+    assert steps.STAND_IN not in found.values["plan"]["steps"]
 
 
 def test_what_was_taken_back_is_a_failure(host: Host) -> None:

@@ -17,7 +17,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 
 
 def request(**values: t.Any) -> t.Any:
-    known = {"restart_server": False, "convert": False, "downgrade": False, "reload": Reload("", "", "auto")}
+    known = {
+        "restart_server": False,
+        "convert": False,
+        "downgrade": False,
+        "reload": Reload("", "", "auto", stand_in=True),
+    }
     return types.SimpleNamespace(**{**known, **values})
 
 
