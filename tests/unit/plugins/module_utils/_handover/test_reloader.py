@@ -167,7 +167,9 @@ class World:
                 raise HotUpgradeError("the kernel does not take the module openvswitch")
             self.loaded = module_image.parse(new, "").build_id or ""
 
-        finish = lambda image: self.done.append(f"finish {module_image.parse(image, '').build_id}")  # noqa: E731
+        def finish(image: bytes) -> None:
+            self.done.append(f"finish {module_image.parse(image, '').build_id}")
+
         return types.SimpleNamespace(run=run, finish=finish, marks={"begin": 1}, refused=["a flow"])
 
     def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
