@@ -42,7 +42,7 @@ settled() {
     [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
     ! ip -6 address show tentative | grep -q inet6
 }
-""" + until("settled", 10)
+""" + until("settled", 30)
 # The engine and its guard are gone, and systemd with what was theirs.
 GONE = """
 gone() {
