@@ -74,8 +74,11 @@ class Services:
 
     def hold(self) -> None:
         """Have the service manager restart neither daemon by itself: that is ours for the time being."""
-        changed = [self.owner(name).hold() for name in (VSWITCHD, OVSDB_SERVER)]
+        owners = [self.owner(name) for name in (VSWITCHD, OVSDB_SERVER)]
+        changed = [owner.hold() for owner in owners]
         if any(changed):
+            for owner in owners:  # first: while it reads its files anew, what is due comes next
+                owner.cancel_restart()
             reload()
 
     def let_go(self) -> None:

@@ -78,6 +78,9 @@ class Nobody:
         """See ``Owner``."""
         return False
 
+    def cancel_restart(self) -> None:
+        """See ``Owner``."""
+
     def let_go(self) -> bool:
         """See ``Owner``."""
         return False

@@ -62,6 +62,9 @@ class Owner(t.Protocol):
     def hold(self) -> bool:
         """Restart nothing by itself until ``let_go``, whatever ends; whether ``reload`` has to follow."""
 
+    def cancel_restart(self) -> None:
+        """Forget a restart that is due already, for which ``hold`` came too late."""
+
     def let_go(self) -> bool:
         """Undo ``hold``; nothing to undo is fine.  Whether ``reload`` has to follow."""
 

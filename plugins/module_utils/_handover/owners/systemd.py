@@ -145,6 +145,11 @@ class Systemd:
             file.write("\n".join([*lines, ""]))
         return True
 
+    def cancel_restart(self) -> None:
+        """See ``Owner``: the job would stop the other daemon, too, and an ovs-vswitchd is not started without that."""
+        if self._show("SubState").startswith("auto-restart"):
+            self._job("stop", self.unit)
+
     @property
     def revives(self) -> bool:
         """See ``Owner``."""

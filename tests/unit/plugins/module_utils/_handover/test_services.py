@@ -62,6 +62,9 @@ def test_the_service_manager_reads_its_files_once_and_only_if_they_were_changed(
         f"owner of {name}: {what}" for name in (VSWITCHD, OVSDB_SERVER)
     ]
     assert world.done.count("reload") == reloads
+    cancelled = [place for place, each in enumerate(world.done) if each.endswith(": cancel_restart")]
+    assert len(cancelled) == (2 * reloads if what == "hold" else 0)
+    assert not cancelled or cancelled[-1] < world.done.index("reload")
 
 
 def test_the_control_socket_is_that_of_the_process_that_runs(world: t.Any) -> None:

@@ -41,6 +41,7 @@ class Unit:
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, main: int, pidfile: str = "") -> None:
         self.drop_in, self.held = (place / "x.service.d" / name for name in (systemd.DROP_IN, systemd.HOLD))
         self.main, self.own, self.reloads = main, pidfile, 0
+        self.state = "running"
         heritage = owner.Heritage({}, "x.service", t.cast("t.Any", None))
         self.supervisor = systemd.Systemd("x.service", "ovs-vswitchd", "/run/openvswitch", heritage)
         monkeypatch.setattr(systemd.Systemd, "_drop_in", str(self.drop_in))
@@ -54,7 +55,8 @@ class Unit:
         self.reloads += 1
 
     def shown(self, key: str) -> str:
-        return {"MainPID": str(self.main), "PIDFile": self.pidfile or self.own}[key]
+        known = {"MainPID": str(self.main), "PIDFile": self.pidfile or self.own, "SubState": self.state}
+        return known[key]
 
     @property
     def pidfile(self) -> str:
@@ -72,6 +74,19 @@ def test_the_pidfile_tells_a_unit_its_next_main_process(
         assert unit.pidfile.endswith("/openvswitch/ovs-vswitchd.pid")
     assert unit.reloads == 1
     assert not unit.supervisor.let_go()
+
+
+@pytest.mark.parametrize(
+    ("state", "stopped"), [("running", False), ("auto-restart", True), ("auto-restart-queued", True)]
+)
+def test_a_restart_that_is_due_is_forgotten(
+    state: str, stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, jobs = Unit(tmp_path, monkeypatch, os.getpid()), list[tuple[str, str]]()
+    monkeypatch.setattr(systemd.Systemd, "_job", lambda _self, *words: jobs.append(words))
+    unit.state = state
+    unit.supervisor.cancel_restart()
+    assert jobs == ([("stop", "x.service")] if stopped else [])
 
 
 def test_a_unit_that_names_its_pidfile_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
