@@ -67,6 +67,11 @@ options:
     type: str
     choices: [report, refuse]
     default: report
+  snapshot:
+    description:
+      - Directory of a snapshot that M(ovsops.hot_upgrade.ovs_flow_snapshot) took before, see
+        O(ovsops.hot_upgrade.ovs_handover#module:snapshot).
+    type: path
   confirm:
     description: What makes the new module final, see O(ovsops.hot_upgrade.ovs_handover#module:confirm).
     type: str
@@ -194,11 +199,12 @@ OPTIONS: adapter.Options = {
         "default": "automatic",
     },
     "confirm_timeout": {"type": "float", "default": 120},
+    "snapshot": {"type": "path"},
     "reconnect_timeout": {"type": "int", "default": 100},
     "transaction": {"type": "str"},
     **adapter.CONNECTION,
 }
-WISH = ("state", "bypass", "held", "confirm", "confirm_timeout")
+WISH = ("state", "bypass", "held", "confirm", "confirm_timeout", "snapshot")
 
 
 def behave(call: Call) -> Outcome:

@@ -126,7 +126,7 @@ def _hand_over(strategy: str, confirm: str, timeout: float) -> Request:
 def _reload(strategy: str, confirm: str, timeout: float) -> Request:
     """To the one of the two modules that is not loaded; the file of the other one is kept."""
     put_other_module()
-    wish = reload.ReloadWish("current", "auto", "report", confirm, timeout)
+    wish = reload.ReloadWish("current", "auto", "report", confirm, timeout, SNAPSHOT)
     found = module_facts.read_facts({})
     decision = module_plan.decide(found, wish.state, wish.held)
     if decision.reasons or not decision.needed:

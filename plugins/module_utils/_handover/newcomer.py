@@ -173,14 +173,15 @@ def copy_database(host: Host) -> None:
     become a link to the real one.
     """
     os.symlink(_database_socket(host), os.path.join(directory(host), "db.sock"))
-    with serve_copy(host, host.transaction.file("database"), _database_socket(host)):
+    with serve_copy(host, host.transaction.file("database"), _database_socket(host), directory(host)):
         pass
 
 
-def serve_copy(host: Host, own: str, listening: str) -> Ovsdb:
+def serve_copy(host: Host, own: str, listening: str, place: str) -> Ovsdb:
     """Serve a copy of the database, with the flag and without anything that speaks, on the socket ``listening``.
 
     The directory ``own`` is made for the files of its server, and that of the socket, which the daemon's user can get to.
+    The server belongs to the run directory ``place`` (see ``processes_of``).
     """
     os.mkdir(os.path.dirname(listening), 0o755)
     os.chmod(os.path.dirname(listening), 0o755)  # whatever the umask
@@ -198,7 +199,7 @@ def serve_copy(host: Host, own: str, listening: str) -> Ovsdb:
             "-vconsole:warn",
             "-vsyslog:off",
         ],
-        {**os.environ, "OVS_RUNDIR": directory(host)},
+        {**os.environ, "OVS_RUNDIR": place},
         host.transaction.file("second.log"),
     )
     copy = _wait_for_copy(host, f"unix:{listening}")

@@ -47,6 +47,7 @@ class ReloadWish:
     held: str
     confirm: str
     confirm_timeout: float
+    snapshot: str | None = None
 
 
 def keep(check_mode: bool) -> Outcome:
@@ -125,7 +126,7 @@ def requested_reload(
     The daemons are those on the disk afterwards: where they are others, one interruption serves for both.
     """
     decision = plan.decide(facts, plan.RESTART, force=True)
-    asked = Wish(plan.RESTART, True, None, wish.confirm, wish.confirm_timeout, 0)
+    asked = Wish(plan.RESTART, True, wish.snapshot, wish.confirm, wish.confirm_timeout, 0)
     request = requested(connection, facts, decision, asked)
     wait = list(plan.too_little_memory(facts))
     request = dataclasses.replace(

@@ -85,7 +85,7 @@ class StandIn:
         """Start and fill it.  Raises ``HotUpgradeError`` when that does not work; nothing of it is in anybody's way."""
         place, listening = self._place, f"{self._place}.db/db.sock"
         newcomer.give_directory(self._host, place)
-        with newcomer.serve_copy(self._host, self._database, listening) as copy:
+        with newcomer.serve_copy(self._host, self._database, listening, place) as copy:
             copy.transact(*_harmless(copy))
             kept = [bridge.name for bridge in copy.bridges()]
         program = self._host.request.supervisors[VSWITCHD]["program"]

@@ -106,6 +106,7 @@ def _end_stand_in(host: Host) -> None:
 
 def _bring_back(host: Host) -> None:
     """A new process that has not got its place yet is not found there, and would be in the way of the module."""
+    _end_stand_in(host)
     if not newcomer.has_moved_in(host):
         newcomer.remove(host)
     host.reloader.bring_back()
