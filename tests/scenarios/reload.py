@@ -10,7 +10,16 @@ import typing as t
 from tests.harness import furnished, runs
 from tests.lab import modules
 from tests.scenarios.kernel import PACKAGED, facts
-from tests.scenarios.scene import SETTLED, Broken, Scene, measured, require_same, require_sound
+from tests.scenarios.scene import (
+    SETTLED,
+    Broken,
+    Losses,
+    Scene,
+    Traffic,
+    measured,
+    require_same,
+    require_sound,
+)
 from tests.scenarios.services import OTHER_USER
 
 # Notes whose process the stand-in is, for as long as there is one; a process drops to its user a moment after its start.
@@ -107,24 +116,14 @@ def with_daemons(scene: Scene) -> str:
     require_same(seen, scene.look())
     if facts(scene)["loaded"] == loaded:
         raise Broken("the loaded module is the old one")
-    losses = measured(traffic)
-    if losses.established or losses.duplicates:
-        raise Broken(f"traffic was hit: {losses}")
-    return str(losses)
+    return str(unhurt(traffic))
 
 
 def over_the_bridge(scene: Scene) -> str:
     """SSH reaches the host through the bridge whose datapath goes away; a new connection confirms."""
     start_with_shipped(scene)
     scene.populate("--no-meter", "--management-bridge")
-    scene.module("ovs_kmod_reload", {"state": "kept"})
-    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
-    with scene.traffic() as traffic:
-        result = scene.module("ovs_kmod_reload", {"confirm": "reconnected"})
-    require(result, state="confirmed", not_carried=[])
-    losses = measured(traffic)
-    if losses.established or losses.duplicates:
-        raise Broken(f"traffic was hit: {losses}")
+    result, losses = reloaded(scene, confirm="reconnected")
     return f"gap {result['gap_ms']:.0f} ms; {losses}"
 
 
@@ -134,15 +133,8 @@ def many_ports(scene: Scene) -> str:
     scene.populate("--no-meter")
     scene.sh(furnished.script(50) + SETTLED)
     before = portrait(scene)
-    scene.module("ovs_kmod_reload", {"state": "kept"})
-    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
-    with scene.traffic() as traffic:
-        result = scene.module("ovs_kmod_reload", {})
-    require(result, state="confirmed", not_carried=[])
+    result, losses = reloaded(scene)
     same(before, portrait(scene), "after the reload")
-    losses = measured(traffic)
-    if losses.established or losses.duplicates:
-        raise Broken(f"traffic was hit: {losses}")
     return (
         f"gap {result['gap_ms']:.0f} ms, {result['restored']['of']} things and {len(before)} lines; {losses}"
     )
@@ -153,18 +145,11 @@ def other_user(scene: Scene) -> str:
     scene.sh(OTHER_USER)
     start_with_shipped(scene)
     scene.populate("--no-meter", "--flows", "5000")
-    scene.module("ovs_kmod_reload", {"state": "kept"})
-    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
     scene.sh(WATCHED)
-    with scene.traffic() as traffic:
-        result = scene.module("ovs_kmod_reload", {})
-    require(result, state="confirmed", not_carried=[])
+    result, losses = reloaded(scene)
     users = set(scene.sh("cat /run/stand-in.users").split())
     if users != {"ovs"}:
         raise Broken(f"the stand-in runs as {users}")
-    losses = measured(traffic)
-    if losses.established or losses.duplicates:
-        raise Broken(f"traffic was hit: {losses}")
     return f"gap {result['gap_ms']:.0f} ms, {result['new_flows']}; {losses}"
 
 
@@ -199,6 +184,24 @@ def refused(scene: Scene) -> str:
     if facts(scene)["loaded"] != loaded:
         raise Broken("another module is loaded")
     return "; ".join(said)
+
+
+def reloaded(scene: Scene, **options: t.Any) -> tuple[dict[str, t.Any], Losses]:
+    """Reload to another module under traffic: nothing established is lost, and everything is carried over."""
+    scene.module("ovs_kmod_reload", {"state": "kept"})
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    with scene.traffic() as traffic:
+        result = scene.module("ovs_kmod_reload", options)
+    require(result, state="confirmed", not_carried=[])
+    return result, unhurt(traffic)
+
+
+def unhurt(traffic: Traffic) -> Losses:
+    """The losses; raises ``Broken`` when an established flow was hit."""
+    losses = measured(traffic)
+    if losses.established or losses.duplicates:
+        raise Broken(f"traffic was hit: {losses}")
+    return losses
 
 
 def require(result: dict[str, t.Any], **wanted: t.Any) -> None:
