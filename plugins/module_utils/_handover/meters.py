@@ -16,7 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import ACTIONS
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import ACTIONS
 
 # A meter of OpenFlow: bridge and meter id.
 Meter = tuple[str, int]

@@ -36,8 +36,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaf
     Amount,
     Megaflow,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import datapath_actions
 
-ACTIONS = "Datapath actions: "
 MOST_DIFFERENCES = 20
 # So many of them are in the message of a refusal.
 SHOWN = 5
@@ -234,10 +234,10 @@ class _Side:
 
 def actions(trace: str) -> str:
     """The datapath actions that a trace begins with; what it goes on with is guessed, a connection that is always new."""
-    found = next((line for line in trace.splitlines() if line.startswith(ACTIONS)), None)
+    found = datapath_actions(trace)
     if found is None:
         raise HotUpgradeError("a trace has no end", trace[-200:], VSWITCHD_LOG)
-    return found[len(ACTIONS) :]
+    return found
 
 
 def _group(trace: str) -> str:

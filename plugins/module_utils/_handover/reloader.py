@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -37,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.misses im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import shown_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     GENERIC,
@@ -46,9 +46,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
 
 _NAME = kernel_modules.DATAPATH
-# dpif/show, of the kernel's datapath: an internal port's name in the database, its OpenFlow number and that in the datapath.
-_SECTION = re.compile(r"^system@ovs-system:.*\n((?:\s.*\n?)*)", re.MULTILINE)
-_PORT = re.compile(r"^\s+(\S+) \d+/(\d+): \(internal", re.MULTILINE)
 _READY, _NAMES = "gap.json", "ports.json"
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
@@ -93,9 +90,8 @@ class Reloader:
             check(self._outside.run, ["modprobe", "--", needed])
         shown = self._services.control(VSWITCHD).call("dpif/show")
         self._scope.transaction.write(_NAMES, names_of(shown))
-        with Netlink(
-            GENERIC
-        ) as socket:  # what is slow of it is done now, and a namespace that cannot be found ends it here
+        # What is slow of it is done now, and a namespace that cannot be found ends it here.
+        with Netlink(GENERIC) as socket:
             gap.look(Kernel(socket), self._names(), self._vports(), self._settings).captured.close()
         self._judge_bypass()
 
@@ -296,5 +292,4 @@ def names_of(shown: str) -> dict[str, str]:
 
     Whoever has moved one to another namespace may have renamed it there, and the kernel tells that name.
     """
-    section = _SECTION.search(shown)
-    return {number: name for name, number in _PORT.findall(section.group(1))} if section else {}
+    return {str(number): port.name for number, port in shown_ports(shown).items() if port.kind == "internal"}

@@ -124,11 +124,11 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
 
 def _ready_for_undo(host: Host, state: str) -> None:
     """Take again what was given back when all was applied, or by a hand-back that was undone."""
-    if (
-        shared.HOLD_RESTARTS in host.transaction.begun()
-    ):  # else systemd starts one, too, and stops ovsdb-server for that
+    begun = host.transaction.begun()
+    # Else systemd starts an ovs-vswitchd, too, and stops ovsdb-server for that.
+    if shared.HOLD_RESTARTS in begun:
         attempt(host.services.hold)
-    if shaping.STEP in host.transaction.begun():
+    if shaping.STEP in begun:
         attempt(lambda: shaping.leave_alone(host))
     if state == APPLIED and _forwards(host) and not _has_lost(host.transaction):
         attempt(host.snapshot.take_anew)  # else what others changed since would be undone, too

@@ -17,7 +17,6 @@ import functools
 import grp
 import os
 import pwd
-import re
 import shutil
 import typing as t
 
@@ -37,6 +36,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import (
+    SLOW,
+    ShownPort,
+    datapath_actions,
+    shown_ports,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import spawn
@@ -46,20 +51,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _START_TIMEOUT = 60.0
 # Whoever sent a packet has sent it again by then, in seconds.
 _PATIENCE = 2.0
-# dpif/show: a bridge, and a port's name, its OpenFlow number and that in the datapath.
-_SECTION = re.compile(r"^system@ovs-system:.*\n((?:\s.*\n?)*)", re.MULTILINE)
-_BRIDGE = re.compile(r"^  (\S.*):$")
-_PORT = re.compile(r"^    (\S+) (\d+)/(\d+): ")
-_ACTIONS = re.compile(r"^Datapath actions: (.*)$", re.MULTILINE)
-_SLOW = "handled by the userspace slow path"
-
-
-class Place(t.NamedTuple):
-    """Where a port is: its bridge, its name, and its number there."""
-
-    bridge: str
-    name: str
-    ofport: int
 
 
 class StandIn:
@@ -68,7 +59,7 @@ class StandIn:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._switches: dict[str, Switch] = {}
-        self._ports: dict[int, Place] = {}
+        self._ports: dict[int, ShownPort] = {}
         self._numbers: dict[int, int] = {}
         self._control: Appctl | None = None
 
@@ -126,14 +117,14 @@ class StandIn:
 
     def _know_ports(self, control: Appctl) -> None:
         """The kernel's numbers of ports and those of the dummies, by what they are called."""
-        real = ports_of(self._host.services.control(VSWITCHD).call("dpif/show"))
-        dummies = ports_of(control.call("dpif/show"))
-        by_name = {(place.bridge, place.name): number for number, place in real.items()}
+        real = shown_ports(self._host.services.control(VSWITCHD).call("dpif/show"))
+        dummies = shown_ports(control.call("dpif/show"))
+        by_name = {(port.bridge, port.name): number for number, port in real.items()}
         self._ports, self._control = real, control
         self._numbers = {
-            number: by_name[place.bridge, place.name]
-            for number, place in dummies.items()
-            if (place.bridge, place.name) in by_name
+            number: by_name[port.bridge, port.name]
+            for number, port in dummies.items()
+            if (port.bridge, port.name) in by_name
         }
 
     def catch_up(self) -> None:
@@ -169,25 +160,12 @@ def _as_user(user: int, group: int) -> list[str]:
     return [f"--user={pwd.getpwuid(user).pw_name}:{grp.getgrgid(group).gr_name}"]
 
 
-def ports_of(shown: str) -> dict[int, Place]:
-    """The ports of the datapath ``ovs-system`` in what dpif/show tells, by their numbers in it; patch ports have none."""
-    section = _SECTION.search(shown)
-    found: dict[int, Place] = {}
-    bridge = ""
-    for line in section.group(1).splitlines() if section else ():
-        if named := _BRIDGE.match(line):
-            bridge = named.group(1)
-        elif port := _PORT.match(line):
-            found[int(port.group(3))] = Place(bridge, port.group(1), int(port.group(2)))
-    return found
-
-
 def outputs(said: str) -> list[int] | None:
     """The datapath ports in what ofproto/trace says; None for anything that is more than output, or is not only that."""
-    found = _ACTIONS.search(said)
-    if found is None or _SLOW in said:
+    found = datapath_actions(said)
+    if found is None or SLOW in said:
         return None
-    words = found.group(1).split(",")
+    words = found.split(",")
     if words == ["drop"]:
         return []
     return [int(word) for word in words] if all(map(str.isdigit, words)) else None
@@ -195,10 +173,9 @@ def outputs(said: str) -> list[int] | None:
 
 def _harmless(copy: Ovsdb) -> list[dict[str, t.Any]]:
     """The operations after which it opens no device: what is not of the kernel's datapath is no dummy."""
-    real = [bridge.name for bridge in copy.bridges() if bridge.datapath_type not in ("", "system")]
     taps = {"op": "update", "table": "Interface", "where": [["type", "==", "tap"]], "row": {"type": ""}}
-    rows = {row["name"]: row["_uuid"] for row in copy.select("Bridge", ("_uuid", "name"))}
-    gone = [["uuid", rows[name]] for name in real]
+    bridges = copy.select("Bridge", ("_uuid", "datapath_type"))
+    gone = [["uuid", row["_uuid"]] for row in bridges if row["datapath_type"] not in ("", "system")]
     leave = {
         "op": "mutate",
         "table": "Open_vSwitch",

@@ -28,6 +28,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.words import Action, Key
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import (
+    SLOW,
+    datapath_actions,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     NESTED,
     Attributes,
@@ -40,10 +44,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 MOST = 500
 
 _EXAMINED = re.compile(r"^Megaflow: (.*)$", re.MULTILINE)
-_DONE = re.compile(r"^Datapath actions: (.*)$", re.MULTILINE)
 _SEND = re.compile(r"[0-9]{1,9}")
 _PUSH = re.compile(r"push_vlan\(vid=([0-9]{1,4}),pcp=([0-7])\)")
-_SLOW = "slow path"
 _NUMBER, _PRIORITY, _PRESENT, _TAG = 0x0FFF, 0xE000, 0x1000, 0x8100
 _WHOLE = b"\xff" * 6
 _ZEROS = "00:00:00:00:00:00"
@@ -180,11 +182,11 @@ def _answer(trace: Trace, pair: _Pair, probe: _Probe) -> bytes:
         text = trace(pair.text(probe))
     except HotUpgradeError:
         return b""
-    examined, done = _EXAMINED.search(text), _DONE.search(text)
-    if not examined or not done or _SLOW in text:
+    examined, done = _EXAMINED.search(text), datapath_actions(text)
+    if not examined or not done or SLOW in text:
         return b""
     names = {each.partition("=")[0] for each in examined[1].strip().split(",")}
-    return _read(done[1].strip()) if pair.matches(names - probe.examined) else b""
+    return _read(done.strip()) if pair.matches(names - probe.examined) else b""
 
 
 def _read(text: str) -> bytes:

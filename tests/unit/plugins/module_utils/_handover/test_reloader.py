@@ -49,7 +49,9 @@ class Transaction:
     """Files in a directory, JSON in memory."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.documents, self.notes = root, {}, {}  # type: ignore[var-annotated]
+        self.root = root
+        self.documents: dict[str, t.Any] = {}
+        self.notes: dict[str, t.Any] = {}
 
     def file(self, name: str) -> str:
         return str(self.root / name)

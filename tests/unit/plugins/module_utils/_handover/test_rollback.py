@@ -73,6 +73,12 @@ class FakeHost:
     def take_anew(self) -> None:
         self.note("taken anew")
 
+    def never_stuck(self) -> None:
+        self.note("flag cleared")
+
+    def restore_after_boot(self) -> None:
+        self.note("restored after the boot")
+
     def hold(self) -> None:
         self.note("held")
 
@@ -310,9 +316,7 @@ def test_of_a_hand_back_that_a_boot_has_ended_nothing_is_left(
 ) -> None:
     back = nested(transaction.file("back-1"), {"back_of": transaction.id})
     other = nested(transaction.file("back-2"), {"back_of": "another"})
-    host = FakeHost(transaction)
-    host.restore_after_boot = host.never_stuck = lambda: None  # type: ignore[attr-defined]
-    rollback.after_boot(t.cast("t.Any", host), restore=False)
+    rollback.after_boot(t.cast("t.Any", FakeHost(transaction)), restore=False)
     assert not os.path.exists(back.path)
     assert os.path.exists(other.path)
 

@@ -23,15 +23,6 @@ system@ovs-system: hit:0 missed:0
 """
 
 
-def test_ports_of_the_kernels_datapath() -> None:
-    assert stand_in.ports_of(SHOWN) == {
-        1: stand_in.Place("br0", "br0", 65534),
-        9: stand_in.Place("br0", "in4", 4),
-        2: stand_in.Place("br0", "p1", 1),
-        3: stand_in.Place("br0", "vx0", 5),
-    }
-
-
 @pytest.mark.parametrize(
     ("said", "ports"),
     [
@@ -73,14 +64,9 @@ def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
 class Copy:
     """A database."""
 
-    def bridges(self) -> list[t.Any]:
-        return [
-            types.SimpleNamespace(name=name, datapath_type=kind)
-            for name, kind in (("a", ""), ("b", "netdev"))
-        ]
-
     def select(self, _table: str, _columns: t.Any) -> list[t.Any]:
-        return [{"name": "a", "_uuid": "1"}, {"name": "b", "_uuid": "2"}]
+        kinds = {"1": "", "2": "netdev", "3": "system"}
+        return [{"_uuid": row, "datapath_type": kind} for row, kind in kinds.items()]
 
 
 def test_it_opens_no_device() -> None:
