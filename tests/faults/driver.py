@@ -61,6 +61,9 @@ TRACES = (
     f"{TRANSACTIONS}/.draft-*",
     f"{TRANSACTIONS}/*/back-*",
     f"{TRANSACTIONS}/*/lib",
+    f"{TRANSACTIONS}/*/*.ko",
+    f"{TRANSACTIONS}/*/stand-in",
+    "/run/openvswitch-*.stand-in*",
     "/run/ovsops/back-*",
     "/run/ovsops/*.pulse",
 )

@@ -16,11 +16,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
     ROLLED_BACK,
 )
 
-_MODULES = ("new.ko", "old.ko", "gap.json")
+# ``stand-in`` is there only where a power loss has ended it.
+_HEAVY = ("new.ko", "old.ko", "gap.json", "stand-in")
 
 OPERATION = dataclasses.replace(
     operation.OPERATION,
     name=RELOAD,
     module=__name__,
-    heavy={state: (*operation.HEAVY[state], *_MODULES) for state in (CONFIRMED, ROLLED_BACK)},
+    heavy={state: (*operation.HEAVY[state], *_HEAVY) for state in (CONFIRMED, ROLLED_BACK)},
 )

@@ -245,9 +245,11 @@ class Transaction:
             return not mine
 
     def prune(self, *names: str) -> None:
-        """Remove directories of this transaction that are of no more use."""
-        for name in names:
-            shutil.rmtree(self.file(name), ignore_errors=True)
+        """Remove files and directories of this transaction that are of no more use."""
+        for path in map(self.file, names):
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def create(request: Json, root: str = ROOT) -> Transaction:

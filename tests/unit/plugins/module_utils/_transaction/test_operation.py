@@ -48,12 +48,14 @@ def test_it_is_applied_and_confirmed(operation: Two, transaction: Transaction, b
     assert (transaction.state, files(transaction)) == (APPLIED, ["first", "second"])
     assert (result(transaction)["files"], result(transaction)["watched"]) == (["first", "second"], True)
     os.mkdir(transaction.file("kept"))
+    with open(transaction.file("image"), "wb"):
+        pass
     os.mkdir(transaction.file("lib"))
     program.verify(operation, transaction)
     program.confirm(operation, transaction)
     assert (transaction.state, files(transaction)) == (CONFIRMED, ["first", "second"])
     assert boot_guards.removed == [operation.name]
-    assert not {"kept", "lib"} & set(os.listdir(transaction.path))
+    assert not {"kept", "image", "lib"} & set(os.listdir(transaction.path))
     guard(operation, transaction)  # it has nothing to do, and ends
 
 
