@@ -21,6 +21,7 @@ import typing as t
 
 from tests.bench.rows import Row, merged, row
 from tests.harness import furnished, probe, runs
+from tests.harness.waiting import SETTLED
 from tests.lab import hosts, images, modules
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY, LabError, say
@@ -90,7 +91,7 @@ def measure(tool: str, case: Case) -> Row:
             modules.install(lab, host, modules.SHIPPED)
             modules.reload(lab, host)
             laboratory.populate(lab, ["--flows", str(FLOWS), "--no-meter"])
-            hosts.script(lab, host, TARGET + furnished.script(case.ports) + "sleep 3\n")
+            hosts.script(lab, host, TARGET + furnished.script(case.ports) + SETTLED)
             before = furnished.portrait(lab, host)
             runs.module(lab, host, "ovs_kmod_reload", {"state": "kept"})
             modules.install(lab, host, "rebuilt")

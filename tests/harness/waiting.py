@@ -16,3 +16,23 @@ def wait_until(done: t.Callable[[], bool], seconds: float = 30.0, interval: floa
         if time.monotonic() > deadline:
             raise AssertionError(f"this did not happen within {seconds:g} s")
         time.sleep(interval)
+
+
+def until(condition: str, seconds: int = 30, otherwise: str = "false") -> str:
+    """The shell script that waits until ``condition`` holds; after so many seconds it runs ``otherwise``, and fails."""
+    tries = f"for try in $(seq {seconds * 10}); do {{ {condition}; }} && break; sleep 0.1; done"
+    return f"{tries}\n{{ {condition}; }} || {{ {otherwise}; exit 1; }}\n"
+
+
+# The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
+# both ends of the traffic have one, and the bridge that SSH may go through.
+SETTLED = """
+has_address() { ip "$@" scope link -tentative | grep -q inet6; }
+settled() {
+    for namespace in $(ip netns list | cut -d' ' -f1); do
+        has_address -n "$namespace" -6 address show || return 1
+    done
+    [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
+    ! ip -6 address show tentative | grep -q inet6
+}
+""" + until("settled", 30)

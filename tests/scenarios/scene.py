@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 from tests.harness import look, probe, runs
+from tests.harness.waiting import SETTLED, until
 from tests.lab import hosts, images, uml
 from tests.lab import lab as laboratory
 
@@ -25,24 +26,6 @@ AFTERWARDS = 3.0
 MARGIN = 0.05
 
 
-def until(condition: str, seconds: int = 30, otherwise: str = "false") -> str:
-    """The shell script that waits until ``condition`` holds; after so many seconds it runs ``otherwise``, and fails."""
-    tries = f"for try in $(seq {seconds * 10}); do {{ {condition}; }} && break; sleep 0.1; done"
-    return f"{tries}\n{{ {condition}; }} || {{ {otherwise}; exit 1; }}\n"
-
-
-# The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
-# both ends of the traffic have one, and the bridge that SSH may go through.
-SETTLED = """
-has_address() { ip "$@" scope link -tentative | grep -q inet6; }
-settled() {
-    for namespace in $(ip netns list | cut -d' ' -f1); do
-        has_address -n "$namespace" -6 address show || return 1
-    done
-    [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
-    ! ip -6 address show tentative | grep -q inet6
-}
-""" + until("settled", 30)
 # The engine and its guard are gone, and systemd with what was theirs.
 GONE = """
 gone() {
