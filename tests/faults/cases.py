@@ -9,9 +9,11 @@ import types
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reloader import MODULE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 from tests.faults import faulty
 
@@ -47,6 +49,7 @@ def cases(backend: str, strategy: str) -> list[Json]:
         *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
         *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
         *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
+        *(in_the_gap() if strategy == plan.RELOAD else []),
     ]
     names = ("phase", "step", "when", "fault")
     return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
@@ -115,6 +118,20 @@ def in_a_plain_rollback(backend: str, strategy: str) -> list[Moment]:
 
 def in_the_confirmation(backend: str) -> list[Moment]:
     return struck(backend, [], ["become confirmed", "clean up"])
+
+
+def in_the_gap() -> list[tuple[str, str, str, str]]:
+    """While the datapath is away, in a reload and in both ways back from one."""
+    moments = [f"{MODULE}: {name}" for name in gap.MOMENTS]
+    found = [
+        (faulty.APPLY, moment, "after", fault)
+        for fault in ("engine", "engine and guard", "power")
+        for moment in moments
+    ]
+    for phase, prefix in ((faulty.BACK, faulty.HAND_BACK), (faulty.PLAIN, "")):
+        for fault in ("actor", "engine and guard", "power"):
+            found += [(phase, prefix + moment, "after", fault) for moment in moments]
+    return found
 
 
 def undone(backend: str, strategy: str) -> list[str]:

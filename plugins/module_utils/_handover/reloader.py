@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
     Unreachable,
+    attempt,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
@@ -46,7 +47,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
 
 _NAME = kernel_modules.DATAPATH
-_READY, _NAMES = "gap.json", "ports.json"
+# What the moments of the gap are called outside, before a colon.
+MODULE = "module"
+_READY, _OPEN, _NAMES = "gap.json", "gap-open.json", "ports.json"
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
 
@@ -62,7 +65,10 @@ class Answering(t.Protocol):
 
 
 class Reloader:
-    """``new.ko`` and ``old.ko`` in the transaction are the modules, ``gap.json`` what was there before the datapath went."""
+    """``new.ko`` and ``old.ko`` in the transaction are the modules, ``gap.json`` what was there before the datapath went.
+
+    As long as ``gap-open.json`` is there somebody is in the gap, or died there: the kernel may have a part of it only.
+    """
 
     def __init__(
         self, scope: Scope, services: Services, database: Database, report: Report, outside: Outside
@@ -124,18 +130,28 @@ class Reloader:
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
             ready = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
             try:
-                self._scope.transaction.write(_READY, gap.as_json(ready))
+                self._open(ready)
                 detour = self._detour(route, ready)
                 try:
                     upcalls = self._ask_stand_in()
-                    self._run(
-                        gap.Gap(Kernel(socket), loading.System(), ready, bypass=detour, upcalls=upcalls)
-                    )
+                    self._run(self._gap(Kernel(socket), ready, detour, upcalls))
                 finally:
                     if detour is not None:
                         detour.remove(route)
             finally:
                 ready.captured.close()
+
+    def _gap(
+        self, kernel: Kernel, ready: gap.Ready, detour: bypass.Bypass | None = None, upcalls: int = NOBODY
+    ) -> gap.Gap:
+        return gap.Gap(
+            kernel,
+            loading.System(),
+            ready,
+            bypass=detour,
+            upcalls=upcalls,
+            observe=lambda moment: self._scope.transaction.observe("after", f"{MODULE}: {moment}"),
+        )
 
     def _ask_stand_in(self) -> int:
         """Where the datapath is to send what it does not know."""
@@ -156,12 +172,23 @@ class Reloader:
         self.stand_in = self._misses = None
 
     def _run(self, prepared: gap.Gap) -> None:
-        new, old = self._image("new"), self._image("old")
         try:
-            prepared.run(new.content, old.content)
+            self._cross(prepared, "new", "old")
         finally:
-            self._report.marks.update({f"module: {name}": at for name, at in prepared.marks.items()})
+            self._report.marks.update({f"{MODULE}: {name}": at for name, at in prepared.marks.items()})
             self._report.missed(prepared.refused)
+
+    def _open(self, ready: gap.Ready) -> None:
+        self._scope.transaction.write(_READY, gap.as_json(ready))
+        self._scope.transaction.write(_OPEN, {})
+
+    def _cross(self, prepared: gap.Gap, new: str, old: str) -> None:
+        """From one module to the other one; raises ``HotUpgradeError`` as ``Gap.run`` does."""
+        try:
+            prepared.run(self._image(new).content, self._image(old).content)
+        finally:
+            if gap.MOMENTS[-1] in prepared.marks:
+                self._scope.transaction.prune(_OPEN)
 
     def _detour(self, route: Netlink, ready: gap.Ready) -> bypass.Bypass | None:
         """The bypass, in place; None where none is wanted or, unless it is required, possible."""
@@ -206,29 +233,37 @@ class Reloader:
         with self._left() as ready:
             if ready is None:  # the datapath was not touched
                 return
-            if self._is_loaded("new") and not self._is_loaded("old"):
+            is_new = self._new_is_loaded
+            if is_new:
                 self._end_vswitchd()
-                self._swap_back()
-                return
-            with Netlink(GENERIC) as socket:
-                gap.Gap(Kernel(socket), loading.System(), ready).finish(self._image("old").content)
+            self._complete(ready)
             preserve.rename(ready.captured)
+        if is_new:
+            self._swap_back()
+
+    def complete(self) -> None:
+        """Have everything be on whatever module is loaded, the old one where there is none."""
+        with Netlink(ROUTE) as route:
+            bypass.remove_left_over(route)
+        with self._left() as ready:
+            if ready is not None:
+                self._complete(ready)
+
+    def _complete(self, ready: gap.Ready) -> None:
+        if self._scope.transaction.read(_OPEN) is None:
+            return
+        loaded = "new" if self._new_is_loaded else "old"
+        with Netlink(GENERIC) as socket:
+            self._gap(Kernel(socket), ready).finish(self._image(loaded).content)
+        self._scope.transaction.prune(_OPEN)
 
     def _swap_back(self) -> None:
         with Netlink(GENERIC) as socket:
             kernel = Kernel(socket)
+            ready = gap.look(kernel, self._names(), self._vports())
             try:
-                ready = gap.look(kernel, self._names(), self._vports())
-            except HotUpgradeError:  # it was ended in the middle: what was there before is on the disk
-                with self._left() as before:
-                    if before is None:
-                        return
-                    gap.Gap(kernel, loading.System(), before).finish(self._image("new").content)
-                ready = gap.look(kernel, self._names(), self._vports())
-            try:
-                gap.Gap(kernel, loading.System(), ready).run(
-                    self._image("old").content, self._image("new").content
-                )
+                attempt(lambda: self._open(ready))  # a full disk keeps nobody from going back
+                self._cross(self._gap(kernel, ready), "old", "new")
                 preserve.rename(ready.captured)
             finally:
                 ready.captured.close()
@@ -243,6 +278,10 @@ class Reloader:
             if monitor is not None:  # it would start another one
                 kill(monitor)
             kill_daemon(VSWITCHD, running, self._scope.request.rundir)
+
+    @property
+    def _new_is_loaded(self) -> bool:
+        return self._is_loaded("new") and not self._is_loaded("old")
 
     def _is_loaded(self, name: str) -> bool:
         found = kernel_modules.modules(runner=self._outside.run)[0]

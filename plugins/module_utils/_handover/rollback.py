@@ -32,6 +32,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break,
+    reload,
+    restart,
     shared,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
@@ -205,7 +207,7 @@ def _hand_back(transaction: Transaction, request: Request) -> bool:
     try:
         do_steps(back, steps_of(host), host)
     except Exception:  # whatever it is
-        undo_steps(back, steps_of(host), host)
+        _undo_hand_back(back, host)
         raise
     finally:
         attempt(host.close)
@@ -296,10 +298,24 @@ def _end_hand_back(back: Transaction) -> str | None:
             return COMPLETE
         if finish(host):
             return HALF_DONE
-        undo_steps(back, steps_of(host), host)
+        _undo_hand_back(back, host)
         return None
     finally:
         attempt(host.close)
+
+
+def _undo_hand_back(back: Transaction, host: Host) -> None:
+    """Make good what it has begun, but for what the plain rollback does at once if the process that forwarded has ended.
+
+    That one starts the old program, on the old module; who started the new one here would interrupt the host twice.
+    """
+    begun = back.begun()
+    left: t.Sequence[str] = ()
+    if (restart.RESTART in begun or reload.END in begun) and not host.vswitchd.old_runs():
+        left = (shared.HOLD_RESTARTS, restart.RESTART, reload.END, reload.REPLACE)
+        if reload.REPLACE in begun:
+            attempt(host.reloader.complete)
+    undo_steps(back, steps_of(host), host, left)
 
 
 def _strategy_back(request: Request) -> str:

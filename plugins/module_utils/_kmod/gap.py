@@ -36,6 +36,20 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 # Established traffic waits for these before anything else comes back.
 BUSIEST = 64
 
+# What ``Gap.marks`` and ``Gap.observe`` are told, in this order.
+MOMENTS = (
+    "begin",
+    "deleted",
+    "unloaded",
+    "loaded",
+    "datapath",
+    "ports",
+    "busiest flows",
+    "addresses",
+    "flows",
+    "end",
+)
+
 Json = dict[str, t.Any]
 
 
@@ -109,11 +123,15 @@ def look(
     )
 
 
+def unobserved(_moment: str) -> None:
+    """The observer of a gap that nobody observes."""
+
+
 @dataclasses.dataclass
 class Gap:
     """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words.
 
-    ``upcalls`` is for ``Kernel.make``.
+    ``upcalls`` is for ``Kernel.make``; ``observe`` is called at each of ``MOMENTS``.
     """
 
     kernel: Kernel
@@ -122,6 +140,7 @@ class Gap:
     preserver: Preserver = dataclasses.field(default_factory=lambda: t.cast(Preserver, preserve))
     bypass: Detour | None = None
     upcalls: int = NOBODY
+    observe: t.Callable[[str], None] = unobserved
     marks: dict[str, int] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
 
@@ -148,6 +167,7 @@ class Gap:
         try:
             for name in (*self.ready.vports, DATAPATH):
                 loading.remove(self.calls, name)
+            self._mark("unloaded")
             loading.insert(self.calls, DATAPATH, new)
         except HotUpgradeError as error:
             loading.insert(self.calls, DATAPATH, old)
@@ -165,6 +185,7 @@ class Gap:
         self.kernel.forget()
         if not any(datapath.name == OURS for datapath in self.kernel.datapaths()):
             self.kernel.make(ready.datapath, self.upcalls)
+        self._mark("datapath")
         index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
         self._add_ports(index)
         now = self._moved_indexes()
@@ -219,6 +240,7 @@ class Gap:
 
     def _mark(self, name: str) -> None:
         self.marks[name] = time.monotonic_ns() // 1000
+        self.observe(name)
 
 
 def as_json(ready: Ready) -> Json:

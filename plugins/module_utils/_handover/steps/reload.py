@@ -39,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
+END = "end ovs-vswitchd"
 REPLACE = "reload the module"
 STAND_IN = "fill one that answers for new flows"
 
@@ -57,7 +58,7 @@ def steps(request: Request) -> list[Step[Host]]:
         *(all_attended([Step(STAND_IN, _start_stand_in, _end_stand_in)]) if _has_stand_in(request) else []),
         arm(),
         flag(),
-        Step("end ovs-vswitchd", _end, back, window=True),
+        Step(END, _end, back, window=True),
         Step(REPLACE, lambda host: host.reloader.replace(), _bring_back, window=True),
         Step("start ovs-vswitchd", start_held, window=True),
         *filled(persistent),

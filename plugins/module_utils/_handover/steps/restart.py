@@ -40,6 +40,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
+RESTART = "restart ovs-vswitchd"
+
 
 def steps(request: Request) -> list[Step[Host]]:
     """The steps of the strategy ``restart`` for a transaction's request."""
@@ -51,7 +53,7 @@ def steps(request: Request) -> list[Step[Host]]:
         ready(),
         arm(),
         flag(),
-        Step("restart ovs-vswitchd", _restart, _make_whole if request.dpdk else back, window=True),
+        Step(RESTART, _restart, _make_whole if request.dpdk else back, window=True),
         *filled(persistent),
         Step("wait for the service", _settle, window=True) if request.dpdk else adopt(),
         learned(persistent),

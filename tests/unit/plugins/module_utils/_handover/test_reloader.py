@@ -52,6 +52,10 @@ class Transaction:
         self.root = root
         self.documents: dict[str, t.Any] = {}
         self.notes: dict[str, t.Any] = {}
+        self.moments: list[tuple[str, str]] = []
+
+    def observe(self, when: str, moment: str) -> None:
+        self.moments.append((when, moment))
 
     def file(self, name: str) -> str:
         return str(self.root / name)
@@ -64,6 +68,10 @@ class Transaction:
 
     def note(self, **values: t.Any) -> None:
         self.notes.update(values)
+
+    def prune(self, *names: str) -> None:
+        for name in names:
+            self.documents.pop(name, None)
 
 
 KILLED = ["kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
@@ -90,7 +98,7 @@ class World:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, use: str = "auto") -> None:
         self.done: list[str] = []
-        self.loaded, self.covered, self.fails = "aaaa", 3, False
+        self.loaded, self.covered, self.fails, self.dies = "aaaa", 3, False, False
         self.asked = 0
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
@@ -158,13 +166,17 @@ class World:
     def _modules(self, runner: t.Any) -> list[kernel_modules.Module]:
         return [kernel_modules.dataclasses.replace(MODULE, build_id=self.loaded)]
 
-    def _gap(
-        self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, bypass: t.Any = None, upcalls: int = 0
-    ) -> t.Any:
-        self.asked = upcalls
+    def _gap(self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, **options: t.Any) -> t.Any:
+        self.asked = options["upcalls"]
+
+        marks = {"begin": 1}
 
         def run(new: bytes, old: bytes) -> None:
+            options["observe"]("begin")
             self.done.append(f"run {module_image.parse(new, '').build_id}")
+            if self.dies:
+                raise OSError("netlink")
+            marks["end"] = 2
             if self.fails:
                 raise HotUpgradeError("the kernel does not take the module openvswitch")
             self.loaded = module_image.parse(new, "").build_id or ""
@@ -172,7 +184,7 @@ class World:
         def finish(image: bytes) -> None:
             self.done.append(f"finish {module_image.parse(image, '').build_id}")
 
-        return types.SimpleNamespace(run=run, finish=finish, marks={"begin": 1}, refused=["a flow"])
+        return types.SimpleNamespace(run=run, finish=finish, marks=marks, refused=["a flow"])
 
     def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
         assert beside == ["a question"]
@@ -239,6 +251,9 @@ def test_a_module_that_does_not_load_leaves_no_bypass(world: World) -> None:
     with pytest.raises(HotUpgradeError):
         world.reloader.replace()
     assert world.done[-2:] == ["run bbbb", "no bypass"]
+    world.done.clear()
+    world.reloader.bring_back()  # all is back already, but for the names of those in other namespaces
+    assert world.done == ["bypass away", "rename"]
 
 
 def test_nothing_to_bring_back(world: World) -> None:
@@ -247,12 +262,23 @@ def test_nothing_to_bring_back(world: World) -> None:
     assert world.done == ["bypass away"]
 
 
-def test_left_in_the_middle_of_the_gap(world: World) -> None:
-    world.transaction.documents["gap.json"] = {"ready": 1}
-    world.loaded = ""
-    world.done.clear()
+@pytest.mark.parametrize("loaded", ["", "aaaa"])
+def test_left_in_the_middle_of_the_gap(world: World, loaded: str) -> None:
+    leave(world, loaded)
     world.reloader.bring_back()
     assert world.done == ["bypass away", "finish aaaa", "rename"]
+    world.done.clear()
+    world.reloader.bring_back()  # whoever comes next has nothing to do
+    assert world.done == ["bypass away", "rename"]
+
+
+def leave(world: World, loaded: str) -> None:
+    """Die in the gap."""
+    world.dies = True
+    with pytest.raises(OSError, match="netlink"):
+        world.reloader.replace()
+    world.dies, world.loaded = False, loaded
+    world.done.clear()
 
 
 def test_replaced_and_not_wanted(world: World) -> None:
@@ -263,32 +289,36 @@ def test_replaced_and_not_wanted(world: World) -> None:
         "bypass away",
         "hold",
         "flag",
-        "kill monitor of vswitchd",
-        "kill vswitchd of /run/ovs",
+        *KILLED,
+        "rename",
         "look {1: 'br0', 9: 'in4'}",
         "run aaaa",
         "rename",
     ]
+    assert world.transaction.moments == [("after", "module: begin")] * 2  # there and back
     world.done.clear()
     world.reloader.bring_back()  # whoever comes next does not replace it again
-    assert world.done == ["bypass away", "finish aaaa", "rename"]
+    assert world.done == ["bypass away", "rename"]
 
 
-def test_replaced_and_then_left_in_the_middle(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new module is loaded, and there is no datapath yet: what was there before comes back first."""
-    world.reloader.replace()
-    world.done.clear()
-    looked = []
-
-    def look(*words: t.Any) -> t.Any:
-        looked.append(words)
-        if len(looked) == 1:
-            raise HotUpgradeError("there is no datapath ovs-system")
-        return world.ready
-
-    monkeypatch.setattr(gap, "look", look)
+def test_left_in_the_middle_with_the_new_module(world: World) -> None:
+    """Whatever of the datapath is there already: what was there before comes back first, else it would be missed."""
+    leave(world, "bbbb")
     world.reloader.bring_back()
-    assert world.done == ["bypass away", "hold", "flag", *KILLED, "finish bbbb", "run aaaa", "rename"]
+    finished = ["finish bbbb", "rename", "look {1: 'br0', 9: 'in4'}", "run aaaa", "rename"]
+    assert world.done == ["bypass away", "hold", "flag", *KILLED, *finished]
+
+
+def test_left_in_the_middle_of_the_way_back(world: World) -> None:
+    """It is finished from what was there then, and not from what was there before the reload."""
+    world.reloader.replace()
+    world.transaction.documents.clear()
+    world.transaction.documents["gap.json"] = {"ready": 0}
+    world.dies = True
+    with pytest.raises(OSError, match="netlink"):
+        world.reloader.bring_back()
+    assert world.transaction.documents["gap.json"] == {"ready": 1}
+    assert "gap-open.json" in world.transaction.documents
 
 
 def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ class FakeHost:
         # One for all the parts.
         self.scope = self.report = self.services = self.database = self.snapshot = self.filler = (
             self.recovery
-        ) = self
+        ) = self.vswitchd = self.reloader = self
 
     def close(self) -> None:
         self.note("closed")
@@ -88,6 +88,12 @@ class FakeHost:
     def fill_revived(self) -> None:
         self.note("started anew")
 
+    def old_runs(self) -> bool:
+        return "old" not in self.broken
+
+    def complete(self) -> None:
+        self.note("completed")
+
     def require_places(self) -> None:
         self.note("placed")
 
@@ -97,14 +103,18 @@ class FakeHost:
             raise self.broken[what]
 
 
-def steps(host: FakeHost) -> list[Step[FakeHost]]:
+NAMES = ("a", rollback.shared.CONVERT, "b")
+OF_RELOAD = (rollback.shared.HOLD_RESTARTS, "a", rollback.reload.END, rollback.reload.REPLACE, "b")
+
+
+def steps(host: FakeHost, names: t.Sequence[str] = NAMES) -> list[Step[FakeHost]]:
     return [
         Step(
             name,
             functools.partial(FakeHost.note, what=f"do {name}"),
             functools.partial(FakeHost.note, what=f"undo {name}"),
         )
-        for name in ("a", rollback.shared.CONVERT, "b")
+        for name in names
     ]
 
 
@@ -208,6 +218,21 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
     assert transaction.state == ROLLED_BACK
     assert "hand_back" in transaction.read("result.json")
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+def test_a_hand_back_that_has_ended_the_process_that_forwarded_leaves_its_successor_to_the_plain_way_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch, forwards: bool
+) -> None:
+    """It would be started on the new module, and then the old program on the old one: two interruptions more."""
+    monkeypatch.setattr(rollback, "steps_of", functools.partial(steps, names=OF_RELOAD))
+    broken: dict[str, Exception] = {"do b": ValueError("died")}
+    monkeypatch.setattr(FakeHost, "broken", broken if forwards else {**broken, "old": ValueError()})
+    assert not rollback.hand_back(transaction)
+    back = [text for text in FakeHost.done if text.startswith("back-undo")]
+    undone = [f"back-undo {name}" for name in reversed(OF_RELOAD)]
+    assert back == (undone if forwards else ["back-undo b", "back-undo a"])
+    assert ("back-completed" in FakeHost.done) is not forwards
 
 
 @pytest.mark.parametrize(
