@@ -138,6 +138,15 @@ plan:
       description: Names of the steps, in order.
       type: list
       elements: str
+    strategy:
+      description: V(reload), where there is something to do.
+      type: str
+    before:
+      description: Versions of the daemons and of the database schema that are running.
+      type: dict
+    after:
+      description: The same, as they will be.
+      type: dict
 bypass:
   description: How much of the live traffic between devices the bypass forwards, in words.
   returned: when there is a transaction
@@ -147,7 +156,7 @@ new_flows:
   description: What became of packets of new flows while no C(ovs-vswitchd) served, in words.
   returned: when there is a transaction
   type: str
-  sample: 131 packets were forwarded meanwhile, 0 had to wait
+  sample: 131 packets were forwarded meanwhile, 4 were dropped as the flows say, 0 had to wait
 restored:
   description: C(of) says how many addresses, routes, settings and so on there were, C(missing) names those that are not back.
   returned: when there is a transaction

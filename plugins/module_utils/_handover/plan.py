@@ -366,10 +366,11 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
 
 def _spoken(facts: Facts) -> list[tuple[str, str]]:
     """Who runs a protocol that a second process would speak beside the first, whatever the flag says; and what it does."""
-    return [found for bridge in facts.bridges for found in _speakers(bridge)]
+    return [found for bridge in facts.bridges for found in speakers(bridge)]
 
 
-def _speakers(bridge: Bridge) -> t.Iterator[tuple[str, str]]:
+def speakers(bridge: Bridge) -> t.Iterator[tuple[str, str]]:
+    """What of a bridge runs a protocol with its neighbours, and what it does."""
     if bridge.stp or bridge.rstp:
         yield f"bridge {bridge.name} runs {'RSTP' if bridge.rstp else 'STP'}", "send BPDUs"
     for port in bridge.ports:

@@ -79,10 +79,7 @@ def reload(connection: Connection, wish: ReloadWish, check_mode: bool) -> Outcom
         refused = Refused("the kernel module of this host cannot be reloaded", why, hint)
         return Outcome(False, values, before, before, refused)
     request = requested_reload(connection, facts, found, wish)
-    values["plan"] = {
-        **_described(decision, request),
-        "warnings": [*decision.warnings, *request.plan["warnings"]],
-    }
+    values["plan"] = _planned(decision, request.plan)
     if check_mode:
         return Outcome(True, values, before, after)
     transaction = connected.begin(OPERATION, dataclasses.replace(request, plan=values["plan"]).json())
@@ -146,14 +143,30 @@ def requested_reload(
     return dataclasses.replace(request, plan=described)
 
 
-def _described(decision: module_plan.Plan, request: Request | None = None) -> Json:
+def _described(decision: module_plan.Plan) -> Json:
     return {
         "needed": decision.needed,
         "why": decision.why,
         "reasons": list(decision.reasons),
         "warnings": list(decision.warnings),
         "summary": [decision.why, *(f"warning: {text}" for text in decision.warnings)],
-        "steps": request.plan["steps"] if request else [],
+        "steps": [],
+    }
+
+
+def _planned(decision: module_plan.Plan, restart: Json) -> Json:
+    """The plan of a reload, from that of the module and that of the restart of the daemons in it."""
+    old, new = (restart[when]["ovs-vswitchd"] for when in ("before", "after"))
+    daemon = f"ovs-vswitchd {old} is started anew" if old == new else f"ovs-vswitchd {new} follows {old}"
+    warnings = [*decision.warnings, *restart["warnings"]]
+    return {
+        **_described(decision),
+        "strategy": plan.RELOAD,
+        "before": restart["before"],
+        "after": restart["after"],
+        "warnings": warnings,
+        "summary": [decision.why, f"{daemon} with it", *(f"warning: {text}" for text in warnings)],
+        "steps": restart["steps"],
     }
 
 

@@ -49,7 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.
 MODULE = "module"
-_READY, _OPEN, _NAMES = "gap.json", "gap-open.json", "ports.json"
+_READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "ports.json", "module.json"
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
 
@@ -68,6 +68,7 @@ class Reloader:
     """``new.ko`` and ``old.ko`` in the transaction are the modules, ``gap.json`` what was there before the datapath went.
 
     As long as ``gap-open.json`` is there somebody is in the gap, or died there: the kernel may have a part of it only.
+    As long as ``module.json`` is, the new module may be loaded, which nothing else tells where neither has a build-id.
     """
 
     def __init__(
@@ -165,9 +166,10 @@ class Reloader:
         """The new ovs-vswitchd answers itself."""
         if self._misses is not None:
             self._misses.stop()
-            answered, left = self._misses.answered, self._misses.left
+            found = self._misses
             self._scope.transaction.note(
-                new_flows=f"{answered} packets were forwarded meanwhile, {left} had to wait"
+                new_flows=f"{found.forwarded} packets were forwarded meanwhile, {found.dropped} were dropped as the flows say, "
+                f"{found.left} had to wait"
             )
         self.stand_in = self._misses = None
 
@@ -180,15 +182,18 @@ class Reloader:
 
     def _open(self, ready: gap.Ready) -> None:
         self._scope.transaction.write(_READY, gap.as_json(ready))
+        self._scope.transaction.write(_NEW, {})
         self._scope.transaction.write(_OPEN, {})
 
     def _cross(self, prepared: gap.Gap, new: str, old: str) -> None:
         """From one module to the other one; raises ``HotUpgradeError`` as ``Gap.run`` does."""
+        loaded = old
         try:
             prepared.run(self._image(new).content, self._image(old).content)
+            loaded = new
         finally:
             if gap.MOMENTS[-1] in prepared.marks:
-                self._scope.transaction.prune(_OPEN)
+                self._scope.transaction.prune(_OPEN, *([_NEW] if loaded == "old" else []))
 
     def _detour(self, route: Netlink, ready: gap.Ready) -> bypass.Bypass | None:
         """The bypass, in place; None where none is wanted or, unless it is required, possible."""
@@ -228,33 +233,32 @@ class Reloader:
 
     def bring_back(self) -> None:
         """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""
-        with Netlink(ROUTE) as route:
-            bypass.remove_left_over(route)
-        with self._left() as ready:
-            if ready is None:  # the datapath was not touched
-                return
-            is_new = self._new_is_loaded
-            if is_new:
-                self._end_vswitchd()
-            self._complete(ready)
-            preserve.rename(ready.captured)
-        if is_new:
+        if self.complete() and self._new_is_loaded:
+            self.ask_nobody()
+            self._end_vswitchd()
             self._swap_back()
 
-    def complete(self) -> None:
-        """Have everything be on whatever module is loaded, the old one where there is none."""
-        with Netlink(ROUTE) as route:
-            bypass.remove_left_over(route)
-        with self._left() as ready:
-            if ready is not None:
+    def complete(self) -> bool:
+        """Have everything be on the module that is loaded, the old one where none is; whether the datapath was ever touched."""
+        try:
+            with self._left() as ready:
+                if ready is None:
+                    return False
                 self._complete(ready)
+                preserve.rename(ready.captured)
+                return True
+        finally:  # up to here it keeps what nobody takes from the host's own stack
+            with Netlink(ROUTE) as route:
+                bypass.remove_left_over(route)
 
     def _complete(self, ready: gap.Ready) -> None:
         if self._scope.transaction.read(_OPEN) is None:
             return
-        loaded = "new" if self._new_is_loaded else "old"
+        is_new = self._new_is_loaded
+        if is_new:
+            self._end_vswitchd()
         with Netlink(GENERIC) as socket:
-            self._gap(Kernel(socket), ready).finish(self._image(loaded).content)
+            self._gap(Kernel(socket), ready).finish(self._image("new" if is_new else "old").content)
         self._scope.transaction.prune(_OPEN)
 
     def _swap_back(self) -> None:
@@ -281,14 +285,16 @@ class Reloader:
 
     @property
     def _new_is_loaded(self) -> bool:
-        return self._is_loaded("new") and not self._is_loaded("old")
-
-    def _is_loaded(self, name: str) -> bool:
-        found = kernel_modules.modules(runner=self._outside.run)[0]
-        image = self._image(name)
-        if found.build_id is not None and image.build_id is not None:
-            return found.loaded and found.build_id == image.build_id
-        return found.loaded and found.srcversion == image.info.get("srcversion")
+        loaded = kernel_modules.modules(runner=self._outside.run)[0]
+        new, old = self._image("new"), self._image("old")
+        told = (
+            (loaded.build_id, new.build_id, old.build_id),
+            (loaded.srcversion, new.info.get("srcversion"), old.info.get("srcversion")),
+        )
+        for mine, of_new, of_old in told:
+            if mine is not None and of_new != of_old:
+                return mine == of_new
+        return loaded.loaded and self._scope.transaction.read(_NEW) is not None
 
     @contextlib.contextmanager
     def _left(self) -> t.Iterator[gap.Ready | None]:

@@ -17,6 +17,7 @@ import functools
 import grp
 import os
 import pwd
+import re
 import shutil
 import typing as t
 
@@ -26,7 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer, plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
@@ -42,7 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_te
     datapath_actions,
     shown_ports,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
@@ -51,6 +52,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _START_TIMEOUT = 60.0
 # Whoever sent a packet has sent it again by then, in seconds.
 _PATIENCE = 2.0
+# A group may choose by which links are up.
+_BUCKET = re.compile(r"\bbucket \d")
+_PORTS = re.compile("[0-9]+(?:,[0-9]+)*")
 
 
 class StandIn:
@@ -62,6 +66,7 @@ class StandIn:
         self._ports: dict[int, ShownPort] = {}
         self._numbers: dict[int, int] = {}
         self._control: Appctl | None = None
+        self._doubtful: list[str] = []
 
     @property
     def _place(self) -> str:
@@ -76,6 +81,8 @@ class StandIn:
         """Start and fill it.  Raises ``HotUpgradeError`` when that does not work; nothing of it is in anybody's way."""
         place, listening = self._place, f"{self._place}.db/db.sock"
         newcomer.give_directory(self._host, place)
+        with Ovsdb(self._host.request.remote, self._host.request.timeout) as live:
+            self._doubtful = list(doubtful(live.bridges()))
         with newcomer.serve_copy(self._host, self._database, listening, place) as copy:
             copy.transact(*_harmless(copy))
             kept = [bridge.name for bridge in copy.bridges()]
@@ -138,7 +145,9 @@ class StandIn:
             return None
         said = self._control.call("ofproto/trace", place.bridge, f"in_port={place.ofport}", packet.hex())
         numbers = outputs(said)
-        if numbers is None or not all(number in self._numbers for number in numbers):
+        if numbers is None or any(name in said for name in self._doubtful):
+            return None
+        if not all(number in self._numbers for number in numbers):
             return None
         return [self._numbers[number] for number in numbers]
 
@@ -163,12 +172,20 @@ def _as_user(user: int, group: int) -> list[str]:
 def outputs(said: str) -> list[int] | None:
     """The datapath ports in what ofproto/trace says; None for anything that is more than output, or is not only that."""
     found = datapath_actions(said)
-    if found is None or SLOW in said:
+    if found is None or SLOW in said or _BUCKET.search(said):
         return None
-    words = found.split(",")
-    if words == ["drop"]:
+    if found == "drop":
         return []
-    return [int(word) for word in words] if all(map(str.isdigit, words)) else None
+    return [int(word) for word in found.split(",")] if _PORTS.fullmatch(found) else None
+
+
+def doubtful(bridges: t.Sequence[Bridge]) -> t.Iterator[str]:
+    """What a trace says when it comes through a bridge of which dummies do not know where packets go: their links are up, and
+    nobody speaks to them.
+    """
+    for bridge in bridges:
+        if any(len(port.interfaces) > 1 for port in bridge.ports) or any(plan.speakers(bridge)):
+            yield f'bridge("{bridge.name}")'
 
 
 def _harmless(copy: Ovsdb) -> list[dict[str, t.Any]]:

@@ -9,7 +9,8 @@ A device has a clsact qdisc with chains of filters.  Chain 0 begins with small p
 may carry another one (GRE, IPIP, PPPoE, MPLS) to a chain of its own: of such packets flower sees the innermost headers, the
 datapath the outermost.  There are the megaflows that look at Ethernet addresses and a VLAN tag alone.  The rest of chain 0 are
 the megaflows of ordinary packets.  What no filter matches goes on to Open vSwitch, until ``seal`` puts a last one below each
-chain, which drops: the host's own stack must get nothing while no Open vSwitch takes it.
+chain, which drops: the host's own stack must get nothing while no Open vSwitch takes it.  Only what is for a VLAN device of the
+host on that device goes its way: Linux hands it over before Open vSwitch sees it.
 
 The first guard's cookie tells that all of it is ours, and what else was changed: whoever comes later needs no file to find it.
 """
@@ -20,15 +21,18 @@ import collections
 import contextlib
 import dataclasses
 import errno
+import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.traffic_control import Place
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import (
     ARP,
     IPV4,
     IPV6,
+    KEY_VLAN,
     ORDINARY,
     QINQ,
     VLAN,
@@ -56,10 +60,11 @@ OTHERS = 0x6F78
 FOREIGN_QDISC = "comes in by a port with an ingress qdisc of somebody else"
 
 _PROMISCUOUS_WAS_ADDED = b"+"
+_GONE = (errno.ENODEV, errno.ENXIO)
 _HINT = "It takes the kernel's sch_ingress, cls_bpf, cls_flower, act_gact, act_mirred, act_vlan, act_pedit: or go on without it"
-_GUARD, _LAST = 1, 0xFFFF
-_GUARDS = {_GUARD: IPV4, 2: IPV6, 3: None}
-_ORDERS = {IPV4: 4, IPV6: 5, ARP: 6, VLAN: 7, QINQ: 8}
+_OWN_VLANS, _GUARD, _LAST = 1, 2, 0xFFFF
+_GUARDS = {_GUARD: IPV4, 3: IPV6, 4: None}
+_ORDERS = {IPV4: 5, IPV6: 6, ARP: 7, VLAN: 8, QINQ: 9}
 
 # Classic BPF (linux/filter.h): load a half word, a byte; jump if equal; return.
 _LOAD, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
@@ -115,7 +120,7 @@ class Bypass:
     """What ``prepare`` has made: everything is bytes that only have to be sent, in the order of the methods.
 
     ``left_out`` names the ports that have an ingress qdisc of somebody else: nothing that comes in by them is forwarded, and
-    while no Open vSwitch takes it, the host's own stack gets it.
+    while no Open vSwitch takes it, the host's own stack gets it.  ``gone`` are devices that were not there any more.
     """
 
     coverage: Coverage
@@ -125,6 +130,7 @@ class Bypass:
     filters: tuple[bytes, ...]
     sealing: tuple[bytes, ...]
     unsealing: tuple[bytes, ...]
+    gone: set[int] = dataclasses.field(default_factory=set)
 
     def install(self, netlink: Netlink) -> list[Refusal]:
         """Forward what is covered; the rest still goes to Open vSwitch.  Returns the filters that the kernel refused.
@@ -137,22 +143,31 @@ class Bypass:
             refused = netlink.transact(opening.qdisc)
             if not refused and (refused := netlink.transact(opening.rest)):
                 _clear(netlink, device, device in self.added)  # perhaps it has no mark
-            if refused:
+            if any(each.number in _GONE for each in refused):
+                self.gone.add(device)  # the tap of a machine that has ended; nobody else pays for that
+            elif refused:
                 self.remove(netlink)
                 raise HotUpgradeError(
                     f"the port {opening.name} cannot have the tc filters of the bypass",
                     str(refused[0]),
                     _HINT,
                 )
-        # One that is there already is for a megaflow that was live as well as beside.
-        return [each for each in netlink.transact(self.filters) if each.number != errno.EEXIST]
+        refused = netlink.transact(self.filters)
+        # One that is there already is for a megaflow that was live as well as beside; one to nowhere has nothing to forward.
+        return [each for each in refused if each.number not in (errno.EEXIST, *self._excused)]
 
     def seal(self, netlink: Netlink) -> None:
         """Drop what is not covered, right before the datapath goes away.  Raises ``HotUpgradeError`` if that is refused."""
         refused = netlink.transact(self.sealing)
+        refused = [each for each in refused if each.number not in (*_GONE, *self._excused)]
         if refused:
             self.unseal(netlink)
             raise HotUpgradeError("packets cannot be kept from the host's own stack", str(refused[0]), _HINT)
+
+    @property
+    def _excused(self) -> tuple[int, ...]:
+        """How the kernel refuses filters of a device that is gone, and of one that never had the qdisc."""
+        return (*_GONE, errno.EINVAL, errno.ENOENT) if self.gone else ()
 
     def unseal(self, netlink: Netlink) -> None:
         """Give Open vSwitch what is not covered, as soon as its datapath is back; no error if it was not sealed."""
@@ -179,7 +194,9 @@ def prepare(
     the same ports is not translated again.
     """
     known = {} if known is None else known
-    promiscuous = _promiscuous(netlink)
+    found_links = links.dump(netlink)
+    # Whether somebody has asked that it takes all frames; that the datapath has does not count.
+    promiscuous = {link.index: bool(link.flags & tc.PROMISCUOUS) for link in found_links}
     borrowed = [
         port for port in ports if port.kind == DEVICE and port.netns is None and port.index in promiscuous
     ]
@@ -197,7 +214,10 @@ def prepare(
     return Bypass(
         coverage(found[: len(megaflows)]),
         tuple(port.name for port in borrowed if port.index in taken),
-        {device: _opening(device, name, device in added) for device, name in devices.items()},
+        {
+            device: _opening(device, name, device in added, _vlans_on(device, found_links))
+            for device, name in devices.items()
+        },
         added,
         tuple(batches(filters)),
         tuple(batches([tc.flower(place, {}, [tc.drop()]) for place in last])),
@@ -252,10 +272,17 @@ def remove_left_over(netlink: Netlink) -> list[int]:
     return found
 
 
-def _opening(device: int, name: str, promiscuous: bool) -> Opening:
+def _vlans_on(device: int, found: t.Iterable[links.Link]) -> list[int]:
+    """The VLANs of the host's own on a device."""
+    own = (link.vlan for link in found if link.below == device and link.below_netns is None)
+    return sorted({number for protocol, number in filter(None, own) if protocol == VLAN})
+
+
+def _opening(device: int, name: str, promiscuous: bool, vlans: t.Sequence[int]) -> Opening:
     """A datapath has its devices take all frames, and without it they would not."""
     cookie = MARK + (_PROMISCUOUS_WAS_ADDED if promiscuous else b"")
-    found = []
+    own = Place(device, 0, _OWN_VLANS, VLAN)
+    found = [tc.flower(own, {KEY_VLAN: struct.pack("=H", number)}, [tc.accept()]) for number in vlans]
     for order, kind in _GUARDS.items():
         chain = OTHERS if kind is None else CHAINS[kind]
         found.append(
@@ -304,7 +331,7 @@ def _last_places(devices: t.Iterable[int]) -> list[Place]:
 
 def _clear(netlink: Netlink, device: int, promiscuous: bool) -> None:
     """Of the qdisc of a device what is ours, the guard last; and the qdisc, unless somebody else uses it by now."""
-    places = [Place(device, 0, order, 0) for order in (_LAST, *_ORDERS.values())]
+    places = [Place(device, 0, order, 0) for order in (_LAST, *_ORDERS.values(), _OWN_VLANS)]
     away = [*map(tc.delete_filters, places)]
     away += [tc.flush_chain(device, chain) for chain in (*CHAINS.values(), OTHERS)]
     away += [tc.delete_filters(Place(device, 0, order, 0)) for order in sorted(_GUARDS, reverse=True)]
@@ -332,13 +359,3 @@ def _ingress_qdiscs(netlink: Netlink) -> t.Iterator[tuple[int, str]]:
         if parent == tc.INGRESS:
             kind = attributes(body, tc.TCMSG.size).get(tc.KIND, b"")
             yield device, kind.rstrip(b"\0").decode(errors="replace")
-
-
-def _promiscuous(netlink: Netlink) -> dict[int, bool]:
-    """Of which devices somebody has asked that they take all frames; that the datapath has does not count."""
-    request = message(tc.GET_LINK, tc.IFINFO.pack(0, 0, 0, 0, 0))
-    found = {}
-    for __, body in netlink.dump(request, "the network devices cannot be listed"):
-        __, __, device, flags, __ = tc.IFINFO.unpack_from(body)
-        found[device] = bool(flags & tc.PROMISCUOUS)
-    return found

@@ -167,10 +167,13 @@ class Gap:
         try:
             for name in (*self.ready.vports, DATAPATH):
                 loading.remove(self.calls, name)
-            self._mark("unloaded")
-            loading.insert(self.calls, DATAPATH, new)
         except HotUpgradeError as error:
-            loading.insert(self.calls, DATAPATH, old)
+            return error
+        self._mark("unloaded")
+        try:
+            loading.put(self.calls, DATAPATH, new)
+        except HotUpgradeError as error:
+            loading.put(self.calls, DATAPATH, old)
             return error
         return None
 
@@ -195,19 +198,21 @@ class Gap:
         self._mark("busiest flows")
         captured = ready.captured
         self.refused += self.preserver.move(captured, now)
-        self.refused += self.preserver.restore(
-            captured, [batch for batch in captured.batches if batch.soon], now
-        )
+        # What a tenant has in a namespace of its own, however much, keeps nobody else waiting.
+        soon = [batch for batch in captured.batches if batch.soon]
+        self._restore([batch for batch in soon if batch.space == 0], now)
         self._mark("addresses")
         if index == ready.datapath.index:
             self._add_flows(ready.flows)
         if self.bypass is not None:
             self.bypass.unseal(self._route)
         self._mark("flows")
-        self.refused += self.preserver.restore(
-            captured, [batch for batch in captured.batches if not batch.soon], now
-        )
+        self._restore([batch for batch in soon if batch.space], now)
+        self._restore([batch for batch in captured.batches if not batch.soon], now)
         self._mark("end")
+
+    def _restore(self, wanted: t.Sequence[preserve.Batch], now: t.Mapping[int, int]) -> None:
+        self.refused += self.preserver.restore(self.ready.captured, wanted, now)
 
     def _add_ports(self, index: int) -> None:
         """The busiest ports first; those that are there stay."""

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
@@ -51,15 +50,20 @@ def keep(module: Module, directory: str = DIRECTORY) -> str | None:
 
 
 def kept(module: Module, directory: str = DIRECTORY) -> str | None:
-    """Where the file of the loaded ``module`` is kept, None where it is not."""
+    """Where the file of the loaded ``module`` is kept, None where it is not, or where that is another module's."""
     path = os.path.join(directory, _name(module))
-    return path if os.path.exists(path) else None
+    try:
+        image = module_image.read(path)
+    except HotUpgradeError:
+        return None
+    return path if module.build_id is None or image.build_id == module.build_id else None
 
 
 def of_loaded(module: Module, directory: str = DIRECTORY) -> module_image.Image | None:
     """The file of the loaded ``module``: the kept one, or that on the disk where it is the same; else None."""
-    with contextlib.suppress(HotUpgradeError):
-        return module_image.read(os.path.join(directory, _name(module)))
+    path = kept(module, directory)
+    if path is not None:
+        return module_image.read(path)
     if module.disk_path is not None and module.reload_needed is False:
         return module_image.read(module.disk_path)
     return None

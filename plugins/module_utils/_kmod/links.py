@@ -46,6 +46,7 @@ _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 _TOLD_ONLY = {"macvlan": (6, 8), "macvtap": (6, 8)}
 # struct ifla_vlan_flags is told with all bits in its mask, and taken only with those that there are.
 _VLAN_FLAGS, _VLAN_MASK = 2, 0x1F
+_VLAN_ID, _VLAN_PROTOCOL = 1, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,16 @@ class Link:
     def kind(self) -> str:
         """As rtnetlink calls it, ``vlan`` for example; empty for hardware."""
         return self.told.inside(_INFO).text(_KIND)
+
+    @property
+    def vlan(self) -> tuple[int, int] | None:
+        """The Ethernet type and the number of its tag, None for what is no VLAN device."""
+        if self.kind != "vlan":
+            return None
+        data = self.told.inside(_INFO).inside(_DATA)
+        (protocol,) = struct.unpack("!H", data.value(_VLAN_PROTOCOL))
+        (number,) = struct.unpack("=H", data.value(_VLAN_ID))
+        return protocol, number
 
     @property
     def packets(self) -> int:

@@ -28,6 +28,8 @@ _NUMBERS = {
 }
 # Whoever has let go of a module may have done so a moment later only.
 _TRIES, _PAUSE = 400, 0.0005
+# So often another one may have come first.
+_OTHERS = 5
 
 
 class Calls(t.Protocol):
@@ -76,10 +78,29 @@ def remove(calls: Calls, name: str) -> None:
     )
 
 
+def put(calls: Calls, name: str, image: bytes) -> None:
+    """Put the module in, and no other one: whoever asks for a datapath has the kernel load the file on the disk.
+
+    Raises ``HotUpgradeError`` with the kernel's reason.
+    """
+    number = calls.insert(image)
+    for __ in range(_OTHERS):
+        if number != errno.EEXIST:
+            break
+        remove(calls, name)
+        number = calls.insert(image)
+    _require(number, name)
+
+
 def insert(calls: Calls, name: str, image: bytes) -> None:
     """Put the module in; one that is there is fine.  Raises ``HotUpgradeError`` with the kernel's reason."""
     number = calls.insert(image)
-    if number not in (0, errno.EEXIST):
+    if number != errno.EEXIST:
+        _require(number, name)
+
+
+def _require(number: int, name: str) -> None:
+    if number:
         raise HotUpgradeError(
             f"the kernel does not take the module {name}",
             os.strerror(number),

@@ -12,12 +12,13 @@ Formats: include/uapi/linux/openvswitch.h (ovs_packet_attr, ovs_key_attr).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import struct
 import threading
+import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import HEADER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -32,6 +33,8 @@ _PACKET, _KEY = 1, 2
 _IN_PORT, _MARK, _TUNNEL, _RECIRCULATION = 3, 15, 16, 20
 # So long nothing was asked, in seconds: then nothing waits.
 _SILENCE = 0.1
+# What was asked before the end is answered for so long at most, in seconds.
+_LAST_WORDS = 0.5
 # Before an ovs-vswitchd that starts, which takes the processor for seconds and is at -10 itself.
 _FIRST = -15
 # Kinds of messages below this are netlink's own.
@@ -56,25 +59,26 @@ class Misses:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._socket = Netlink(GENERIC)
-        self._ended = threading.Event()
+        # When it ends, by the monotonic clock.
+        self._end = math.inf
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.address = self._socket.address
-        self.answered = self.left = 0
+        self.forwarded = self.dropped = self.left = 0
 
     def start(self) -> None:
         """Wait for what the kernel asks from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what was asked up to now, and no more: somebody else is asked."""
-        self._ended.set()
+        """Answer what was asked up to now, and no more: somebody else is asked.  Who is slow to answer is not waited for."""
+        self._end = time.monotonic() + _LAST_WORDS
         self._thread.join()
 
     def _serve(self) -> None:
         with self._socket, Netlink(GENERIC) as socket:
             prefer(threading.get_native_id())
             kernel = Kernel(socket)
-            while (misses := self._asked()) or not self._ended.is_set():
+            while ((misses := self._asked()) or self._end == math.inf) and time.monotonic() <= self._end:
                 for miss in misses:
                     self._see_to(kernel, miss)
 
@@ -86,17 +90,19 @@ class Misses:
         return [miss for miss in found if miss is not None]
 
     def _see_to(self, kernel: Kernel, miss: Miss) -> None:
+        if time.monotonic() > self._end:
+            self.left += 1
+            return
         try:
             ports = self._answer(miss.port, miss.packet)
-            if ports is None:
-                self.left += 1
-                return
             if ports:
                 kernel.forward(miss.datapath, miss.packet, miss.key, ports)
-            self.answered += 1
-        except HotUpgradeError:  # the module may be another one now
+        except Exception:  # a stranger's packet, and perhaps another module by now
             kernel.forget()
-            self.left += 1
+            ports = None
+        self.left += ports is None
+        self.dropped += ports is not None and not ports
+        self.forwarded += bool(ports)
 
 
 def prefer(number: int) -> None:

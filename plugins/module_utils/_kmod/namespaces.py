@@ -14,6 +14,7 @@ import collections.abc
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import glob
 import os
 import struct
@@ -25,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 OWN = "/proc/self/ns/net"
 
 _CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
 _MOUNTS = ("/run/netns/*", "/run/docker/netns/*")
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_FD = 90, 1, 3
 
@@ -46,10 +48,21 @@ def every() -> list[Namespace]:
             seen = os.stat(path)
             if (seen.st_dev, seen.st_ino) in found:
                 continue
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             seen = os.fstat(descriptor)
+            if not _is_one(descriptor) or (seen.st_dev, seen.st_ino) in found:
+                os.close(descriptor)
+                continue
             found[seen.st_dev, seen.st_ino] = Namespace(seen.st_dev, seen.st_ino, descriptor)
     return list(found.values())
+
+
+def _is_one(descriptor: int) -> bool:
+    """Whether it is a network namespace: a name without its mount is left over where somebody was interrupted (ioctl_ns(2))."""
+    try:
+        return fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except OSError:
+        return False
 
 
 def _places() -> t.Iterator[str]:

@@ -26,7 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 
 NEW_QDISC, DELETE_QDISC, GET_QDISC = 36, 37, 38
 NEW_FILTER, DELETE_FILTER, GET_FILTER = 44, 45, 46
-NEW_LINK, GET_LINK = 16, 18
+NEW_LINK = 16
 PROMISCUOUS = 0x100
 ALL_PROTOCOLS = 0x0003
 MOST_ACTIONS = 32  # TCA_ACT_MAX_PRIO
@@ -39,7 +39,7 @@ _CLSACT = 0xFFFF0000
 KIND, _OPTIONS, _CHAIN = 1, 2, 11
 _ACTION_KIND, _ACTION_OPTIONS, _ACTION_COOKIE = 1, 2, 6
 _GENERIC = struct.Struct("=IIiii")  # tc_gen
-_PIPE, _SHOT, _STOLEN, _GOTO_CHAIN = 3, 2, 4, 0x20000000
+_OK, _PIPE, _SHOT, _STOLEN, _GOTO_CHAIN = 0, 3, 2, 4, 0x20000000
 _FLOWER_ACTIONS, _FLOWER_FLAGS = 3, 22
 _BPF_ACTIONS, _BPF_CLASS, _BPF_LENGTH, _BPF_PROGRAM, _BPF_GENERIC_FLAGS = 1, 3, 4, 5, 9
 _IN_SOFTWARE = struct.pack("=I", 1)  # TCA_CLS_FLAGS_SKIP_HW
@@ -140,6 +140,11 @@ def _verdict(verdict: int) -> bytes:
 def drop() -> bytes:
     """The packet ends here."""
     return _action(b"gact", {2: _verdict(_SHOT)})
+
+
+def accept() -> bytes:
+    """The packet goes on to whoever takes it after tc."""
+    return _action(b"gact", {2: _verdict(_OK)})
 
 
 def go_to(chain: int, cookie: bytes) -> bytes:

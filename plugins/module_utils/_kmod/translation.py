@@ -75,7 +75,7 @@ _OTHER_ACTIONS = {
 }
 # TCA_FLOWER_*
 _KEY_TYPE, _KEY_PROTOCOL, _KEY_FLAGS, _KEY_FLAGS_MASK = 8, 9, 47, 48
-_KEY_VLAN, _KEY_PRIORITY, _KEY_INNER_TYPE = 23, 24, 25
+KEY_VLAN, _KEY_PRIORITY, _KEY_INNER_TYPE = 23, 24, 25
 _FRAGMENT, _FIRST_FRAGMENT = 1, 2
 # Of a tag's TCI: there is a tag, its priority, its number.
 _PRESENT, _PRIORITY, _NUMBER = 0x1000, 0xE000, 0x0FFF
@@ -248,7 +248,7 @@ def _tag(fields: _Fields, matched: _Matched) -> tuple[_Fields, int]:
     if not value & _PRESENT or number not in (0, _NUMBER) or priority not in (0, _PRIORITY):
         raise _Unclear("part of a VLAN tag")
     if number:
-        matched.keys[_KEY_VLAN] = struct.pack("=H", value & _NUMBER)
+        matched.keys[KEY_VLAN] = struct.pack("=H", value & _NUMBER)
     if priority:
         matched.keys[_KEY_PRIORITY] = struct.pack("=B", (value & _PRIORITY) >> 13)
     fields.used.add(Key.ENCAP)

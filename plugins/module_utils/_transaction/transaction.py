@@ -209,14 +209,21 @@ class Transaction:
         return events
 
     def begun(self) -> list[str]:
-        """Names of the steps that may have had an effect which is not undone yet, in the order of their start."""
-        names: dict[str, None] = {}
+        """Names of the steps that may have had an effect which is not undone yet, in the order of their start.
+
+        What was undone before a step that could not be is among them: the undo of that one may want theirs once more.
+        """
+        undone: dict[str, bool] = {}
         for event in self.journal():
             if event["event"] == "begin":
-                names[event["step"]] = None
+                undone.pop(event["step"], None)
+                undone[event["step"]] = False
             elif event["event"] == "undone":
-                names.pop(event["step"], None)
-        return list(names)
+                undone[event["step"]] = True
+        names = list(undone)
+        while names and undone[names[-1]]:
+            names.pop()
+        return names
 
     @contextlib.contextmanager
     def at_work(self, patience: float = 1.0) -> t.Iterator[float | None]:

@@ -106,8 +106,10 @@ def _end_stand_in(host: Host) -> None:
 
 
 def _bring_back(host: Host) -> None:
-    """A new process that has not got its place yet is not found there, and would be in the way of the module."""
-    _end_stand_in(host)
+    """A new process that has not got its place yet is not found there, and would be in the way of the module.
+
+    Who answers for new flows goes on with it until the old program has its own, where the datapath stays what it is.
+    """
     if not newcomer.has_moved_in(host):
         newcomer.remove(host)
     host.reloader.bring_back()

@@ -51,7 +51,12 @@ class Host:
         monkeypatch.setattr(
             reload,
             "describe_plan",
-            lambda _decision, _prove, steps: {"steps": list(steps), "warnings": ["one"]},
+            lambda _decision, _prove, steps: {
+                "steps": list(steps),
+                "warnings": ["one"],
+                "before": {"ovs-vswitchd": "3.5.0"},
+                "after": {"ovs-vswitchd": self.facts.new},
+            },
         )
         monkeypatch.setattr(connected, "begin", lambda _operation, record: self._begin(record))
         monkeypatch.setattr(connected, "wait", lambda _transaction, _operation: self.state)
@@ -94,6 +99,11 @@ def test_check_mode_returns_the_plan(host: Host) -> None:
     assert (found.before, found.after) == ({"module": "aaaa"}, {"module": "bbbb"})
     assert "reload the module" in found.values["plan"]["steps"]
     assert found.values["plan"]["warnings"] == ["one"]
+    assert found.values["plan"]["summary"] == [
+        "the loaded module openvswitch is aaaa, that on the disk bbbb",
+        "ovs-vswitchd 4.0.0 follows 3.5.0 with it",
+        "warning: one",
+    ]
 
 
 def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import types
 import typing as t
 from pathlib import Path
@@ -74,13 +75,13 @@ class Transaction:
             self.documents.pop(name, None)
 
 
-KILLED = ["kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
+ENDED = ["hold", "flag", "kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
 
 
 class Misses:
     """Those of ``misses``."""
 
-    address, answered, left = 77, 3, 1
+    address, forwarded, dropped, left = 77, 3, 2, 1
 
     def __init__(self, answer: t.Any) -> None:
         assert answer(1, b"packet") == [2]
@@ -240,7 +241,8 @@ def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:
     world.reloader.replace()
     assert world.asked == Misses.address
     world.reloader.ask_nobody()
-    assert world.transaction.notes["new_flows"] == "3 packets were forwarded meanwhile, 1 had to wait"
+    told = world.transaction.notes["new_flows"]
+    assert told == "3 packets were forwarded meanwhile, 2 were dropped as the flows say, 1 had to wait"
     world.reloader.ask_nobody()
     world.reloader.replace()
     assert world.asked == 0
@@ -253,7 +255,7 @@ def test_a_module_that_does_not_load_leaves_no_bypass(world: World) -> None:
     assert world.done[-2:] == ["run bbbb", "no bypass"]
     world.done.clear()
     world.reloader.bring_back()  # all is back already, but for the names of those in other namespaces
-    assert world.done == ["bypass away", "rename"]
+    assert world.done == ["rename", "bypass away"]
 
 
 def test_nothing_to_bring_back(world: World) -> None:
@@ -266,10 +268,10 @@ def test_nothing_to_bring_back(world: World) -> None:
 def test_left_in_the_middle_of_the_gap(world: World, loaded: str) -> None:
     leave(world, loaded)
     world.reloader.bring_back()
-    assert world.done == ["bypass away", "finish aaaa", "rename"]
+    assert world.done == ["finish aaaa", "rename", "bypass away"]
     world.done.clear()
     world.reloader.bring_back()  # whoever comes next has nothing to do
-    assert world.done == ["bypass away", "rename"]
+    assert world.done == ["rename", "bypass away"]
 
 
 def leave(world: World, loaded: str) -> None:
@@ -286,11 +288,9 @@ def test_replaced_and_not_wanted(world: World) -> None:
     world.done.clear()
     world.reloader.bring_back()
     assert world.done == [
-        "bypass away",
-        "hold",
-        "flag",
-        *KILLED,
         "rename",
+        "bypass away",
+        *ENDED,
         "look {1: 'br0', 9: 'in4'}",
         "run aaaa",
         "rename",
@@ -298,15 +298,32 @@ def test_replaced_and_not_wanted(world: World) -> None:
     assert world.transaction.moments == [("after", "module: begin")] * 2  # there and back
     world.done.clear()
     world.reloader.bring_back()  # whoever comes next does not replace it again
-    assert world.done == ["bypass away", "rename"]
+    assert world.done == ["rename", "bypass away"]
 
 
 def test_left_in_the_middle_with_the_new_module(world: World) -> None:
     """Whatever of the datapath is there already: what was there before comes back first, else it would be missed."""
     leave(world, "bbbb")
     world.reloader.bring_back()
-    finished = ["finish bbbb", "rename", "look {1: 'br0', 9: 'in4'}", "run aaaa", "rename"]
-    assert world.done == ["bypass away", "hold", "flag", *KILLED, *finished]
+    finished = ["finish bbbb", "rename", "bypass away"]
+    assert world.done == [*ENDED, *finished, *ENDED, "look {1: 'br0', 9: 'in4'}", "run aaaa", "rename"]
+
+
+def test_modules_that_nothing_tells_apart(world: World) -> None:
+    """The new one is taken for loaded from when it was begun until the old one is back."""
+    for name, image in (("new", NEW), ("old", OLD)):
+        known = module_image.parse(image, "")
+        world.reloader._images[name] = dataclasses.replace(known, build_id=None)
+    assert not world.reloader._new_is_loaded
+    leave(world, "aaaa")
+    assert world.reloader._new_is_loaded
+    world.reloader.bring_back()
+    assert world.done[-2:] == ["run aaaa", "rename"]
+    assert not world.reloader._new_is_loaded
+    world.fails = True
+    with pytest.raises(HotUpgradeError):
+        world.reloader.replace()
+    assert not world.reloader._new_is_loaded, "the old one was loaded again"
 
 
 def test_left_in_the_middle_of_the_way_back(world: World) -> None:

@@ -11,6 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import stand_in
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge
 from tests.unit.plugins.module_utils._handover.test_reloader import SHOWN
 
 DUMMIES = """\
@@ -31,6 +32,8 @@ system@ovs-system: hit:0 missed:0
         ("Datapath actions: push_vlan(vid=4,pcp=0),2", None),
         ("Datapath actions: ct(commit),2", None),
         ("Datapath actions: 2\nThis flow is handled by the userspace slow path because it:\n", None),
+        ("    bucket 0\n            output:2\nDatapath actions: 2", None),  # perhaps its port is down
+        ("Datapath actions: \u00b2", None),
         ("no such bridge", None),
     ],
 )
@@ -59,6 +62,35 @@ def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
     assert found.answer(9, b"") == [2]
     assert found.answer(1, b"") is None  # to a port that the kernel does not have
     assert found.answer(44, b"") is None
+    found._doubtful = ["Datapath actions: 1"]
+    assert found.answer(2, b"") is None
+    assert found.answer(9, b"") == [2]
+
+
+def test_where_links_and_neighbours_decide_dummies_do_not_know() -> None:
+    found = {
+        "plain": a_bridge("plain", ("p1",), ("p2",)),
+        "bond": a_bridge("bond", ("p1", "p2")),
+        "lacp": a_bridge("lacp", ("p1",), lacp="active"),
+        "tree": a_bridge("tree", ("p1",)),
+    }
+    t.cast(t.Any, found["tree"]).rstp = True
+    assert list(stand_in.doubtful(list(found.values()))) == [
+        'bridge("bond")',
+        'bridge("lacp")',
+        'bridge("tree")',
+    ]
+
+
+def a_bridge(name: str, *ports: tuple[str, ...], lacp: str | None = None) -> Bridge:
+    found: t.Any = types.SimpleNamespace(
+        name=name,
+        stp=False,
+        rstp=False,
+        interfaces=(),
+        ports=[types.SimpleNamespace(name=each[0], interfaces=each, lacp=lacp) for each in ports],
+    )
+    return t.cast(Bridge, found)
 
 
 class Copy:

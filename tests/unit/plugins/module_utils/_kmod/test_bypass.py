@@ -31,6 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     joined,
 )
 
+GET_LINK = 18
 PORTS = [Vport(0, 2, "ovs-system", 4), Vport(1, 2, "br0", 5), Vport(2, 1, "p1", 6), Vport(3, 1, "p2", 7)]
 Json = dict[str, t.Any]
 
@@ -53,6 +54,7 @@ class Kernel:
         self.filters: dict[int, list[Entry]] = {6: [], 7: []}
         self.promiscuous = {5: False, 6: False, 7: False}
         self.refuses: set[tuple[int, t.Any]] = set()
+        self.refusal = errno.ENOTSUP
 
     def transact(self, batches: t.Sequence[bytes]) -> list[Refusal]:
         refused = []
@@ -72,7 +74,7 @@ class Kernel:
         found = netlink.attributes(body, tc.TCMSG.size)
         name = found.get(1, b"").rstrip(b"\0")
         if {(device, kind), (device, name)} & self.refuses:
-            return errno.ENOTSUP
+            return self.refusal
         if kind in (tc.NEW_QDISC, tc.DELETE_QDISC):
             return self._qdisc(kind, device, name)
         if device not in self.qdiscs:
@@ -101,11 +103,8 @@ class Kernel:
 
     def dump(self, request: bytes, _what: str) -> list[tuple[int, bytes]]:
         (kind,) = struct.unpack_from("=H", request, 4)
-        if kind == tc.GET_LINK:
-            links = self.promiscuous.items()
-            return [
-                (16, tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if on else 0, 0)) for device, on in links
-            ]
+        if kind == GET_LINK:
+            return [(16, self._link(device, on)) for device, on in self.promiscuous.items()]
         if kind == tc.GET_QDISC:
             return [
                 (36, tc.TCMSG.pack(0, device, 0xFFFF0000, tc.INGRESS, 1) + attribute(1, name + b"\0"))
@@ -113,6 +112,15 @@ class Kernel:
             ]
         __, device, __, __, info = tc.TCMSG.unpack_from(request, 16)
         return [(44, each.body) for each in self.filters[device] if info >> 16 in (0, each.order)]
+
+    def _link(self, device: int, promiscuous: bool) -> bytes:
+        """Devices above 100 are VLANs on those below: 610 is the VLAN 10 on 6."""
+        head = tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if promiscuous else 0, 0)
+        if device < 100:
+            return head
+        tag = joined({1: struct.pack("=H", device % 100), 5: struct.pack("!H", 0x8100)})
+        info = joined({1: b"vlan\0", 2: tag})
+        return head + joined({5: struct.pack("=I", device // 100), 18: info})
 
     @property
     def untouched(self) -> bool:
@@ -148,8 +156,8 @@ def test_it_forwards_then_drops_the_rest_then_lets_it_pass_and_then_is_gone(kern
     made = bypass.prepare(kernel, PORTS, FLOWS)
     assert kernel.untouched
     assert made.install(kernel) == []
-    assert kernel.placed(6) == {(0, 1), (0, 2), (0, 3), (0, 4), (bypass.CHAINS[0x0800], 0x0800)}
-    assert kernel.placed(7) == {(0, 1), (0, 2), (0, 3), (bypass.OTHERS, 0x88B5)}
+    assert kernel.placed(6) == {(0, 2), (0, 3), (0, 4), (0, 5), (bypass.CHAINS[0x0800], 0x0800)}
+    assert kernel.placed(7) == {(0, 2), (0, 3), (0, 4), (bypass.OTHERS, 0x88B5)}
     assert kernel.promiscuous == {5: False, 6: True, 7: True}
     before = kernel.placed(6)
     made.seal(kernel)
@@ -222,6 +230,32 @@ def test_filters_that_the_kernel_refuses_are_told_and_without_the_last_ones_it_i
     assert kernel.untouched
 
 
+def test_a_device_that_has_gone_costs_the_others_nothing(kernel: t.Any) -> None:
+    """The tap of a machine that ends, the veth that a tenant deletes."""
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    kernel.refusal = errno.ENODEV
+    kernel.refuses |= {(6, tc.NEW_QDISC), (6, b"flower"), (6, tc.DELETE_FILTER)}
+    assert made.install(kernel) == []
+    made.seal(kernel)
+    assert kernel.placed(7) >= EVERY_CHAIN
+    made.remove(kernel)
+    assert kernel.untouched
+
+
+def test_what_is_for_a_vlan_device_of_the_host_goes_its_way(kernel: t.Any) -> None:
+    """Linux hands it over before Open vSwitch sees it."""
+    kernel.promiscuous[610] = False
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    made.install(kernel)
+    assert (0, 1) in kernel.placed(6)
+    assert (0, 1) not in kernel.placed(7)
+    (own,) = [each for each in kernel.filters[6] if each.order == 1]
+    keys = netlink.attributes(netlink.attributes(own.body, tc.TCMSG.size)[2])
+    assert struct.unpack("=H", keys[23]) == (10,)
+    made.remove(kernel)
+    assert kernel.untouched
+
+
 def test_a_qdisc_that_came_in_between_is_not_taken_away(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS)
     kernel.qdiscs[7] = b"clsact"
@@ -242,7 +276,7 @@ def test_what_is_beside_is_forwarded_and_not_counted(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS, beside)
     assert made.coverage == bypass.prepare(kernel, PORTS, FLOWS).coverage
     assert made.install(kernel) == []
-    assert (0, 4) in kernel.placed(7)
+    assert (0, 5) in kernel.placed(7)
 
 
 def test_how_much_is_covered(kernel: t.Any) -> None:

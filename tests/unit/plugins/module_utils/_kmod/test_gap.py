@@ -32,7 +32,7 @@ REQUESTS = {stage: Request(stage, 5, stage.name, b"", b"") for stage in Stage}
 BATCHES = tuple(
     preserve.Batch(0, generation, stage, (REQUESTS[stage],))
     for generation, stage in [(0, s) for s in Stage] + [(1, Stage.CHILD)]
-)
+) + (preserve.Batch(1, 0, Stage.ADDRESS, (REQUESTS[Stage.ADDRESS],)),)
 CAPTURED = preserve.Captured((), {0: 4, 2: 5, 3: 6, 4: preserve.HIGH + 4}, {}, (2, 4, 3), (), BATCHES)
 READY = gap.Ready(DATAPATH, PORTS, (b"busy",), (b"1", b"2"), CAPTURED, ("vport_vxlan",))
 
@@ -150,7 +150,9 @@ class World:
     ) -> list[str]:
         self.now = now or {}
         for batch in wanted:
-            self.change(f"restore {batch.generation} {batch.stage.name}")
+            self.change(
+                f"restore {batch.generation} {batch.stage.name}{' of a tenant' if batch.space else ''}"
+            )
             self.given += [] if batch in self.given else [batch]
         return []
 
@@ -205,6 +207,7 @@ def test_everything_comes_back_and_the_busiest_first() -> None:
     order = world.done.index
     assert order("flows 1") < order("restore 0 ADDRESS") < order("flows 2") < order("restore 0 OFFLOAD")
     assert order("flows 2") < order("restore 1 CHILD")
+    assert order("flows 2") < order("restore 0 ADDRESS of a tenant")
 
 
 def test_a_module_that_does_not_load_is_followed_by_the_old_one() -> None:

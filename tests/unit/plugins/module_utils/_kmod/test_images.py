@@ -37,6 +37,15 @@ def test_kept_before_the_package_replaces_it(disk: Path, tmp_path: Path) -> None
     assert found.content == OLD
 
 
+def test_a_kept_file_that_somebody_has_replaced_is_none(disk: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    before = dataclasses.replace(MODULE, disk_build_id="aaaa", disk_path=str(disk))
+    images.keep(before, str(kept))
+    (kept / "openvswitch-aaaa.ko").write_bytes(NEW)
+    assert images.kept(before, str(kept)) is None
+    assert images.of_loaded(dataclasses.replace(before, disk_build_id="bbbb"), str(kept)) is None
+
+
 def test_the_one_before_the_one_before_is_not_kept(disk: Path, tmp_path: Path) -> None:
     first = dataclasses.replace(MODULE, disk_build_id="aaaa", disk_path=str(disk))
     images.keep(first, str(tmp_path / "kept"))

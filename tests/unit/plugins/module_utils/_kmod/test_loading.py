@@ -69,3 +69,12 @@ def test_not_loaded() -> None:
 def test_this_kernel_refuses_what_is_no_module() -> None:
     assert loading.System().insert(b"no module") in (errno.ENOEXEC, errno.EPERM, errno.ENOSYS)
     assert loading.System().remove(b"ovsops_no_such_module") in (errno.ENOENT, errno.EPERM, errno.ENOSYS)
+
+
+def test_another_one_that_came_first_goes_again() -> None:
+    """An unprivileged process that asks for a datapath has the kernel load the file on the disk."""
+    calls = Calls(errno.EEXIST, 0, errno.EEXIST, 0, 0)
+    loading.put(calls, "openvswitch", b"")
+    assert calls.asked == 5
+    with pytest.raises(HotUpgradeError, match="File exists"):
+        loading.put(Calls(*[errno.EEXIST, 0] * 5, errno.EEXIST), "openvswitch", b"")

@@ -85,4 +85,24 @@ def test_everything_asked_before_the_end_is_answered(monkeypatch: pytest.MonkeyP
     found.stop()
     assert found.address == 77
     assert done == [(9, b"packet__", [7, 8]), "forgotten"]
-    assert (found.answered, found.left) == (2, 2)
+    assert (found.forwarded, found.dropped, found.left) == (1, 1, 2)
+
+
+def test_whoever_goes_on_asking_does_not_keep_it_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of new flows, and somebody who is slow, or answers nonsense."""
+
+    class Flood(Socket):
+        def told(self, _seconds: float) -> t.Iterator[tuple[int, bytes]]:
+            yield 30, asked(PORT)
+
+    def answer(_port: int, _packet: bytes) -> t.Sequence[int]:
+        raise ValueError("\u00b2 is a digit, and no number")
+
+    monkeypatch.setattr(misses, "Netlink", lambda _protocol: Flood([]))
+    monkeypatch.setattr(misses, "_LAST_WORDS", 0.0)
+    monkeypatch.setattr(misses, "prefer", lambda _number: None)
+    found = misses.Misses(answer)
+    found.start()
+    found.stop()
+    assert not found._thread.is_alive()
+    assert found.forwarded == found.dropped == 0

@@ -93,7 +93,7 @@ def test_without_a_stand_in_new_flows_wait(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("moved_in", "calls"),
-    [(False, ["nobody", "stand-in", "ended", "module"]), (True, ["nobody", "stand-in", "module"])],
+    [(False, ["ended", "module"]), (True, ["module"])],
 )
 def test_a_new_process_without_its_place_ends_before_the_module_goes_back(
     moved_in: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
@@ -101,12 +101,8 @@ def test_a_new_process_without_its_place_ends_before_the_module_goes_back(
     found: list[str] = []
     monkeypatch.setattr(newcomer, "has_moved_in", lambda _host: moved_in)
     monkeypatch.setattr(newcomer, "remove", lambda _host: found.append("ended"))
-    ended = types.SimpleNamespace(end=lambda: found.append("stand-in"))
-    monkeypatch.setattr(reload, "StandIn", lambda _host: ended)
     host: t.Any = types.SimpleNamespace(
-        reloader=types.SimpleNamespace(
-            bring_back=lambda: found.append("module"), ask_nobody=lambda: found.append("nobody")
-        )
+        reloader=types.SimpleNamespace(bring_back=lambda: found.append("module"))
     )
     steps = {step.name: step for step in reload.steps(request())}
     steps[reload.REPLACE].undo(host)

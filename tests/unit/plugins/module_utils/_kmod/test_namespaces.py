@@ -1,0 +1,31 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which namespaces there are, whatever lies beside their names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import namespaces
+
+
+def test_a_name_without_a_namespace_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted ``ip netns`` leaves a file; others may put anything there."""
+    (tmp_path / "stale").touch()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "uts").symlink_to("/proc/self/ns/uts")
+    monkeypatch.setattr(namespaces, "_MOUNTS", (f"{tmp_path}/*",))
+    found = namespaces.every()
+    own = os.stat(namespaces.OWN)
+    assert (found[0].device, found[0].inode) == (own.st_dev, own.st_ino)
+    assert not {(each.device, each.inode) for each in found} & {
+        (seen.st_dev, seen.st_ino) for seen in map(os.stat, tmp_path.iterdir())
+    }
+    for each in found:
+        with namespaces.within(each):
+            pass
+        os.close(each.descriptor)
