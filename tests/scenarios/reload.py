@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from tests.harness import furnished, runs
@@ -52,6 +53,7 @@ def other_module(scene: Scene) -> str:
     scene.populate("--no-meter")
     scene.sh(furnished.script(5) + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
+    scene.sh("touch /run/netns/stale")  # as an interrupted "ip netns" leaves it
     require(scene.module("ovs_kmod_reload", {}), changed=False)
     require(scene.module("ovs_kmod_reload", {"state": "kept"}), changed=True)
     modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
@@ -74,17 +76,18 @@ def other_module(scene: Scene) -> str:
 def failing_module(scene: Scene) -> str:
     """The new module does not load: the old one is there, with everything."""
     start_with_shipped(scene)
-    scene.populate()
+    scene.populate("--no-meter")
     scene.sh(furnished.script(5) + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
     modules.install(scene.lab, scene.host(), "failing", PACKAGED)
-    result = scene.module("ovs_kmod_reload", {})
+    with scene.traffic() as traffic:
+        result = scene.module("ovs_kmod_reload", {})
     require(result, state="rolled_back")
     same(before, portrait(scene), "after the attempt")
     if facts(scene)["loaded"] != loaded:
         raise Broken("the loaded module is not the old one")
-    return str(result["reason"])
+    return f"{result['reason']}; {result['new_flows']}; {unhurt(traffic)}"
 
 
 def foreign_module(scene: Scene) -> str:
@@ -107,16 +110,49 @@ def with_daemons(scene: Scene) -> str:
     before, seen, loaded = portrait(scene), scene.look(), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
     modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    folder = scene.lab.folder / "report"
+    folder.mkdir(exist_ok=True)
+    wanted: dict[str, t.Any] = {"kernel_module": "current", "report_dir": str(folder)}
+    planned = runs.playbook(scene.lab, "4.0.0", check=True, **wanted)
+    if f"the loaded module openvswitch is {loaded}" not in " ".join(planned.stdout.split()):
+        raise Broken(f"check mode does not tell of the module:\n{planned.stdout[-3000:]}")
     with scene.traffic() as traffic:
-        done = runs.playbook(scene.lab, "4.0.0", kernel_module="current")
+        done = runs.playbook(scene.lab, "4.0.0", **wanted)
     if done.returncode:
         raise Broken(f"the playbook failed:\n{done.stdout[-3000:]}")
+    report = json.loads((folder / f"{scene.host().name}.json").read_text())
+    require(report, outcome="upgraded", strategy="reload", to="4.0.0", not_carried=[])
+    require(report["kernel_module"]["restored"], missing=[])
     same(before, portrait(scene), "after the upgrade")
     require_sound(scene, "4.0.0")
     require_same(seen, scene.look())
     if facts(scene)["loaded"] == loaded:
         raise Broken("the loaded module is the old one")
     return str(unhurt(traffic))
+
+
+def rolled_back_again(scene: Scene) -> str:
+    """Somebody holds the module in the first rollback: it fails, and the second one finishes it."""
+    start_with_shipped(scene)
+    scene.populate("--no-meter")
+    seen, loaded = scene.look(), facts(scene)["loaded"]
+    scene.module("ovs_kmod_reload", {"state": "kept"})
+    modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)
+    require(scene.module("ovs_kmod_reload", {"confirm": "manual"}), state="applied")
+    scene.sh("ovs-dpctl add-dp theirs || true")
+    failed = scene.module("ovs_kmod_reload", {"state": "rolled_back"})
+    require(failed, state="failed")
+    if facts(scene)["loaded"] == loaded:
+        raise Broken("nobody held the module")
+    require_same(seen, scene.look())
+    scene.sh("ovs-dpctl del-dp theirs || true")
+    again = {"state": "rolled_back", "transaction": failed["transaction"]}
+    require(scene.module("ovs_kmod_reload", again), state="rolled_back")
+    require_sound(scene, "3.5.0")
+    require_same(seen, scene.look())
+    if facts(scene)["loaded"] != loaded:
+        raise Broken("the loaded module is not the old one again")
+    return str(failed["msg"])
 
 
 def over_the_bridge(scene: Scene) -> str:
@@ -222,6 +258,7 @@ SCENARIOS = [
     ("module reload: one that fails", "3.5.0", failing_module),
     ("module reload: one for another kernel", "3.5.0", foreign_module),
     ("module reload: with new daemons, by the playbook", "3.5.0", with_daemons),
+    ("module reload: a rollback that fails, and again", "3.5.0", rolled_back_again),
     ("module reload: SSH goes over its bridge", "3.5.0", over_the_bridge),
     ("module reload: fifty ports", "3.5.0", many_ports),
     ("module reload: not as root", "3.5.0", other_user),

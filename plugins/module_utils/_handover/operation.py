@@ -37,7 +37,11 @@ HEAVY: t.Mapping[str, tuple[str, ...]] = {
 
 def _context(transaction: Transaction, failed: Host | None) -> Host:
     """What others changed since the snapshot is known to the one in which a step failed."""
-    return Host(transaction, failed.living if failed else None)
+    if failed is None:
+        return Host(transaction)
+    host = Host(transaction, failed.living)
+    host.reloader.take_over(failed.reloader)
+    return host
 
 
 def _failed(host: Host) -> None:

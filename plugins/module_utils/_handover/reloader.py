@@ -162,6 +162,10 @@ class Reloader:
         self._misses.start()
         return self._misses.address
 
+    def take_over(self, failed: Reloader) -> None:
+        """Let who answers for new flows go on: a step has failed, and the old ovs-vswitchd comes back."""
+        self._misses = failed._misses
+
     def ask_nobody(self) -> None:
         """The new ovs-vswitchd answers itself."""
         if self._misses is not None:

@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import (
+    CHOICE,
     SLOW,
     ShownPort,
     datapath_actions,
@@ -52,8 +53,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _START_TIMEOUT = 60.0
 # Whoever sent a packet has sent it again by then, in seconds.
 _PATIENCE = 2.0
-# A group may choose by which links are up.
-_BUCKET = re.compile(r"\bbucket \d")
 _PORTS = re.compile("[0-9]+(?:,[0-9]+)*")
 
 
@@ -172,7 +171,7 @@ def _as_user(user: int, group: int) -> list[str]:
 def outputs(said: str) -> list[int] | None:
     """The datapath ports in what ofproto/trace says; None for anything that is more than output, or is not only that."""
     found = datapath_actions(said)
-    if found is None or SLOW in said or _BUCKET.search(said):
+    if found is None or SLOW in said or CHOICE.search(said):
         return None
     if found == "drop":
         return []

@@ -16,6 +16,8 @@ _PORT = re.compile(r"^    (\S+) (\d+)/(\d+): \(([\w-]+)")
 # What a line of a trace begins with, and what it says of packets that no megaflow forwards.
 ACTIONS = "Datapath actions: "
 SLOW = "slow path"
+# A group chose a bucket, perhaps by which links are up.
+CHOICE = re.compile("-> (?:using|no live) bucket")
 _ACTIONS = re.compile(f"^{ACTIONS}(.*)$", re.MULTILINE)
 
 

@@ -248,6 +248,17 @@ def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:
     assert world.asked == 0
 
 
+def test_who_answers_goes_on_when_a_step_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reloader.stand_in = t.cast(t.Any, types.SimpleNamespace(answer=lambda _port, _packet: [2]))
+    world.reloader.replace()
+    undoing = World(tmp_path, monkeypatch)
+    undoing.reloader.take_over(world.reloader)
+    undoing.reloader.ask_nobody()
+    assert "3 packets" in undoing.transaction.notes["new_flows"]
+
+
 def test_a_module_that_does_not_load_leaves_no_bypass(world: World) -> None:
     world.fails = True
     with pytest.raises(HotUpgradeError):

@@ -32,7 +32,15 @@ system@ovs-system: hit:0 missed:0
         ("Datapath actions: push_vlan(vid=4,pcp=0),2", None),
         ("Datapath actions: ct(commit),2", None),
         ("Datapath actions: 2\nThis flow is handled by the userspace slow path because it:\n", None),
-        ("    bucket 0\n            output:2\nDatapath actions: 2", None),  # perhaps its port is down
+        (
+            "    group:1\n    bucket 0\n            output:2\nDatapath actions: 2",
+            [2],
+        ),  # to all of its buckets
+        (
+            "    group:2\n     -> using bucket 0\n    bucket 0\n            output:2\nDatapath actions: 2",
+            None,
+        ),
+        ("    group:2\n     -> no live bucket\nDatapath actions: drop", None),
         ("Datapath actions: \u00b2", None),
         ("no such bridge", None),
     ],
