@@ -30,11 +30,16 @@ class FakeVswitchd:
     def __init__(self, *refuses: str) -> None:
         self.calls: list[tuple[str, ...]] = []
         self._refuses = refuses
+        # Learns the first line of its table by a packet only.
+        self.fresh = False
 
     def call(self, command: str, *args: str) -> str:
         if command in self._refuses:
             raise HotUpgradeError("refused", f'"{command}" is not a valid command')
         self.calls.append((command, *args))
+        self.fresh &= command != "ofproto/trace"
+        if command == "fdb/show" and self.fresh:
+            return FDB.splitlines()[0]
         return {"fdb/show": FDB, "tnl/neigh/show": NEIGHBOURS}.get(command, "")
 
 
@@ -76,6 +81,7 @@ def test_what_an_old_version_cannot_set_is_a_sentence_each() -> None:
 
 def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:
     daemon = vswitchd()
+    daemon.fresh = True
     entries = [
         learned.MacEntry("1", 0, "02:00:00:00:00:01", static=False),
         learned.MacEntry("2", 5, "02:00:00:00:00:05", static=False),
@@ -90,5 +96,13 @@ def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:
         "in_port=2,dl_src=02:00:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
         "in_port=3,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806",
     ]
+    daemon.fresh = True
     assert learned.teach(daemon, "br0", {}, entries[:1]) == []
     assert learned.teach(vswitchd("fdb/show"), "br0", {}, entries[3:]) == []
+
+
+def test_a_station_that_has_moved_stays_where_it_was_heard() -> None:
+    daemon = vswitchd()
+    moved = learned.MacEntry("3", 0, "02:00:00:00:00:01", static=False)
+    assert learned.teach(daemon, "br0", {}, [moved]) == []
+    assert [call[0] for call in daemon.calls if call[0] == "ofproto/trace"] == []
