@@ -71,8 +71,9 @@ def teach(
     ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.  What it has learned
     by itself is newer: a station may have moved.  Returns a sentence if some are not known afterwards.
     """
-    heard = {entry[1:3] for entry in mac_table(vswitchd, bridge)}
-    wanted = [entry for entry in entries if not entry.static and entry[1:3] not in heard]
+    wanted = [entry for entry in entries if not entry.static]
+    heard = {entry[1:3] for entry in mac_table(vswitchd, bridge)} if wanted else ()
+    wanted = [entry for entry in wanted if entry[1:3] not in heard]
     for entry in wanted:
         vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
         packet = f"in_port={entry.port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
