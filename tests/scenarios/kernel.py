@@ -71,9 +71,9 @@ ovs-appctl dpctl/dump-conntrack | grep zone=5
 """
 
 
-def facts(scene: Scene) -> dict[str, t.Any]:
+def facts(scene: Scene, host: int = 1) -> dict[str, t.Any]:
     """What FACTS tells."""
-    return t.cast("dict[str, t.Any]", json.loads(scene.sh(f"python3 - <<'END'\n{FACTS}\nEND")))
+    return t.cast("dict[str, t.Any]", json.loads(scene.sh(f"python3 - <<'END'\n{FACTS}\nEND", host)))
 
 
 def variants(scene: Scene) -> str:

@@ -41,10 +41,10 @@ def portrait(scene: Scene) -> set[str]:
     return furnished.portrait(scene.lab, scene.host())
 
 
-def start_with_shipped(scene: Scene) -> None:
+def start_with_shipped(scene: Scene, host: int = 1) -> None:
     """Load the module of the lab that stands for the shipped one: the lab's own has no build-id."""
-    modules.install(scene.lab, scene.host(), modules.SHIPPED)
-    modules.reload(scene.lab, scene.host())
+    modules.install(scene.lab, scene.host(host), modules.SHIPPED)
+    modules.reload(scene.lab, scene.host(host))
 
 
 def other_module(scene: Scene) -> str:
@@ -129,6 +129,60 @@ def with_daemons(scene: Scene) -> str:
     if facts(scene)["loaded"] == loaded:
         raise Broken("the loaded module is the old one")
     return str(unhurt(traffic))
+
+
+def two_hosts(scene: Scene) -> str:
+    """The playbook: one host after the other; and when the module of the first one fails the second is not touched."""
+    for number in (1, 2):
+        start_with_shipped(scene, number)
+    scene.populate("--no-meter")
+    loaded = coming(scene, "rebuilt")
+    with scene.traffic() as traffic:
+        first, second = reloaded_by_playbook(scene, "upgraded")
+    now = [facts(scene, number)["loaded"] for number in (1, 2)]
+    if loaded[0] in now or now[0] != now[1]:
+        raise Broken(f"the loaded modules are {now}, they were {loaded}")
+    if second["began"] < first["ended"]:
+        raise Broken("the second host began before the first one had ended")
+    coming(scene, "failing")
+    first, second = reloaded_by_playbook(scene, "failed")
+    if second["outcome"] != "unknown" or second["transactions"] != 1:
+        raise Broken(f"the second host was touched: {second}")
+    if [facts(scene, number)["loaded"] for number in (1, 2)] != now:
+        raise Broken("the loaded modules are others")
+    return f"{unhurt(traffic)}; then: {first['failure']}"
+
+
+def coming(scene: Scene, name: str) -> list[str]:
+    """Put a module on the disk of both hosts; returns what is loaded."""
+    loaded = []
+    for number in (1, 2):
+        loaded.append(facts(scene, number)["loaded"])
+        scene.module("ovs_kmod_reload", {"state": "kept"}, number)
+        modules.install(scene.lab, scene.host(number), name, PACKAGED)
+    return loaded
+
+
+def reloaded_by_playbook(scene: Scene, outcome: str) -> list[dict[str, t.Any]]:
+    """The reports of both hosts, and when each of the last transactions began and ended."""
+    folder = scene.lab.folder / "report"
+    folder.mkdir(exist_ok=True)
+    wanted = {"hot_upgrade_report_dir": str(folder), "hot_upgrade_serial": "1"}
+    done = runs.play(
+        runs.playbook_argv([scene.lab.inventory], wanted, playbook="ovsops.hot_upgrade.kmod_reload")
+    )
+    reports = []
+    for number in (1, 2):
+        found = folder / f"{scene.host(number).name}.json"
+        report = json.loads(found.read_text()) if found.exists() else {"outcome": "unknown"}
+        times = scene.sh(
+            "cd /var/lib/ovsops/transactions; stat -c %.Z */request.json */state.*", number
+        ).split()
+        reports.append({**report, "began": min(times), "ended": max(times), "transactions": len(times) // 2})
+        found.unlink(missing_ok=True)
+    if reports[0]["outcome"] != outcome or bool(done.returncode) != (outcome == "failed"):
+        raise Broken(f"the playbook: {reports[0]}\n{done.stdout[-3000:]}")
+    return reports
 
 
 def rolled_back_again(scene: Scene) -> str:
@@ -258,6 +312,7 @@ SCENARIOS = [
     ("module reload: one that fails", "3.5.0", failing_module),
     ("module reload: one for another kernel", "3.5.0", foreign_module),
     ("module reload: with new daemons, by the playbook", "3.5.0", with_daemons),
+    ("module reload: two hosts, by the playbook", "3.5.0", two_hosts, "uml", 2),
     ("module reload: a rollback that fails, and again", "3.5.0", rolled_back_again),
     ("module reload: SSH goes over its bridge", "3.5.0", over_the_bridge),
     ("module reload: fifty ports", "3.5.0", many_ports),
