@@ -152,22 +152,21 @@ class Bypass:
                     str(refused[0]),
                     _HINT,
                 )
-        refused = netlink.transact(self.filters)
         # One that is there already is for a megaflow that was live as well as beside; one to nowhere has nothing to forward.
-        return [each for each in refused if each.number not in (errno.EEXIST, *self._excused)]
+        excused = (errno.EEXIST, *_GONE, *([errno.EINVAL] if self.gone else []))
+        return [each for each in netlink.transact(self.filters) if each.number not in excused]
 
     def seal(self, netlink: Netlink) -> None:
         """Drop what is not covered, right before the datapath goes away.  Raises ``HotUpgradeError`` if that is refused."""
-        refused = netlink.transact(self.sealing)
-        refused = [each for each in refused if each.number not in (*_GONE, *self._excused)]
+        places = _last_places(self.openings)
+        refused = [
+            each
+            for each in netlink.transact(self.sealing)
+            if each.number not in _GONE and places[each.place].device not in self.gone
+        ]
         if refused:
             self.unseal(netlink)
             raise HotUpgradeError("packets cannot be kept from the host's own stack", str(refused[0]), _HINT)
-
-    @property
-    def _excused(self) -> tuple[int, ...]:
-        """How the kernel refuses filters of a device that is gone, and of one that never had the qdisc."""
-        return (*_GONE, errno.EINVAL, errno.ENOENT) if self.gone else ()
 
     def unseal(self, netlink: Netlink) -> None:
         """Give Open vSwitch what is not covered, as soon as its datapath is back; no error if it was not sealed."""

@@ -238,6 +238,10 @@ def test_a_device_that_has_gone_costs_the_others_nothing(kernel: t.Any) -> None:
     assert made.install(kernel) == []
     made.seal(kernel)
     assert kernel.placed(7) >= EVERY_CHAIN
+    kernel.refusal = errno.EINVAL
+    kernel.refuses.add((7, b"flower"))
+    with pytest.raises(HotUpgradeError, match="the host's own stack: EINVAL"):
+        made.seal(kernel)
     made.remove(kernel)
     assert kernel.untouched
 
