@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -80,6 +81,7 @@ class Reloader:
         self._known: bypass.Known = {}
         self._beside: t.Sequence[KernelFlow] = ()
         self._settings: preserve.Known = {}
+        self._before: gap.Ready | None = None
         self._misses: Misses | None = None
         # Who knows where packets of new flows go meanwhile.
         self.stand_in: Answering | None = None
@@ -129,7 +131,7 @@ class Reloader:
     def replace(self) -> None:
         """Replace the module; ovs-vswitchd does not run.  Raises ``HotUpgradeError`` when the old one was loaded again."""
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
-            ready = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
+            ready = self._before = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
             try:
                 self._open(ready)
                 detour = self._detour(route, ready)
@@ -228,12 +230,24 @@ class Reloader:
             self._report.missed(preserve.rename(ready.captured))
             after = gap.look(Kernel(socket), self._names(), ())
             try:
-                lost = preserve.missing(ready.captured, after.captured)
-                whole = len(preserve.contents(ready.captured))
-                self._scope.transaction.note(restored={"of": whole, "missing": lost})
-                self._report.missed(f"after the reload there is not: {text}" for text in lost)
+                self._compare(self._before or ready, after)
+            except (HotUpgradeError, struct.error) as error:  # all is back, but for what nobody can read
+                self._report.missed([f"what is back cannot be compared with what there was: {error}"])
             finally:
                 after.captured.close()
+
+    def _compare(self, before: gap.Ready, after: gap.Ready) -> None:
+        """Name what is not back, but for what belonged to ports that somebody has deleted meanwhile."""
+        with self._database.open() as database:
+            present = {row["name"] for row in database.select("Interface", ("name",))}
+        deleted = preserve.absent(before.captured, before.ports, present)
+        found = preserve.missing(before.captured, after.captured, deleted)
+        lost = list(dict.fromkeys(thing.text for thing, __ in found))
+        others = sum(1 for __, ours in found if not ours)
+        self._scope.transaction.note(
+            restored={"of": preserve.at_risk(before.captured) + others, "missing": lost}
+        )
+        self._report.missed(f"after the reload there is not: {text}" for text in lost)
 
     def bring_back(self) -> None:
         """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""

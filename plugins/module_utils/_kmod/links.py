@@ -13,11 +13,13 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     APPEND,
+    NEWLINK,
     Request,
     Stage,
     Told,
     dumped,
     numbered,
+    place_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     CREATE,
@@ -28,20 +30,36 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     message,
 )
 
-_NEWLINK, _GETLINK, _NEWLINKPROP = 16, 18, 108
+_GETLINK, _NEWLINKPROP = 18, 108
 _HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, ifindex, flags, which of them change
+_BODY = 16 + _HEADER.size  # where the attributes of a request begin
 
 _ADDRESS, _NAME, _MTU, _LINK, _MASTER, _QUEUE, _INFO, _ALIAS, _STATISTICS = 1, 3, 4, 5, 10, 13, 18, 20, 23
-_GROUP, _NETNS, _LINK_NETNSID, _NEW_INDEX, _NAMES = 27, 28, 37, 49, 52
+_FAMILIES, _GROUP, _NETNS, _LINK_NETNSID, _XDP, _NEW_INDEX, _NAMES = 26, 27, 28, 37, 43, 49, 52
+# How much of a packet is handed on at once: IFLA_GSO_MAX_SEGS, IFLA_G{S,R}O_MAX_SIZE, IFLA_G{S,R}O_IPV4_MAX_SIZE.
+_SIZES = {40: 65535, 41: 65536, 58: 65536, 63: 65536, 64: 65536}
+_INET6, _TOKEN = 10, 7
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
 _UP, _NOARP, _PROMISCUOUS, _ALL_MULTICAST, _MULTICAST = 0x1, 0x80, 0x100, 0x200, 0x1000
 _FLAGS = _UP | _NOARP | _PROMISCUOUS | _ALL_MULTICAST | _MULTICAST
 
 # Devices that the kernel deletes with the one that they are on.
-ON_OTHERS = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
+ON_OTHERS = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "vxlan")
+# Those that it deletes, too, and that nothing here makes again.
+LOST = ("hsr", "amt", "virt_wifi", "rmnet", "lowpan", "ipoib")
+# They have the address of the device that they are on.
+_NO_ADDRESS = ("ipvlan", "ipvtap")
+_VXLAN, _VXLAN_LINK = "vxlan", 3
+# Taken for yes whatever they hold, and told for no, too: IFLA_VXLAN_REMCSUM_RX, and _TTL_INHERIT, which must hold nothing.
+_VXLAN_CHECKSUM, _VXLAN_INHERITS = 22, 28
 # Masters that take settings of what is in them.
-_MASTERS = ("bond", "bridge")
+_BOND = "bond"
 _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
+# By master: what it takes of IFLA_BOND_SLAVE_*, IFLA_BRPORT_* (br_port_policy in net/bridge/br_netlink.c), but for the state.
+_SETTABLE_IN = {
+    _BOND: (5, 9),
+    "bridge": (*range(2, 11), 12, 25, *range(27, 35), 37, 39, 40, 42, 43, 44),
+}
 # What the kernel tells of a macvlan and does not take (IFLA_MACVLAN_MACADDR_COUNT, …_BC_QUEUE_LEN_USED).
 _TOLD_ONLY = {"macvlan": (6, 8), "macvtap": (6, 8)}
 # struct ifla_vlan_flags is told with all bits in its mask, and taken only with those that there are.
@@ -65,7 +83,8 @@ class Link:
     @property
     def below(self) -> int:
         """The ifindex of the device that it is on, 0 without one; ``below_netns`` tells where."""
-        return self.told.number(_LINK) or 0
+        beside = self.data.number(_VXLAN_LINK) if self.kind == _VXLAN else None
+        return self.told.number(_LINK) or beside or 0
 
     @property
     def below_netns(self) -> int | None:
@@ -82,10 +101,30 @@ class Link:
         """The Ethernet type and the number of its tag, None for what is no VLAN device."""
         if self.kind != "vlan":
             return None
-        data = self.told.inside(_INFO).inside(_DATA)
+        data = self.data
         (protocol,) = struct.unpack("!H", data.value(_VLAN_PROTOCOL))
         (number,) = struct.unpack("=H", data.value(_VLAN_ID))
         return protocol, number
+
+    @property
+    def data(self) -> Told:
+        """What its kind tells of it (IFLA_INFO_DATA)."""
+        return self.told.inside(_INFO).inside(_DATA)
+
+    @property
+    def master(self) -> int:
+        """The ifindex of the bridge, bond, VRF … that it is in, 0 without one."""
+        return self.told.number(_MASTER) or 0
+
+    @property
+    def address(self) -> bytes:
+        """Its link-layer address."""
+        return self.told.value(_ADDRESS)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether an XDP program is attached to it (IFLA_XDP_ATTACHED)."""
+        return any(self.told.inside(_XDP).value(1))
 
     @property
     def packets(self) -> int:
@@ -111,17 +150,22 @@ def made(link: Link) -> Request:
     told = info.only(_KIND)
     if _DATA in info:
         told += attribute(_DATA | NESTED, _settable(link.kind, info.inside(_DATA)))
-    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _ADDRESS, _MTU) + attribute(_INFO | NESTED, told)
-    data = message(_NEWLINK, _header(link.index) + body, CREATE | EXCLUSIVE)
-    return Request(Stage.CHILD, link.index, f"the {link.kind}", data, told)
+    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _MTU) + _own_address(link)
+    data = message(NEWLINK, _header(link.index) + body + attribute(_INFO | NESTED, told), CREATE | EXCLUSIVE)
+    named = place_of(data, _BODY, _INFO, _DATA, _VXLAN_LINK) if link.kind == _VXLAN else 0
+    return Request(Stage.CHILD, link.index, f"the {link.kind}", data, (named,) if named else ())
 
 
 def _settable(kind: str, told: Told) -> bytes:
-    useless = _TOLD_ONLY.get(kind, ())
-    if kind != "vlan" or _VLAN_FLAGS not in told:
-        return told.without(*useless)
-    flags = told.value(_VLAN_FLAGS)[:4] + struct.pack("=I", _VLAN_MASK)
-    return told.without(_VLAN_FLAGS) + attribute(_VLAN_FLAGS, flags)
+    """What its kind tells as it is taken."""
+    if kind == "vlan" and _VLAN_FLAGS in told:
+        flags = told.value(_VLAN_FLAGS)[:4] + struct.pack("=I", _VLAN_MASK)
+        return told.without(_VLAN_FLAGS) + attribute(_VLAN_FLAGS, flags)
+    if kind == _VXLAN:
+        inherited = attribute(_VXLAN_INHERITS, b"") if any(told.value(_VXLAN_INHERITS)) else b""
+        checked = told.only(_VXLAN_CHECKSUM) if any(told.value(_VXLAN_CHECKSUM)) else b""
+        return told.without(_VXLAN_INHERITS, _VXLAN_CHECKSUM) + inherited + checked
+    return told.without(*_TOLD_ONLY.get(kind, ()))
 
 
 def settings(link: Link) -> t.Iterator[Request]:
@@ -130,47 +174,69 @@ def settings(link: Link) -> t.Iterator[Request]:
     yield _setting(Stage.STATE, link, "the settings", kept)
     if _MASTER in link.told:
         yield _setting(Stage.MASTER, link, "the master", link.told.only(_MASTER))
-        info = link.told.inside(_INFO)
-        if info.text(_SLAVE_KIND) in _MASTERS and _SLAVE_DATA in info:
-            slave = info.only(_SLAVE_KIND) + attribute(_SLAVE_DATA | NESTED, info.value(_SLAVE_DATA))
-            found = _setting(
-                Stage.PROPERTY, link, "the place in its master", attribute(_INFO | NESTED, slave)
-            )
-            yield dataclasses.replace(found, same=None)  # among them are counters of a bond
+        yield from _place(link)
     up = _HEADER.pack(0, 0, link.index, link.flags & _FLAGS, _FLAGS)
-    yield Request(Stage.UP, link.index, "the flags", message(_NEWLINK, up), up)
+    yield Request(Stage.UP, link.index, "the flags", message(NEWLINK, up))
     if _NAMES in link.told:
         names = attribute(_NAMES | NESTED, link.told.value(_NAMES))
         data = message(_NEWLINKPROP, _header(link.index) + names, CREATE | EXCLUSIVE | APPEND)
-        yield Request(Stage.PROPERTY, link.index, "the other names", data, names)
+        yield Request(Stage.PROPERTY, link.index, "the other names", data)
+    sizes = [kind for kind, usual in _SIZES.items() if link.told.number(kind) not in (None, usual)]
+    if sizes:
+        yield _setting(Stage.PROPERTY, link, "the offload sizes", link.told.only(*sizes))
+    token = link.told.inside(_FAMILIES).inside(_INET6).only(_TOKEN)
+    if any(token[4:]):
+        families = attribute(_FAMILIES | NESTED, attribute(_INET6 | NESTED, token))
+        yield _setting(Stage.PROPERTY, link, "the token", families)
+
+
+def _place(link: Link) -> t.Iterator[Request]:
+    """What its master keeps of it, as far as that can be set."""
+    info = link.told.inside(_INFO)
+    kept = info.inside(_SLAVE_DATA).only(*_SETTABLE_IN.get(info.text(_SLAVE_KIND), ()))
+    if kept:
+        slave = info.only(_SLAVE_KIND) + attribute(_SLAVE_DATA | NESTED, kept)
+        yield _setting(Stage.PLACE, link, "the place in its master", attribute(_INFO | NESTED, slave))
+
+
+def bonds(links: t.Sequence[Link], gone: t.Mapping[int, int]) -> t.Iterator[Request]:
+    """The addresses of bonds all of whose members are ``gone``: one that is empty takes that of its next member."""
+    for bond in links:
+        members = [link for link in links if link.master == bond.index]
+        if bond.kind == _BOND and members and all(link.index in gone for link in members):
+            last = max(members, key=lambda link: gone[link.index])
+            data = message(NEWLINK, _header(bond.index) + bond.told.only(_ADDRESS))
+            yield Request(Stage.PLACE, last.index, f"the address of {bond.name}, the master", data)
 
 
 def _own_address(link: Link) -> bytes:
     """Of a member of a bond that which it has outside: the bond remembers what it finds, and gives it its own."""
+    if link.kind in _NO_ADDRESS:
+        return b""
     info = link.told.inside(_INFO)
     remembered = (
-        info.inside(_SLAVE_DATA).value(_BOND_MEMBER_ADDRESS) if info.text(_SLAVE_KIND) == "bond" else b""
+        info.inside(_SLAVE_DATA).value(_BOND_MEMBER_ADDRESS) if info.text(_SLAVE_KIND) == _BOND else b""
     )
     return attribute(_ADDRESS, remembered) if remembered else link.told.only(_ADDRESS)
 
 
 def _setting(stage: Stage, link: Link, what: str, attributes: bytes) -> Request:
-    return Request(stage, link.index, what, message(_NEWLINK, _header(link.index) + attributes), attributes)
+    return Request(stage, link.index, what, message(NEWLINK, _header(link.index) + attributes))
 
 
 def moved(index: int, descriptor: int, wanted: int) -> bytes:
     """The request that moves a device to the namespace open as ``descriptor``, where it gets the ifindex ``wanted``."""
-    return message(_NEWLINK, _header(index) + numbered(_NETNS, descriptor) + numbered(_NEW_INDEX, wanted))
+    return message(NEWLINK, _header(index) + numbered(_NETNS, descriptor) + numbered(_NEW_INDEX, wanted))
 
 
 def renamed(index: int, name: str) -> bytes:
     """The request that gives a device another name; before Linux 6.2 only one that is down."""
-    return message(_NEWLINK, _header(index) + attribute(_NAME, name.encode(errors="surrogateescape") + b"\0"))
+    return message(NEWLINK, _header(index) + attribute(_NAME, name.encode(errors="surrogateescape") + b"\0"))
 
 
 def down(index: int) -> bytes:
     """The request that takes a device down."""
-    return message(_NEWLINK, _HEADER.pack(0, 0, index, 0, _UP))
+    return message(NEWLINK, _HEADER.pack(0, 0, index, 0, _UP))
 
 
 def _header(index: int) -> bytes:

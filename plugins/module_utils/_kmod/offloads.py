@@ -54,7 +54,7 @@ def wanted(family: int, told: Told, gone: t.Container[int]) -> t.Iterator[Reques
     bits += attribute(_VALUE, kept) + attribute(_MASK, changeable)
     header = _header(numbered(_DEVICE, device) + numbered(_FLAGS, _NO_ANSWER))
     data = generic(family, _SET, _VERSION, header + attribute(_WANTED | NESTED, bits))
-    yield Request(Stage.OFFLOAD, device, "the offloads", data, bits)
+    yield Request(Stage.OFFLOAD, device, "the offloads", data)
 
 
 def elsewhere(data: bytes, to: t.Mapping[int, int]) -> bytes:

@@ -20,9 +20,14 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     belongings,
+    bridging,
+    dumps,
     links,
     namespaces,
     offloads,
+    routes,
+    shaping,
+    witness,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
@@ -41,7 +46,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 # The ifindex that a port of another namespace has in ours before it is moved: nobody counts so far.
 HIGH = 1 << 28
 
-_SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh")
+_SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
+# Settings below /sys, where a mount of it shows the devices of one namespace alone: by whoever has mounted it, ours.
+_FOLDER, _OF_SYSFS = "/sys/class/net", ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus")
 # Names that mean other settings than a device's: one of that name has none.
 _ALL = ("all", "default")
 # The kernel keeps these itself.
@@ -62,6 +69,11 @@ class Space:
     route: Netlink
     generic: Netlink
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """By what a namespace is known."""
+        return self.namespace.device, self.namespace.inode
+
     def close(self) -> None:
         """Let go of it."""
         self.route.close()
@@ -71,7 +83,7 @@ class Space:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A setting of the kernel that is not what a new device gets; ``path`` below /proc/sys/net."""
+    """A setting of the kernel that is not what a new device gets; ``path`` below /proc/sys/net, or from the root on."""
 
     path: str
     value: bytes
@@ -117,7 +129,8 @@ class Captured:
     """All that is to be given back; ``first`` is the ifindex by which each internal port is made, by the port's number.
 
     ``names`` are those of the devices that go, by namespace and ifindex; ``idle`` the numbers of internal ports, those with
-    the fewest packets first.
+    the fewest packets first. ``told`` is all that the namespaces have told, by their place, and ``below`` on which device
+    another one is: for whoever looked himself, they are not written down.
     """
 
     spaces: tuple[Space, ...]
@@ -126,6 +139,8 @@ class Captured:
     idle: tuple[int, ...]
     moves: tuple[Move, ...]
     batches: tuple[Batch, ...]
+    told: t.Mapping[int, dumps.Dumps] = dataclasses.field(default_factory=dict)
+    below: t.Mapping[tuple[int, int], tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def close(self) -> None:
         """Let go of the namespaces."""
@@ -148,7 +163,8 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
     spaces = every_space()
     devices = [links.dump(space.route) for space in spaces]
     internal = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
-    generations = _generations(spaces, devices, internal)
+    below = _lower(spaces, devices)
+    generations = _generations(below, internal)
     called = {
         (place, link.index): link.name
         for place, some in enumerate(devices)
@@ -163,10 +179,12 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
     )
     for_now = {**called, **{(move.space, move.wanted): move.name for move in moves}}
     found: list[Batch] = []
+    told: dict[int, dumps.Dumps] = {}
     for place, (space, some) in enumerate(zip(spaces, devices)):
         gone = {index: generation for (where, index), generation in generations.items() if where == place}
         if gone:
-            found += _batches(place, space, some, gone)
+            told[place] = dumps.dump(space.route, some)
+            found += _batches(place, space, told[place], gone)
             found += _known_settings(place, space, gone, for_now, known)
     return Captured(
         tuple(spaces),
@@ -179,6 +197,8 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         ),
         moves,
         tuple(sorted(found, key=lambda batch: batch.turn)),
+        told,
+        below,
     )
 
 
@@ -206,19 +226,25 @@ def _place(spaces: t.Sequence[Space], port: Vport) -> int:
     )
 
 
-def _generations(
-    spaces: t.Sequence[Space], devices: t.Sequence[t.Sequence[links.Link]], ports: t.Iterable[tuple[int, int]]
-) -> dict[tuple[int, int], int]:
-    """The devices that go, by namespace and ifindex, and how many others each is on."""
-    found = dict.fromkeys(ports, 0)
-    others = [
-        (place, link.index, _below(spaces, place, link))
+def _lower(
+    spaces: t.Sequence[Space], devices: t.Sequence[t.Sequence[links.Link]]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """On which device each other one is that the kernel deletes with it."""
+    return {
+        (place, link.index): _below(spaces, place, link)
         for place, some in enumerate(devices)
         for link in some
         if link.kind in links.ON_OTHERS and link.below
-    ]
+    }
+
+
+def _generations(
+    below: t.Mapping[tuple[int, int], tuple[int, int]], ports: t.Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
+    """The devices that go, by namespace and ifindex, and how many others each is on."""
+    found = dict.fromkeys(ports, 0)
     for generation in itertools.count(1):
-        new = [(place, index) for place, index, below in others if found.get(below) == generation - 1]
+        new = [device for device, lower in below.items() if found.get(lower) == generation - 1]
         found.update(dict.fromkeys(new, generation))
         if not new:
             break
@@ -235,20 +261,18 @@ def _below(spaces: t.Sequence[Space], place: int, link: links.Link) -> tuple[int
     return -1, 0
 
 
-def _batches(
-    place: int, space: Space, devices: t.Sequence[links.Link], gone: t.Mapping[int, int]
-) -> t.Iterator[Batch]:
-    found = [link for link in devices if link.index in gone]
+def _batches(place: int, space: Space, told: dumps.Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Batch]:
+    found = [link for link in told.links if link.index in gone]
     requests = [links.made(link) for link in found if gone[link.index]]
     requests += [request for link in found for request in links.settings(link)]
-    dumps = belongings.dump(space.route)
-    own = {
-        belongings.own_address(body) for body in dumps.addresses if belongings.device_of_address(body) in gone
-    }
-    requests += belongings.addresses(dumps.addresses, gone)
-    requests += belongings.routes(dumps.routes, gone, own)
-    requests += belongings.neighbours(dumps.neighbours, gone)
-    requests += belongings.shaping(space.route, dumps.qdiscs, gone)
+    requests += links.bonds(told.links, gone)
+    requests += bridging.vlans(told.vlans, told.links, gone)
+    requests += belongings.addresses(told.addresses, gone)
+    requests += routes.nexthops(told.nexthops, gone)
+    requests += routes.routes(told, gone)
+    requests += belongings.neighbours(told.neighbours, told.links, gone)
+    requests += bridging.groups(told.groups, gone)
+    requests += shaping.shaping(told, gone)
     requests += offloads.dump(space.generic, gone)
 
     def when(request: Request) -> tuple[int, Stage]:
@@ -265,10 +289,9 @@ def _known_settings(
     names: t.Mapping[tuple[int, int], str],
     known: Known,
 ) -> list[Batch]:
-    identity = (space.namespace.device, space.namespace.inode)
-    if known.get(identity, ({}, []))[0] != gone:
-        known[identity] = (gone, list(_settings(place, space, gone, names)))
-    return [dataclasses.replace(batch, space=place) for batch in known[identity][1]]
+    if known.get(space.identity, ({}, []))[0] != gone:
+        known[space.identity] = (gone, list(_settings(place, space, gone, names)))
+    return [dataclasses.replace(batch, space=place) for batch in known[space.identity][1]]
 
 
 def _settings(
@@ -294,6 +317,14 @@ def _settings(
                 for folder, key, value in _of(name)
                 if value != usual.get((folder, key))
             )
+            if place == 0:
+                found += tuple(
+                    Setting(f"{_FOLDER}/{names[place, index]}/{key}", value)
+                    for index, name in now.items()
+                    if gone[index] == generation
+                    for key in _OF_SYSFS
+                    if (value := _read(f"{_FOLDER}/{name}/{key}") or b"").strip(b"0,\n")
+                )
             yield Batch(place, generation, Stage.SYSCTL, settings=found)
 
 
@@ -402,7 +433,7 @@ def _words(captured: Captured, batch: Batch, refused: Refusal) -> str:
 
 def _set(setting: Setting) -> list[str]:
     try:
-        descriptor = os.open(f"/proc/sys/net/{setting.path}", os.O_WRONLY)
+        descriptor = os.open(os.path.join("/proc/sys/net", setting.path), os.O_WRONLY)
         try:
             os.write(descriptor, setting.value)
         finally:
@@ -412,32 +443,80 @@ def _set(setting: Setting) -> list[str]:
     return []
 
 
-def missing(before: Captured, after: Captured) -> list[str]:
-    """What of ``before`` is not found ``after``, in words: other values of the same thing count as missing."""
-    found = set(contents(after))
-    lost = [text for key, text in contents(before).items() if key not in found]
-    return list(dict.fromkeys(lost))
+def missing(
+    before: Captured, after: Captured, absent: t.Container[tuple[int, int]] = ()
+) -> list[tuple[witness.Thing, bool]]:
+    """What was there ``before`` and is not ``after``, and whether it is of a device that went; nothing of those ``absent``.
+
+    A namespace that is gone has taken with it what was in it.
+    """
+    lost: list[tuple[witness.Thing, bool]] = []
+    places = {space.identity: place for place, space in enumerate(after.spaces)}
+    for place, told in before.told.items():
+        other = places.get(before.spaces[place].identity)
+        if other is None:
+            continue
+        route = after.spaces[other].route
+        now = after.told[other] if other in after.told else dumps.dump(route, links.dump(route))
+        left_out = {
+            name
+            for (where, index), name in before.names.items()
+            if (where, index) in absent and where == place
+        }
+        gone = _names(before, place)
+        for thing in witness.missing(_things(before, place, told), _things(after, other, now)):
+            if not left_out & set(thing.devices):
+                lost.append((thing, bool(gone & set(thing.devices))))
+    return lost
 
 
-def contents(captured: Captured) -> dict[tuple[t.Any, ...], str]:
-    """All that is looked for again, in words, by what it must be."""
-    found: dict[tuple[t.Any, ...], str] = {}
-    for batch in captured.batches:
-        where = captured.spaces[batch.space].namespace
-        place = (where.device, where.inode)
-        for request in batch.requests:
-            if request.same is not None:
-                key = (*place, request.stage, request.device, request.what, request.same)
-                found[key] = captured.shown(batch, request)
-        for setting in batch.settings:
-            found[(*place, setting.path, setting.value)] = f"the setting {setting.path}"
+def at_risk(captured: Captured) -> int:
+    """How much there is that names a device which goes."""
+    return sum(
+        1
+        for place, told in captured.told.items()
+        for thing in _things(captured, place, told)
+        if _names(captured, place) & set(thing.devices)
+    )
+
+
+def _names(captured: Captured, place: int) -> set[str]:
+    return {name for (where, __), name in captured.names.items() if where == place}
+
+
+def absent(captured: Captured, ports: t.Iterable[Vport], present: t.Container[str]) -> set[tuple[int, int]]:
+    """The devices of internal ``ports`` whose name is not ``present``, and what is on them: somebody has deleted them."""
+    moved = {move.name: (move.space, move.wanted) for move in captured.moves}
+    found = {
+        moved.get(port.name, (0, port.index))
+        for port in ports
+        if port.kind == INTERNAL and port.number and port.name not in present
+    }
+    while more := {device for device, lower in captured.below.items() if lower in found} - found:
+        found |= more
     return found
+
+
+def _things(captured: Captured, place: int, told: dumps.Dumps) -> t.Iterator[witness.Thing]:
+    """All that a namespace tells, and what is read in other ways of the devices that go."""
+    yield from witness.things(told)
+    for batch in captured.batches:
+        if batch.space == place:
+            for setting in batch.settings:
+                devices = tuple(_names(captured, place) & set(setting.path.split("/")))
+                yield witness.Thing(
+                    f"the setting {setting.path}", devices, ("setting", setting.path, setting.value)
+                )
+            for request in batch.requests if batch.stage == Stage.OFFLOAD else ():
+                name = captured.names.get((place, request.device), "")
+                same = offloads.elsewhere(request.data, {request.device: 0})
+                yield witness.Thing(captured.shown(batch, request), (name,), ("offloads", name, same))
 
 
 def as_json(captured: Captured) -> Json:
     """For the disk: whoever goes on after a crash gives back from there."""
     return {
-        "spaces": [[space.namespace.device, space.namespace.inode] for space in captured.spaces],
+        "spaces": [list(space.identity) for space in captured.spaces],
         "first": list(captured.first.items()),
         "names": [[*key, name] for key, name in captured.names.items()],
         "idle": list(captured.idle),
@@ -448,8 +527,7 @@ def as_json(captured: Captured) -> Json:
                 "generation": batch.generation,
                 "stage": int(batch.stage),
                 "requests": [
-                    [each.device, each.what, each.data.hex(), each.same and each.same.hex()]
-                    for each in batch.requests
+                    [each.device, each.what, each.data.hex(), list(each.places)] for each in batch.requests
                 ],
                 "settings": [[each.path, each.value.hex()] for each in batch.settings],
             }
@@ -461,7 +539,7 @@ def as_json(captured: Captured) -> Json:
 def from_json(record: Json) -> Captured:
     """Undo ``as_json``; a namespace that is gone has nothing to be given back, and its batches are left out."""
     present = every_space()
-    by_identity = {(space.namespace.device, space.namespace.inode): space for space in present}
+    by_identity = {space.identity: space for space in present}
     kept = [by_identity.get((device, inode)) for device, inode in record["spaces"]]
     gone = {place for place, space in enumerate(kept) if space is None}
     for space in present:
@@ -481,8 +559,8 @@ def from_json(record: Json) -> Captured:
 def _batch(record: Json) -> Batch:
     stage = Stage(record["stage"])
     requests = tuple(
-        Request(stage, device, what, bytes.fromhex(data), None if same is None else bytes.fromhex(same))
-        for device, what, data, same in record["requests"]
+        Request(stage, device, what, bytes.fromhex(data), tuple(places))
+        for device, what, data, places in record["requests"]
     )
     settings = tuple(Setting(path, bytes.fromhex(value)) for path, value in record["settings"])
     return Batch(record["space"], record["generation"], stage, requests, settings)

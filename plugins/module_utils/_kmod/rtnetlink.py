@@ -27,9 +27,16 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 REPLACE, APPEND = 0x100, 0x800
 _TYPE = 0x3FFF
 
-NEWLINK, NEWROUTE = 16, 24
+NEWLINK, NEWROUTE, NEWACTION, NEWNEXTHOP = 16, 24, 48, 104
 _HEADER = 16  # bytes of struct nlmsghdr
-_IFLA_LINK, _RTA_OIF, _RTA_MULTIPATH = 5, 4, 9
+_IFLA_LINK, _RTA_OIF, _RTA_MULTIPATH, _NHA_OIF = 5, 4, 9, 5
+# Where the attributes begin behind struct nlmsghdr, and which of them name devices.
+_NAMING = {
+    NEWROUTE: (12, (_RTA_OIF, _RTA_MULTIPATH)),
+    NEWNEXTHOP: (8, (_NHA_OIF,)),
+    NEWLINK: (16, (_IFLA_LINK,)),
+}
+_NO_DEVICE_IN_HEADER = (NEWROUTE, NEWACTION, NEWNEXTHOP)
 
 
 class Stage(enum.IntEnum):
@@ -38,31 +45,35 @@ class Stage(enum.IntEnum):
     CHILD = 0
     STATE = 1
     MASTER = 2
-    SYSCTL = 3
-    ADDRESS = 4
-    UP = 5
-    ROUTE = 6
-    GATEWAY = 7
-    NEIGHBOUR = 8
-    PROPERTY = 9
-    OFFLOAD = 10
-    CLASS = 11
-    FILTER = 12
-    SETTLE = 13
+    PLACE = 3
+    SYSCTL = 4
+    ADDRESS = 5
+    UP = 6
+    ROUTE = 7
+    NEXTHOP = 8
+    NEXTHOPS = 9
+    GATEWAY = 10
+    NEIGHBOUR = 11
+    PROPERTY = 12
+    OFFLOAD = 13
+    CLASS = 14
+    FILTER = 15
+    ACTION = 16
+    SETTLE = 17
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One request; ``device`` is the ifindex of whose it is, 0 for a route of others, and ``what`` it is for people.
 
-    ``same`` is what is found again if it was heeded, None where nobody can say: a lifetime runs down.
+    ``places`` is where in ``data`` it names devices besides those that every request of its kind names.
     """
 
     stage: Stage
     device: int
     what: str
     data: bytes
-    same: bytes | None
+    places: tuple[int, ...] = ()
 
 
 class Told:
@@ -82,6 +93,10 @@ class Told:
 
     def __contains__(self, kind: int) -> bool:
         return kind in self._whole
+
+    def kinds(self) -> t.Iterable[int]:
+        """The numbers of the attributes."""
+        return self._whole.keys()
 
     def value(self, kind: int, default: bytes = b"") -> bytes:
         """What the attribute holds."""
@@ -122,22 +137,36 @@ def numbered(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=I", value))
 
 
+def place_of(data: bytes, offset: int, *path: int) -> int:
+    """Where the value of an attribute in an attribute in … begins, of those that begin at ``offset``; 0 if there is none."""
+    end = len(data)
+    for wanted in path:
+        while offset + ATTRIBUTE.size <= end:
+            length, kind = ATTRIBUTE.unpack_from(data, offset)
+            if kind & _TYPE == wanted:
+                offset, end = offset + ATTRIBUTE.size, offset + length
+                break
+            offset += max(ATTRIBUTE.size, length + -length % 4)
+        else:
+            return 0
+    return offset
+
+
 def elsewhere(request: Request, to: t.Mapping[int, int]) -> Request:
     """The same for devices that have another ifindex now.
 
-    The header of everything but a route has it at the same place; a device names the one that it is on, besides.
+    Most headers have it at the same place; a device names the one that it is on, besides.
     """
     data = bytearray(request.data)
     (kind,) = struct.unpack_from("=H", data, 4)
-    if kind != NEWROUTE:
+    if kind not in _NO_DEVICE_IN_HEADER:
         _replace(data, _HEADER + 4, to)
-    if kind == NEWROUTE:
-        _replace_attributes(data, _HEADER + 12, (_RTA_OIF, _RTA_MULTIPATH), to)
-    elif kind == NEWLINK:
-        _replace_attributes(data, _HEADER + 16, (_IFLA_LINK,), to)
-    return dataclasses.replace(
-        request, device=to.get(request.device, request.device), data=bytes(data), same=None
-    )
+    begin, attributes = _NAMING.get(kind, (0, ()))
+    if attributes:
+        _replace_attributes(data, _HEADER + begin, attributes, to)
+    for place in request.places:
+        _replace(data, place, to)
+    return dataclasses.replace(request, device=to.get(request.device, request.device), data=bytes(data))
 
 
 def _replace_attributes(

@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     gap,
     neighbours,
     preserve,
+    witness,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
@@ -94,6 +95,11 @@ class Misses:
         assert self.runs
 
 
+def select(table: str, columns: t.Sequence[str]) -> list[dict[str, str]]:
+    assert (table, columns) == ("Interface", ("name",))
+    return [{"name": "br0"}, {"name": "in4"}]
+
+
 class World:
     """A Reloader, and what it does in order; ``loaded`` is the build-id of the module in the kernel."""
 
@@ -118,7 +124,13 @@ class World:
                     hold=lambda: self.done.append("hold"),
                 ),
             ),
-            t.cast(t.Any, types.SimpleNamespace(raise_flag=lambda: self.done.append("flag"))),
+            t.cast(
+                t.Any,
+                types.SimpleNamespace(
+                    raise_flag=lambda: self.done.append("flag"),
+                    open=lambda: contextlib.nullcontext(types.SimpleNamespace(select=select)),
+                ),
+            ),
             t.cast(t.Any, types.SimpleNamespace(marks={}, missed=self.missed.extend)),
             t.cast(
                 t.Any,
@@ -349,16 +361,41 @@ def test_left_in_the_middle_of_the_way_back(world: World) -> None:
     assert "gap-open.json" in world.transaction.documents
 
 
+def thing(text: str) -> witness.Thing:
+    return witness.Thing(text, ("br0",), (text,))
+
+
 def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.transaction.documents["gap.json"] = {"ready": 1}
-    monkeypatch.setattr(preserve, "missing", lambda _before, _after: ["the address 192.0.2.1/24 of br0"])
-    monkeypatch.setattr(preserve, "contents", lambda _captured: {1: "", 2: ""})
+    """Beside what was at risk also what is of other devices, and nothing of ports that somebody has deleted."""
+    world.reloader.replace()
+    asked = []
+
+    def missing(before: t.Any, after: t.Any, deleted: t.Any) -> list[tuple[witness.Thing, bool]]:
+        asked.append((before, after, deleted))
+        return [(thing("the address 192.0.2.1/24 of br0"), True), (thing("the flag up of p1"), False)]
+
+    monkeypatch.setattr(preserve, "missing", missing)
+    monkeypatch.setattr(preserve, "at_risk", lambda _captured: 2)
+    monkeypatch.setattr(preserve, "absent", lambda _captured, _ports, present: {f"not {sorted(present)}"})
+    world.missed.clear()
     world.reloader.settle()
-    assert world.transaction.notes["restored"] == {"of": 2, "missing": ["the address 192.0.2.1/24 of br0"]}
-    assert world.missed == ["after the reload there is not: the address 192.0.2.1/24 of br0"]
+    assert asked == [(world.ready.captured, world.ready.captured, {"not ['br0', 'in4']"})]
+    lost = ["the address 192.0.2.1/24 of br0", "the flag up of p1"]
+    assert world.transaction.notes["restored"] == {"of": 3, "missing": lost}
+    assert world.missed == [f"after the reload there is not: {each}" for each in lost]
 
 
-def test_only_internal_ports_of_the_kernels_datapath_have_another_name() -> None:
-    """A tunnel's device has a name of its own there, as has a port of the userspace datapath the same number."""
-    assert reloader.names_of(SHOWN) == {"1": "br0", "9": "in4"}
-    assert reloader.names_of("netdev@ovs-netdev: hit:0 missed:0\n  br9:\n    a 7/2: (internal)\n") == {}
+def test_what_cannot_be_compared_is_no_reason_to_go_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reloader.replace()
+
+    def fail(*_all: t.Any) -> t.Any:
+        raise HotUpgradeError("the kernel's answer is cut off")
+
+    monkeypatch.setattr(preserve, "absent", fail)
+    world.reloader.settle()
+    assert (
+        world.missed[-1]
+        == "what is back cannot be compared with what there was: the kernel's answer is cut off"
+    )

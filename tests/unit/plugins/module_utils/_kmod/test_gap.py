@@ -28,7 +28,7 @@ PORTS = (
     Vport(3, INTERNAL, "busy", 6),
     Vport(4, INTERNAL, "moved", 7, netns=1),
 )
-REQUESTS = {stage: Request(stage, 5, stage.name, b"", b"") for stage in Stage}
+REQUESTS = {stage: Request(stage, 5, stage.name, b"") for stage in Stage}
 BATCHES = tuple(
     preserve.Batch(0, generation, stage, (REQUESTS[stage],))
     for generation, stage in [(0, s) for s in Stage] + [(1, Stage.CHILD)]

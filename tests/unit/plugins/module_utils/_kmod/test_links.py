@@ -79,15 +79,70 @@ def test_it_gets_what_it_had_before_it_is_up() -> None:
     assert found["the flags"] == HEADER.pack(0, 0, 7, UP, 0x1381)
 
 
-def test_other_names_and_the_place_in_a_bond() -> None:
+def test_other_names_and_what_a_bond_tells_of_a_member() -> None:
     names = attribute(53, b"another\0")
     slave = attribute(4, b"bond\0") + attribute(5, numbered(1, 2))
     more = numbered(10, 9) + attribute(18, slave) + attribute(52, names)
     found = settings(link(more=more))
     assert found["the other names"][16:] == attribute(52 | NESTED, names)
-    assert Told(found["the place in its master"], 16).inside(18).text(4) == "bond"
+    assert "the place in its master" not in found  # that it is the active one is no setting
     in_a_vrf = numbered(10, 9) + attribute(18, attribute(4, b"vrf\0") + attribute(5, numbered(1, 2)))
     assert "the place in its master" not in settings(link(more=in_a_vrf))
+
+
+def test_what_a_bridge_lets_set_of_its_port_comes_before_the_port_is_up() -> None:
+    isolated, cost = attribute(33, b"\1"), numbered(3, 77)
+    told = attribute(1, b"\3") + cost + attribute(13, bytes(8)) + isolated + attribute(38, bytes(4))
+    more = numbered(10, 9) + attribute(18, attribute(4, b"bridge\0") + attribute(5, told))
+    stages = {request.what: request.stage for request in links.settings(link(more=more))}
+    assert stages["the master"] < stages["the place in its master"] < stages["the flags"]
+    place = Told(settings(link(more=more))["the place in its master"], 16).inside(18)
+    assert (place.text(4), place.inside(5).without()) == ("bridge", cost + isolated)
+
+
+def test_a_vxlan_is_on_what_its_own_options_name() -> None:
+    on, no, untold = numbered(3, 4), attribute(22, b"\0"), attribute(28, b"\0")
+    info = attribute(1, b"vxlan\0") + attribute(2, numbered(1, 66) + on + no + untold)
+    found = links.parse(HEADER.pack(0, 1, 7, UP, 0) + attribute(3, b"vx6\0") + attribute(18, info))
+    assert (found.kind, found.below) == ("vxlan", 4)
+    made = links.made(found)
+    assert Told(made.data, 32).inside(18).inside(2).without() == numbered(1, 66) + on
+    (place,) = made.places
+    assert struct.unpack_from("=I", made.data, place) == (4,)
+    inherits = attribute(28, b"\1") + attribute(22, b"\1")
+    told = Told(links.made(link("vxlan", inherits)).data, 32).inside(18).inside(2)
+    assert told.without() == attribute(28, b"") + attribute(22, b"\1")
+
+
+def test_an_ipvlan_has_no_address_of_its_own() -> None:
+    theirs = attribute(1, b"\2\0\0\0\0\7")
+    assert 1 not in Told(settings(link("ipvlan", more=theirs))["the settings"], 16)
+    assert 1 not in Told(links.made(link("ipvlan", numbered(1, 0), theirs)).data, 32)
+    assert 1 in Told(links.made(link("macvlan", numbered(1, 4), theirs)).data, 32)
+
+
+def test_a_bond_that_is_empty_meanwhile_gets_its_address_again() -> None:
+    mac = attribute(1, b"\2bonds")
+
+    def device(index: int, master: int = 0, kind: str = "") -> links.Link:
+        info = attribute(18, attribute(1, kind.encode() + b"\0"))
+        name = attribute(3, b"dev%d\0" % index)
+        return links.parse(HEADER.pack(0, 1, index, UP, 0) + name + mac + numbered(10, master) + info)
+
+    some = [device(5, 9), device(6, 9), device(9, kind="bond"), device(7, 8), device(8, kind="bridge")]
+    (found,) = links.bonds(some, {5: 0, 6: 1, 7: 0})
+    assert (found.device, found.stage, found.what) == (6, Stage.PLACE, "the address of dev9, the master")
+    assert found.data[16:] == HEADER.pack(0, 0, 9, 0, 0) + mac
+    assert not list(links.bonds(some, {5: 0, 7: 0}))  # it has another member
+
+
+def test_sizes_and_a_token_that_are_not_the_usual_ones() -> None:
+    token = attribute(26, attribute(2, bytes(4)) + attribute(10, attribute(7, bytes(15) + b"\5")))
+    found = settings(link(more=numbered(41, 30000) + numbered(58, 65536) + token))
+    assert found["the offload sizes"] == HEADER.pack(0, 0, 7, 0, 0) + numbered(41, 30000)
+    assert Told(found["the token"], 16).inside(26).inside(10).value(7)[-1] == 5
+    usual = attribute(26, attribute(10, attribute(7, bytes(16))))
+    assert not {"the token", "the offload sizes"} & set(settings(link(more=numbered(41, 65536) + usual)))
 
 
 def test_a_member_of_a_bond_is_given_its_own_address_before() -> None:

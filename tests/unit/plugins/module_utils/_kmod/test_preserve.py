@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import pathlib
 import random
 import struct
 import typing as t
@@ -16,7 +17,12 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links, namespaces, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    dumps,
+    links,
+    namespaces,
+    preserve,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
     Stage,
@@ -60,8 +66,8 @@ def link(index: int, kind: str = "", below: int = 0, netns: int | None = None) -
     return links.parse(body)
 
 
-def request(stage: Stage, device: int, what: str, same: bytes | None = b"same") -> Request:
-    return Request(stage, device, what, what.encode().ljust(24, b"."), same)
+def request(stage: Stage, device: int, what: str, *places: int) -> Request:
+    return Request(stage, device, what, what.encode().ljust(24, b"."), places)
 
 
 def captured(*batches: preserve.Batch, moves: tuple[preserve.Move, ...] = ()) -> preserve.Captured:
@@ -86,7 +92,7 @@ def test_devices_go_with_those_that_they_are_on_across_namespaces(monkeypatch: p
     )
     here = [link(5), link(6, "vlan", 5), link(7, "macvlan", 6), link(8, "vlan", 99), link(9, "veth", 5)]
     there = [link(5), link(13, "macvlan", 5, netns=7), link(14, "vlan", 13)]
-    found = preserve._generations(SPACES, [here, there, []], [(0, 5)])
+    found = preserve._generations(preserve._lower(SPACES, [here, there, []]), [(0, 5)])
     assert found == {(0, 5): 0, (0, 6): 1, (0, 7): 2, (1, 13): 1, (1, 14): 2}
 
 
@@ -119,7 +125,7 @@ def test_ports_come_back_before_what_is_on_them_and_shaping_comes_last() -> None
 
 def test_what_is_written_down_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = preserve.Batch(
-        1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"), request(Stage.ADDRESS, 13, "b", None))
+        1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"), request(Stage.ADDRESS, 13, "b", 20))
     )
     settings = preserve.Batch(
         0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
@@ -160,20 +166,50 @@ def test_a_setting_that_cannot_be_written_is_named() -> None:
         ]
 
 
+def looked(place: int = 0, *named: links.Link, batches: tuple[preserve.Batch, ...] = ()) -> preserve.Captured:
+    return dataclasses.replace(captured(*batches), told={place: dumps.Dumps(links=named)})
+
+
 def test_what_has_another_value_or_is_gone_is_missing() -> None:
-    address = request(Stage.ADDRESS, 5, "the address 192.0.2.1/24")
-    dynamic = request(Stage.NEIGHBOUR, 5, "the neighbour 192.0.2.7", None)
-    setting = preserve.Setting("ipv4/conf/br0/forwarding", b"1\n")
-    before = captured(preserve.Batch(0, 0, Stage.ADDRESS, (address, dynamic), (setting,)))
+    """Also of what nobody here gives back, and of devices that do not go."""
+    names = {(0, 5): "dev5"}
+    setting = preserve.Setting("ipv4/conf/dev5/forwarding", b"1\n")
+    offloads = Request(Stage.OFFLOAD, 5, "the offloads", bytes(32))
+    before = looked(
+        0, link(5), link(9, "veth"), batches=(preserve.Batch(0, 0, Stage.OFFLOAD, (offloads,), (setting,)),)
+    )
+    before = dataclasses.replace(before, names=names)
     assert preserve.missing(before, before) == []
-    assert preserve.missing(before, captured()) == [
-        "the address 192.0.2.1/24 of br0",
-        "the setting ipv4/conf/br0/forwarding",
+    lost = preserve.missing(before, dataclasses.replace(looked(), names=names))
+    assert [(thing.text, ours) for thing, ours in lost] == [
+        ("the device dev5", True),
+        ("the device dev9", False),
+        ("the setting ipv4/conf/dev5/forwarding", True),
+        ("the offloads of dev5", True),
     ]
-    other = dataclasses.replace(address, same=b"other")
-    assert preserve.missing(before, captured(preserve.Batch(0, 0, Stage.ADDRESS, (other,), (setting,)))) == [
-        "the address 192.0.2.1/24 of br0"
+    other = dataclasses.replace(before, batches=(dataclasses.replace(before.batches[0], requests=()),))
+    assert [thing.text for thing, __ in preserve.missing(before, other)] == ["the offloads of dev5"]
+    assert preserve.at_risk(before) == 8  # the device, its five flags, a setting and its offloads
+
+
+def test_what_was_deleted_by_somebody_is_not_missing() -> None:
+    moved = preserve.Move(1, 9, 13, "in4", "eth0")
+    before = dataclasses.replace(
+        looked(0, link(5), link(6, "vlan", 5), link(7)),
+        names={(0, 5): "dev5", (0, 6): "dev6", (0, 7): "dev7"},
+        below={(0, 6): (0, 5), (0, 8): (0, 7)},
+        moves=(moved,),
+    )
+    ports = [
+        Vport(0, INTERNAL, "ovs-system", 4),
+        Vport(1, INTERNAL, "dev5", 5),
+        Vport(2, INTERNAL, "dev7", 7),
+        Vport(3, INTERNAL, "in4", 13, netns=0),
     ]
+    deleted = preserve.absent(before, ports, {"dev7"})
+    assert deleted == {(0, 5), (0, 6), (1, 13)}
+    lost = preserve.missing(before, looked(), deleted)
+    assert [thing.text for thing, __ in lost] == ["the device dev7"]
 
 
 @pytest.mark.parametrize(("refused", "sent"), [([], 1), ([[Refusal(0, errno.EBUSY, "")], []], 3)])
@@ -219,3 +255,20 @@ def test_a_device_cannot_have_the_settings_of_all_others_changed(monkeypatch: py
     names = {(0, 5): "all", (0, 6): "in1"}
     (batch,) = preserve._settings(0, SPACES[0], {5: 0, 6: 0}, names)
     assert batch.settings == (preserve.Setting("ipv4/conf/in1/forwarding", b"dev6"),)
+
+
+def test_settings_below_sys_are_those_of_our_namespace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "dev5"
+    (folder / "queues/rx-0").mkdir(parents=True)
+    (folder / "gro_flush_timeout").write_text("20000\n")
+    (folder / "queues/rx-0/rps_cpus").write_text("00000000,00000000\n")
+    monkeypatch.setattr(preserve, "_FOLDER", str(tmp_path))
+    monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    monkeypatch.setattr(preserve, "_of", lambda _device: [])
+    (batch,) = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
+    assert batch.settings == (preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),)
+    (batch,) = preserve._settings(1, SPACES[1], {5: 0}, {(1, 5): "dev5"})
+    assert batch.settings == ()

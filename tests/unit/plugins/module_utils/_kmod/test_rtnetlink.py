@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink
     Told,
     elsewhere,
     numbered,
+    place_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import attribute, message
 
@@ -46,8 +47,7 @@ def test_a_part_of_it() -> None:
 
 
 def sent(kind: int, body: bytes, to: dict[int, int]) -> bytes:
-    found = elsewhere(Request(Stage.STATE, 5, "x", message(kind, body), b""), to)
-    assert found.same is None
+    found = elsewhere(Request(Stage.STATE, 5, "x", message(kind, body)), to)
     return found.data[16:]
 
 
@@ -70,3 +70,18 @@ def test_a_route_names_its_devices_in_attributes() -> None:
     body = header + numbered(4, 5) + attribute(9, hops)
     moved = struct.pack("=HBBi", 16, 0, 0, 50) + gateway + struct.pack("=HBBi", 8, 0, 0, 9)
     assert sent(24, body, {5: 50}) == header + numbered(4, 50) + attribute(9, moved)
+
+
+def test_a_nexthop_has_its_flags_where_others_have_their_device() -> None:
+    header = struct.pack("=BBBBI", 2, 0, 4, 0, 4)
+    assert sent(104, header + numbered(5, 4), {4: 40}) == header + numbered(5, 40)
+
+
+def test_a_device_that_is_named_in_the_middle() -> None:
+    data = message(48, bytes(4) + attribute(1, numbered(1, 5) + attribute(2, numbered(3, 5))))
+    place = place_of(data, 20, 1, 2, 3)
+    assert struct.unpack_from("=I", data, place) == (5,)
+    assert place_of(data, 20, 1, 4) == 0
+    found = elsewhere(Request(Stage.ACTION, 5, "x", data, (place,)), {5: 50})
+    assert found.data[16:] == bytes(4) + attribute(1, numbered(1, 5) + attribute(2, numbered(3, 50)))
+    assert found.device == 50
