@@ -60,8 +60,8 @@ options:
     default: auto
   held:
     description:
-      - What to do where a process holds an internal port by a packet socket, as DHCP clients and C(tcpdump) do. Such a socket
-        does not find the port's successor.
+      - What to do where a process holds an internal port, or what is on one, by a packet socket, as DHCP clients and C(tcpdump)
+        do, or has the file of a macvtap on it open, as virtual machines do. They do not find its successor.
       - V(report) names it in RV(plan.warnings).
       - V(refuse) does nothing then.
     type: str
@@ -158,7 +158,8 @@ new_flows:
   type: str
   sample: 131 packets were forwarded meanwhile, 4 were dropped as the flows say, 0 had to wait
 restored:
-  description: C(of) says how many addresses, routes, settings and so on there were, C(missing) names those that are not back.
+  description: C(of) says how many addresses, routes, settings and so on there were, C(missing) names those that are not back, and
+    those that are gone from other devices.
   returned: when there is a transaction
   type: dict
   sample: {"of": 412, "missing": []}

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Internal ports with all that can be on them, and what ip(8), tc(8) and sysfs tell of that.
 
-Five kinds take turns: addresses, routes, rules and children; a member of a VRF; a member of a bond; in a network namespace and
-renamed there; with queueing disciplines and filters.
+Six kinds take turns: addresses, routes, rules and children; a member of a VRF; a member of a bond that has an address of its
+own; in a network namespace and renamed there; with queueing disciplines and filters; a port of a bridge with VLANs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ route add fd01:{n}::/48 via fd00:{n}::fe dev in{n}
 rule add iif in{n} lookup {table} priority {table}
 neighbour add 192.168.{n}.77 lladdr 02:00:00:00:00:77 dev in{n} nud permanent
 neighbour add proxy 192.168.{n}.88 dev in{n}
+address add 10.43.{n}.1/24 dev in{n} noprefixroute
+route add 10.43.{n}.0/24 dev in{n} proto kernel scope link src 10.43.{n}.1 metric 425
+nexthop add id {n} via 192.168.{n}.253 dev in{n}
+nexthop add id {table} group {n}
+route add 10.44.{n}.0/24 nhid {n}
+route add 10.45.{n}.0/24 nhid {table}
+link add vx{n} type vxlan id {n} local 192.168.{n}.1 remote 192.168.{n}.9 dev in{n} dstport 4790
+link set vx{n} up
+address add 10.42.{n}.1/24 dev vx{n}
 link add link in{n} name in{n}.30 type vlan id 30
 link set in{n}.30 up
 address add 10.30.{n}.1/24 dev in{n}.30
@@ -50,9 +59,20 @@ _ELSEWHERE = "link set in{n} netns n4\n"
 _SHAPED = """
 link set in{n} up
 address add 10.80.{n}.1/24 dev in{n}
+link add link in{n} name iv{n} type ipvlan mode l2
+link set iv{n} up
+address add 10.46.{n}.1/24 dev iv{n}
 route add 10.90.{n}.0/24 nexthop via 10.80.{n}.5 dev in{n} nexthop via 192.168.1.5 dev in1
 """
-_KINDS = (_ADDRESSED, _IN_VRF, _IN_BOND, _ELSEWHERE, _SHAPED)
+_BRIDGED = """
+link add lbr{n} type bridge vlan_filtering 1
+link set in{n} master lbr{n}
+link set in{n} up
+link set lbr{n} up
+"""
+_KINDS = (_ADDRESSED, _IN_VRF, _IN_BOND, _ELSEWHERE, _SHAPED, _BRIDGED)
+# One port of each kind.
+ALL = len(_KINDS)
 # Of the first kind, in the namespace: the macvlan that has moved there. Of the fourth: the port itself, under another name.
 _FAR = """
 link set far{n} up
@@ -67,6 +87,14 @@ link add link eth{n} name eth{n}.7 type vlan id 7
 link set eth{n}.7 up
 """
 _IN_SPACE = {_ADDRESSED: _FAR, _ELSEWHERE: _RENAMED}
+_IN_BRIDGE = """
+vlan del vid 1 dev in{n}
+vlan add vid 10 dev in{n} pvid untagged
+vlan add vid 20-25 dev in{n}
+link set dev in{n} isolated on learning off cost 77
+fdb add 02:11:00:00:00:{n:02x} dev in{n} master static vlan 20
+mdb add dev lbr{n} port in{n} grp 239.1.1.{n} permanent vid 20
+"""
 _DISCIPLINES = """
 qdisc add dev in{n} root handle 1: htb default 10
 class add dev in{n} parent 1: classid 1:1 htb rate 100mbit
@@ -75,6 +103,7 @@ qdisc add dev in{n} parent 1:10 handle 10: sfq perturb 10
 filter add dev in{n} parent 1: protocol ip prio 1 u32 match ip dst 10.0.0.0/8 flowid 1:10
 qdisc add dev in{n} clsact
 filter add dev in{n} ingress protocol ip prio 5 flower dst_ip 10.3.3.3 action drop
+filter add dev in{n} egress protocol ip prio 6 flower dst_ip 10.3.3.4 action police rate 1mbit burst 10k conform-exceed drop
 """
 _SETTINGS = """
 echo 1 >/proc/sys/net/ipv4/conf/in{n}/forwarding
@@ -89,21 +118,25 @@ def told(*argv):
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 WORDS = ("ip -d link", "ip address", "ip route show table all", "ip -6 route show table all", "ip rule",
-         "ip neighbour show nud permanent", "ip neighbour show proxy", "tc qdisc")
+         "ip neighbour show nud permanent", "ip neighbour show proxy", "tc qdisc", "ip nexthop", "bridge vlan",
+         "bridge fdb", "bridge mdb")
+# The bridge learns the others, and enters its own.
+KEPT = {"bridge fdb": " static", "bridge mdb": " permanent"}
 lines = []
 for space in (None, "n4"):
     for words in WORDS:
         text = told(*(["ip", "netns", "exec", space] if space else []), *words.split())
-        lines += [f"{space} {line}" for line in text.replace("\n ", " ").splitlines()]
+        some = text.replace("\n ", " ").splitlines()
+        lines += [f"{space} {line}" for line in some if KEPT.get(words, "") in line]
 for device in sorted(set(re.findall(r"qdisc htb 1: dev (\S+)", told("tc", "qdisc")))):
-    for words in ("class show", "filter show", "filter show ingress"):
+    for words in ("class show", "filter show", "filter show ingress", "filter show egress"):
         first, *rest = words.split()
         lines += [f"{device} {line}" for line in told("tc", first, rest[0], "dev", device, *rest[1:]).splitlines()]
 for path in sorted(glob.glob("/proc/sys/net/ipv[46]/conf/in*/*")):
     if path.rpartition("/")[2] in ("forwarding", "rp_filter", "accept_ra"):
         lines.append(f"{path} {open(path).read()}")
-# An operational state comes later, and a multicast route is the kernel's own affair.
-print(json.dumps([re.sub(r" state [A-Z]+", "", line) for line in lines]))
+# An operational state comes later, and a bridge has timers.
+print(json.dumps([re.sub(r" state [A-Z]+|_timer +[0-9.]+|fdb_n_learned [0-9]+", "", line) for line in lines]))
 """
 
 
@@ -124,7 +157,7 @@ ip -n {SPACE} link set lo up
 ip -batch - <<'END'
 link add vrf1 type vrf table 100
 link set vrf1 up
-link add bond9 type bond mode active-backup
+link add bond9 address 02:be:ef:00:00:09 type bond mode active-backup
 {texts(lambda kind: kind)}
 link set bond9 up
 address add 10.60.0.1/24 dev bond9
@@ -134,6 +167,9 @@ ip -n {SPACE} -batch - <<'END'
 END
 tc -batch - <<'END'
 {texts(lambda kind: _DISCIPLINES if kind == _SHAPED else "")}
+END
+bridge -batch - <<'END'
+{texts(lambda kind: _IN_BRIDGE if kind == _BRIDGED else "")}
 END
 {texts(lambda kind: _SETTINGS if kind == _ADDRESSED else "")}
 """

@@ -51,7 +51,7 @@ def other_module(scene: Scene) -> str:
     """Reload to a module with another build-id, and roll that back."""
     start_with_shipped(scene)
     scene.populate("--no-meter")
-    scene.sh(furnished.script(5) + SETTLED)
+    scene.sh(furnished.script(furnished.ALL) + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.sh("touch /run/netns/stale")  # as an interrupted "ip netns" leaves it
     require(scene.module("ovs_kmod_reload", {}), changed=False)
@@ -77,7 +77,7 @@ def failing_module(scene: Scene) -> str:
     """The new module does not load: the old one is there, with everything."""
     start_with_shipped(scene)
     scene.populate("--no-meter")
-    scene.sh(furnished.script(5) + SETTLED)
+    scene.sh(furnished.script(furnished.ALL) + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
     modules.install(scene.lab, scene.host(), "failing", PACKAGED)
@@ -106,7 +106,7 @@ def with_daemons(scene: Scene) -> str:
     """The playbook brings new packages and a new module: one interruption for both."""
     start_with_shipped(scene)
     scene.populate("--no-meter")
-    scene.sh(furnished.script(5) + SETTLED)
+    scene.sh(furnished.script(furnished.ALL) + SETTLED)
     before, seen, loaded = portrait(scene), scene.look(), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
     modules.install(scene.lab, scene.host(), "rebuilt", PACKAGED)

@@ -26,7 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 )
 
 _DELLINK, _SETLINK, _NEWMDB = 17, 19, 84
-_MASTER, _FAMILIES, _DEFAULT = 10, 26, 39  # the last: IFLA_BR_VLAN_DEFAULT_PVID
+_FAMILIES, _DEFAULT = 26, 39  # the last: IFLA_BR_VLAN_DEFAULT_PVID
 VLAN, TUNNEL = 2, 3  # IFLA_BRIDGE_VLAN_{INFO,TUNNEL_INFO}
 _VLAN_INFO = struct.Struct("=HH")  # struct bridge_vlan_info: flags, number
 RANGE_BEGIN, RANGE_END = 0x8, 0x10
@@ -38,9 +38,9 @@ _TOLD_SOURCE, _SOURCE = 4, 1
 
 
 def port_vlans(body: bytes) -> tuple[int, list[tuple[int, bytes]]]:
-    """The ifindex in a dump of bridge ports, and its VLANs as attributes; none for what is no port."""
+    """The ifindex of a bridge or of a port of one, and its VLANs as attributes."""
     told = Told(body, DEVICE.size)
-    found = each_attribute(told.value(_FAMILIES)) if _MASTER in told else ()
+    found = each_attribute(told.value(_FAMILIES))
     index = int(DEVICE.unpack_from(body)[2])
     return index, [(kind, value) for kind, value in found if kind in (VLAN, TUNNEL)]
 

@@ -66,6 +66,7 @@ class Dumps:
 def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
     """Ask the namespace of the socket ``route``, whose devices are ``links``."""
     qdiscs = dumped(route, _GETQDISC, bytes(TRAFFIC.size), "queueing disciplines")
+    classes = list(_classes(route, qdiscs))
     bridges = DEVICE.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + numbered(_IFLA_EXT_MASK, _VLANS_IN_RANGES)
     action = attribute(1 | NESTED, attribute(_ACT_KIND, _MIRRED))
     return Dumps(
@@ -78,8 +79,8 @@ def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
         _where_known(route, _GETLINK, bridges),
         _where_known(route, _GETMDB, BRIDGED.pack(socket.AF_BRIDGE, 0)),
         qdiscs,
-        list(_classes(route, qdiscs)),
-        list(_filters(route, qdiscs)),
+        classes,
+        list(_filters(route, qdiscs, classes)),
         _where_known(route, _GETACTION, bytes(4) + attribute(_ACT_TAB | NESTED, action)),
     )
 
@@ -107,14 +108,18 @@ def _set(qdiscs: t.Iterable[bytes]) -> t.Iterator[tuple[int, int, int]]:
 
 def _classes(route: Netlink, qdiscs: t.Sequence[bytes]) -> t.Iterator[bytes]:
     for index in sorted({index for index, __, parent in _set(qdiscs) if parent != INGRESS}):
-        yield from dumped(route, _GETTCLASS, TRAFFIC.pack(0, index, 0, 0, 0), "classes")
+        yield from _where_known(route, _GETTCLASS, TRAFFIC.pack(0, index, 0, 0, 0))
 
 
-def _filters(route: Netlink, qdiscs: t.Sequence[bytes]) -> t.Iterator[bytes]:
-    for index, handle, parent in _set(qdiscs):
-        for place in (_INGRESS_FILTERS, _EGRESS_FILTERS) if parent == INGRESS else (handle,):
-            header = TRAFFIC.pack(0, index, 0, place, 0)
-            yield from dumped(route, _GETTFILTER, header, "filters")
+def _filters(route: Netlink, qdiscs: t.Sequence[bytes], classes: t.Iterable[bytes]) -> t.Iterator[bytes]:
+    """Those at the disciplines that somebody has set, and at their classes."""
+    places = [
+        (index, place)
+        for index, handle, parent in _set(qdiscs)
+        for place in ((_INGRESS_FILTERS, _EGRESS_FILTERS) if parent == INGRESS else (handle,))
+    ]
+    for index, place in [*places, *(TRAFFIC.unpack_from(body)[1:3] for body in classes)]:
+        yield from _where_known(route, _GETTFILTER, TRAFFIC.pack(0, index, 0, place, 0))
 
 
 def actions(body: bytes) -> list[Told]:

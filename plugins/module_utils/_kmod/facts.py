@@ -12,7 +12,12 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import images, namespaces
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    images,
+    links,
+    namespaces,
+    preserve,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Facts, Holder
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
@@ -22,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import comm
 
 _NAME = kernel_modules.DATAPATH
+_WITH_A_FILE = ("macvtap", "ipvtap")
 
 
 def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Runner = run) -> Facts:
@@ -31,7 +37,9 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
     kernel = os.uname().release
     image, fault = _image(module)
     ports = _ports() if module.loaded and not module.builtin else {}
-    ours = _internal(ports.get("", {}).get(OURS, ()))
+    ports_of_ours = ports.get("", {}).get(OURS, ())
+    ours = _internal(ports_of_ours)
+    going, lost = _going(ports_of_ours)
     return Facts(
         module=module,
         image=image,
@@ -42,8 +50,9 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
         missing=tuple(missing(image, root, runner)) if image else (),
         drivers={who: kernel_modules.support(version, kernel, found) for who, version in versions.items()},
         foreign=tuple(foreign(module, ports, root)),
-        holders=tuple(holders(ours, root)),
+        holders=tuple(holders(going, root)),
         managers=managers(ours, root),
+        lost=tuple(lost),
     )
 
 
@@ -130,18 +139,40 @@ def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
     }
 
 
-def holders(internal: t.Mapping[int, str], root: str = "/") -> t.Iterator[Holder]:
-    """The processes with a packet socket on one of the ports ``internal`` (packet(7), /proc/net/packet)."""
-    sockets: dict[str, str] = {}
+def _going(ports: t.Sequence[Vport]) -> tuple[list[links.Link], list[str]]:
+    """The devices of our namespace that go with ``ports``, and what of any namespace nobody brings back, in words."""
+    with contextlib.suppress(HotUpgradeError):  # whoever captures them says so
+        found, more = preserve.going(ports)
+        return [link for here, link in found if here], list(unrestorable([link for __, link in found], more))
+    return [], []
+
+
+def unrestorable(going: t.Iterable[links.Link], more: t.Iterable[links.Link]) -> t.Iterator[str]:
+    """What the kernel does not tell, or what no request makes again."""
+    for link in going:
+        if link.filtered:
+            yield f"the XDP program of {link.name}"
+        if link.kind == "macsec":
+            yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
+    for link in more:
+        yield f"the device {link.name}: the kernel deletes it with the port that it is on ({link.kind})"
+
+
+def holders(going: t.Sequence[links.Link], root: str = "/") -> t.Iterator[Holder]:
+    """The processes with a packet socket on one of the devices ``going`` (packet(7), /proc/net/packet), or with the file of a
+    macvtap open.
+    """
+    names = {link.index: link.name for link in going}
+    held = {f"/dev/tap{link.index}": link.name for link in going if link.kind in _WITH_A_FILE}
     for line in _text(root, "proc/net/packet").splitlines()[1:]:
         fields = line.split()
-        if len(fields) >= 9 and int(fields[4]) in internal:
-            sockets[f"socket:[{fields[8]}]"] = internal[int(fields[4])]
-    for pid in filter(str.isdigit, os.listdir(os.path.join(root, "proc"))) if sockets else ():
+        if len(fields) >= 9 and int(fields[4]) in names:
+            held[f"socket:[{fields[8]}]"] = names[int(fields[4])]
+    for pid in filter(str.isdigit, os.listdir(os.path.join(root, "proc"))) if held else ():
         folder = os.path.join(root, "proc", pid, "fd")
         with contextlib.suppress(OSError):
-            held = {_link(os.path.join(folder, name)) for name in os.listdir(folder)} & sockets.keys()
-            for name in sorted({sockets[each] for each in held}):
+            found = {_link(os.path.join(folder, name)) for name in os.listdir(folder)} & held.keys()
+            for name in sorted({held[each] for each in found}):
                 yield Holder(name, f"{comm(int(pid), root)} (process {pid})")
 
 

@@ -22,7 +22,10 @@ _SIGNED = b"~Module signature appended~\n"
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """A process that holds an internal port by a socket of the family packet: it does not find the port's successor."""
+    """A process that holds an internal port, or what is on one, and does not find its successor.
+
+    It does so by a packet socket, or by the file of a macvtap.
+    """
 
     port: str
     process: str
@@ -35,7 +38,8 @@ class Facts:
     ``image`` is the module on the disk, ``fault`` why there is none; ``old`` the file of the loaded one; ``kernel`` as in
     uname -r; ``signatures`` what asks for signed modules; ``missing`` modules that it needs and that are not to be had;
     ``drivers`` whether the userspace that runs and the one on the disk can drive it, by what they are called; ``foreign``
-    who else uses the module, in words; ``holders`` who holds internal ports, ``managers`` who configures which, by port.
+    who else uses the module, in words; ``holders`` who holds internal ports, ``managers`` who configures which, by port;
+    ``lost`` what nobody brings back, in words.
     """
 
     module: Module
@@ -49,6 +53,7 @@ class Facts:
     foreign: tuple[str, ...] = ()
     holders: tuple[Holder, ...] = ()
     managers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +141,8 @@ def _warnings(facts: Facts, held: str) -> t.Iterator[str]:
             yield f"{holder.process} holds the port {holder.port} and does not find its successor: restart it afterwards"
     for port, who in facts.managers.items():
         yield f"{who} configures the port {port}, and sees it go and come: what it sets then is left to it"
+    for what in facts.lost:
+        yield f"it does not come back: {what}"
     for who, support in facts.drivers.items():
         if support.supported is None:
             yield f"whether {who} can drive it is not known: {support.reason}"

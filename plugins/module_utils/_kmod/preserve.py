@@ -172,11 +172,7 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         if (place, link.index) in generations
     }
     packets = {(place, link.index): link.packets for place, some in enumerate(devices) for link in some}
-    moves = tuple(
-        Move(place, HIGH + port.number, index, names.get(port.number, port.name), called[place, index])
-        for (place, index), port in internal.items()
-        if place
-    )
+    moves = _moves(internal, names, called)
     for_now = {**called, **{(move.space, move.wanted): move.name for move in moves}}
     found: list[Batch] = []
     told: dict[int, dumps.Dumps] = {}
@@ -200,6 +196,42 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         told,
         below,
     )
+
+
+def _moves(
+    internal: t.Mapping[tuple[int, int], Vport],
+    names: t.Mapping[int, str],
+    called: t.Mapping[tuple[int, int], str],
+) -> tuple[Move, ...]:
+    return tuple(
+        Move(place, HIGH + port.number, index, names.get(port.number, port.name), called[place, index])
+        for (place, index), port in internal.items()
+        if place
+    )
+
+
+def going(ports: t.Sequence[Vport]) -> tuple[list[tuple[bool, links.Link]], list[links.Link]]:
+    """The devices that go with ``ports``, each with whether it is in our namespace; and those that nobody makes again.
+
+    Raises ``HotUpgradeError`` as ``capture`` does.
+    """
+    spaces = every_space()
+    try:
+        devices = [links.dump(space.route) for space in spaces]
+        internal = [(_place(spaces, port), port.index) for port in ports if port.kind == INTERNAL]
+        gone = _generations(_lower(spaces, devices), internal)
+        every = [(place, link) for place, some in enumerate(devices) for link in some]
+        masters = {(place, link.master) for place, link in every if (place, link.index) in gone}
+        lost = [
+            link
+            for place, link in every
+            if link.kind in links.LOST
+            and (_below(spaces, place, link) in gone or (place, link.index) in masters)
+        ]
+        return [(place == 0, link) for place, link in every if (place, link.index) in gone], lost
+    finally:
+        for space in spaces:
+            space.close()
 
 
 def every_space() -> list[Space]:

@@ -33,6 +33,8 @@ class Kernel:
         if kind in (42, 46):
             __, index, __, parent, __ = TRAFFIC.unpack_from(request, MESSAGE.size)
             self.asked.append((kind, index, parent))
+        if kind == 42:
+            return [(40, TRAFFIC.pack(0, 5, 0x10010, 0x10000, 0))]
         return [(0, bytes([kind]))]
 
 
@@ -43,7 +45,8 @@ def test_all_is_asked_for() -> None:
     assert (found.nexthops, found.groups, found.vlans) == ([bytes([106])], [bytes([86])], [bytes([18])])
     assert (len(found.neighbours), found.mirrored) == (3, [bytes([50])])
     # Classes of what has any, and filters of what was set.
-    assert kernel.asked == [(42, 5, 0), (46, 5, 0x10000), (46, 6, 0xFFFFFFF2), (46, 6, 0xFFFFFFF3)]
+    places = [(5, 0x10000), (6, 0xFFFFFFF2), (6, 0xFFFFFFF3), (5, 0x10010)]
+    assert kernel.asked == [(42, 5, 0), *((46, *place) for place in places)]
 
 
 def test_what_a_kernel_does_not_know_is_not_there() -> None:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import struct
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts, links, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Holder
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.module_image import Image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import attribute
 from tests.unit.plugins.module_utils._kmod.test_plan import MODULE
 
 PORTS = [Vport(0, INTERNAL, "ovs-system", 4), Vport(1, 1, "eth0", 2), Vport(2, INTERNAL, "br0", 5)]
@@ -101,8 +104,27 @@ def test_who_holds_a_port_by_a_packet_socket(tmp_path: Path) -> None:
         (tmp_path / "proc" / pid / "comm").write_text("dhclient\n")
     internal = facts._internal([*PORTS, Vport(3, INTERNAL, "in4", 2, netns=1)])
     assert internal == {4: "ovs-system", 5: "br0"}
-    assert list(facts.holders(internal, str(tmp_path))) == [Holder("br0", "dhclient (process 70)")]
-    assert list(facts.holders({}, str(tmp_path))) == []
+    os.symlink("/dev/tap7", tmp_path / "proc/90/fd/4")
+    going = [device(5, "br0"), device(6, "in1"), device(7, "mt0", "macvtap"), device(8, "v", "vlan")]
+    found = sorted(facts.holders(going, str(tmp_path)), key=lambda each: each.port)
+    assert found == [Holder("br0", "dhclient (process 70)"), Holder("mt0", "dhclient (process 90)")]
+    assert list(facts.holders([device(7, "mt0", "vlan")], str(tmp_path))) == []
+
+
+def device(index: int, name: str, kind: str = "", more: bytes = b"") -> links.Link:
+    info = attribute(18, attribute(1, kind.encode() + b"\0"))
+    header = struct.pack("=BxHiII", 0, 1, index, 0, 0)
+    return links.parse(header + attribute(3, name.encode() + b"\0") + info + more)
+
+
+def test_what_nobody_brings_back() -> None:
+    attached, none = attribute(43, attribute(1, b"\2")), attribute(43, attribute(1, b"\0"))
+    going = [device(5, "in1", more=attached), device(6, "in2", more=none), device(7, "ms0", "macsec")]
+    assert list(facts.unrestorable(going, [device(8, "hsr0", "hsr")])) == [
+        "the XDP program of in1",
+        "the keys of ms0: the kernel does not tell them (macsec)",
+        "the device hsr0: the kernel deletes it with the port that it is on (hsr)",
+    ]
 
 
 def test_who_configures_a_port(tmp_path: Path) -> None:
@@ -115,3 +137,17 @@ def test_who_configures_a_port(tmp_path: Path) -> None:
         (tmp_path / "run" / name).write_text(text)
     found = facts.managers({4: "ovs-system", 5: "br0", 6: "in1"}, str(tmp_path))
     assert found == {"br0": "systemd-networkd", "in1": "NetworkManager"}
+
+
+def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, hsr = device(9, "ms9", "macsec"), device(8, "hsr0", "hsr")
+    monkeypatch.setattr(preserve, "going", lambda _ports: ([(True, device(5, "br0")), (False, there)], [hsr]))
+    going, lost = facts._going(PORTS)
+    assert [link.name for link in going] == ["br0"]
+    assert [text.split(":")[0] for text in lost] == ["the keys of ms9", "the device hsr0"]
+
+    def nowhere(_ports: t.Any) -> t.Any:
+        raise HotUpgradeError("the network namespace of the port a cannot be found")
+
+    monkeypatch.setattr(preserve, "going", nowhere)
+    assert facts._going(PORTS) == ([], [])

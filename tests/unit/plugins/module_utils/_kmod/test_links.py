@@ -104,7 +104,7 @@ def test_a_vxlan_is_on_what_its_own_options_name() -> None:
     on, no, untold = numbered(3, 4), attribute(22, b"\0"), attribute(28, b"\0")
     info = attribute(1, b"vxlan\0") + attribute(2, numbered(1, 66) + on + no + untold)
     found = links.parse(HEADER.pack(0, 1, 7, UP, 0) + attribute(3, b"vx6\0") + attribute(18, info))
-    assert (found.kind, found.below) == ("vxlan", 4)
+    assert (found.kind in links.ON_OTHERS, found.below) == (True, 4)
     made = links.made(found)
     assert Told(made.data, 32).inside(18).inside(2).without() == numbered(1, 66) + on
     (place,) = made.places

@@ -145,6 +145,11 @@ def test_who_holds_a_port_is_reported_or_a_reason() -> None:
     )
 
 
+def test_what_does_not_come_back_is_told_before() -> None:
+    found = decide(dataclasses.replace(FINE, lost=("the XDP program of in1",)), CURRENT, REPORT)
+    assert found.warnings == ("it does not come back: the XDP program of in1",)
+
+
 def test_who_configures_a_port_is_told() -> None:
     (warning,) = decide(
         dataclasses.replace(FINE, managers={"br0": "systemd-networkd"}), CURRENT, REPORT

@@ -12,6 +12,7 @@ import json
 import pathlib
 import random
 import struct
+import types
 import typing as t
 
 import pytest
@@ -94,6 +95,28 @@ def test_devices_go_with_those_that_they_are_on_across_namespaces(monkeypatch: p
     there = [link(5), link(13, "macvlan", 5, netns=7), link(14, "vlan", 13)]
     found = preserve._generations(preserve._lower(SPACES, [here, there, []]), [(0, 5)])
     assert found == {(0, 5): 0, (0, 6): 1, (0, 7): 2, (1, 13): 1, (1, 14): 2}
+
+
+def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def close(self) -> None:
+            closed.append(self)
+
+    closed: list[Closed] = []
+    spaces = [types.SimpleNamespace(number=None, route=0, close=Closed().close)]
+    spaces.append(types.SimpleNamespace(number=0, route=1, close=Closed().close))
+    member = links.parse(struct.pack("=BxHiII", 0, 0, 13, 1, 0) + attribute(3, b"dev13\0") + numbered(10, 15))
+    named = {
+        0: [link(5), link(6, "macvtap", 5), link(7, "hsr", 6), link(8, "veth", 5)],
+        1: [member, link(14, "hsr", 99), link(15, "hsr")],
+    }
+    monkeypatch.setattr(preserve, "every_space", lambda: spaces)
+    monkeypatch.setattr(links, "dump", named.__getitem__)
+    ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "in4", 13, netns=0), Vport(3, 1, "dev8", 8)]
+    going, lost = preserve.going(ports)
+    assert [(here, each.name) for here, each in going] == [(True, "dev5"), (True, "dev6"), (False, "dev13")]
+    assert [each.name for each in lost] == ["dev7", "dev15"]  # on one, and the master of one
+    assert len(closed) == 2
 
 
 def test_the_namespace_of_a_port_is_found_by_its_number() -> None:
