@@ -25,14 +25,14 @@ def until(condition: str, seconds: int = 30, otherwise: str = "false") -> str:
 
 
 # The kernel gives addresses by itself a while after a device was made, and their routes when they are no longer tentative:
-# both ends of the traffic have one, and the bridge that SSH may go through.
+# both ends of the traffic have one, and the bridge that SSH may go through. Who stops reading early makes ip fail.
 SETTLED = """
-has_address() { ip "$@" scope link -tentative | grep -q inet6; }
+has_address() { ip "$@" scope link -tentative | grep inet6 >/dev/null; }
 settled() {
     for namespace in $(ip netns list | cut -d' ' -f1); do
         has_address -n "$namespace" -6 address show || return 1
     done
     [ ! -e /sys/class/net/br-mgmt ] || has_address -6 address show dev br-mgmt || return 1
-    ! ip -6 address show tentative | grep -q inet6
+    ! ip -6 address show tentative | grep inet6 >/dev/null
 }
 """ + until("settled", 30)

@@ -43,7 +43,7 @@ KIND, OPTIONS, _STAB, CHAIN, _BLOCKS = 1, 2, 8, 11, (13, 14)
 FLAGS = {"flower": 22, "u32": 11, "matchall": 3, "bpf": 9}
 _FLAGS_TO_SET = 0x1 | 0x2 | 0x10  # skip_hw, skip_sw, verbose
 _HTB_INIT, _HTB_VERSION_SHIFT = 2, 16
-_SFQ_FLOWS, _SFQ_USUAL = 16, struct.pack("=I", 128)  # in struct tc_sfq_qopt; SFQ_DEFAULT_FLOWS
+_SFQ, _SFQ_USUAL = struct.Struct("=IiIII"), 128  # struct tc_sfq_qopt; SFQ_DEFAULT_FLOWS
 # Target, interval and threshold in microseconds.
 _CODEL_TIMES = {"fq_codel": (1, 3, 7), "codel": (1, 3, 5)}
 # The handle of a hash table that u32 makes by itself, with its first filter (gen_new_htid in net/sched/cls_u32.c).
@@ -171,7 +171,7 @@ def _settable(kind: int, told: Told) -> bytes:
     name = told.text(KIND)
     if kind == _NEWQDISC and name == "htb":
         return _changed(told, _HTB_INIT, lambda version: version >> _HTB_VERSION_SHIFT)
-    if kind == _NEWQDISC and name == "sfq":
+    if kind == _NEWQDISC and name == "sfq" and OPTIONS in told:
         return attribute(OPTIONS, _with_usual_flows(told.value(OPTIONS)))
     if kind == _NEWQDISC and name in _CODEL_TIMES:
         return _as_taken(told.inside(OPTIONS), _CODEL_TIMES[name])
@@ -188,10 +188,11 @@ def _settable(kind: int, told: Told) -> bytes:
 
 
 def _with_usual_flows(options: bytes) -> bytes:
-    """The usual number of flows of sfq is more than it takes: without one it has that (sfq_change in net/sched/sch_sfq.c)."""
-    end = _SFQ_FLOWS + 4
-    usual = options[_SFQ_FLOWS:end] == _SFQ_USUAL
-    return options[:_SFQ_FLOWS] + bytes(4) + options[end:] if usual else options
+    """The usual number of flows of sfq is more than it takes: it has that without one, and without a limit (sfq_change)."""
+    quantum, perturb, limit, divisor, flows = _SFQ.unpack_from(options)
+    if flows == _SFQ_USUAL:
+        limit = flows = 0
+    return _SFQ.pack(quantum, perturb, limit, divisor, flows) + options[_SFQ.size :]
 
 
 def _as_taken(told: Told, times: t.Iterable[int]) -> bytes:

@@ -144,11 +144,13 @@ def test_an_action_of_others_gets_its_device_again() -> None:
     )  # RTM_NEWACTION; create, replace
 
 
-@pytest.mark.parametrize(("told", "wanted"), [(128, 0), (64, 64)])
-def test_a_number_of_flows_that_sfq_has_and_does_not_take(told: int, wanted: int) -> None:
+@pytest.mark.parametrize(("told", "wanted"), [((127, 128), (0, 0)), ((100, 64), (100, 64))])
+def test_a_number_of_flows_that_sfq_has_and_does_not_take(
+    told: tuple[int, int], wanted: tuple[int, int]
+) -> None:
     """The options of sfq are no attributes."""
     parts = struct.Struct("=IiIIII")
-    options = attribute(2, parts.pack(1514, 10, 127, 1024, told, 127))
+    options = attribute(2, parts.pack(1514, 10, told[0], 1024, told[1], 127))
     body = TRAFFIC.pack(0, OURS, 0x100000, 0x10010, 0) + attribute(1, b"sfq\0") + options
     request = shaping._traffic(Stage.CLASS, 36, body)
-    assert Told(request.data, 36).value(2) == parts.pack(1514, 10, 127, 1024, wanted, 127)
+    assert Told(request.data, 36).value(2) == parts.pack(1514, 10, wanted[0], 1024, wanted[1], 127)
