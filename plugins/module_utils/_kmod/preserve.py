@@ -47,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 HIGH = 1 << 28
 
 _SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
+_OF_MPLS = {("mpls/conf", "input"): b"0\n"}
 # Settings below /sys, where a mount of it shows the devices of one namespace alone: by whoever has mounted it, ours.
 _FOLDER, _OF_SYSFS = "/sys/class/net", ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus")
 # Names that mean other settings than a device's: one of that name has none.
@@ -361,8 +362,8 @@ def _settings(
 
 
 def _usual() -> dict[tuple[str, str], bytes]:
-    """The settings that a new device gets here, by folder and name."""
-    return {(folder, key): value for folder, key, value in _of("default")}
+    """The settings that a new device gets here, by folder and name; those of MPLS have no default to be read."""
+    return {**_OF_MPLS, **{(folder, key): value for folder, key, value in _of("default")}}
 
 
 def _of(device: str) -> t.Iterator[tuple[str, str, bytes]]:

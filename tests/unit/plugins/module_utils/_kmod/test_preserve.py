@@ -295,3 +295,15 @@ def test_settings_below_sys_are_those_of_our_namespace(
     assert batch.settings == (preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),)
     (batch,) = preserve._settings(1, SPACES[1], {5: 0}, {(1, 5): "dev5"})
     assert batch.settings == ()
+
+
+def test_labels_are_not_taken_unless_somebody_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"dev5": b"1\n", "dev6": b"0\n"}
+    monkeypatch.setattr(links, "dump", lambda _route: [link(5), link(6)])
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    monkeypatch.setattr(
+        preserve, "_of", lambda name: [("mpls/conf", "input", told[name])] if name in told else []
+    )
+    names = {(1, 5): "dev5", (1, 6): "dev6"}
+    (batch,) = preserve._settings(1, SPACES[1], {5: 0, 6: 0}, names)
+    assert batch.settings == (preserve.Setting("mpls/conf/dev5/input", b"1\n"),)
