@@ -172,7 +172,6 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         for link in some
         if (place, link.index) in generations
     }
-    packets = {(place, link.index): link.packets for place, some in enumerate(devices) for link in some}
     moves = _moves(internal, names, called)
     for_now = {**called, **{(move.space, move.wanted): move.name for move in moves}}
     found: list[Batch] = []
@@ -187,16 +186,20 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         tuple(spaces),
         {port.number: HIGH + port.number if place else index for (place, index), port in internal.items()},
         called,
-        tuple(
-            port.number
-            for __, port in sorted(internal.items(), key=lambda item: packets.get(item[0], 0))
-            if port.number
-        ),
+        _idle(internal, devices),
         moves,
         tuple(sorted(found, key=lambda batch: batch.turn)),
         told,
         below,
     )
+
+
+def _idle(
+    internal: t.Mapping[tuple[int, int], Vport], devices: t.Sequence[t.Sequence[links.Link]]
+) -> tuple[int, ...]:
+    packets = {(place, link.index): link.packets for place, some in enumerate(devices) for link in some}
+    in_turn = sorted(internal.items(), key=lambda item: packets.get(item[0], 0))
+    return tuple(port.number for __, port in in_turn if port.number)
 
 
 def _moves(
