@@ -53,7 +53,7 @@ _VXLAN, _VXLAN_LINK = "vxlan", 3
 # Taken for yes whatever they hold, and told for no, too: IFLA_VXLAN_REMCSUM_RX, and _TTL_INHERIT, which must hold nothing.
 _VXLAN_CHECKSUM, _VXLAN_INHERITS = 22, 28
 # Masters that take settings of what is in them.
-_BOND = "bond"
+_BOND, _ACTIVE = "bond", 2  # IFLA_BOND_ACTIVE_SLAVE
 _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 # By master: what it takes of IFLA_BOND_SLAVE_*, IFLA_BRPORT_* (br_port_policy in net/bridge/br_netlink.c), but for the state.
 _SETTABLE_IN = {
@@ -200,13 +200,22 @@ def _place(link: Link) -> t.Iterator[Request]:
 
 
 def bonds(links: t.Sequence[Link], gone: t.Mapping[int, int]) -> t.Iterator[Request]:
-    """The addresses of bonds all of whose members are ``gone``: one that is empty takes that of its next member."""
-    for bond in links:
+    """What bonds lose with those members that are ``gone``: which one is active, and if it was the last one, their address.
+
+    A bond that is empty takes that of its next member.
+    """
+    for bond in (link for link in links if link.kind == _BOND):
         members = [link for link in links if link.master == bond.index]
-        if bond.kind == _BOND and members and all(link.index in gone for link in members):
+        if members and all(link.index in gone for link in members):
             last = max(members, key=lambda link: gone[link.index])
             data = message(NEWLINK, _header(bond.index) + bond.told.only(_ADDRESS))
             yield Request(Stage.PLACE, last.index, f"the address of {bond.name}, the master", data)
+        active = bond.data.number(_ACTIVE)
+        if active in gone:
+            chosen = bond.told.inside(_INFO).only(_KIND) + attribute(_DATA | NESTED, bond.data.only(_ACTIVE))
+            data = message(NEWLINK, _header(bond.index) + attribute(_INFO | NESTED, chosen))
+            place = place_of(data, _BODY, _INFO, _DATA, _ACTIVE)
+            yield Request(Stage.ROUTE, active or 0, f"the first place in {bond.name}", data, (place,))
 
 
 def _own_address(link: Link) -> bytes:

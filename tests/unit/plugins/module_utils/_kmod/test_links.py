@@ -136,6 +136,19 @@ def test_a_bond_that_is_empty_meanwhile_gets_its_address_again() -> None:
     assert not list(links.bonds(some, {5: 0, 7: 0}))  # it has another member
 
 
+def test_the_member_that_was_active_is_so_again() -> None:
+    info = attribute(18, attribute(1, b"bond\0") + attribute(2, numbered(1, 1) + numbered(2, 5)))
+    bond = links.parse(HEADER.pack(0, 1, 9, UP, 0) + attribute(3, b"bond9\0") + info)
+    others = links.parse(HEADER.pack(0, 1, 6, UP, 0) + attribute(3, b"p1\0") + numbered(10, 9))
+    (found,) = links.bonds([bond, others], {5: 0})
+    assert (found.device, found.what) == (5, "the first place in bond9")
+    assert found.stage > Stage.UP
+    chosen = Told(found.data, 32).inside(18)
+    assert (chosen.text(1), chosen.inside(2).without()) == ("bond", numbered(2, 5))
+    assert struct.unpack_from("=I", found.data, found.places[0]) == (5,)
+    assert not list(links.bonds([bond, others], {7: 0}))
+
+
 def test_sizes_and_a_token_that_are_not_the_usual_ones() -> None:
     token = attribute(26, attribute(2, bytes(4)) + attribute(10, attribute(7, bytes(15) + b"\5")))
     found = settings(link(more=numbered(41, 30000) + numbered(58, 65536) + token))
