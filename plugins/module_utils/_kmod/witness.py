@@ -36,39 +36,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Told
 
 # IFLA_*: counters, what follows from other things, what the driver cannot have otherwise.
-_LINK_IGNORED = frozenset(
-    (
-        3,
-        6,
-        7,
-        14,
-        15,
-        16,
-        23,
-        30,
-        33,
-        35,
-        36,
-        42,
-        44,
-        45,
-        46,
-        47,
-        48,
-        49,
-        50,
-        51,
-        53,
-        54,
-        59,
-        60,
-        61,
-        62,
-        65,
-        68,
-        69,
-    )
-)
+_LINK_IGNORED = frozenset((
+    3, 6, 7, 14, 15, 16, 23, 30, 33, 35, 36, 42, 44, 45, 46, 47, 48, 49, 50, 51, 53, 54, 59, 60, 61, 62, 65,
+    68, 69,
+))  # fmt: skip
 _IFLA_LINK, _IFLA_MASTER, _IFLA_INFO, _IFLA_FAMILIES = 5, 10, 18, 26
 _LINK_WORDS = {
     1: "address", 4: "MTU", 5: "lower device", 10: "master", 13: "queue length", 20: "alias", 27: "group",
