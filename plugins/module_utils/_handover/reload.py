@@ -103,7 +103,7 @@ def told(values: Json, result: Json) -> Json:
 
 
 def _gap(marks: t.Mapping[str, int]) -> float | None:
-    begin, end = marks.get("module: begin"), marks.get("module: busiest flows")
+    begin, end = marks.get("module: sealed"), marks.get("module: busiest flows")
     return None if begin is None or end is None else (end - begin) / 1000
 
 

@@ -39,6 +39,7 @@ BUSIEST = 64
 # What ``Gap.marks`` and ``Gap.observe`` are told, in this order.
 MOMENTS = (
     "begin",
+    "sealed",
     "deleted",
     "unloaded",
     "loaded",
@@ -150,11 +151,12 @@ class Gap:
         Raises ``HotUpgradeError`` when ``old`` had to be loaded again; all is back then, too.
         """
         ready = self.ready
-        if self.bypass is not None:
-            self.bypass.seal(self._route)
         self._mark("begin")
         # Those that nobody uses first: what they take is no part of the gap of the others.
         self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
+        if self.bypass is not None:
+            self.bypass.seal(self._route)
+        self._mark("sealed")
         self.kernel.delete(ready.datapath.index)
         self._mark("deleted")
         failed = self._replace(new, old)

@@ -67,7 +67,7 @@ class Host:
 
     def _begin(self, record: t.Any) -> t.Any:
         self.begun.append(record)
-        result = {"marks": {"module: begin": 1000, "module: busiest flows": 43_500}, "bypass": "3 of 3"}
+        result = {"marks": {"module: sealed": 1000, "module: busiest flows": 43_500}, "bypass": "3 of 3"}
         return types.SimpleNamespace(read=lambda _name: result)
 
 

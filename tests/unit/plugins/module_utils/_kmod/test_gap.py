@@ -156,6 +156,14 @@ class World:
             self.given += [] if batch in self.given else [batch]
         return []
 
+    # Detour
+
+    def seal(self, _netlink: t.Any) -> None:
+        self.change("seal")
+
+    def unseal(self, _netlink: t.Any) -> None:
+        self.change("unseal")
+
     def whole(self) -> bool:
         return (
             self.datapath == DATAPATH
@@ -265,3 +273,15 @@ def test_what_does_not_come_back_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         "1 megaflows, the first: EINVAL (no meter)",
         "2 megaflows, the first: EINVAL (no meter)",
     ]
+
+
+def test_sealed_only_while_the_datapath_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes between devices and is not led round it goes through the datapath while ports that nobody uses are deleted."""
+    monkeypatch.setattr(gap.Gap, "_route", None)
+    world = World()
+    found = a_gap(world)
+    found.bypass = world
+    found.run(b"new", b"old")
+    order = world.done.index
+    assert order("delete 3") < order("seal") < order("delete")
+    assert order("flows 2") < order("unseal") < order("restore 1 CHILD")
