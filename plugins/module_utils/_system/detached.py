@@ -47,6 +47,9 @@ _UNIT_PATHS = (UNIT_DIRECTORY, "run/systemd/system", "usr/lib/systemd/system", "
 # Sleeps by the monotonic clock, then becomes the keeper. Passed with -c: no file that anybody could delete.
 _SLEEPER = "import os, sys, time; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
+# For how long a process is looked at that shows no command line, in all half a second.
+_LOOKS, _LOOK_INTERVAL = 100, 0.005
+
 # Python says so when its program is not there (any more).
 _GONE = 2
 _PAUSE = 1
@@ -259,8 +262,13 @@ class WatcherLauncher:
         """Whether the process is still the sleeper: it keeps its pid when it becomes the keeper."""
         if process is None:
             return False
-        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline", "rb") as file:
-            return _SLEEPER.encode() in file.read().split(b"\0")
+        with contextlib.suppress(OSError):
+            for __ in range(_LOOKS):
+                with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+                if words != [b""]:
+                    return _SLEEPER.encode() in words
+                time.sleep(_LOOK_INTERVAL)  # it is about to become it, and has no words meanwhile (execve(2))
         return False
 
     def _vacant(self, name: str) -> None:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -217,6 +218,24 @@ def test_a_disarmed_watcher_never_starts_the_program(
     assert watcher.armed("rollback") is None
     assert os.listdir(tmp_path / "run/ovsops") == []
     watcher.disarm("rollback")
+
+
+def test_a_watcher_that_is_about_to_become_its_program_is_armed(
+    watcher: deadman.WatcherLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment the kernel shows no command line of a process in execve(2)."""
+    shown, real = [b"", b"", deadman._SLEEPER.encode() + b"\0"], t.cast("t.Any", open)
+
+    def opened(path: t.Any, *mode: str, **more: t.Any) -> t.Any:
+        if str(path).endswith("/cmdline"):
+            return io.BytesIO(shown.pop(0))
+        return real(path, *mode, **more)
+
+    armed = watcher.arm("later", 3600.0, ["/bin/true"])
+    with monkeypatch.context() as patched:
+        patched.setattr(deadman, "open", opened, raising=False)
+        assert watcher.armed("later") == armed
+    watcher.disarm("later")
 
 
 def test_started_at_once(watcher: deadman.WatcherLauncher, pipe: str) -> None:
