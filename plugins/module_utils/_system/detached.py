@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files imp
     sync_directory,
     write_durable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
@@ -47,8 +48,8 @@ _UNIT_PATHS = (UNIT_DIRECTORY, "run/systemd/system", "usr/lib/systemd/system", "
 # Sleeps by the monotonic clock, then becomes the keeper. Passed with -c: no file that anybody could delete.
 _SLEEPER = "import os, sys, time; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
-# For how long a process is looked at that shows no command line, in all half a second.
-_LOOKS, _LOOK_INTERVAL = 100, 0.005
+# A process in execve(2) shows no command line for a moment, and no event tells when it does.
+_BECOMING = Waiter(0.5, 0.005)
 
 # Python says so when its program is not there (any more).
 _GONE = 2
@@ -262,13 +263,10 @@ class WatcherLauncher:
         """Whether the process is still the sleeper: it keeps its pid when it becomes the keeper."""
         if process is None:
             return False
-        with contextlib.suppress(OSError):
-            for __ in range(_LOOKS):
-                with open(f"/proc/{process.pid}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-                if words != [b""]:
-                    return _SLEEPER.encode() in words
-                time.sleep(_LOOK_INTERVAL)  # it is about to become it, and has no words meanwhile (execve(2))
+        with contextlib.suppress(OSError, TimedOut):
+            return _SLEEPER.encode() in _BECOMING.wait(
+                "the watcher shows its command line", lambda: _command_line(process.pid), bool
+            )
         return False
 
     def _vacant(self, name: str) -> None:
@@ -433,6 +431,12 @@ for stream in (0, 1, 2):
 os.chdir("/")
 os.execv(sys.argv[1], sys.argv[1:])
 """
+
+
+def _command_line(pid: int) -> list[bytes]:
+    """Its words; none while the kernel shows none.  Raises ``OSError`` when it has ended."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().split(b"\0")[:-1]
 
 
 def _detach(argv: t.Sequence[str]) -> Process:
