@@ -19,11 +19,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import na
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 
 HERE = """
-link add in1 index 101 type veth peer name peer1
 link set in1 address 02:aa:00:00:00:01 mtu 1400 txqueuelen 77 alias uplink group 5
 link property add dev in1 altname another1
 link set in1 up
-link set peer1 addrgenmode none up
 address add 192.0.2.1/24 dev in1
 address add 192.0.2.2/24 dev in1
 address add 198.51.100.9/32 dev in1 scope link valid_lft 5000 preferred_lft 4000
@@ -50,6 +48,12 @@ SETTINGS = (
     "ipv6/conf/in1/accept_ra",
     "ipv4/neigh/in1/gc_stale_time",
 )
+
+
+def veth(number: int, index: int) -> str:
+    """``in1`` of a random address, and its other end, whose address is the same each time."""
+    peer = f"peer{number} address 02:aa:00:00:01:0{number}"
+    return f"link add in{number} index {index} type veth peer name {peer}\nlink set peer{number} addrgenmode none up\n"
 
 
 def ip(commands: str) -> None:
@@ -123,15 +127,13 @@ def test_all_that_named_two_devices_is_back(
     for namespace in other:  # what the test compares must not depend on when it looks
         with namespaces.within(namespace):
             Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
-    ip(HERE)
+    ip(veth(1, 101) + HERE)
     for path, value in zip(SETTINGS, ("1", "2", "0", "77")):
         with open(f"/proc/sys/net/{path}", "w", encoding="ascii") as file:
             file.write(value)
     ethtool = ["ethtool", "-K", "in1", "gro", "on", "tx", "off"]
     subprocess.run(ethtool, check=True, capture_output=True)
-    ip(
-        "link add in4 index 104 address 02:aa:00:00:00:04 type veth peer name peer4\nlink set peer4 addrgenmode none up\n"
-    )
+    ip(veth(4, 104) + "link set in4 address 02:aa:00:00:00:04\n")
     subprocess.run(
         ["ip", "link", "set", "in4", "netns", f"/proc/self/fd/{there.descriptor}"],
         check=True,
@@ -147,8 +149,7 @@ def test_all_that_named_two_devices_is_back(
 
     ip("link delete peer1\nlink delete peer4\n")
     first = before.first[4]
-    ip("link add in1 index 101 type veth peer name peer1\nlink set peer1 addrgenmode none up\n")
-    ip(f"link add in4 index {first} type veth peer name peer4\nlink set peer4 addrgenmode none up\n")
+    ip(veth(1, 101) + veth(4, first))
     assert preserve.move(before, {}) == []
     assert preserve.restore(before, before.batches) == []
     assert preserve.rename(before) == []

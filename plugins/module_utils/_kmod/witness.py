@@ -43,8 +43,8 @@ _LINK_IGNORED = frozenset((
 _IFLA_LINK, _IFLA_MASTER, _IFLA_INFO, _IFLA_FAMILIES = 5, 10, 18, 26
 _LINK_WORDS = {
     1: "address", 4: "MTU", 5: "lower device", 10: "master", 13: "queue length", 20: "alias", 27: "group",
-    39: "protodown", 40: "gso_max_segs", 41: "gso_max_size", 43: "XDP program", 52: "other names", 58: "gro_max_size",
-    63: "gso_ipv4_max_size", 64: "gro_ipv4_max_size",
+    37: "namespace of the lower device", 39: "protodown", 40: "gso_max_segs", 41: "gso_max_size",
+    43: "XDP program", 52: "other names", 58: "gro_max_size", 63: "gso_ipv4_max_size", 64: "gro_ipv4_max_size",
 }  # fmt: skip
 _FLAGS = {0x1: "up", 0x80: "noarp", 0x100: "promisc", 0x200: "allmulticast", 0x1000: "multicast"}
 _INFO_KIND, _INFO_DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
@@ -127,10 +127,11 @@ def _link(link: Link, names: Names) -> t.Iterator[Thing]:
     yield thing("", link.kind)
     for flag, word in _FLAGS.items():
         yield thing(f"the flag {word}", flag, bool(link.flags & flag))
-    special = (_IFLA_INFO, _IFLA_FAMILIES)
-    for kind, value in _plain(link.told, _LINK_IGNORED, (_IFLA_LINK, _IFLA_MASTER), names):
-        if kind not in special:
-            yield thing(f"the {_LINK_WORDS.get(kind, f'attribute {kind}')}", kind, value)
+    # An ifindex in another namespace has no name here, and may be another one when its device has been made again.
+    elsewhere = () if link.below_netns is None else (_IFLA_LINK,)
+    ignored = _LINK_IGNORED.union((_IFLA_INFO, _IFLA_FAMILIES), elsewhere)
+    for kind, value in _plain(link.told, ignored, (_IFLA_LINK, _IFLA_MASTER), names):
+        yield thing(f"the {_LINK_WORDS.get(kind, f'attribute {kind}')}", kind, value)
     info = link.told.inside(_IFLA_INFO)
     for kind, value in _plain(
         link.data, _DATA_IGNORED.get(link.kind, ()), _DATA_DEVICES.get(link.kind, ()), names

@@ -43,6 +43,11 @@ def lost(before: Dumps, after: Dumps) -> list[str]:
         (numbered(4, 1500), numbered(4, 1400), "the MTU of in1"),
         (numbered(99, 1), numbered(99, 2), "the attribute 99 of in1"),
         (numbered(10, 5), b"", "the master of in1"),
+        (
+            numbered(5, 4) + numbered(37, 1),
+            numbered(5, 4) + numbered(37, 2),
+            "the namespace of the lower device of in1",
+        ),
         (kind("vxlan", numbered(1, 66)), kind("vxlan", numbered(1, 67)), "the option 1 of a vxlan of in1"),
         (
             place("bridge", attribute(33, b"\1")),
@@ -63,6 +68,8 @@ def test_what_a_device_has(one: bytes, other: bytes, text: str) -> None:
         (attribute(16, b"\6"), attribute(16, b"\2")),  # whether it has a carrier
         (place("bridge", attribute(21, bytes(8))), place("bridge", attribute(21, b"\1" * 8))),  # a timer
         (kind("bond", numbered(2, 5)), kind("bond", numbered(2, 6))),  # which member is active
+        # The lower device has been made again, in namespace 1.
+        (numbered(5, 4) + numbered(37, 1), numbered(5, 9) + numbered(37, 1)),
     ],
 )
 def test_what_changes_by_itself(one: bytes, other: bytes) -> None:
