@@ -53,6 +53,7 @@ _OLD_EVENTS = {0: ADDED, 1: REMOVED, 2: MODIFIED, 3: OWN}
 # Additions, removals, modifications, with instructions; our own ones are abbreviated.
 _FLAGS = 0x1E
 _MONITOR_ID = 1
+_INTERNAL_TABLE = 254  # TBL_INTERNAL (ofproto/ofproto-dpif.h)
 _NOTHING10 = 0xFFFF
 _FULL = struct.Struct("!HHBBHHH4xQ")
 _OLD_FULL = struct.Struct("!HHHHHHHBxQ")
@@ -138,7 +139,10 @@ def is_told(message: bytes) -> bool:
 
 
 def events(message: bytes) -> t.Iterator[Event]:
-    """The events of a flow monitor's message; none of any other.  Raises ``ProtocolError``."""
+    """The events of a flow monitor's message; none of any other.  Raises ``ProtocolError``.
+
+    Left out are flows that ovs-vswitchd makes for itself, as for a bond of balance-tcp: no dump shows them, nobody may add them.
+    """
     found = wire.header(message)
     if found.type == wire.EXPERIMENTER and _experimenter(message) in _STANDSTILLS:
         yield _bare(_STANDSTILLS[_experimenter(message)])
@@ -148,7 +152,9 @@ def events(message: bytes) -> t.Iterator[Event]:
     __, __, body = wire.multipart_reply(message)
     read = _event if found.version >= wire.OF14 else _old_event
     for start, end in wire.items(message, body, "flow update"):
-        yield read(message[start:end], found.version)
+        event = read(message[start:end], found.version)
+        if event.table != _INTERNAL_TABLE:
+            yield event
 
 
 def forwarded(message: bytes) -> bytes | None:

@@ -26,8 +26,8 @@ def update(version: int, body: bytes, xid: int = 0) -> bytes:
     return request[:1] + bytes([17 if version == wire.OF10 else 19]) + request[2:]
 
 
-def full(kind: int, rest: bytes = b"") -> bytes:
-    entry = struct.pack("!HBBHHH4xQ", kind, 3, 0, 60, 0, 10, 0x77) + MATCH + rest
+def full(kind: int, rest: bytes = b"", table: int = 3) -> bytes:
+    entry = struct.pack("!HBBHHH4xQ", kind, table, 0, 60, 0, 10, 0x77) + MATCH + rest
     return struct.pack("!H", 2 + len(entry)) + entry
 
 
@@ -45,6 +45,11 @@ def test_only_what_the_switch_says_of_its_own_accord_is_told() -> None:
     assert monitor.is_told(update(wire.OF15, full(1)))
     assert not monitor.is_told(update(wire.OF15, full(1), xid=5))
     assert not monitor.is_told(wire.message(wire.OF15, wire.ECHO_REPLY, 0))
+
+
+def test_what_the_switch_adds_for_a_bond_of_its_own_is_nobody_s_flow() -> None:
+    body = full(1, table=254) + full(1)
+    assert [event.table for event in monitor.events(update(wire.OF15, body))] == [3]
 
 
 def test_our_own_changes_and_pauses_are_told_apart() -> None:
