@@ -1,0 +1,123 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""BFD as ovs-vswitchd shows it, and what the peer of an interface would say (RFC 5880, RFC 5881, lib/bfd.c)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
+
+UP = "up"
+POLL = 0x20
+_STATES = ("admin_down", "down", "init", UP)
+
+# Multiplier of a session that has to bear a while without a word.
+MOST = 255
+
+_SESSION = re.compile(r"^---- (.+) ----$", re.MULTILINE)
+_FIELD = re.compile(r"^  ([\w ]+): (.*)$", re.MULTILINE)
+_PORT, _SOURCE_PORT = 3784, 49152
+_HEADER = struct.Struct("!BBHHHBBH4s4s")
+_CONTROL = struct.Struct("!BBBBIIIII")
+_VERSION = 1 << 5
+# What bfd_put_packet sends from and to where nothing is configured (BFD_DEFAULT_SRC_IP, eth_addr_bfd).
+SOURCE, DESTINATION = "169.254.1.1", "169.254.1.0"
+_TO = "00:23:20:00:00:01"
+# Nobody looks at who sent it (bfd_should_process_flow).
+_FROM = "02:00:00:00:00:01"
+
+
+class Session(t.NamedTuple):
+    """A session of an interface; discriminators are numbers, intervals milliseconds."""
+
+    state: str
+    discriminator: int
+    remote_discriminator: int
+    remote_min_tx: int
+    remote_min_rx: int
+    remote_multiplier: int
+
+
+class Route(t.NamedTuple):
+    """Where a session wants its packets: the address that they go to (IPv4), and the MAC address."""
+
+    address: str = SOURCE
+    mac: str = _TO
+
+
+ANY_ROUTE = Route()
+
+
+def parse(shown: str) -> dict[str, Session]:
+    """The session of each interface in what ``bfd/show`` tells.  Raises ``ProtocolError`` for one that lacks something."""
+    names = _SESSION.split(shown)[1:]
+    return {name: _session(name, dict(_FIELD.findall(told))) for name, told in zip(names[::2], names[1::2])}
+
+
+def _session(name: str, told: t.Mapping[str, str]) -> Session:
+    try:
+        return Session(
+            told["Local Session State"],
+            int(told["Local Discriminator"], 16),
+            int(told["Remote Discriminator"], 16),
+            _milliseconds(told["Remote Minimum TX Interval"]),
+            _milliseconds(told["Remote Minimum RX Interval"]),
+            int(told["Remote Detect Multiplier"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise ProtocolError(
+            f"what is shown of BFD on {name} cannot be understood", f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _milliseconds(text: str) -> int:
+    return int(text.removesuffix("ms"))
+
+
+def from_peer(
+    session: Session,
+    to: int,
+    state: str = UP,
+    multiplier: int | None = None,
+    flags: int = 0,
+    route: Route = ANY_ROUTE,
+) -> bytes:
+    """The frame with the control packet that the peer of a ``session`` would send to one with the discriminator ``to``.
+
+    ``multiplier`` is how many of the peer's intervals may pass until the next one, by default as many as it wants itself.
+    """
+    control = _CONTROL.pack(
+        _VERSION,
+        _STATES.index(state) << 6 | flags,
+        session.remote_multiplier if multiplier is None else multiplier,
+        _CONTROL.size,
+        session.remote_discriminator,
+        to,
+        session.remote_min_tx * 1000,
+        session.remote_min_rx * 1000,
+        0,
+    )
+    datagram = struct.pack("!HHHH", _SOURCE_PORT, _PORT, 8 + len(control), 0) + control
+    addresses = socket.inet_aton(DESTINATION), socket.inet_aton(route.address)
+    fields = (0x45, 0xC0, _HEADER.size + len(datagram), 0, 0, 255, socket.IPPROTO_UDP)
+    header = _HEADER.pack(*fields, _checksum(_HEADER.pack(*fields, 0, *addresses)), *addresses)
+    return _mac(route.mac) + _mac(_FROM) + b"\x08\x00" + header + datagram
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _checksum(header: bytes) -> int:
+    """Of an IPv4 header (RFC 1071)."""
+    total = int(sum(struct.unpack(f"!{len(header) // 2}H", header)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
