@@ -17,6 +17,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
 
 # The note of one that was rolled back for a reason that may be gone at the next try.
 AGAIN = "again"
+# And of one whose new process could not go on with the protocols of the old one: why.
+UNPRIMED = "unprimed"
 
 # The result's entry for the daemons of when all was applied.
 FORWARDS = "forwards"

@@ -31,6 +31,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Systemd,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import Facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
+    Spoken,
+    overhear,
+    speaking,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, service_start
@@ -90,6 +95,7 @@ def read_facts(connection: Connection) -> Facts:
         distrust=tuple(_distrust(connection.rundir, instances)),
         dropped=_dropped(connection),
         ingress=_ingress(connection),
+        spoken=_spoken(connection, database.bridges) if process else Spoken(),
     )
 
 
@@ -129,6 +135,13 @@ def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
     except HotUpgradeError:  # no datapath: nothing is tracked
         return 0
     return int(found.group(1)) if found else 0
+
+
+def _spoken(connection: Connection, bridges: t.Sequence[Bridge]) -> Spoken:
+    """What ovs-vswitchd shows of LACP, BFD and CFM, where there is any."""
+    if not speaking(bridges):
+        return Spoken()
+    return overhear(Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout))
 
 
 def _foresight(connection: Connection, *found: Daemon) -> service_start.Foresight:

@@ -17,7 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     attempt,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reload_operation
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import (
     read_facts,
     schema_file,
@@ -112,15 +112,15 @@ def accept(
 
 
 def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transaction:
-    """Hand over, and once more with a plan of now when somebody's change of the database has overtaken the preparation."""
+    """Hand over, and once more with a plan of now when the preparation has found another one to be needed."""
     for __ in range(MOST_TRIES):
         transaction = connected.begin(OPERATION, request.json())
         state = connected.wait(transaction, OPERATION)
-        overtaken = (transaction.read("result.json") or {}).get(AGAIN)
-        if state != ROLLED_BACK or not overtaken:
+        result = transaction.read("result.json") or {}
+        if state != ROLLED_BACK or not result.get(AGAIN):
             break
         # Not the plan of before: ovsdb-server may be the new one already.
-        facts = read_facts(connection)
+        facts = dataclasses.replace(read_facts(connection), unprimed=result.get(UNPRIMED, ""))
         decision = decide(facts, wish.strategy, wish.force)
         if decision.strategy is None:
             break
@@ -213,6 +213,7 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
             name: choice.as_json(choice.of_daemon(daemon), daemon.binary) for name, daemon in daemons.items()
         },
         boot=boot_id(),
+        protocols=decision.protocols,
     )
     steps = [step.name for step in steps_for(request)]
     return dataclasses.replace(request, plan=describe_plan(decision, wish.prove, steps))

@@ -16,6 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.late_
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import OUTSIDE, Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import OwnSnapshot
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.protocols import Protocols
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.recovery import Recovery
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reloader import Reloader
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
@@ -40,6 +41,7 @@ class Host:
         self.living = living or Living()
         self.report = Report(outside.clock)
         self.late = LatePorts(outside.clock)
+        self.protocols = Protocols(outside.clock)
         scope = self.scope = Scope(transaction)
         services = self.services = Services(scope, self.report, outside)
         database = self.database = Database(scope, services, self.report, outside)

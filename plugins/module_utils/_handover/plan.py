@@ -17,6 +17,12 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import selection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import ENOUGH, Survey
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
+    Spoken,
+    runs_bfd,
+    runs_lacp,
+    unprimable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
@@ -63,7 +69,8 @@ class Facts:
     ``groups`` are the select groups of all bridges; ``live`` is what a proof could cover, None where it was not looked at;
     ``instances`` are the running daemons by name, as another of their kind would be started;
     ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for;
-    ``ingress`` are the ports with an ingress qdisc of somebody else.
+    ``ingress`` are the ports with an ingress qdisc of somebody else; ``spoken`` is what ovs-vswitchd shows of LACP, BFD and CFM;
+    ``unprimed`` is why a new process was found unable to go on with them, empty where it was not tried.
     """
 
     vswitchd: Daemon
@@ -87,6 +94,8 @@ class Facts:
     distrust: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     ingress: tuple[str, ...] = ()
+    spoken: Spoken = Spoken()
+    unprimed: str = ""
 
     @property
     def userspace(self) -> bool:
@@ -119,12 +128,13 @@ class Plan:
     """``strategy`` is None when nothing is to be done or nothing is possible; ``refused`` tells why for each.
 
     ``comparable`` tells that both processes are configured alike while they run beside each other, so that traces through them
-    can be compared; ``proof`` is what the proof can cover, or why there is none; ``start`` is how the service of ovsdb-server
-    starts it.
+    can be compared; ``protocols`` that the new one has to go on with those of the old one; ``proof`` is what the proof can
+    cover, or why there is none; ``start`` is how the service of ovsdb-server starts it.
     """
 
     strategy: str | None
     comparable: bool
+    protocols: bool
     proof: str
     needed: bool
     userspace: bool
@@ -188,7 +198,8 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     before = _versions(facts.old, facts.server.running_version, facts.schema_running)
     return Plan(
         strategy=strategy,
-        comparable=not _spoken(facts),
+        comparable=not _speakers(facts),
+        protocols=strategy == MAKE_BEFORE_BREAK and bool(_speakers(facts)),
         proof=_proof(facts, strategy) if strategy else "",
         needed=needed,
         userspace=facts.userspace,
@@ -308,7 +319,12 @@ def too_little_memory(facts: Facts) -> t.Iterator[str]:
 def _make_before_break(facts: Facts) -> t.Iterator[str]:
     yield from _common(facts)
     yield from _beside(facts)
-    yield from (f"{what}: two processes would both {do}" for what, do in _spoken(facts))
+    for bridge in facts.bridges:
+        if bridge.stp or bridge.rstp:
+            yield f"bridge {bridge.name} runs {_tree(bridge)}: two processes would both send BPDUs"
+    if facts.unprimed:
+        yield f"it was tried: {facts.unprimed}"
+    yield from unprimable(facts.bridges, facts.spoken)
 
 
 def _prefilled(facts: Facts) -> t.Iterator[str]:
@@ -319,8 +335,7 @@ def _prefilled(facts: Facts) -> t.Iterator[str]:
     yield from _common(facts)
     for bridge in facts.bridges:
         if bridge.stp or bridge.rstp:
-            protocol = "RSTP" if bridge.rstp else "STP"
-            yield f"bridge {bridge.name} runs {protocol}: without it, a port that it blocks would close a loop"
+            yield f"bridge {bridge.name} runs {_tree(bridge)}: without it, a port that it blocks would close a loop"
     yield from _beside(facts)
 
 
@@ -364,30 +379,34 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
         )
 
 
-def _spoken(facts: Facts) -> list[tuple[str, str]]:
-    """Who runs a protocol that a second process would speak beside the first, whatever the flag says; and what it does."""
+def _speakers(facts: Facts) -> list[str]:
+    """Who runs a protocol that a second process would speak beside the first, whatever the flag says."""
     return [found for bridge in facts.bridges for found in speakers(bridge)]
 
 
-def speakers(bridge: Bridge) -> t.Iterator[tuple[str, str]]:
-    """What of a bridge runs a protocol with its neighbours, and what it does."""
+def speakers(bridge: Bridge) -> t.Iterator[str]:
+    """What of a bridge runs a protocol with its neighbours."""
     if bridge.stp or bridge.rstp:
-        yield f"bridge {bridge.name} runs {'RSTP' if bridge.rstp else 'STP'}", "send BPDUs"
+        yield f"bridge {bridge.name} runs {_tree(bridge)}"
     for port in bridge.ports:
-        if port.lacp in ("active", "passive"):
-            yield f"port {port.name} of bridge {bridge.name} runs LACP", "send LACPDUs"
+        if runs_lacp(port):
+            yield f"port {port.name} of bridge {bridge.name} runs LACP"
     for interface in bridge.interfaces:
-        if interface.bfd.get("enable", "false").lower() == "true":
-            yield f"interface {interface.name} of bridge {bridge.name} runs BFD", "speak"
+        if runs_bfd(interface):
+            yield f"interface {interface.name} of bridge {bridge.name} runs BFD"
         if interface.cfm_mpid is not None:
-            yield f"interface {interface.name} of bridge {bridge.name} runs CFM", "speak"
+            yield f"interface {interface.name} of bridge {bridge.name} runs CFM"
+
+
+def _tree(bridge: Bridge) -> str:
+    return "RSTP" if bridge.rstp else "STP"
 
 
 def _unproved(facts: Facts, strategy: str) -> str | None:
     """Why nothing can be proved before the switch-over, None when something can."""
     if strategy in (STANDBY, RESTART):
         return f"with {strategy} the new process gets its flows on this host only when the old one has ended"
-    for what, __ in _spoken(facts):
+    for what in _speakers(facts):
         return f"{what}, which is silenced in the new process until the old one has ended, so the two are not configured alike"
     return None
 
@@ -429,7 +448,7 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     if facts.live and facts.live.share < ENOUGH and not _unproved(facts, strategy):
         yield f"the proof before the switch-over covers little: {facts.live.text}"
     yield from selection.announce(facts.groups, version(facts.old), version(facts.new))
-    for what, __ in _spoken(facts):
+    for what in _speakers(facts) if strategy != MAKE_BEFORE_BREAK else ():
         yield f"{what}, whose state starts anew: its peers may take the port down for a while"
     for bridge in facts.bridges:
         if bridge.mcast_snooping:

@@ -54,7 +54,8 @@ class Request:
     ``vswitchd`` and ``server`` are the daemons of the beginning, ``supervisors`` who owns them, by name (see
     ``owners.choice.as_json``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
     of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
-    back by this one; ``confirm_timeout`` and ``timeout`` are in seconds.
+    back by this one; ``protocols`` tells that the new process goes on with LACP, BFD and CFM; ``confirm_timeout`` and
+    ``timeout`` are in seconds.
     """
 
     strategy: str
@@ -83,6 +84,7 @@ class Request:
     supervisors: t.Mapping[str, Json]
     boot: str
     back_of: str | None = None
+    protocols: bool = False
     reload: Reload | None = None
 
     @classmethod

@@ -73,7 +73,7 @@ GROUP_ALL = 0xFFFFFFFC
 LOCAL = 0xFFFFFFFE
 # Port config bits that a port-mod can change: (OpenFlow 1.0, newer).
 PORT_CONFIG_BITS = {OF10: 0x7F, OF13: 0x65, OF14: 0x65, OF15: 0x65}
-PORT_DOWN = 1
+PORT_DOWN, PORT_NO_FORWARD = 1, 0x20
 FRAGMENT_BITS = 0x3
 
 _EVICTION, _VACANCY = 2, 3
@@ -96,6 +96,7 @@ _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
 _I32 = struct.Struct("!i")
 _EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
+_OXM_IN_PORT = 0x80000004
 # OXS of Open vSwitch: class 0x8002, 7 bits of field, 1 reserved bit, length.
 _OXS_DURATION = 0x80020008
 _OXS_IDLE_TIME = 0x80020208
@@ -943,6 +944,24 @@ def tlv_mod(version: int, xid: int, command: int, tlvs: t.Iterable[Tlv]) -> byte
         struct.pack("!HBBHxx", tlv.option_class, tlv.option_type, tlv.length, tlv.index) for tlv in tlvs
     )
     return nicira(version, NX_TLV_MOD, xid, struct.pack("!H6x", command) + b"".join(entries))
+
+
+# Packets
+
+
+def packet_out(version: int, xid: int, port: int, frame: bytes) -> bytes:
+    """A packet-out of ``frame`` as if it had come in by ``port``, without actions.
+
+    Slow protocols of Open vSwitch take it all the same (process_special in ofproto-dpif-xlate.c).
+    """
+    if version >= OF15:
+        match = struct.pack("!HHII4x", 1, 12, _OXM_IN_PORT, port)
+        head = struct.pack("!IH2x", NO_BUFFER, 0) + match
+    elif version == OF10:
+        head = struct.pack("!IHH", NO_BUFFER, port & 0xFFFF, 0)
+    else:
+        head = struct.pack("!IIH6x", NO_BUFFER, port, 0)
+    return message(version, PACKET_OUT, xid, head + frame)
 
 
 # Ports, tables, fragments

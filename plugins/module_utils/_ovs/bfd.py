@@ -15,7 +15,8 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
 
 UP = "up"
-POLL = 0x20
+# The flag of who wants an answer at once, and of who answers (RFC 5880, 6.5).
+POLL, FINAL = 0x20, 0x10
 _STATES = ("admin_down", "down", "init", UP)
 
 # Multiplier of a session that has to bear a while without a word.
@@ -29,13 +30,16 @@ _CONTROL = struct.Struct("!BBBBIIIII")
 _VERSION = 1 << 5
 # What bfd_put_packet sends from and to where nothing is configured (BFD_DEFAULT_SRC_IP, eth_addr_bfd).
 SOURCE, DESTINATION = "169.254.1.1", "169.254.1.0"
-_TO = "00:23:20:00:00:01"
+DESTINATION_MAC = "00:23:20:00:00:01"
 # Nobody looks at who sent it (bfd_should_process_flow).
 _FROM = "02:00:00:00:00:01"
 
 
 class Session(t.NamedTuple):
-    """A session of an interface; discriminators are numbers, intervals milliseconds."""
+    """A session of an interface; discriminators are numbers, intervals milliseconds.
+
+    ``detection`` is after how long one end takes the other one for dead, in milliseconds: the shorter one of both ends.
+    """
 
     state: str
     discriminator: int
@@ -43,13 +47,14 @@ class Session(t.NamedTuple):
     remote_min_tx: int
     remote_min_rx: int
     remote_multiplier: int
+    detection: int
 
 
 class Route(t.NamedTuple):
-    """Where a session wants its packets: the address that they go to (IPv4), and the MAC address."""
+    """Where a session wants its packets: the address that they go to (IPv4), and the MAC address (bfd_should_process_flow)."""
 
     address: str = SOURCE
-    mac: str = _TO
+    mac: str = DESTINATION_MAC
 
 
 ANY_ROUTE = Route()
@@ -63,13 +68,17 @@ def parse(shown: str) -> dict[str, Session]:
 
 def _session(name: str, told: t.Mapping[str, str]) -> Session:
     try:
+        multiplier = int(told["Remote Detect Multiplier"])
+        theirs = int(told["Detect Multiplier"]) * _milliseconds(told["TX Interval"])
+        ours = multiplier * _milliseconds(told["RX Interval"])
         return Session(
             told["Local Session State"],
             int(told["Local Discriminator"], 16),
             int(told["Remote Discriminator"], 16),
             _milliseconds(told["Remote Minimum TX Interval"]),
             _milliseconds(told["Remote Minimum RX Interval"]),
-            int(told["Remote Detect Multiplier"]),
+            multiplier,
+            min(theirs, ours),
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(
@@ -78,7 +87,7 @@ def _session(name: str, told: t.Mapping[str, str]) -> Session:
 
 
 def _milliseconds(text: str) -> int:
-    return int(text.removesuffix("ms"))
+    return int(text.removeprefix("Approx ").removesuffix("ms"))
 
 
 def from_peer(

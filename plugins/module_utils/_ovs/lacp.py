@@ -102,15 +102,13 @@ def _party(told: t.Mapping[str, str]) -> Party:
     return Party(told["sys_id"], priority, port, port_priority, key, state)
 
 
-def from_partner(member: Member, anew: bool = False) -> bytes:
-    """The frame with the LACPDU that the partner of a ``member`` would send now.
+def from_partner(member: Member) -> bytes:
+    """The frame with the LACPDU that the partner of a ``member`` would send when it does not know yet that we are in sync.
 
-    With ``anew`` it does not know yet that we are in sync: ovs-vswitchd answers that at once, and counts the time to its next
-    LACPDU from there, as often as this partner wants them (info_tx_equal, lacp_run).
+    ovs-vswitchd answers that at once, and counts the time to its next LACPDU from there, as often as this partner wants them
+    (info_tx_equal, lacp_run).
     """
-    known = member.actor
-    if anew:
-        known = known._replace(state=known.state & ~SYNCHRONIZED)
+    known = member.actor._replace(state=member.actor.state & ~SYNCHRONIZED)
     unit = bytes((_SUBTYPE, _VERSION, *_ACTOR)) + _packed(member.partner)
     unit += bytes(_PARTNER) + _packed(known) + bytes(_COLLECTOR)
     to, kind = _SLOW_PROTOCOLS

@@ -60,10 +60,14 @@ class Interface:
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A row of Port; more than one interface makes it a bond."""
+    """A row of Port; more than one interface makes it a bond.
+
+    ``opened`` are its interfaces in the order in which a new ovs-vswitchd opens them: that of their UUIDs (ovsdb_datum_sort).
+    """
 
     name: str
     interfaces: tuple[str, ...]
+    opened: tuple[str, ...]
     bond_mode: str | None
     lacp: str | None
     qos: bool
@@ -376,6 +380,7 @@ def _port(row: Row, interfaces: dict[str, Row]) -> Port:
     return Port(
         name=row["name"],
         interfaces=tuple(sorted(interfaces[uuid]["name"] for uuid in row["interfaces"])),
+        opened=tuple(interfaces[uuid]["name"] for uuid in sorted(row["interfaces"])),
         bond_mode=row["bond_mode"],
         lacp=row["lacp"],
         qos=row["qos"] is not None,

@@ -35,7 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
     newcomer,
     plan,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import wait_until_applied
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
@@ -54,6 +54,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof
     Wish,
     prove,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.protocols import Unprimed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import resume, stopped
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
@@ -108,7 +109,8 @@ UNCOMPARED_TABLES = frozenset(
     {"Controller", "Manager", "sFlow", "NetFlow", "IPFIX", "Flow_Sample_Collector_Set", "Datapath"}
 )
 UNCOMPARED_COLUMNS = database_content.REPORTED | {
-    *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp", "lacp", "bfd", "cfm_mpid"),
+    *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp"),
+    *("lacp", "bfd", "cfm_mpid", "bond_updelay"),
     # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
     *("datapaths", "ofport_request"),
 }
@@ -134,6 +136,7 @@ def steps(request: Request) -> list[Step[Host]]:
             [
                 Step("move the new process to the service", _own),
                 Step("catch up with late changes", _catch_up),
+                *([Step("run the protocols in silence", _run_protocols)] if request.protocols else []),
             ]
         ),
         Step(CUT_OVER, _cut_over, _back, window=True),
@@ -269,6 +272,22 @@ def _catch_up(host: Host) -> None:
     host.filler.stage_controlled()
 
 
+def _run_protocols(host: Host) -> None:
+    """Have the new process know the neighbours of LACP, BFD and CFM; behind ``_fill``, which would have it speak."""
+    with host.database.open() as real, newcomer.open_database(host) as copy:
+        host.protocols.begin(real, copy, host.filler.switches, functools.partial(_apply, host, copy))
+    try:
+        host.protocols.settle(host.services.control(VSWITCHD), newcomer.control(host))
+    except Unprimed as error:
+        host.transaction.note(**{UNPRIMED: error.why, AGAIN: True})
+        raise
+
+
+def _speak(host: Host, control: Appctl) -> None:
+    if host.request.protocols:
+        host.protocols.speak(host.services.control(VSWITCHD), control)
+
+
 def _require_no_drift(host: Host) -> None:
     with host.database.open() as real, newcomer.open_database(host) as copy:
         changed = drift(real, copy)
@@ -314,10 +333,12 @@ def _cut_over(host: Host) -> None:
 def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
     sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
+    _speak(host, control)
     host.report.mark("released")
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(host, control)
     host.vswitchd.fit_dispatch(version)
+    host.protocols.greet()
     host.report.mark("forwarding")
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
@@ -346,11 +367,13 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
     Internal ports come last: their tap devices cannot be opened twice.
     """
     host.vswitchd.quiet_old()
+    _speak(host, control)
     with stopped(host.request.vswitchd.process):
         host.report.mark("stopped")
         copy.set_flow_restore_wait(False)
         _wait_for_handlers(host, control)
         host.report.mark("forwarding")
+        host.protocols.greet()
         newcomer.take_pidfile(host)
         newcomer.end_first(host)
     host.report.mark("ended")
@@ -425,6 +448,7 @@ def finish(host: Host) -> bool:
     if not _takes_upcalls(host) and alive(host.request.vswitchd.process):
         return False
     host.vswitchd.fit_dispatch(newcomer.version(host))
+    _speak_again(host)
     with contextlib.suppress(FileNotFoundError):
         newcomer.take_pidfile(host)
     newcomer.end_first(host)
@@ -434,6 +458,18 @@ def finish(host: Host) -> bool:
     _tidy(host)
     host.database.wait_for_vswitchd()
     return True
+
+
+def _speak_again(host: Host) -> None:
+    """Whoever was to have it speak may have been ended before."""
+    if not host.request.protocols or newcomer.has_moved_in(host):
+        return
+    newcomer.connect(host)
+    saved = host.snapshot.read()
+    states = {name: host.snapshot.now(saved, name) for name in host.scope.bridges}
+    with host.database.open() as real:
+        host.protocols.take_up(real, host.filler.switches, states)
+    host.protocols.greet_as(newcomer.reachable(host))
 
 
 def _takes_upcalls(host: Host) -> bool:

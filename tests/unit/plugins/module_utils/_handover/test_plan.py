@@ -24,6 +24,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
     sentences,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import Spoken
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bfd, cfm, lacp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, Supervisor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface, Port
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
@@ -62,7 +64,7 @@ def interface(name: str = "p1", **changes: t.Any) -> Interface:
 
 def port(name: str = "p1", **changes: t.Any) -> Port:
     empty: dict[str, t.Any] = {field.name: None for field in dataclasses.fields(Port)}
-    values = {"name": name, "interfaces": (name,), "qos": False, "other_config": {}}
+    values = {"name": name, "interfaces": (name,), "opened": (name,), "qos": False, "other_config": {}}
     return Port(**{**empty, **values, **changes})
 
 
@@ -81,6 +83,31 @@ def bridge(name: str = "br0", **changes: t.Any) -> Bridge:
     for flag in ("stp", "rstp", "mcast_snooping", "netflow", "sflow", "ipfix"):
         values[flag] = False
     return Bridge(**{**empty, **values, **changes})
+
+
+def bonded(key: str = "") -> Bridge:
+    """With a bond of b1 and b2, of which a new process opens b2 first."""
+    members = (
+        interface("b1", ofport=1),
+        interface("b2", ofport=2, other_config={"lacp-aggregation-key": key}),
+    )
+    bond = port("bond0", lacp="active", interfaces=("b1", "b2"), opened=("b2", "b1"))
+    return bridge(ports=(bond,), interfaces=members)
+
+
+def negotiated(key: int = 2) -> Spoken:
+    """What a process shows of that bond."""
+    actor = lacp.Party("02:00:00:00:00:01", 1, 1, 1, key, 0x3D)
+    member = lacp.Member(lacp.CURRENT, True, actor, actor)
+    return Spoken(aggregates={"bond0": {"b1": member, "b2": member}})
+
+
+def session(detection: int) -> bfd.Session:
+    return bfd.Session(bfd.UP, 1, 2, 10, 10, 3, detection)
+
+
+def endpoint(interval: int) -> cfm.Endpoint:
+    return cfm.Endpoint(7, False, interval, (9,), "")
 
 
 def facts(old: str = "3.5.0", new: str = "4.0.0", **changes: t.Any) -> Facts:
@@ -153,9 +180,17 @@ HAZARDS = [
         STANDBY,
         "x1 of bridge br0 has the type afxdp",
     ),
-    ("lacp", {"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, PREFILLED, "bond0.*LACP"),
-    ("bfd", {"bridges": (bridge(interfaces=(interface(bfd={"enable": "true"}),)),)}, PREFILLED, "p1.*BFD"),
-    ("cfm", {"bridges": (bridge(interfaces=(interface(cfm_mpid=7),)),)}, PREFILLED, "p1.*CFM"),
+    (
+        "lacp",
+        {"bridges": (bonded(),), "spoken": negotiated(key=1)},
+        PREFILLED,
+        "bond0.*would be 2, after its member b2, and is 1",
+    ),
+    ("lacp-key", {"bridges": (bonded("7"),), "spoken": negotiated(key=2)}, PREFILLED, "bond0.*would be 7"),
+    ("bfd", {"spoken": Spoken(sessions={"p1": session(detection=30)})}, PREFILLED, "p1.*BFD.*after 30 ms"),
+    ("cfm", {"spoken": Spoken(endpoints={"p1": endpoint(interval=10)})}, PREFILLED, "p1.*CFM.*after 35 ms"),
+    ("unknown words", {"spoken": Spoken(wrong="what is shown")}, PREFILLED, "what is shown"),
+    ("tried", {"bridges": (bonded(),), "unprimed": "its key"}, PREFILLED, "it was tried: its key"),
     ("stp", {"bridges": (bridge(stp=True),)}, STANDBY, "STP"),
     ("rstp", {"bridges": (bridge(rstp=True),)}, STANDBY, "RSTP"),
     ("offload", {"other_config": {"hw-offload": "true"}}, STANDBY, "hw-offload"),
@@ -191,16 +226,14 @@ def test_the_upcall_dispatch_mode_can_be_set_back_at_the_switch_over() -> None:
     assert (plan.strategy, plan.dispatch) == (MAKE_BEFORE_BREAK, True)
 
 
-LACP = bridge(ports=(port("bond0", lacp="active"),))
-
-
 @pytest.mark.parametrize(
     ("changes", "taken", "comparable"),
     [
         ({}, MAKE_BEFORE_BREAK, True),
-        ({"bridges": (LACP,)}, PREFILLED, False),
+        ({"bridges": (bonded(),), "spoken": negotiated()}, MAKE_BEFORE_BREAK, False),
+        ({"bridges": (bonded(),), "spoken": negotiated(key=9)}, PREFILLED, False),
         ({"bridges": (bridge(stp=True),)}, STANDBY, False),
-        ({"bridges": (LACP,), "other_config": {"hw-offload": "true"}}, STANDBY, False),
+        ({"bridges": (bonded(),), "other_config": {"hw-offload": "true"}}, STANDBY, False),
         ({"memory_available": 50 << 20}, RESTART, True),
         ({"bridges": (bridge(datapath_type="netdev"),)}, MAKE_BEFORE_BREAK, True),
         (
@@ -217,6 +250,13 @@ def test_a_process_is_filled_beforehand_where_the_host_bears_two(
 ) -> None:
     plan = decide(facts(**changes))
     assert (plan.strategy, plan.comparable) == (taken, comparable)
+
+
+def test_the_protocols_of_the_old_process_are_gone_on_with() -> None:
+    plan = decide(facts(bridges=(bonded(),), spoken=negotiated()))
+    assert (plan.strategy, plan.protocols, plan.warnings) == (MAKE_BEFORE_BREAK, True, ())
+    assert not decide(facts(bridges=(bonded(),), spoken=negotiated()), PREFILLED).protocols
+    assert not decide(facts()).protocols
 
 
 def test_who_asks_for_a_plain_strategy_gets_it() -> None:
@@ -323,7 +363,7 @@ def test_in_userspace_the_kernel_does_not_matter() -> None:
         ({"bridges": (bridge(interfaces=(interface(policing_rate=1000),)),)}, "policers of p1"),
         ({"confined": "openvswitch_t"}, "confined as openvswitch_t"),
         ({"tracked": 3}, "the 3 connections that the userspace datapath tracks"),
-        ({"bridges": (bridge(ports=(port("bond0", lacp="active"),)),)}, "bond0.*starts anew"),
+        ({"bridges": (bonded(),), "spoken": negotiated(key=9)}, "bond0.*starts anew"),
     ],
 )
 def test_what_cannot_be_avoided_is_said(changes: dict[str, t.Any], words: str) -> None:
@@ -450,11 +490,11 @@ def test_a_look_ahead_plans_for_the_version_that_comes() -> None:
 
 
 def test_a_plan_is_told_to_people() -> None:
-    told = sentences(decide(facts(bridges=(LACP,))))
+    told = sentences(decide(facts(bridges=(bonded(),), spoken=negotiated(key=9))))
     assert told[0] == "ovs-vswitchd is upgraded from 3.5.0 to 4.0.0, by prefilled"
     assert any(text.startswith("warning: port bond0 of bridge br0 runs LACP") for text in told)
     assert any(
-        text.startswith("not by make_before_break: port bond0 of bridge br0 runs LACP") for text in told
+        text.startswith("not by make_before_break: port bond0 of bridge br0: the key") for text in told
     )
 
 

@@ -31,9 +31,11 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     def noted(name: str) -> t.Callable[..., None]:
         return lambda *_words: calls.append(name)
 
-    for name in ("take_pidfile", "end_first", "move_in", "end_database"):
+    for name in ("take_pidfile", "end_first", "move_in", "end_database", "connect"):
         monkeypatch.setattr(strategy.newcomer, name, noted(name))
     monkeypatch.setattr(strategy.newcomer, "version", lambda _host: "2.15.0")
+    monkeypatch.setattr(strategy.newcomer, "has_moved_in", lambda _host: False)
+    monkeypatch.setattr(strategy.newcomer, "reachable", lambda _host: None)
     for name in ("_wait_for_handlers", "_tidy"):
         monkeypatch.setattr(strategy, name, noted(name))
     monkeypatch.setattr(strategy, "netlink_sockets", lambda _pid: frozenset())
@@ -46,7 +48,15 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
     return types.SimpleNamespace(
         calls=calls,
-        request=types.SimpleNamespace(vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1))),
+        request=types.SimpleNamespace(
+            vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)), protocols=True
+        ),
+        services=types.SimpleNamespace(control=lambda _name: None),
+        scope=types.SimpleNamespace(bridges=[]),
+        snapshot=types.SimpleNamespace(read=lambda: None),
+        protocols=types.SimpleNamespace(
+            speak=noted("speak"), greet=noted("greet"), take_up=noted("take_up"), greet_as=noted("greet")
+        ),
         outside=OUTSIDE,
         living=types.SimpleNamespace(
             carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
@@ -54,7 +64,9 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         filler=types.SimpleNamespace(switches={}, staged={}),
         report=Report(),
         vswitchd=types.SimpleNamespace(end_old=end_old, fit_dispatch=noted("fit_dispatch")),
-        database=types.SimpleNamespace(ensure=noted("ensure"), wait_for_vswitchd=noted("wait_for_vswitchd")),
+        database=types.SimpleNamespace(
+            ensure=noted("ensure"), wait_for_vswitchd=noted("wait_for_vswitchd"), open=contextlib.nullcontext
+        ),
         copy=types.SimpleNamespace(set_flow_restore_wait=noted("clear the flag")),
     )
 
@@ -67,7 +79,8 @@ ENDS = ["take_pidfile", "quiet", "end_first", "last words", "carry"]
 @pytest.mark.parametrize(
     ("switch_over", "calls"),
     [
-        (strategy._switch_over_shared, [*TAKES_UPCALLS, *ENDS]),
+        # What it is to say it may say before it forwards, and what makes it say that at once when it hears answers.
+        (strategy._switch_over_shared, ["speak", *TAKES_UPCALLS, "greet", *ENDS]),
         (strategy._switch_over_in_turn, [*ENDS, *TAKES_UPCALLS]),
     ],
 )
@@ -89,6 +102,7 @@ def test_a_switch_over_is_completed_unless_the_old_process_still_takes_the_upcal
     monkeypatch.setattr(strategy, "alive", lambda _process: runs)
     assert strategy.finish(host) == finished
     assert ("end_first" in host.calls) == finished
+    assert (host.calls.index("take_up") < host.calls.index("move_in")) if finished else not host.calls
 
 
 class Database:

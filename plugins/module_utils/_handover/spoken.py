@@ -1,0 +1,246 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""LACP, BFD and CFM as one ovs-vswitchd runs them, compared with another, and what the neighbours would tell that one.
+
+Pure but for ``hear``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bfd, bonds, cfm, lacp
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface, Port
+
+# An interface, and what is to come in by it.
+Heard = tuple[str, bytes]
+
+# A neighbour that misses us sooner could do so while an overloaded host switches over, in milliseconds; and how many
+# intervals of CFM that is (cfm_fault_interval).
+SHORTEST_DETECTION = 200
+_CFM_MISSED = 3.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """LACP by bond and member, BFD and CFM by interface, and all bonds; ``wrong`` is why nothing is known."""
+
+    aggregates: t.Mapping[str, t.Mapping[str, lacp.Member]] = dataclasses.field(default_factory=dict)
+    sessions: t.Mapping[str, bfd.Session] = dataclasses.field(default_factory=dict)
+    endpoints: t.Mapping[str, cfm.Endpoint] = dataclasses.field(default_factory=dict)
+    bonding: t.Mapping[str, bonds.Bond] = dataclasses.field(default_factory=dict)
+    wrong: str = ""
+
+    def members(self) -> dict[str, lacp.Member]:
+        """Those of all bonds with LACP."""
+        return {name: member for bond in self.aggregates.values() for name, member in bond.items()}
+
+
+def overhear(control: Appctl) -> Spoken:
+    """The same as ``hear`` for a plan, which tells what cannot be understood."""
+    try:
+        return hear(control)
+    except HotUpgradeError as error:
+        return Spoken(wrong=str(error))
+
+
+def hear(control: Appctl) -> Spoken:
+    """What an ovs-vswitchd shows.  Raises ``HotUpgradeError`` when it cannot be understood."""
+    return Spoken(
+        lacp.parse(control.call("lacp/show")),
+        bfd.parse(control.call("bfd/show")),
+        cfm.parse(control.call("cfm/show")),
+        bonds.parse(control.call("bond/show")),
+    )
+
+
+def speaking(bridges: t.Iterable[Bridge]) -> dict[str, tuple[str, Interface]]:
+    """The interfaces that run LACP, BFD or CFM, each with the name of its bridge."""
+    found = {}
+    for bridge in bridges:
+        bonded = {name for port in bridge.ports if runs_lacp(port) for name in port.interfaces}
+        for interface in bridge.interfaces:
+            if interface.name in bonded or runs_bfd(interface) or interface.cfm_mpid is not None:
+                found[interface.name] = bridge.name, interface
+    return found
+
+
+def runs_lacp(port: Port) -> bool:
+    """Whether a port runs LACP."""
+    return port.lacp in ("active", "passive")
+
+
+def runs_bfd(interface: Interface) -> bool:
+    """Whether an interface runs BFD."""
+    return interface.bfd.get("enable", "false").lower() == "true"
+
+
+def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
+    """One sentence for each thing that a second process cannot go on with, where the running one shows what is ``found``."""
+    if found.wrong:
+        yield found.wrong
+        return
+    for bridge in bridges:
+        for port in filter(runs_lacp, bridge.ports):
+            yield from _other_key(bridge, port, found.aggregates.get(port.name, {}))
+        for interface in bridge.interfaces:
+            where = f"interface {interface.name} of bridge {bridge.name}"
+            session, endpoint = found.sessions.get(interface.name), found.endpoints.get(interface.name)
+            if session and session.detection < SHORTEST_DETECTION:
+                yield f"{where}: BFD takes a neighbour for dead after {session.detection} ms, {_TOO_SHORT}"
+            if endpoint and _CFM_MISSED * endpoint.interval < SHORTEST_DETECTION:
+                missed = round(_CFM_MISSED * endpoint.interval)
+                yield f"{where}: CFM takes a neighbour for dead after {missed} ms, {_TOO_SHORT}"
+
+
+_TOO_SHORT = f"and a switch-over of a loaded host may take {SHORTEST_DETECTION} ms"
+
+
+def _other_key(bridge: Bridge, port: Port, members: t.Mapping[str, lacp.Member]) -> t.Iterator[str]:
+    """The key of a bond is the number of the member that was there first, in a new process of that with the first UUID.
+
+    See lacp_member_register and member_get_actor (lib/lacp.c), iface_configure_lacp (vswitchd/bridge.c).
+    """
+    there = {each.name: each for each in bridge.interfaces if (each.ofport or -1) > 0}
+    first = next((there[name] for name in port.opened if name in there), None)
+    keys = {member.actor.key for member in members.values()}
+    if first is None or not keys:
+        return
+    wanted = (first.other_config.get(name, "") for name in ("lacp-aggregation-key", "lacp-port-id"))
+    coming = next(
+        (int(text) for text in wanted if text.isdecimal() and 0 < int(text) < 1 << 16), first.ofport
+    )
+    if keys != {coming}:
+        yield (
+            f"port {port.name} of bridge {bridge.name}: the key of its aggregation would be {coming}, after its member "
+            f"{first.name}, and is {', '.join(map(str, sorted(keys)))}: its partner would take it for another one"
+        )
+
+
+def strangers(old: Spoken, new: Spoken) -> list[str]:
+    """One sentence for each member of a bond that a partner would take for another one than before."""
+    known = new.members()
+    names = "system", "system priority", "port", "port priority", "key"
+    found = []
+    for name, member in old.members().items():
+        if name in known:
+            pairs = zip(names, member.actor.identity, known[name].actor.identity)
+            moved = [
+                f"its {what} would be {after} and is {before}"
+                for what, before, after in pairs
+                if before != after
+            ]
+            if moved:
+                found.append(f"LACP of {name}: {', '.join(moved)}")
+    return found
+
+
+def lacking(old: Spoken, new: Spoken) -> list[str]:
+    """One sentence for each thing in which ``new`` would not go on as ``old`` does."""
+    return [
+        *_lacp_lacking(old, new),
+        *_bfd_lacking(old, new),
+        *_cfm_lacking(old, new),
+        *_bonds_lacking(old, new),
+    ]
+
+
+def _lacp_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
+    known = new.members()
+    for name, member in old.members().items():
+        now = known.get(name)
+        if now is None:
+            yield f"LACP does not run on {name}"
+        elif member.status == lacp.CURRENT and (now.status, now.attached) != (member.status, member.attached):
+            yield f"LACP of {name} is {now.status} and {'attached' if now.attached else 'detached'}"
+
+
+def _bfd_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
+    for name, session in old.sessions.items():
+        now = new.sessions.get(name)
+        if now is None:
+            yield f"BFD does not run on {name}"
+        elif session.state == bfd.UP != now.state:
+            yield f"BFD of {name} is {now.state}"
+
+
+def _cfm_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
+    for name, endpoint in old.endpoints.items():
+        now = new.endpoints.get(name)
+        if now is None:
+            yield f"CFM does not run on {name}"
+        elif not endpoint.fault and (now.fault or not set(endpoint.remotes) <= set(now.remotes)):
+            yield f"CFM of {name} has {now.fault or 'not heard all of its remote ends'}"
+
+
+def _bonds_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
+    speaking_ones = {*old.members(), *old.sessions, *old.endpoints}
+    for name, bond in old.bonding.items():
+        if speaking_ones.isdisjoint(bond.members):  # only its carrier counts
+            continue
+        known = new.bonding[name].members if name in new.bonding else {}
+        for member, was in bond.members.items():
+            if member not in known or known[member].enabled != was.enabled:
+                yield f"{member} of bond {name} is {'dis' if was.enabled else 'en'}abled"
+
+
+def priming(old: Spoken, new: Spoken, interfaces: t.Mapping[str, Interface]) -> list[Heard]:
+    """What the neighbours of ``old`` would tell ``new`` while it must not answer; it has to last until somebody else tells it."""
+    found = _partners(old)
+    for name, session in _up(old, new):
+        states = (bfd.UP,) if new.sessions[name].state == bfd.UP else ("init", bfd.UP)
+        for state in states:
+            frame = _control(session, new.sessions[name], interfaces[name], state, bfd.MOST, bfd.FINAL)
+            found.append((name, frame))
+    return found + _checks(old)
+
+
+def greeting(old: Spoken, new: Spoken, interfaces: t.Mapping[str, Interface]) -> list[Heard]:
+    """What makes ``new`` tell all of them at once that it is there, and count the times of its neighbours from now."""
+    found = _partners(old)
+    for name, session in _up(old, new):
+        found.append((name, _control(session, new.sessions[name], interfaces[name], bfd.UP, None, bfd.POLL)))
+    return found + _checks(old)
+
+
+def _partners(old: Spoken) -> list[Heard]:
+    members = old.members().items()
+    return [(name, lacp.from_partner(member)) for name, member in members if member.status == lacp.CURRENT]
+
+
+def _up(old: Spoken, new: Spoken) -> list[tuple[str, bfd.Session]]:
+    return [
+        (name, session)
+        for name, session in old.sessions.items()
+        if session.state == bfd.UP and name in new.sessions
+    ]
+
+
+def _control(
+    session: bfd.Session,
+    now: bfd.Session,
+    interface: Interface,
+    state: str,
+    multiplier: int | None,
+    flags: int = 0,
+) -> bytes:
+    wanted = interface.bfd
+    route = bfd.Route(
+        wanted.get("bfd_src_ip", bfd.SOURCE), wanted.get("bfd_remote_dst_mac", bfd.DESTINATION_MAC)
+    )
+    return bfd.from_peer(session, now.discriminator, state, multiplier, flags, route)
+
+
+def _checks(old: Spoken) -> list[Heard]:
+    return [
+        (name, frame)
+        for name, endpoint in old.endpoints.items()
+        if not endpoint.fault
+        for frame in cfm.from_remotes(endpoint)
+    ]
