@@ -468,3 +468,18 @@ def test_the_first_table_is_read_whatever_a_switch_counts_there(told: int, found
     body = b"".join(struct.pack("!B3xIQQ", table, count, 0, 0) for table, count in rows)
     reply = struct.pack("!BBHI", 6, 19, 16 + len(body), 1) + struct.pack("!HH4x", 3, 0) + body
     assert wire.flows_in_tables(reply) == {0: found, 2: 7}
+
+
+@pytest.mark.parametrize(
+    ("version", "head"),
+    [
+        (wire.OF10, "010d001200000009" + "ffffffff" + "0007" + "0000"),
+        (wire.OF13, "040d001a00000009" + "ffffffff" + "00000007" + "0000" + "000000000000"),
+        (
+            wire.OF15,
+            "060d002200000009" + "ffffffff" + "00000000" + "0001000c" + "80000004" + "00000007" + "00000000",
+        ),
+    ],
+)
+def test_a_packet_that_comes_in_by_a_port(version: int, head: str) -> None:
+    assert wire.packet_out(version, 9, 7, b"\xab\xcd").hex() == head + "abcd"
