@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tunnels and bonds between two hosts, and many internal ports."""
+"""Tunnels between two hosts, and many internal ports."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import functools
 from tests.scenarios.scene import (
     RENUMBERED,
     Broken,
-    Json,
     Scene,
     measured,
     require_same,
     require_sound,
-    until,
     upgrade,
 )
 
@@ -71,48 +69,6 @@ def tunnels(scene: Scene) -> str:
     return f"{measured(traffic)}, both ends"
 
 
-WATCHED = "ovs-vsctl set interface gn0 bfd:enable=true cfm_mpid={}"
-_STATE = "ovs-vsctl get interface gn0 bfd_status:state cfm_fault"
-UP = until(f'[ "$({_STATE} | xargs)" = "up false" ]', 20, otherwise=f"{_STATE} >&2")
-
-
-# What a neighbour tells of us that must not change: its log, its sessions and members.
-NEIGHBOUR = """
-grep -ciE 'bfd|cfm|lacp|bond|member' /var/log/openvswitch/ovs-vswitchd.log || true
-ovs-vsctl --columns=name,bfd_status,cfm_fault,cfm_flap_count list interface | grep -v '^$'
-ovs-appctl lacp/show
-ovs-appctl lacp/show-stats | grep -iE 'member|expired|defaulted|carrier'
-ovs-appctl bond/show | grep -vE 'next rebalance|load$'
-"""
-
-
-def watched(scene: Scene) -> str:
-    """BFD and CFM watch a tunnel: the other end sees no change."""
-    joined(scene)
-    for number in (1, 2):
-        scene.sh(WATCHED.format(number), number)
-    for number in (1, 2):
-        scene.sh(UP, number)
-    before = scene.sh(NEIGHBOUR, 2)
-    result, losses = upgrade(scene, "4.0.0")
-    for number in (1, 2):
-        scene.sh(UP, number)
-    unchanged(result, before, scene.sh(NEIGHBOUR, 2))
-    return f"window {result['window_ms']} ms, {losses}; the other end saw no change"
-
-
-def unchanged(result: Json, before: str, after: str) -> None:
-    """Raise ``Broken`` where a host was not handed over by make_before_break, or its neighbour has seen that."""
-    plan = result["plan"]
-    if plan["strategy"] != "make_before_break":
-        raise Broken(f"the plan chose {plan['strategy']}: {plan['reasons']}")
-    changed = [
-        f"{old!r} became {new!r}" for old, new in zip(before.splitlines(), after.splitlines()) if old != new
-    ]
-    if before != after:
-        raise Broken(f"the neighbour saw it: {'; '.join(changed) or after}")
-
-
 def internal_ports(count: int, scene: Scene) -> str:
     """Many internal ports with addresses, every fourth in a network namespace of its own."""
     scene.populate()
@@ -165,72 +121,12 @@ def alone(strategy: str, scene: Scene) -> str:
     return f"{result['plan']['strategy']}, window {result['window_ms']} ms, {losses}"
 
 
-def links(own: int, peer: int) -> str:
-    """Two links from host ``own`` to ``peer`` (last octets) that pass LACPDUs on, which the lab's bridges do not."""
-    lines = []
-    for name, vni in (("la", 11), ("lb", 12)):
-        lines += [
-            f"ip link add {name} type vxlan id {vni} local 10.112.0.{own} remote 10.112.0.{peer} "
-            "dstport 5555 dev vec1",
-            f"ip link set {name} mtu 1400 up",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-BOND = "ovs-vsctl add-bond br0 bond0 la lb bond_mode=balance-slb lacp=active other_config:lacp-time=fast"
-LACP_NEAR = f"""
-{BOND}
-ovs-vsctl set port p1 tag=10 -- set port p2 tag=20
-ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
-udp,actions={SPREAD},normal
-actions=normal
-END
-"""
-LACP_FAR = f"""
-ovs-vsctl add-br br0 -- set bridge br0 fail_mode=standalone
-{BOND}
-ip link add x1 type veth peer name x2
-ip link set x1 up
-ip link set x2 up
-ovs-vsctl add-port br0 x1 tag=10 -- add-port br0 x2 tag=20
-"""
-NEGOTIATED = until(
-    "[ \"$(ovs-appctl bond/show bond0 | grep -c ': enabled$')\" = 2 ]",
-    20,
-    otherwise="ovs-appctl bond/show bond0 >&2; ovs-appctl lacp/show bond0 >&2",
-)
-
-
-def lacp(scene: Scene) -> str:
-    """Traffic from h1 (VLAN 10) over the bond to host 2, which returns it in VLAN 20 over the bond to h2."""
-    scene.populate()
-    scene.sh(EMPTY, 2)
-    scene.sh(links(11, 12) + LACP_NEAR)
-    scene.sh(links(12, 11) + LACP_FAR, 2)
-    for number in (1, 2):
-        scene.sh(NEGOTIATED, number)
-    # The answers of h2 teach the bridges where it is.
-    scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
-    scene.install("4.0.0")
-    before, partner = scene.look(), scene.sh(NEIGHBOUR, 2)
-    with scene.traffic() as traffic:
-        result = scene.hand_over()
-        scene.sh(NEGOTIATED)
-    require_sound(scene, "4.0.0")
-    require_same(before, scene.look())
-    unchanged(result, partner, scene.sh(NEIGHBOUR, 2))
-    measured(traffic).none()
-    return f"{measured(traffic)}; the partner saw no change"
-
-
 SCENARIOS = [
     ("tunnels between two hosts", "3.5.0", tunnels, "uml", 2),
-    ("BFD and CFM on a tunnel between two hosts", "3.5.0", watched, "uml", 2),
     ("100 internal ports", "3.5.0", functools.partial(internal_ports, 100)),
     ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
     *(
         (f"{name}: userspace, internal ports", "3.5.0", functools.partial(alone, name), "native")
         for name in ("make_before_break", "prefilled", "standby")
     ),
-    ("LACP bond between two hosts", "3.5.0", lacp, "uml", 2),
 ]
