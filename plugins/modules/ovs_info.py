@@ -328,7 +328,7 @@ bridges:
       sflow: false
       ipfix: false
       other_config: {}
-      ports: [{name: p1, interfaces: [p1], bond_mode: null, lacp: null, qos: false, other_config: {}}]
+      ports: [{name: p1, interfaces: [p1], opened: [p1], bond_mode: null, lacp: null, qos: false, other_config: {}}]
       interfaces:
         - name: p1
           port: p1
@@ -415,8 +415,9 @@ bridges:
       returned: success
     ports:
       description:
-        - The ports with C(name), C(interfaces) (more than one make a bond), C(bond_mode), C(lacp) (V(active), V(passive), V(off)
-          or V(null)), C(qos) (whether a queueing discipline is configured) and C(other_config).
+        - The ports with C(name), C(interfaces) (more than one make a bond), C(opened) (the same in the order in which a starting
+          ovs-vswitchd opens them), C(bond_mode), C(lacp) (V(active), V(passive), V(off) or V(null)), C(qos) (whether a queueing
+          discipline is configured) and C(other_config).
       type: list
       elements: dict
       returned: success

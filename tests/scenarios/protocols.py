@@ -30,7 +30,7 @@ ovs-vsctl --columns=name,bfd_status,cfm_fault,cfm_flap_count list interface
 ovs-appctl lacp/show
 ovs-appctl lacp/show-stats | sed -nE '/member|Expired|Defaulted|Carrier/p'
 ovs-appctl bond/show | sed -E '/next rebalance|load$/d'
-if [ -e /proc/net/bonding/bond0 ]; then cat /proc/net/bonding/bond0; dmesg | sed -n '/bond0/p'; fi
+if [ -e /proc/net/bonding/bond0 ]; then sed '/Churn State/d' /proc/net/bonding/bond0; dmesg | sed -n '/bond0/p'; fi
 """
 
 
