@@ -97,7 +97,7 @@ def controlled(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     """Bridges with a controller keep their flows, although the switch drops those of br0 while those of br1 are staged."""
     scene.populate("--controller", *options)
     scene.sh(CONTROLLED)
-    __, losses = upgrade(scene, "4.0.0", no_loss=False, strategy=strategy)
+    __, losses = upgrade(scene, "4.0.0", no_loss=strategy == "make_before_break", strategy=strategy)
     losses.shorter_than(10)
     return str(losses)
 

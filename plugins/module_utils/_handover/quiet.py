@@ -12,6 +12,7 @@ import os
 import signal
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 _CAP_SYS_NICE = 23
@@ -61,6 +62,16 @@ def stopped(process: Process) -> t.Iterator[None]:
         yield
     finally:
         resume(process)
+
+
+@contextlib.contextmanager
+def unattended(control: Appctl) -> t.Iterator[None]:
+    """Have an ovs-vswitchd leave the flows of its datapath as they are for a while (``revalidator/pause``, ovs-vswitchd(8))."""
+    control.call("revalidator/pause")
+    try:
+        yield
+    finally:
+        control.call("revalidator/resume")
 
 
 def resume(process: Process) -> None:

@@ -44,6 +44,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 # How long a process may take to end, or a job that has failed to say so, in seconds.
 ENDED_TIMEOUT = 3.0
 
+# The file of the transaction that tells where the upcalls of the old process went.
+_DISPATCH = "upcalls.json"
+
 
 class Vswitchd:
     """The ovs-vswitchd of the beginning, and a restart of it by its owner, if one is under way."""
@@ -135,6 +138,26 @@ class Vswitchd:
         """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""
         if self._scope.request.dispatch and plan.version(version) < plan.PER_CPU_SINCE:
             upcall_dispatch.send_upcalls_per_port()
+
+    def remember_dispatch(self) -> bool:
+        """Note where the upcalls go, for ``take_upcalls_back``; False where the kernel does not tell."""
+        found = upcall_dispatch.read()
+        if found is not None:
+            self._scope.transaction.write(_DISPATCH, found.json())
+        return found is not None
+
+    def take_upcalls_back(self) -> bool:
+        """Have the upcalls go to the old process again; False where it has ended, or nobody has noted where they went."""
+        noted = self._scope.transaction.read(_DISPATCH)
+        if noted is None or not self.old_runs():
+            return False
+        upcall_dispatch.direct(upcall_dispatch.Dispatch.of_json(noted))
+        return True
+
+    @property
+    def could_take_upcalls_back(self) -> bool:
+        """Whether ``take_upcalls_back`` can do that."""
+        return self._scope.transaction.read(_DISPATCH) is not None and self.old_runs()
 
     def end_old(self, end: t.Callable[[], None]) -> None:
         """End the old process by ``end``; nothing that it was told before is lost.

@@ -19,17 +19,26 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     attribute,
     attributes,
     generic,
+    joined,
 )
 
 DATAPATH = b"ovs-system\0"
 # OVSVPORT_TYPE_*: a network device that the port only borrows, and one that goes away with the datapath.
 DEVICE, INTERNAL = 1, 2
 
-GET = 3
+GET, SET = 3, 4
 DATAPATH_VERSION, VPORT_VERSION, FLOW_VERSION = 2, 1, 1
 HEADER = struct.Struct("=i")  # struct ovs_header: the datapath
 DP_NAME, USER_FEATURES = 1, 5
-VPORT_NUMBER, VPORT_KIND, VPORT_NAME, VPORT_OPTIONS, VPORT_INDEX, VPORT_NETNS = 1, 2, 3, 4, 8, 9
+VPORT_NUMBER, VPORT_KIND, VPORT_NAME, VPORT_OPTIONS, VPORT_SOCKETS, VPORT_INDEX, VPORT_NETNS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    8,
+    9,
+)
 FLOW_KEY, FLOW_ACTIONS, _FLOW_STATISTICS, FLOW_MASK, FLOW_UFID = 1, 2, 3, 7, 9
 _COUNT = struct.Struct("=Q")  # of struct ovs_flow_stats: packets
 _NUMBER = struct.Struct("=I")
@@ -83,6 +92,24 @@ class Reader:
         """All ports, by number."""
         found = [_vport(each) for each in self._dump("vport", VPORT_VERSION)]
         return sorted(found, key=lambda port: port.number)
+
+    def upcall_sockets(self) -> dict[int, bytes]:
+        """Where the upcalls of each port go, by its number: the numbers of sockets, back to back."""
+        found = self._dump("vport", VPORT_VERSION)
+        return {_NUMBER.unpack(each[VPORT_NUMBER])[0]: each.get(VPORT_SOCKETS, b"") for each in found}
+
+    def with_upcall_sockets(self, sockets: t.Mapping[int, bytes]) -> list[bytes]:
+        """The messages that have the upcalls of ports go there."""
+        head = HEADER.pack(self.index)
+        return [
+            generic(
+                self.families["vport"],
+                SET,
+                VPORT_VERSION,
+                head + joined({VPORT_NUMBER: _NUMBER.pack(number), VPORT_SOCKETS: each}),
+            )
+            for number, each in sockets.items()
+        ]
 
     def megaflows(self) -> list[KernelFlow]:
         """All megaflows, busiest first."""

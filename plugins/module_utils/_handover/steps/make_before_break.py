@@ -55,7 +55,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof
     prove,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.protocols import Unprimed
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import resume, stopped
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import (
+    resume,
+    stopped,
+    unattended,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
     arm,
@@ -81,7 +85,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
     State,
     Switch,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
@@ -101,6 +105,8 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
+# Has the kernel have no megaflow (dpctl(8)).
+_FORGET = ("dpctl/del-flows", "system@ovs-system")
 # A look that costs what a pause would.
 AT_ONCE = 0.0
 
@@ -333,6 +339,7 @@ def _cut_over(host: Host) -> None:
 def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
     sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
+    known = host.vswitchd.remember_dispatch()
     _speak(host, control)
     host.report.mark("released")
     copy.set_flow_restore_wait(False)
@@ -340,6 +347,8 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     host.vswitchd.fit_dispatch(version)
     host.protocols.greet()
     host.report.mark("forwarding")
+    if host.filler.staged and known:
+        _meet_flush_unseen(host, control)
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
     newcomer.take_pidfile(host)
@@ -416,6 +425,25 @@ def _adopt(host: Host) -> None:
     host.report.mark("adopted")
 
 
+def _meet_flush_unseen(host: Host, control: Appctl) -> None:
+    """``_meet_flush`` while the old process answers the upcalls: it has all flows at any time.
+
+    Megaflows of one process may lead to recirculations that the other does not know, so none of them stay.
+    """
+    new, old = upcall_dispatch.read(), host.services.control(VSWITCHD)
+    if new is None:
+        return
+    host.vswitchd.take_upcalls_back()
+    _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
+    old.call(*_FORGET)
+    with unattended(control):
+        _meet_flush(host)
+    upcall_dispatch.direct(new)
+    _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
+    control.call(*_FORGET)
+    host.report.mark("filled again")
+
+
 def _meet_flush(host: Host) -> None:
     """Have the flush of bridges with controllers come and be made good while nobody but us can speak to them."""
     host.filler.stage_controlled()  # again, if the switch has dropped it meanwhile
@@ -441,11 +469,13 @@ def _tidy(host: Host) -> None:
 
 
 def finish(host: Host) -> bool:
-    """Complete a switch-over that was begun; False when the old process still takes the upcalls.
+    """Complete a switch-over that was begun; False when the old process still takes the upcalls, or can have them back.
 
     Raises ``HotUpgradeError`` when the new process has ended.
     """
-    if not _takes_upcalls(host) and alive(host.request.vswitchd.process):
+    if host.vswitchd.could_take_upcalls_back or (
+        not _takes_upcalls(host) and alive(host.request.vswitchd.process)
+    ):
         return False
     host.vswitchd.fit_dispatch(newcomer.version(host))
     _speak_again(host)
@@ -481,13 +511,14 @@ def _takes_upcalls(host: Host) -> bool:
 def _back(host: Host) -> None:
     """Undo the switch-over, wherever it was left.
 
-    Once the new process has taken the kernel's upcalls, the old one cannot have them back: its program starts anew.
-    In userspace it goes on.
+    The old process goes on where it still runs: in userspace, and where it can have the kernel's upcalls back.  Else its program
+    starts anew.
     """
     resume(host.request.vswitchd.process)
     if not _untouched(host):
+        goes_on = host.vswitchd.old_runs() if host.request.userspace else host.vswitchd.take_upcalls_back()
         newcomer.remove(host)
-        host.recovery.make_whole(anew=not (host.request.userspace and host.vswitchd.old_runs()))
+        host.recovery.make_whole(anew=not goes_on)
 
 
 def _untouched(host: Host) -> bool:
