@@ -148,15 +148,13 @@ class Vswitchd:
 
     def take_upcalls_back(self) -> bool:
         """Have the upcalls go to the old process again; False where it has ended, or nobody has noted where they went."""
-        noted = self._scope.transaction.read(_DISPATCH)
-        if noted is None or not self.old_runs():
+        if not self.can_take_upcalls_back():
             return False
-        upcall_dispatch.direct(upcall_dispatch.Dispatch.of_json(noted))
+        upcall_dispatch.direct(upcall_dispatch.Dispatch.of_json(self._scope.transaction.read(_DISPATCH)))
         return True
 
-    @property
-    def could_take_upcalls_back(self) -> bool:
-        """Whether ``take_upcalls_back`` can do that."""
+    def can_take_upcalls_back(self) -> bool:
+        """Whether ``take_upcalls_back`` would do that."""
         return self._scope.transaction.read(_DISPATCH) is not None and self.old_runs()
 
     def end_old(self, end: t.Callable[[], None]) -> None:

@@ -473,9 +473,8 @@ def finish(host: Host) -> bool:
 
     Raises ``HotUpgradeError`` when the new process has ended.
     """
-    if host.vswitchd.could_take_upcalls_back or (
-        not _takes_upcalls(host) and alive(host.request.vswitchd.process)
-    ):
+    forwards = not _takes_upcalls(host) and alive(host.request.vswitchd.process)
+    if forwards or host.vswitchd.can_take_upcalls_back():
         return False
     host.vswitchd.fit_dispatch(newcomer.version(host))
     _speak_again(host)

@@ -16,7 +16,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import vswitchd
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.upcall_dispatch import Dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 
@@ -137,6 +139,23 @@ def test_a_version_that_knows_no_upcalls_per_cpu_gets_them_per_port(
     world.wish["dispatch"] = dispatch
     world.host.vswitchd.fit_dispatch(version)
     assert len(done) == set_back
+
+
+def test_upcalls_go_back_to_the_old_process_while_it_runs(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, directed = world.daemon(), list[Dispatch]()
+    found: list[Dispatch | None] = [None, Dispatch(8, b"abcd")]
+    monkeypatch.setattr(vswitchd.upcall_dispatch, "read", lambda: found.pop(0))
+    monkeypatch.setattr(vswitchd.upcall_dispatch, "direct", directed.append)
+    world.wish["vswitchd"] = Instance(old, ("/usr/sbin/ovs-vswitchd",), {})
+    assert not world.host.vswitchd.remember_dispatch()  # the kernel does not tell
+    assert not world.host.vswitchd.take_upcalls_back()
+    assert world.host.vswitchd.remember_dispatch()
+    assert world.host.vswitchd.take_upcalls_back()
+    assert directed == [Dispatch(8, b"abcd")]
+    end(world)
+    assert not world.host.vswitchd.take_upcalls_back()
 
 
 def test_the_old_process_says_all_before_it_ends(world: t.Any) -> None:

@@ -52,6 +52,16 @@ def test_ports_are_told_by_number() -> None:
     ]
 
 
+def test_where_upcalls_of_ports_go_is_told_and_set() -> None:
+    ports = [{1: number(2), 5: number(77) + number(78)}, {1: number(3)}]
+    reader = datapath.Reader.of(t.cast(t.Any, Kernel(vport=ports)))
+    assert reader.upcall_sockets() == {2: number(77) + number(78), 3: b""}
+    (request,) = reader.with_upcall_sockets({2: number(77)})
+    assert netlink.MESSAGE.unpack_from(request)[1] == 31
+    assert (request[16], struct.unpack_from("=i", request, 20)) == (4, (4,))
+    assert netlink.attributes(request, 24) == {1: number(2), 5: number(77)}
+
+
 def test_megaflows_are_told_busiest_first() -> None:
     flows = [
         {1: b"key1", 2: b"acts", 7: b"mask", 9: b"ufid", 3: struct.pack("=QQ", 3, 300)},

@@ -63,7 +63,13 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         ),
         filler=types.SimpleNamespace(switches={}, staged={}),
         report=Report(),
-        vswitchd=types.SimpleNamespace(end_old=end_old, fit_dispatch=noted("fit_dispatch")),
+        vswitchd=types.SimpleNamespace(
+            end_old=end_old,
+            fit_dispatch=noted("fit_dispatch"),
+            remember_dispatch=lambda: True,
+            can_take_upcalls_back=lambda: False,
+            take_upcalls_back=noted("old answers"),
+        ),
         database=types.SimpleNamespace(
             ensure=noted("ensure"), wait_for_vswitchd=noted("wait_for_vswitchd"), open=contextlib.nullcontext
         ),
@@ -103,6 +109,46 @@ def test_a_switch_over_is_completed_unless_the_old_process_still_takes_the_upcal
     assert strategy.finish(host) == finished
     assert ("end_first" in host.calls) == finished
     assert (host.calls.index("take_up") < host.calls.index("move_in")) if finished else not host.calls
+
+
+def test_what_the_old_process_can_have_back_is_not_completed(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategy, "_takes_upcalls", lambda _host: True)
+    host.vswitchd.can_take_upcalls_back = lambda: True
+    assert not strategy.finish(host)
+    assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("known", "calls"),
+    [
+        (True, ["old answers", "forget", "pause", "_meet_flush", "resume", "new answers", "forget"]),
+        (False, []),  # the kernel does not tell where upcalls go
+    ],
+)
+def test_bridges_are_flushed_while_the_old_process_answers(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, calls: list[str]
+) -> None:
+    """So the new one is never asked while its tables are empty, and does not touch megaflows meanwhile."""
+
+    def control(who: str) -> t.Any:
+        words = {
+            "dpctl/del-flows": "forget",
+            "revalidator/pause": "pause",
+            "revalidator/resume": "resume",
+        }
+        return types.SimpleNamespace(call=lambda command, *_words: host.calls.append(words[command]))
+
+    monkeypatch.setattr(strategy.upcall_dispatch, "read", lambda: "sockets of the new one" if known else None)
+    monkeypatch.setattr(
+        strategy.upcall_dispatch, "direct", lambda _dispatch: host.calls.append("new answers")
+    )
+    monkeypatch.setattr(strategy.newcomer, "process", lambda _host: types.SimpleNamespace(pid=2))
+    monkeypatch.setattr(strategy, "_meet_flush", lambda host: host.calls.append("_meet_flush"))
+    host.services.control = control
+    strategy._meet_flush_unseen(host, control("new"))
+    assert host.calls == calls
 
 
 class Database:
@@ -231,13 +277,13 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
     ("runs", "takes", "userspace", "calls"),
     [
         (True, False, False, []),
-        (True, True, False, ["remove", "make whole anew"]),
-        (False, False, False, ["remove", "make whole anew"]),
+        (True, True, False, ["vswitchd: take_upcalls_back", "remove", "make whole"]),
+        (False, False, False, ["vswitchd: take_upcalls_back", "remove", "make whole anew"]),
         (True, True, True, ["remove", "make whole"]),  # it goes on where it was stopped
         (False, True, True, ["remove", "make whole anew"]),
     ],
 )
-def test_the_kernels_upcalls_cannot_be_given_back(
+def test_the_old_process_goes_on_where_it_can(
     world: t.Any,
     monkeypatch: pytest.MonkeyPatch,
     runs: bool,
@@ -251,12 +297,12 @@ def test_the_kernels_upcalls_cannot_be_given_back(
     shown = "   1: (keys 7)" if takes else ""
     monkeypatch.setattr(strategy.newcomer, "control", lambda _host: world.spy("new", call=shown))
     monkeypatch.setattr(strategy.newcomer, "remove", lambda _host: world.done.append("remove"))
-    host.vswitchd = world.spy("vswitchd", old_runs=runs)
+    host.vswitchd = world.spy("vswitchd", old_runs=runs, take_upcalls_back=runs)
     host.recovery = types.SimpleNamespace(
         make_whole=lambda anew: world.done.append("make whole anew" if anew else "make whole")
     )
     strategy._back(host)
-    assert [each for each in world.done if ":" not in each] == calls
+    assert [each for each in world.done if ":" not in each or "upcalls" in each] == calls
 
 
 def test_a_changed_database_is_worth_another_try(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
