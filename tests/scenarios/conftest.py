@@ -59,7 +59,9 @@ def stage(scenario: Scenario, request: pytest.FixtureRequest) -> t.Iterator[scen
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Beside the name of a scenario that held, what it measured."""
+    """Beside the name of a scenario, what it measured, or what was broken."""
+    if report.when == "call" and report.failed:
+        return "failed", "F", f"FAILED: {report.longreprtext.splitlines()[0][:400]}"
     if report.when != "call" or not report.passed:
         return None
     said = dict(report.user_properties).get(SAID, "")
