@@ -38,7 +38,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, service_start
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    database_content,
+    service_start,
+    upcall_dispatch,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
     OVSDB_SERVER,
@@ -96,6 +100,7 @@ def read_facts(connection: Connection) -> Facts:
         dropped=_dropped(connection),
         ingress=_ingress(connection),
         spoken=_spoken(connection, database.bridges) if process else Spoken(),
+        upcalls_told=_upcalls_told(database.bridges),
     )
 
 
@@ -142,6 +147,15 @@ def _spoken(connection: Connection, bridges: t.Sequence[Bridge]) -> Spoken:
     if not speaking(bridges):
         return Spoken()
     return overhear(Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout))
+
+
+def _upcalls_told(bridges: t.Sequence[Bridge]) -> bool:
+    if not any(bridge.datapath_type == "system" for bridge in bridges):
+        return False
+    try:
+        return upcall_dispatch.read() is not None
+    except HotUpgradeError:  # no datapath yet
+        return False
 
 
 def _foresight(connection: Connection, *found: Daemon) -> service_start.Foresight:

@@ -70,7 +70,8 @@ class Facts:
     ``instances`` are the running daemons by name, as another of their kind would be started;
     ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for;
     ``ingress`` are the ports with an ingress qdisc of somebody else; ``spoken`` is what ovs-vswitchd shows of LACP, BFD and CFM;
-    ``unprimed`` is why a new process was found unable to go on with them, empty where it was not tried.
+    ``unprimed`` is why a new process was found unable to go on with them, empty where it was not tried; ``upcalls_told`` that the
+    kernel tells where its upcalls go.
     """
 
     vswitchd: Daemon
@@ -96,6 +97,7 @@ class Facts:
     ingress: tuple[str, ...] = ()
     spoken: Spoken = Spoken()
     unprimed: str = ""
+    upcalls_told: bool = False
 
     @property
     def userspace(self) -> bool:
@@ -440,7 +442,8 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     for what in facts.dropped:
         yield f"schema {facts.schema_on_disk} has no place for {what}: it is lost, a rollback brings it again"
     controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
-    if controlled:
+    unseen = strategy == MAKE_BEFORE_BREAK and not facts.userspace and facts.upcalls_told
+    if controlled and not unseen:
         yield (
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"

@@ -259,6 +259,23 @@ def test_the_protocols_of_the_old_process_are_gone_on_with() -> None:
     assert not decide(facts()).protocols
 
 
+@pytest.mark.parametrize(
+    ("changes", "strategy", "warned"),
+    [
+        ({}, AUTO, False),
+        ({}, PREFILLED, True),  # the old process has ended by then
+        ({"upcalls_told": False}, AUTO, True),
+        ({"bridges": (bridge(controllers=("tcp:192.0.2.1",), datapath_type="netdev"),)}, AUTO, True),
+    ],
+)
+def test_a_controller_costs_nothing_while_the_old_process_can_answer(
+    changes: dict[str, t.Any], strategy: str, warned: bool
+) -> None:
+    controlled = {"bridges": (bridge(controllers=("tcp:192.0.2.1",)),), "upcalls_told": True}
+    plan = decide(facts(**{**controlled, **changes}), strategy)
+    assert any("lose their flows" in text for text in plan.warnings) == warned
+
+
 def test_who_asks_for_a_plain_strategy_gets_it() -> None:
     for name in (PREFILLED, STANDBY, RESTART):
         assert decide(facts(), name).strategy == name
