@@ -14,6 +14,7 @@ machine stay in the file, so that it can be done in parts.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -24,6 +25,8 @@ from tests.harness import probe, runs
 from tests.lab import hosts, images
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY, LabError, say
+from tests.scenarios import networks, protocols
+from tests.scenarios.scene import Scene
 
 OUTPUT = REPOSITORY / "build/bench"
 # How long the traffic goes on after an upgrade, in seconds: longer than any of the restarts after it takes.
@@ -52,11 +55,14 @@ class Case(t.NamedTuple):
     repetition: int
 
 
-def method_of(name: str) -> str:
-    """The method of METHODS in a name that may tell of the host, too."""
-    for suffix in HOSTS:
-        name = name.removesuffix(suffix)
-    return name
+def parts_of(name: str) -> tuple[str, Kind, int]:
+    """The method of METHODS, the kind of hosts and the rate that a name tells."""
+    for ending, rate in reversed(RATES.items()):
+        for suffix, kind in reversed(KINDS.items()):
+            method = name.removesuffix(ending).removesuffix(suffix)
+            if f"{method}{suffix}{ending}" == name and method in METHODS:
+                return method, kind, rate
+    raise LabError(f"there is no method {name}")
 
 
 def package_upgrade(lab: hosts.Lab, version: str) -> None:
@@ -88,9 +94,37 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     return run
 
 
-# A method's name may end so: then the bridge under traffic has a controller in the database.
-CONTROLLER = " with controller"
-HOSTS = {CONTROLLER: "--controller"}
+class Kind(t.NamedTuple):
+    """So many hosts, of which the first one is upgraded; ``options`` of populate.py; ``prepare`` has the traffic take its way."""
+
+    hosts: int = 1
+    options: tuple[str, ...] = ()
+    prepare: t.Callable[[Scene], None] = lambda _scene: None
+
+
+def watched_tunnel(scene: Scene) -> None:
+    """The traffic comes back by a tunnel that BFD and CFM watch."""
+    networks.join(scene)
+    protocols.watch(scene)
+
+
+def bond(mode: str, rate: str, partner: str) -> Kind:
+    """The traffic goes out and comes back by a bond with LACP."""
+    return Kind(2, prepare=functools.partial(protocols.bond, protocols.Bonded(mode, rate, partner)))
+
+
+# A method's name may end so, and then with a rate: packets of the established flow in a second.
+CONTROLLER, LACP, BFD = " with controller", " with LACP", " with BFD and CFM"
+KINDS = {
+    "": Kind(),
+    CONTROLLER: Kind(options=("--controller",)),
+    LACP: bond("balance-tcp", "fast", "Linux"),
+    f"{LACP}, slow": bond("balance-slb", "slow", "Linux"),
+    f"{LACP}, Open vSwitch": bond("balance-tcp", "fast", "Open vSwitch"),
+    BFD: Kind(2, prepare=watched_tunnel),
+}
+USUAL_RATE = 200
+RATES = {"": USUAL_RATE, ", 1000/s": 1000}
 
 METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "package upgrade": package_upgrade,
@@ -112,6 +146,16 @@ CASES = [
         for backend in ("uml", "native")
         for method in ("ovs-ctl restart", "make_before_break")
     ),
+    (f"make_before_break{CONTROLLER}", "uml", 100_000),
+    *(
+        (f"{method}{kind}{rate}", "uml", 10_000)
+        for kind in (LACP, f"{LACP}, slow", f"{LACP}, Open vSwitch", BFD)
+        for method, rate in (
+            ("ovs-ctl restart", ""),
+            ("make_before_break", ""),
+            ("make_before_break", ", 1000/s"),
+        )
+    ),
     ("restart", "uml", 10_000),
     *(
         (method, "native", 10_000)
@@ -121,22 +165,23 @@ CASES = [
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
-    """One fresh host, one upgrade under traffic; the probe's result."""
+    """Fresh hosts, one upgrade under traffic; the probe's result."""
     name = "bench"
     with hosts.exclusive(name):
         try:
-            lab = laboratory.up(name, case.backend, 1, options.ovs)
+            method, kind, rate = parts_of(case.method)
+            lab = laboratory.up(name, case.backend, kind.hosts, options.ovs)
             datapath = "system" if case.backend == "uml" else "netdev"
-            method = method_of(case.method)
             laboratory.populate(lab, [
-                "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter",
-                *(option for suffix, option in HOSTS.items() if case.method.endswith(suffix)),
+                "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter", *kind.options,
             ])  # fmt: skip
-            with probe.probing(lab, lab.hosts[0], AFTERWARDS) as measured:
+            kind.prepare(Scene(lab))
+            count = "ovs-ofctl -O OpenFlow15 dump-aggregate br0 | grep -o flow_count=.*"
+            before = hosts.ssh(lab, lab.hosts[0], count)
+            with probe.probing(lab, lab.hosts[0], AFTERWARDS, rate=rate) as measured:
                 METHODS[method](lab, options.to)
             result = measured.result
-            kept = hosts.ssh(lab, lab.hosts[0], "ovs-ofctl -O OpenFlow15 dump-aggregate br0")
-            result["flows_kept"] = f"flow_count={case.flows + 4}" in kept
+            result["flows_kept"] = hosts.ssh(lab, lab.hosts[0], count) == before
             result["refill_ms"] = refill(lab)
             if case.repetition == 0:
                 picture(case, probe.events(lab, lab.hosts[0]))
@@ -211,7 +256,7 @@ def _case(each: Row) -> tuple[t.Any, ...]:
 
 
 def _order(each: Row) -> tuple[t.Any, ...]:
-    return each["backend"] != "uml", each["size"], list(METHODS).index(method_of(each["tool"]))
+    return each["backend"] != "uml", each["size"], list(METHODS).index(parts_of(each["tool"])[0])
 
 
 def table(found: list[dict[str, t.Any]]) -> str:
@@ -244,7 +289,8 @@ def main() -> int:
     parser.add_argument("--backend", default="uml", choices=laboratory.BACKENDS, help="with --methods")
     parser.add_argument("--sizes", default="1000,10000,100000", help="with --methods")
     parser.add_argument(
-        "--methods", help=f"{', '.join(METHODS)}; each may end in {' or '.join(map(repr, HOSTS))}"
+        "--methods",
+        help=f"{'; '.join(METHODS)}; each may end in {' or '.join(map(repr, filter(None, KINDS)))}, and then in ', 1000/s'",
     )
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
@@ -252,7 +298,7 @@ def main() -> int:
     cases = [
         (method, options.backend, int(flows))
         for flows in options.sizes.split(",")
-        for method in (options.methods or "").split(",")
+        for method in (options.methods or "").split(";")
         if method
     ] or CASES
     path = OUTPUT / "interruption.json"

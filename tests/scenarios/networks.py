@@ -23,9 +23,9 @@ SPREAD = "multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[])"
 NEAR = f"""
 ovs-vsctl add-port br0 vx0 -- set interface vx0 type=vxlan options:remote_ip=flow options:key=flow ofport_request=10
 ovs-vsctl add-port br0 gn0 -- set interface gn0 type=geneve options:remote_ip=10.112.0.12 options:key=77 ofport_request=11
-ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
-in_port=1,udp,actions={SPREAD},set_field:10.112.0.12->tun_dst,set_field:42->tun_id,output:10
-in_port=11,actions=output:2
+ovs-ofctl -O OpenFlow15 --bundle add-flows br0 - <<'END'
+priority=65535,in_port=1,udp,actions={SPREAD},set_field:10.112.0.12->tun_dst,set_field:42->tun_id,output:10
+priority=65535,in_port=11,actions=output:2
 END
 """
 FAR = f"""
@@ -45,6 +45,11 @@ EMPTY = "ovs-vsctl --if-exists del-br br0 -- --if-exists del-br br1; ip netns de
 def joined(scene: Scene) -> None:
     """Two hosts with two tunnels between them."""
     scene.populate()
+    join(scene)
+
+
+def join(scene: Scene) -> None:
+    """Have all traffic go out and come back by two tunnels."""
     scene.sh(EMPTY, 2)
     scene.sh(NEAR)
     scene.sh(FAR, 2)

@@ -49,13 +49,18 @@ _STATE = "ovs-vsctl get interface gn0 bfd_status:state cfm_fault"
 UP = until(f'[ "$({_STATE} | xargs)" = "up false" ]', 20, otherwise=f"{_STATE} >&2")
 
 
-def watched(scene: Scene) -> str:
-    """BFD and CFM watch a tunnel."""
-    joined(scene)
+def watch(scene: Scene) -> None:
+    """Have BFD and CFM watch the tunnel that brings the traffic back, at their defaults: 100 ms and 1 s."""
     for number in (1, 2):
         scene.sh(WATCHED.format(number), number)
     for number in (1, 2):
         scene.sh(UP, number)
+
+
+def watched(scene: Scene) -> str:
+    """BFD and CFM watch a tunnel."""
+    joined(scene)
+    watch(scene)
     before = scene.sh(NEIGHBOUR, 2)
     result, losses = upgrade(scene, "4.0.0")
     unchanged(result, before, scene.sh(NEIGHBOUR, 2))
@@ -101,9 +106,9 @@ class Bonded:
 # h1 (VLAN 10) -> the bond -> host 2, which returns it in VLAN 20 -> the bond -> h2.
 NEAR = f"""
 ovs-vsctl set port p1 tag=10 -- set port p2 tag=20
-ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
-udp,actions={SPREAD},normal
-actions=normal
+ovs-ofctl -O OpenFlow15 --bundle add-flows br0 - <<'END'
+priority=65535,udp,actions={SPREAD},normal
+priority=65534,actions=normal
 END
 """
 OPEN_VSWITCH = """
@@ -160,16 +165,7 @@ PARTNERS = {"Open vSwitch": OPEN_VSWITCH, "Linux": LINUX, "nobody": NOBODY}
 def bonded(case: Bonded, scene: Scene) -> str:
     """The bond is upgraded, and taken back, under traffic through it."""
     scene.populate(*(("--datapath-type", "netdev") if case.userspace else ()))
-    scene.sh(EMPTY, 2)
-    scene.sh(links(11, 12) + case.bond + NEAR)
-    own = ("xa", "xb") if case.partner == "Linux" else ("la", "lb")
-    scene.sh(links(12, 11, own) + PARTNERS[case.partner].format(bond=case.bond, rate=case.rate), 2)
-    if case.partner == "Linux":
-        scene.sh(AGGREGATED, 2)
-    if case.partner != "nobody":
-        scene.sh(NEGOTIATED)
-    # The answers of h2 teach the bridges where it is.
-    scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
+    bond(case, scene)
     scene.install(case.versions[1])
     before, partner = scene.look(), scene.sh(NEIGHBOUR, 2)
     with scene.traffic() as traffic:
@@ -186,6 +182,20 @@ def bonded(case: Bonded, scene: Scene) -> str:
         else:
             measured(each).none()
     return f"{measured(traffic)}; back: {measured(again)}; the partner saw no change"
+
+
+def bond(case: Bonded, scene: Scene) -> None:
+    """Have all traffic go through a bond with host 2."""
+    scene.sh(EMPTY, 2)
+    scene.sh(links(11, 12) + case.bond + NEAR)
+    own = ("xa", "xb") if case.partner == "Linux" else ("la", "lb")
+    scene.sh(links(12, 11, own) + PARTNERS[case.partner].format(bond=case.bond, rate=case.rate), 2)
+    if case.partner == "Linux":
+        scene.sh(AGGREGATED, 2)
+    if case.partner != "nobody":
+        scene.sh(NEGOTIATED)
+    # The answers of h2 teach the bridges where it is.
+    scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
 
 
 CASES = (
