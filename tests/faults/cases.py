@@ -11,14 +11,22 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reloader import MODULE
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.make_before_break import (
+    CUT_OVER,
+    MOMENTS,
+    PROTOCOLS,
+    RECONNECT,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 from tests.faults import faulty
 
+# make_before_break on a host with a bond and a controller: only what comes with them is struck.
+NEIGHBOURS = "neighbours"
 STRATEGIES = {
-    "uml": ("make_before_break", "prefilled", "restart", "reload"),
+    "uml": ("make_before_break", "prefilled", "restart", "reload", NEIGHBOURS),
     "native": ("make_before_break", "standby", "restart"),
 }
 # The first and the last step before which the second daemon is there.
@@ -43,16 +51,37 @@ NOTHING = Step[object]("", lambda __: None).undo
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    found = [
-        *((faulty.APPLY, *case) for case in in_the_steps(backend, strategy)),
-        *((faulty.AFTER, *case) for case in when_applied(backend)),
-        *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
-        *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
-        *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
-        *(in_the_gap() if strategy == plan.RELOAD else []),
-    ]
+    found = (
+        []
+        if strategy == NEIGHBOURS
+        else [
+            *((faulty.APPLY, *case) for case in in_the_steps(backend, strategy)),
+            *((faulty.AFTER, *case) for case in when_applied(backend)),
+            *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
+            *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
+            *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
+            *(in_the_gap() if strategy == plan.RELOAD else []),
+        ]
+    )
+    found = found or with_neighbours()
     names = ("phase", "step", "when", "fault")
     return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
+
+
+def with_neighbours() -> list[tuple[str, str, str, str]]:
+    """Around all in which a process is silent, primed or stood in for, and inside of the switch-over; there and back."""
+    names = [step.name for step in steps("uml", plan.MAKE_BEFORE_BREAK, protocols=True)]
+    there = names[names.index(PROTOCOLS) : names.index(RECONNECT) + 1]
+    moments = [
+        *((name, when) for name in there for when in ("before", "after")),
+        *((f"{CUT_OVER}: {mark}", "after") for mark in MOMENTS),
+    ]
+    faults = ("engine", "engine and guard", "ovs-vswitchd", "both daemons", "power")
+    back = ("actor", "engine and guard", "ovs-vswitchd", "power")
+    return [
+        *((faulty.APPLY, *moment, fault) for fault in faults for moment in moments),
+        *((faulty.BACK, faulty.HAND_BACK + name, when, fault) for fault in back for name, when in moments),
+    ]
 
 
 def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
@@ -65,6 +94,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "dpdk": False,
         "userspace": backend == "native",
         "reload": Reload("", "", "auto", stand_in=True) if strategy == plan.RELOAD else None,
+        "protocols": False,
     }
     # What the list of steps depends on; the rest of a request is about a host.
     return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))

@@ -63,6 +63,8 @@ SNAPSHOT = "/srv/faults-snapshot"
 MODULES = "/srv/modules/*/openvswitch.ko"
 # Somebody may begin the hand-over now.
 READY = "/run/faults.ready"
+# What is planned where a case's strategy tells of the host.
+PLANNED = {"neighbours": plan.MAKE_BEFORE_BREAK}
 # So many live megaflows are proved.
 PROVE = 50
 
@@ -103,7 +105,8 @@ def begin(case: Json) -> transactions.Transaction:
     phase = case["phase"]
     confirm = "none" if phase == APPLY else "manual"
     timeout = PATIENT if (phase, case["step"]) == (AFTER, "confirm") else TIMEOUTS[phase]
-    request = (_reload if case["strategy"] == plan.RELOAD else _hand_over)(case["strategy"], confirm, timeout)
+    strategy: str = PLANNED.get(case["strategy"]) or case["strategy"]
+    request = (_reload if strategy == plan.RELOAD else _hand_over)(strategy, confirm, timeout)
     return connected.begin(
         operation(case), request.json(), argv=lambda transaction, role: program(role, case, transaction)
     )

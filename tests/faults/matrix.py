@@ -34,7 +34,7 @@ import typing as t
 from pathlib import Path
 
 from tests.faults import driver, faulty, traffic
-from tests.faults.cases import STRATEGIES, Json, cases, key
+from tests.faults.cases import NEIGHBOURS, STRATEGIES, Json, cases, key
 from tests.harness import look, waiting
 from tests.lab import hosts, modules
 from tests.lab import lab as laboratory
@@ -64,6 +64,20 @@ STARTING = threading.Lock()
 PATIENCE = {"case": 600.0, "after": 200.0}
 # How often it is looked whether the host runs at all, in seconds: nothing tells of its end.
 LOOK_INTERVAL = 0.5
+
+# Made again after a boot, which takes the devices but not the configuration.
+BOND = """
+ip netns list | grep -q partner || ip netns add partner
+modprobe bonding
+ip -n partner link add bond0 type bond mode 802.3ad lacp_rate fast miimon 100
+for each in a b; do
+    ip link add l$each type veth peer name v$each netns partner
+    ip -n partner link set v$each master bond0
+    ip link set l$each up
+done
+ip -n partner link set bond0 up
+ovs-vsctl --may-exist add-bond br0 bond0 la lb bond_mode=balance-tcp lacp=active other_config:lacp-time=fast
+""" + waiting.until("[ $(ovs-appctl lacp/show bond0 | grep -c 'current attached') = 2 ]", 60)
 
 EVIDENCE = (
     f"cat /run/driver.log; cd {driver.TESTIMONY} 2>/dev/null || cd {driver.TRANSACTIONS}; for name in $(ls | tail -n 2); do "
@@ -130,13 +144,19 @@ class Bench:
     def furnish(self) -> None:
         """Flows and endpoints; for reloads two modules, and no meter: those flows would have to wait."""
         if self.strategy != "reload":
-            laboratory.populate(self.lab, [])
+            laboratory.populate(self.lab, ["--controller"] if self.strategy == NEIGHBOURS else [])
+            self.neighbours()
             return
         modules.install(self.lab, self.host, modules.SHIPPED)
         modules.reload(self.lab, self.host)
         for name in (modules.SHIPPED, "rebuilt"):
             hosts.put(self.lab, self.host, [modules.variant(name) / modules.MODULE], f"/srv/modules/{name}")
         laboratory.populate(self.lab, ["--no-meter"])
+
+    def neighbours(self) -> None:
+        """The bond, whose other end is Linux's in a network namespace."""
+        if self.strategy == NEIGHBOURS:
+            hosts.script(self.lab, self.host, BOND)
 
     def start_driver(self) -> None:
         """Start what outlives the SSH session and takes the cases."""
@@ -155,6 +175,7 @@ class Bench:
             with STARTING:
                 self.lab = laboratory.power_on(self.lab, self.host)
             self.endpoints()
+            self.neighbours()
             self.start_driver()
             result = self.drive({**case, "role": "after"})
         if result["problems"]:

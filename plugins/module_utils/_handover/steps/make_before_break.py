@@ -93,7 +93,16 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
-CUT_OVER = "cut over"
+PROTOCOLS, CUT_OVER, RECONNECT = "run the protocols in silence", "cut over", "reconnect to the database"
+# What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
+SPEAKS, ANSWERS = "the new process speaks", "the new process answers"
+MOMENTS = (
+    SPEAKS,
+    ANSWERS,
+    "the old process answers again",
+    "filled again",
+    "the new process answers for good",
+)
 # Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.
 PORTS_APART = Ignore(ports=True, devices=True)
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
@@ -142,12 +151,12 @@ def steps(request: Request) -> list[Step[Host]]:
             [
                 Step("move the new process to the service", _own),
                 Step("catch up with late changes", _catch_up),
-                *([Step("run the protocols in silence", _run_protocols)] if request.protocols else []),
+                *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
             ]
         ),
         Step(CUT_OVER, _cut_over, _back, window=True),
         Step("adopt", _adopt, window=True),
-        Step("reconnect to the database", attended(_reconnect, (VSWITCHD,)), window=True),
+        Step(RECONNECT, attended(_reconnect, (VSWITCHD,)), window=True),
         *database_after(request, free_try=alone),
         verify(),
     ]
@@ -341,12 +350,14 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
     known = host.vswitchd.remember_dispatch()
     _speak(host, control)
+    _reached(host, SPEAKS)
     host.report.mark("released")
     copy.set_flow_restore_wait(False)
     _wait_for_handlers(host, control)
     host.vswitchd.fit_dispatch(version)
     host.protocols.greet()
     host.report.mark("forwarding")
+    _reached(host, ANSWERS)
     if host.filler.staged and known:
         _meet_flush_unseen(host, control)
     _wait_for_drained(host, sockets)
@@ -425,6 +436,10 @@ def _adopt(host: Host) -> None:
     host.report.mark("adopted")
 
 
+def _reached(host: Host, moment: str) -> None:
+    host.transaction.observe("after", f"{CUT_OVER}: {moment}")
+
+
 def _meet_flush_unseen(host: Host, control: Appctl) -> None:
     """``_meet_flush`` while the old process answers the upcalls: it has all flows at any time.
 
@@ -436,9 +451,12 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
     host.vswitchd.take_upcalls_back()
     _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
     old.call(*_FORGET)
+    _reached(host, MOMENTS[2])
     with unattended(control):
         _meet_flush(host)
+        _reached(host, MOMENTS[3])
     upcall_dispatch.direct(new)
+    _reached(host, MOMENTS[4])
     _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
     control.call(*_FORGET)
     host.report.mark("filled again")

@@ -48,6 +48,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
     return types.SimpleNamespace(
         calls=calls,
+        transaction=types.SimpleNamespace(observe=lambda _when, _moment: None),
         request=types.SimpleNamespace(
             vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)), protocols=True
         ),
