@@ -114,6 +114,8 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
+# The file of the transaction that is there while the new process may have empty tables, and does nothing about megaflows.
+_EMPTY = "empty.json"
 # Has the kernel have no megaflow (dpctl(8)).
 _FORGET = ("dpctl/del-flows", "system@ovs-system")
 # A look that costs what a pause would.
@@ -299,8 +301,13 @@ def _run_protocols(host: Host) -> None:
 
 
 def _speak(host: Host, control: Appctl) -> None:
-    if host.request.protocols:
+    """Where the old process has died meanwhile, the new one knows best what was told last."""
+    if not host.request.protocols:
+        return
+    try:
         host.protocols.speak(host.services.control(VSWITCHD), control)
+    except Unreachable:
+        host.protocols.speak(control, control)
 
 
 def _require_no_drift(host: Host) -> None:
@@ -445,9 +452,11 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
 
     Megaflows of one process may lead to recirculations that the other does not know, so none of them stay.
     """
-    new, old = upcall_dispatch.read(), host.services.control(VSWITCHD)
-    if new is None:
+    new = upcall_dispatch.read()
+    if new is None or not host.vswitchd.can_take_upcalls_back():
         return
+    old = host.services.control(VSWITCHD)
+    host.transaction.write(_EMPTY, {})
     host.vswitchd.take_upcalls_back()
     _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
     old.call(*_FORGET)
@@ -456,6 +465,7 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
         _meet_flush(host)
         _reached(host, MOMENTS[3])
     upcall_dispatch.direct(new)
+    host.transaction.prune(_EMPTY)
     _reached(host, MOMENTS[4])
     _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
     control.call(*_FORGET)
@@ -487,12 +497,12 @@ def _tidy(host: Host) -> None:
 
 
 def finish(host: Host) -> bool:
-    """Complete a switch-over that was begun; False when the old process still takes the upcalls, or can have them back.
+    """Complete a switch-over that was begun; False when the old one forwards, or could, or the new one cannot.
 
     Raises ``HotUpgradeError`` when the new process has ended.
     """
     forwards = not _takes_upcalls(host) and alive(host.request.vswitchd.process)
-    if forwards or host.vswitchd.can_take_upcalls_back():
+    if forwards or host.vswitchd.can_take_upcalls_back() or host.transaction.read(_EMPTY) is not None:
         return False
     host.vswitchd.fit_dispatch(newcomer.version(host))
     _speak_again(host)
@@ -534,6 +544,10 @@ def _back(host: Host) -> None:
     resume(host.request.vswitchd.process)
     if not _untouched(host):
         goes_on = host.vswitchd.old_runs() if host.request.userspace else host.vswitchd.take_upcalls_back()
+        if (
+            goes_on and not host.request.userspace
+        ):  # what recirculates in the way of the new one leads nowhere
+            host.services.control(VSWITCHD).call(*_FORGET)
         newcomer.remove(host)
         host.recovery.make_whole(anew=not goes_on)
 

@@ -48,7 +48,12 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
     return types.SimpleNamespace(
         calls=calls,
-        transaction=types.SimpleNamespace(observe=lambda _when, _moment: None),
+        transaction=types.SimpleNamespace(
+            observe=lambda _when, _moment: None,
+            write=lambda *_words: calls.append("may be empty"),
+            prune=lambda _name: calls.append("is full"),
+            read=lambda _name: None,
+        ),
         request=types.SimpleNamespace(
             vswitchd=types.SimpleNamespace(process=types.SimpleNamespace(pid=1)), protocols=True
         ),
@@ -118,18 +123,29 @@ def test_what_the_old_process_can_have_back_is_not_completed(
     monkeypatch.setattr(strategy, "_takes_upcalls", lambda _host: True)
     host.vswitchd.can_take_upcalls_back = lambda: True
     assert not strategy.finish(host)
+    host.vswitchd.can_take_upcalls_back = lambda: False
+    host.transaction.read = lambda _name: {}  # its tables may be empty
+    assert not strategy.finish(host)
     assert host.calls == []
 
 
 @pytest.mark.parametrize(
-    ("known", "calls"),
+    ("known", "runs", "calls"),
     [
-        (True, ["old answers", "forget", "pause", "_meet_flush", "resume", "new answers", "forget"]),
-        (False, []),  # the kernel does not tell where upcalls go
+        (
+            True,
+            True,
+            [
+                *("may be empty", "old answers", "forget", "pause", "_meet_flush", "resume"),
+                *("new answers", "is full", "forget"),
+            ],
+        ),
+        (False, True, []),  # the kernel does not tell where upcalls go
+        (True, False, []),  # nobody could answer meanwhile
     ],
 )
 def test_bridges_are_flushed_while_the_old_process_answers(
-    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, calls: list[str]
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, runs: bool, calls: list[str]
 ) -> None:
     """So the new one is never asked while its tables are empty, and does not touch megaflows meanwhile."""
 
@@ -148,6 +164,7 @@ def test_bridges_are_flushed_while_the_old_process_answers(
     monkeypatch.setattr(strategy.newcomer, "process", lambda _host: types.SimpleNamespace(pid=2))
     monkeypatch.setattr(strategy, "_meet_flush", lambda host: host.calls.append("_meet_flush"))
     host.services.control = control
+    host.vswitchd.can_take_upcalls_back = lambda: runs
     strategy._meet_flush_unseen(host, control("new"))
     assert host.calls == calls
 
@@ -278,7 +295,7 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
     ("runs", "takes", "userspace", "calls"),
     [
         (True, False, False, []),
-        (True, True, False, ["vswitchd: take_upcalls_back", "remove", "make whole"]),
+        (True, True, False, ["vswitchd: take_upcalls_back", "old: call", "remove", "make whole"]),
         (False, False, False, ["vswitchd: take_upcalls_back", "remove", "make whole anew"]),
         (True, True, True, ["remove", "make whole"]),  # it goes on where it was stopped
         (False, True, True, ["remove", "make whole anew"]),
@@ -299,11 +316,13 @@ def test_the_old_process_goes_on_where_it_can(
     monkeypatch.setattr(strategy.newcomer, "control", lambda _host: world.spy("new", call=shown))
     monkeypatch.setattr(strategy.newcomer, "remove", lambda _host: world.done.append("remove"))
     host.vswitchd = world.spy("vswitchd", old_runs=runs, take_upcalls_back=runs)
+    host.services = types.SimpleNamespace(control=lambda _name: world.spy("old"))
     host.recovery = types.SimpleNamespace(
         make_whole=lambda anew: world.done.append("make whole anew" if anew else "make whole")
     )
     strategy._back(host)
-    assert [each for each in world.done if ":" not in each or "upcalls" in each] == calls
+    shown_by_new = ("new: call", "vswitchd: old_runs")
+    assert [each for each in world.done if each not in shown_by_new] == calls
 
 
 def test_a_changed_database_is_worth_another_try(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
