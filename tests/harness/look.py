@@ -45,7 +45,8 @@ def openflow(bridge: str) -> dict[str, list[str]]:
         text = lines("ovs-ofctl", "-O", "OpenFlow15", *options, f"dump-{what}", target)
         found[what] = [line for line in text if not re.search(r"(reply|REPLY).*xid=", line)]
     ports = run("ovs-ofctl", "-O", "OpenFlow15", "dump-ports-desc", target)
-    found["port config"] = re.findall(r"\((.*)\): addr.*\n +config: +(.*)", ports)
+    configs = re.findall(r"\((.*)\): addr.*\n +config: +(.*)", ports)
+    found["port config"] = [f"{name}: {config}" for name, config in configs]
     found["MAC"] = [line for line in lines("ovs-appctl", "--", "fdb/show", bridge) if line.endswith("static")]
     return found
 
