@@ -505,7 +505,6 @@ def finish(host: Host) -> bool:
     if forwards or host.vswitchd.can_take_upcalls_back() or host.transaction.read(_EMPTY) is not None:
         return False
     host.vswitchd.fit_dispatch(newcomer.version(host))
-    _speak_again(host)
     with contextlib.suppress(FileNotFoundError):
         newcomer.take_pidfile(host)
     newcomer.end_first(host)
@@ -513,20 +512,20 @@ def finish(host: Host) -> bool:
     newcomer.move_in(host)
     newcomer.end_database(host)
     _tidy(host)
-    host.database.wait_for_vswitchd()
+    host.database.wait_for_vswitchd()  # without its database it answers nobody
+    if host.request.protocols:
+        _speak_again(host)
     return True
 
 
 def _speak_again(host: Host) -> None:
     """Whoever was to have it speak may have been ended before."""
-    if not host.request.protocols or newcomer.has_moved_in(host):
-        return
-    newcomer.connect(host)
     saved = host.snapshot.read()
     states = {name: host.snapshot.now(saved, name) for name in host.scope.bridges}
+    switches = {name: host.filler.switch(name) for name in host.scope.bridges}
     with host.database.open() as real:
-        host.protocols.take_up(real, host.filler.switches, states)
-    host.protocols.greet_as(newcomer.reachable(host))
+        host.protocols.take_up(real, switches, states)
+    host.protocols.greet_as(host.services.control(VSWITCHD))
 
 
 def _takes_upcalls(host: Host) -> bool:
