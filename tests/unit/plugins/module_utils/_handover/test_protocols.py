@@ -164,7 +164,10 @@ class Database:
 def _begun() -> tuple[protocols.Protocols, Switch]:
     switch, copy = Switch(), Database()
     found = protocols.Protocols(Clock())
-    applied = lambda: switch.calls.append("applied")  # noqa: E731
+
+    def applied() -> None:
+        switch.calls.append("applied")
+
     found.begin(t.cast("t.Any", Database()), t.cast("t.Any", copy), {"br0": t.cast("t.Any", switch)}, applied)
     assert [(each["table"], each["where"], each["row"]) for each in copy.done] == [
         ("Port", [["_uuid", "==", ["uuid", "1"]]], {"lacp": "active"}),
