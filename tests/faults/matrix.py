@@ -76,7 +76,8 @@ for each in a b; do
     ip link set l$each up
 done
 ip -n partner link set bond0 up
-ovs-vsctl --may-exist add-bond br0 bond0 la lb bond_mode=balance-tcp lacp=active other_config:lacp-time=fast
+ovs-vsctl --may-exist add-bond br0 bond0 la lb bond_mode=balance-tcp lacp=active other_config:lacp-time=fast \\
+    -- set interface la ofport_request=3 -- set interface lb ofport_request=4
 """ + waiting.until("[ $(ovs-appctl lacp/show bond0 | grep -c 'current attached') = 2 ]", 60)
 
 EVIDENCE = (

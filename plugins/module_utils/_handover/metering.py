@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
@@ -25,6 +27,9 @@ MOST_METERED = 500
 # How long an answer about a large switch may take, in seconds.
 TIMEOUT = 60.0
 
+# In kbit/s, one band that drops what is more (OFPMF_KBPS, OFPMBT_DROP; OpenFlow 1.3, 7.3.4.4).
+_UNLIMITED = struct.pack("!HHHIII", 1, 1, 16, 0xFFFFFFFF, 0, 0)
+
 
 class Metering:
     """The meters of all bridges, in the order in which a new process is to add them."""
@@ -32,18 +37,26 @@ class Metering:
     def __init__(self, scope: Scope, services: Services) -> None:
         self._scope, self._services = scope, services
         self._wanted: list[tuple[meters.Meter, bytes]] = []
+        # Those that are only there until the others have their numbers.
+        self._passing: list[meters.Meter] = []
 
     def order(self) -> None:
         """Put the meters in the order that gives those under traffic the kernel's numbers that they have.
 
-        The kernel's flows name a meter by its number until they are flushed; the new process numbers from 0.  Raises
-        ``HotUpgradeError`` when no order does it.
+        The kernel's flows name a meter by its number until they are flushed; the new process numbers from 0.
         """
         if self._scope.request.userspace:
             return
         configs = self._configs()
         live = self._under_traffic(configs)
-        self._wanted = [(meter, configs[meter]) for meter in meters.order(sorted(configs), live)]
+        places = meters.order(sorted(configs), live)
+        if None in places:
+            bridge = max(live, key=lambda meter: live[meter])[0]
+            free = (number for number in itertools.count(1) if (bridge, number) not in configs)
+            self._passing = [(bridge, next(free)) for place in places if place is None]
+        passing = iter(self._passing)
+        wanted = [place if place is not None else next(passing) for place in places]
+        self._wanted = [(meter, configs.get(meter, _UNLIMITED)) for meter in wanted]
 
     def _configs(self) -> dict[meters.Meter, bytes]:
         bridges = self._scope.bridges
@@ -73,3 +86,6 @@ class Metering:
             for error in of.send([message]):
                 if error.name != "OFPMMFC_METER_EXISTS":
                     raise HotUpgradeError(f"bridge {bridge} refused meter {number}", error.name, VSWITCHD_LOG)
+        for bridge, number in self._passing:
+            of = switches[bridge].main
+            of.send([wire.meter_mod(of.version, of.xid(), wire.METER_DELETE, number)])

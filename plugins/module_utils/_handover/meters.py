@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import ACTIONS
 
 # A meter of OpenFlow: bridge and meter id.
@@ -44,19 +43,15 @@ def used(trace: str) -> dict[Meter, int]:
     return dict(zip(meters, numbers)) if len(meters) == len(numbers) else {}
 
 
-def order(meters: t.Sequence[Meter], known: t.Mapping[Meter, int]) -> list[Meter]:
+def order(meters: t.Sequence[Meter], known: t.Mapping[Meter, int]) -> list[Meter | None]:
     """``meters`` in the order in which a new process must add them, so that it numbers the ``known`` ones alike.
 
-    Raises ``HotUpgradeError`` when no order does that: meters were deleted since the old process was started.
+    None is the place of one that the old process has had for a while: its numbers go up where meters are deleted and added
+    again (id_pool_alloc_id in lib/id-pool.c), as in a bridge that is flushed for its controller.
     """
-    places: list[Meter | None] = [None] * len(meters)
-    for meter, number in sorted(known.items(), key=lambda item: item[1]):
-        if number >= len(places):
-            raise HotUpgradeError(
-                f"meter {meter[1]} of bridge {meter[0]} cannot be carried over under traffic",
-                f"the kernel has it as number {number}, and there are only {len(places)} meters",
-                "Take the strategy standby",
-            )
+    last = max(known.values(), default=-1)
+    places: list[Meter | None] = [None] * max(len(meters), last + 1)
+    for meter, number in known.items():
         places[number] = meter
     others = iter([meter for meter in meters if meter not in known])
-    return [place if place is not None else next(others) for place in places]
+    return [place if place is not None else next(others, None) for place in places]

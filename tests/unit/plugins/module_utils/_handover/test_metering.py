@@ -56,6 +56,16 @@ def test_what_is_under_traffic_comes_where_the_kernel_has_it(host: t.Any) -> Non
     assert numbers(switch) == [2, 1]
 
 
+def test_a_number_that_has_gone_up_is_reached(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that is flushed for its controller has its meters added again, which counts on."""
+    monkeypatch.setattr(metering.meters, "used", lambda _trace: {("br0", 2): 3})
+    host.filler.metering.order()
+    switch = Switch()
+    host.filler.metering.add({"br0": switch})
+    assert numbers(switch) == [1, 3, 4, 2, 3, 4]
+    assert [message[9] for message in switch.given] == [wire.METER_ADD] * 4 + [wire.METER_DELETE] * 2
+
+
 def test_in_userspace_each_process_has_its_own(world: t.Any, host: t.Any) -> None:
     host.scope.request = types.SimpleNamespace(userspace=True)
     host.filler.metering.order()
