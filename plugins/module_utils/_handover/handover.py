@@ -113,6 +113,7 @@ def accept(
 
 def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transaction:
     """Hand over, and once more with a plan of now when the preparation has found another one to be needed."""
+    unprimed = ""
     for __ in range(MOST_TRIES):
         transaction = connected.begin(OPERATION, request.json())
         state = connected.wait(transaction, OPERATION)
@@ -120,7 +121,8 @@ def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transact
         if state != ROLLED_BACK or not result.get(AGAIN):
             break
         # Not the plan of before: ovsdb-server may be the new one already.
-        facts = dataclasses.replace(read_facts(connection), unprimed=result.get(UNPRIMED, ""))
+        unprimed = result.get(UNPRIMED, unprimed)
+        facts = dataclasses.replace(read_facts(connection), unprimed=unprimed)
         decision = decide(facts, wish.strategy, wish.force)
         if decision.strategy is None:
             break

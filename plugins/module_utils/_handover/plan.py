@@ -442,8 +442,7 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
     for what in facts.dropped:
         yield f"schema {facts.schema_on_disk} has no place for {what}: it is lost, a rollback brings it again"
     controlled = [bridge.name for bridge in facts.bridges if bridge.controllers]
-    unseen = strategy == MAKE_BEFORE_BREAK and not facts.userspace and facts.upcalls_told
-    if controlled and not unseen:
+    if controlled and not (strategy == MAKE_BEFORE_BREAK and _flushed_unseen(facts)):
         yield (
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"
@@ -467,6 +466,20 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "
             "directory beside the real one"
         )
+
+
+def _flushed_unseen(facts: Facts) -> bool:
+    """Whether the old process can answer the upcalls while the new one has empty tables: see ``_meet_flush_unseen``."""
+    interfaces = [interface for bridge in facts.bridges for interface in bridge.interfaces]
+    impatient = any(runs_bfd(each) or each.cfm_mpid is not None for each in interfaces)
+    return facts.upcalls_told and not facts.userspace and not impatient and pauses(facts.new)
+
+
+def pauses(text: str) -> bool:
+    """Whether an ovs-vswitchd of this version knows ``revalidator/pause``."""
+    number = version(text)
+    since: dict[Version, int] = {(2, 15): 6, (2, 16): 5, (2, 17): 3, (3, 0): 1}
+    return number >= (*number[:2], since[number[:2]]) if number[:2] in since else number >= (3, 1)
 
 
 def _warnings_of_ports(facts: Facts, strategy: str) -> t.Iterator[str]:

@@ -52,10 +52,17 @@ class Protocols:
         ``apply`` returns when it has read its ``copy``.
         """
         found = spoken.speaking(real.bridges())
-        self._places = {name: (switches[bridge], each) for name, (bridge, each) in found.items()}
+        self._places = {
+            name: (switches[bridge], each) for name, (bridge, each) in found.items() if bridge in switches
+        }
         self._mute()
         configure(real, copy)
         apply()
+
+    @property
+    def impatient(self) -> bool:
+        """Whether a neighbour would miss a second process that hears nothing for a moment: with BFD and CFM, not with LACP."""
+        return any(spoken.runs_bfd(each) or each.cfm_mpid is not None for each in self._interfaces.values())
 
     def _mute(self) -> None:
         numbers: dict[Switch, set[int]] = {}

@@ -18,6 +18,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _CAP_SYS_NICE = 23
 
 
+# Has an ovs-vswitchd leave the flows of its datapath as they are; 2.15.6, 2.16.5, 2.17.3, 3.0.1 and newer have it.  What was not
+# paused must not be resumed: it would wait for ever (udpif_resume_revalidators).
+PAUSE, RESUME = "revalidator/pause", "revalidator/resume"
+
 Quiet = t.Callable[[Process], t.ContextManager[None]]
 
 
@@ -64,14 +68,9 @@ def stopped(process: Process) -> t.Iterator[None]:
         resume(process)
 
 
-@contextlib.contextmanager
-def unattended(control: Appctl) -> t.Iterator[None]:
-    """Have an ovs-vswitchd leave the flows of its datapath as they are for a while (``revalidator/pause``, ovs-vswitchd(8))."""
-    control.call("revalidator/pause")
-    try:
-        yield
-    finally:
-        control.call("revalidator/resume")
+def can_pause(control: Appctl) -> bool:
+    """Whether an ovs-vswitchd can be told to leave the flows of its datapath alone: see ``PAUSE``."""
+    return PAUSE in control.call("list-commands")
 
 
 def resume(process: Process) -> None:

@@ -46,7 +46,7 @@ def overhear(control: Appctl) -> Spoken:
     """The same as ``hear`` for a plan, which tells what cannot be understood."""
     try:
         return hear(control)
-    except HotUpgradeError as error:
+    except (HotUpgradeError, ValueError) as error:
         return Spoken(wrong=str(error))
 
 
@@ -61,13 +61,17 @@ def hear(control: Appctl) -> Spoken:
 
 
 def speaking(bridges: t.Iterable[Bridge]) -> dict[str, tuple[str, Interface]]:
-    """The interfaces that run LACP, BFD or CFM, each with the name of its bridge."""
+    """The interfaces of ports that run LACP, BFD or CFM, each with the name of its bridge.
+
+    The other members of their bonds are among them: where one is down in the new process for a moment, that tells of moved MAC
+    addresses by another (bundle_send_learning_packets).
+    """
     found = {}
     for bridge in bridges:
-        bonded = {name for port in bridge.ports if runs_lacp(port) for name in port.interfaces}
-        for interface in bridge.interfaces:
-            if interface.name in bonded or runs_bfd(interface) or interface.cfm_mpid is not None:
-                found[interface.name] = bridge.name, interface
+        alone = {each.name for each in bridge.interfaces if runs_bfd(each) or each.cfm_mpid is not None}
+        ports = (port for port in bridge.ports if runs_lacp(port) or not alone.isdisjoint(port.interfaces))
+        names = {name for port in ports for name in port.interfaces}
+        found.update({each.name: (bridge.name, each) for each in bridge.interfaces if each.name in names})
     return found
 
 
@@ -92,7 +96,7 @@ def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
         for interface in bridge.interfaces:
             where = f"interface {interface.name} of bridge {bridge.name}"
             session, endpoint = found.sessions.get(interface.name), found.endpoints.get(interface.name)
-            if session and session.detection < SHORTEST_DETECTION:
+            if session and session.state == bfd.UP and session.detection < SHORTEST_DETECTION:
                 yield f"{where}: BFD takes a neighbour for dead after {session.detection} ms, {_TOO_SHORT}"
             if endpoint and _CFM_MISSED * endpoint.interval < SHORTEST_DETECTION:
                 missed = round(_CFM_MISSED * endpoint.interval)
@@ -230,10 +234,7 @@ def _control(
     multiplier: int | None,
     flags: int = 0,
 ) -> bytes:
-    wanted = interface.bfd
-    route = bfd.Route(
-        wanted.get("bfd_src_ip", bfd.SOURCE), wanted.get("bfd_remote_dst_mac", bfd.DESTINATION_MAC)
-    )
+    route = bfd.route(interface.bfd)
     return bfd.from_peer(session, now.discriminator, state, multiplier, flags, route)
 
 

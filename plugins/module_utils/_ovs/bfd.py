@@ -24,6 +24,7 @@ MOST = 255
 
 _SESSION = re.compile(r"^---- (.+) ----$", re.MULTILINE)
 _FIELD = re.compile(r"^  ([\w ]+): (.*)$", re.MULTILINE)
+_MAC = re.compile("(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
 _PORT, _SOURCE_PORT = 3784, 49152
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 _CONTROL = struct.Struct("!BBBBIIIII")
@@ -58,6 +59,16 @@ class Route(t.NamedTuple):
 
 
 ANY_ROUTE = Route()
+
+
+def route(configured: t.Mapping[str, str]) -> Route:
+    """That of an interface with this column ``bfd``; what Open vSwitch does not understand it ignores (bfd_configure)."""
+    address, mac = configured.get("bfd_src_ip", ""), configured.get("bfd_remote_dst_mac", "")
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        address = SOURCE
+    return Route(address, mac if _MAC.fullmatch(mac) else DESTINATION_MAC)
 
 
 def parse(shown: str) -> dict[str, Session]:

@@ -68,7 +68,7 @@ class Dispatch:
 
 
 def read() -> Dispatch | None:
-    """Where upcalls go now; None where the kernel does not tell: per CPU, only Linux 6.0 and newer do."""
+    """Where upcalls go now; None where the kernel does not tell: per CPU, only Linux 6.1 and newer do."""
     with Netlink(GENERIC) as netlink:
         found = _datapath(netlink)
         (features,) = struct.unpack("=I", found[USER_FEATURES])

@@ -26,6 +26,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
     Unreachable,
+    attempt,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
@@ -56,9 +57,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.protocols import Unprimed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import (
+    PAUSE,
+    RESUME,
+    can_pause,
     resume,
     stopped,
-    unattended,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
@@ -116,8 +119,8 @@ HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
 # The file of the transaction that is there while the new process may have empty tables, and does nothing about megaflows.
 _EMPTY = "empty.json"
-# Has the kernel have no megaflow (dpctl(8)).
-_FORGET = ("dpctl/del-flows", "system@ovs-system")
+# Have the kernel have no megaflow (dpctl(8)), and then the process know none: one that it knows it does not give again.
+_FORGET = (("dpctl/del-flows", "system@ovs-system"), ("revalidator/purge",))
 # A look that costs what a pause would.
 AT_ONCE = 0.0
 
@@ -365,7 +368,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     host.protocols.greet()
     host.report.mark("forwarding")
     _reached(host, ANSWERS)
-    if host.filler.staged and known:
+    if host.filler.staged and known and not host.protocols.impatient:
         _meet_flush_unseen(host, control)
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
@@ -453,23 +456,29 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
     Megaflows of one process may lead to recirculations that the other does not know, so none of them stay.
     """
     new = upcall_dispatch.read()
-    if new is None or not host.vswitchd.can_take_upcalls_back():
+    if new is None or not host.vswitchd.can_take_upcalls_back() or not can_pause(control):
         return
     old = host.services.control(VSWITCHD)
     host.transaction.write(_EMPTY, {})
     host.vswitchd.take_upcalls_back()
     _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
-    old.call(*_FORGET)
+    _forget(old)
     _reached(host, MOMENTS[2])
-    with unattended(control):
-        _meet_flush(host)
-        _reached(host, MOMENTS[3])
+    control.call(PAUSE)
+    _meet_flush(host)
+    _reached(host, MOMENTS[3])
+    control.call(RESUME)  # not behind an error: with empty tables it would delete what forwards
     upcall_dispatch.direct(new)
     host.transaction.prune(_EMPTY)
     _reached(host, MOMENTS[4])
     _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
-    control.call(*_FORGET)
+    _forget(control)
     host.report.mark("filled again")
+
+
+def _forget(control: Appctl) -> None:
+    for command in _FORGET:
+        control.call(*command)
 
 
 def _meet_flush(host: Host) -> None:
@@ -513,8 +522,8 @@ def finish(host: Host) -> bool:
     newcomer.end_database(host)
     _tidy(host)
     host.database.wait_for_vswitchd()  # without its database it answers nobody
-    if host.request.protocols:
-        _speak_again(host)
+    if host.request.protocols:  # it forwards in any case
+        attempt(lambda: _speak_again(host))
     return True
 
 
@@ -546,7 +555,7 @@ def _back(host: Host) -> None:
         if (
             goes_on and not host.request.userspace
         ):  # what recirculates in the way of the new one leads nowhere
-            host.services.control(VSWITCHD).call(*_FORGET)
+            attempt(lambda: _forget(host.services.control(VSWITCHD)))
         newcomer.remove(host)
         host.recovery.make_whole(anew=not goes_on)
 

@@ -265,6 +265,13 @@ def test_the_protocols_of_the_old_process_are_gone_on_with() -> None:
         ({}, AUTO, False),
         ({}, PREFILLED, True),  # the old process has ended by then
         ({"upcalls_told": False}, AUTO, True),
+        ({"vswitchd": daemon("ovs-vswitchd", "3.5.0", "2.17.2")}, AUTO, True),
+        ({"vswitchd": daemon("ovs-vswitchd", "3.5.0", "2.17.3")}, AUTO, False),
+        (
+            {"bridges": (bridge(controllers=("tcp:192.0.2.1",), interfaces=(interface(cfm_mpid=7),)),)},
+            AUTO,
+            True,
+        ),
         ({"bridges": (bridge(controllers=("tcp:192.0.2.1",), datapath_type="netdev"),)}, AUTO, True),
     ],
 )

@@ -39,6 +39,8 @@ def test_who_speaks() -> None:
     assert {name: bridge for name, (bridge, __) in spoken.speaking([BRIDGE]).items()} == dict.fromkeys(
         "abc", "br0"
     )
+    bond = port("bond0", interfaces=("b", "d"))  # of which one member runs BFD
+    assert spoken.speaking([bridge(ports=(bond,), interfaces=BRIDGE.interfaces)]).keys() == {"b", "d"}
     silent = bridge(ports=(port(lacp="off"),), interfaces=(interface(bfd={"enable": "false"}),))
     assert spoken.speaking([silent]) == {}
 

@@ -171,6 +171,12 @@ def test_the_peer_says_that_it_is_up() -> None:
     assert bfd.from_peer(session, 1)[42:46].hex() == "20c00318"
 
 
+def test_a_route_that_nobody_understands_is_the_usual_one() -> None:
+    assert bfd.route({"bfd_src_ip": "192.0.2.1"}).address == "192.0.2.1"
+    assert bfd.route({"bfd_remote_dst_mac": "02:00:00:00:00:09"}).mac == "02:00:00:00:00:09"
+    assert bfd.route({"bfd_src_ip": "2001:db8::1", "bfd_remote_dst_mac": "any"}) == bfd.ANY_ROUTE
+
+
 def test_ends_as_they_are_shown() -> None:
     assert cfm.parse(CFM) == {
         "a3": cfm.Endpoint(7, False, 1000, (9,), ""),

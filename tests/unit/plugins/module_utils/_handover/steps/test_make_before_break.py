@@ -59,7 +59,11 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         scope=types.SimpleNamespace(bridges=[]),
         snapshot=types.SimpleNamespace(read=lambda: None),
         protocols=types.SimpleNamespace(
-            speak=noted("speak"), greet=noted("greet"), take_up=noted("take_up"), greet_as=noted("greet")
+            impatient=False,
+            speak=noted("speak"),
+            greet=noted("greet"),
+            take_up=noted("take_up"),
+            greet_as=noted("greet"),
         ),
         outside=OUTSIDE,
         living=types.SimpleNamespace(
@@ -129,22 +133,24 @@ def test_what_the_old_process_can_have_back_is_not_completed(
 
 
 @pytest.mark.parametrize(
-    ("known", "runs", "calls"),
+    ("known", "runs", "pauses", "calls"),
     [
         (
             True,
             True,
+            True,
             [
-                *("may be empty", "old answers", "forget", "pause", "_meet_flush", "resume"),
-                *("new answers", "is full", "forget"),
+                *("may be empty", "old answers", "forget", "purge", "pause", "_meet_flush", "resume"),
+                *("new answers", "is full", "forget", "purge"),
             ],
         ),
-        (False, True, []),  # the kernel does not tell where upcalls go
-        (True, False, []),  # nobody could answer meanwhile
+        (False, True, True, []),  # the kernel does not tell where upcalls go
+        (True, False, True, []),  # nobody could answer meanwhile
+        (True, True, False, []),  # an old version
     ],
 )
 def test_bridges_are_flushed_while_the_old_process_answers(
-    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, runs: bool, calls: list[str]
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, runs: bool, pauses: bool, calls: list[str]
 ) -> None:
     """So the new one is never asked while its tables are empty, and does not touch megaflows meanwhile."""
 
@@ -153,8 +159,16 @@ def test_bridges_are_flushed_while_the_old_process_answers(
             "dpctl/del-flows": "forget",
             "revalidator/pause": "pause",
             "revalidator/resume": "resume",
+            "revalidator/purge": "purge",
         }
-        return types.SimpleNamespace(call=lambda command, *_words: host.calls.append(words[command]))
+
+        def call(command: str, *_words: str) -> str:
+            if command == "list-commands":
+                return "revalidator/pause\n" if pauses else "version\n"
+            host.calls.append(words[command])
+            return ""
+
+        return types.SimpleNamespace(call=call)
 
     monkeypatch.setattr(strategy.upcall_dispatch, "read", lambda: "sockets of the new one" if known else None)
     monkeypatch.setattr(
@@ -294,7 +308,12 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
     ("runs", "takes", "userspace", "calls"),
     [
         (True, False, False, []),
-        (True, True, False, ["vswitchd: take_upcalls_back", "old: call", "remove", "make whole"]),
+        (
+            True,
+            True,
+            False,
+            ["vswitchd: take_upcalls_back", "old: call", "old: call", "remove", "make whole"],
+        ),
         (False, False, False, ["vswitchd: take_upcalls_back", "remove", "make whole anew"]),
         (True, True, True, ["remove", "make whole"]),  # it goes on where it was stopped
         (False, True, True, ["remove", "make whole anew"]),
