@@ -476,7 +476,7 @@ def _flushed_unseen(facts: Facts) -> bool:
 
 
 def pauses(text: str) -> bool:
-    """Whether an ovs-vswitchd of this version knows ``revalidator/pause``."""
+    """Whether an ovs-vswitchd of this version knows ``revalidator/pause``, which no list of commands shows."""
     number = version(text)
     since: dict[Version, int] = {(2, 15): 6, (2, 16): 5, (2, 17): 3, (3, 0): 1}
     return number >= (*number[:2], since[number[:2]]) if number[:2] in since else number >= (3, 1)

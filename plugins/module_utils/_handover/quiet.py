@@ -12,14 +12,13 @@ import os
 import signal
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 _CAP_SYS_NICE = 23
 
 
-# Has an ovs-vswitchd leave the flows of its datapath as they are; 2.15.6, 2.16.5, 2.17.3, 3.0.1 and newer have it.  What was not
-# paused must not be resumed: it would wait for ever (udpif_resume_revalidators).
+# Has an ovs-vswitchd leave the flows of its datapath as they are (see ``plan.pauses``).  What was not paused must not be resumed:
+# it would wait for ever (udpif_resume_revalidators).
 PAUSE, RESUME = "revalidator/pause", "revalidator/resume"
 
 Quiet = t.Callable[[Process], t.ContextManager[None]]
@@ -66,11 +65,6 @@ def stopped(process: Process) -> t.Iterator[None]:
         yield
     finally:
         resume(process)
-
-
-def can_pause(control: Appctl) -> bool:
-    """Whether an ovs-vswitchd can be told to leave the flows of its datapath alone: see ``PAUSE``."""
-    return PAUSE in control.call("list-commands")
 
 
 def resume(process: Process) -> None:

@@ -59,7 +59,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import (
     PAUSE,
     RESUME,
-    can_pause,
     resume,
     stopped,
 )
@@ -368,7 +367,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     host.protocols.greet()
     host.report.mark("forwarding")
     _reached(host, ANSWERS)
-    if host.filler.staged and known and not host.protocols.impatient:
+    if host.filler.staged and known and plan.pauses(version) and not host.protocols.impatient:
         _meet_flush_unseen(host, control)
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
@@ -456,7 +455,7 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
     Megaflows of one process may lead to recirculations that the other does not know, so none of them stay.
     """
     new = upcall_dispatch.read()
-    if new is None or not host.vswitchd.can_take_upcalls_back() or not can_pause(control):
+    if new is None or not host.vswitchd.can_take_upcalls_back():
         return
     old = host.services.control(VSWITCHD)
     host.transaction.write(_EMPTY, {})

@@ -133,10 +133,9 @@ def test_what_the_old_process_can_have_back_is_not_completed(
 
 
 @pytest.mark.parametrize(
-    ("known", "runs", "pauses", "calls"),
+    ("known", "runs", "calls"),
     [
         (
-            True,
             True,
             True,
             [
@@ -144,13 +143,12 @@ def test_what_the_old_process_can_have_back_is_not_completed(
                 *("new answers", "is full", "forget", "purge"),
             ],
         ),
-        (False, True, True, []),  # the kernel does not tell where upcalls go
-        (True, False, True, []),  # nobody could answer meanwhile
-        (True, True, False, []),  # an old version
+        (False, True, []),  # the kernel does not tell where upcalls go
+        (True, False, []),  # nobody could answer meanwhile
     ],
 )
 def test_bridges_are_flushed_while_the_old_process_answers(
-    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, runs: bool, pauses: bool, calls: list[str]
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, known: bool, runs: bool, calls: list[str]
 ) -> None:
     """So the new one is never asked while its tables are empty, and does not touch megaflows meanwhile."""
 
@@ -163,8 +161,6 @@ def test_bridges_are_flushed_while_the_old_process_answers(
         }
 
         def call(command: str, *_words: str) -> str:
-            if command == "list-commands":
-                return "revalidator/pause\n" if pauses else "version\n"
             host.calls.append(words[command])
             return ""
 
@@ -180,6 +176,20 @@ def test_bridges_are_flushed_while_the_old_process_answers(
     host.vswitchd.can_take_upcalls_back = lambda: runs
     strategy._meet_flush_unseen(host, control("new"))
     assert host.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("version", "impatient", "met"),
+    [("3.5.0", False, True), ("2.15.0", False, False), ("3.5.0", True, False)],
+)
+def test_a_process_is_not_left_deaf_that_cannot_bear_it(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, version: str, impatient: bool, met: bool
+) -> None:
+    monkeypatch.setattr(strategy.newcomer, "version", lambda _host: version)
+    monkeypatch.setattr(strategy, "_meet_flush_unseen", lambda host, _control: host.calls.append("met"))
+    host.filler.staged, host.protocols.impatient = {"br0": None}, impatient
+    strategy._switch_over_shared(host, t.cast("t.Any", None), host.copy)
+    assert ("met" in host.calls) == met
 
 
 class Database:
