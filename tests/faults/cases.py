@@ -23,10 +23,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import ga
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 from tests.faults import faulty
 
-# make_before_break on a host with a bond and a controller: only what comes with them is struck.
-NEIGHBOURS = "neighbours"
 STRATEGIES = {
-    "uml": ("make_before_break", "prefilled", "restart", "reload", NEIGHBOURS),
+    # The last one is make_before_break on a host with a bond and a controller: only what comes with them is struck.
+    "uml": ("make_before_break", "prefilled", "restart", "reload", faulty.NEIGHBOURS),
     "native": ("make_before_break", "standby", "restart"),
 }
 # The first and the last step before which the second daemon is there.
@@ -51,21 +50,21 @@ NOTHING = Step[object]("", lambda __: None).undo
 
 def cases(backend: str, strategy: str) -> list[Json]:
     """Every case of a strategy."""
-    found = (
-        []
-        if strategy == NEIGHBOURS
-        else [
-            *((faulty.APPLY, *case) for case in in_the_steps(backend, strategy)),
-            *((faulty.AFTER, *case) for case in when_applied(backend)),
-            *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
-            *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
-            *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
-            *(in_the_gap() if strategy == plan.RELOAD else []),
-        ]
-    )
-    found = found or with_neighbours()
+    found = with_neighbours() if strategy == faulty.NEIGHBOURS else everywhere(backend, strategy)
     names = ("phase", "step", "when", "fault")
     return [{"strategy": strategy, **dict(zip(names, case))} for case in found]
+
+
+def everywhere(backend: str, strategy: str) -> list[tuple[str, str, str, str]]:
+    """Before and after every step, of the rollbacks and of the confirmation, too."""
+    return [
+        *((faulty.APPLY, *case) for case in in_the_steps(backend, strategy)),
+        *((faulty.AFTER, *case) for case in when_applied(backend)),
+        *((faulty.BACK, *case) for case in in_a_hot_rollback(backend, strategy)),
+        *((faulty.PLAIN, *case) for case in in_a_plain_rollback(backend, strategy)),
+        *((faulty.CONFIRM, *case) for case in in_the_confirmation(backend)),
+        *(in_the_gap() if strategy == plan.RELOAD else []),
+    ]
 
 
 def with_neighbours() -> list[tuple[str, str, str, str]]:

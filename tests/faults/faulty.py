@@ -64,7 +64,8 @@ MODULES = "/srv/modules/*/openvswitch.ko"
 # Somebody may begin the hand-over now.
 READY = "/run/faults.ready"
 # What is planned where a case's strategy tells of the host.
-PLANNED = {"neighbours": plan.MAKE_BEFORE_BREAK}
+NEIGHBOURS = "neighbours"
+PLANNED = {NEIGHBOURS: plan.MAKE_BEFORE_BREAK}
 # So many live megaflows are proved.
 PROVE = 50
 

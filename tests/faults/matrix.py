@@ -34,7 +34,7 @@ import typing as t
 from pathlib import Path
 
 from tests.faults import driver, faulty, traffic
-from tests.faults.cases import NEIGHBOURS, STRATEGIES, Json, cases, key
+from tests.faults.cases import STRATEGIES, Json, cases, key
 from tests.harness import look, waiting
 from tests.lab import hosts, modules
 from tests.lab import lab as laboratory
@@ -145,7 +145,7 @@ class Bench:
     def furnish(self) -> None:
         """Flows and endpoints; for reloads two modules, and no meter: those flows would have to wait."""
         if self.strategy != "reload":
-            laboratory.populate(self.lab, ["--controller"] if self.strategy == NEIGHBOURS else [])
+            laboratory.populate(self.lab, ["--controller"] if self.strategy == faulty.NEIGHBOURS else [])
             self.neighbours()
             return
         modules.install(self.lab, self.host, modules.SHIPPED)
@@ -156,7 +156,7 @@ class Bench:
 
     def neighbours(self) -> None:
         """The bond, whose other end is Linux's in a network namespace."""
-        if self.strategy == NEIGHBOURS:
+        if self.strategy == faulty.NEIGHBOURS:
             hosts.script(self.lab, self.host, BOND)
 
     def start_driver(self) -> None:

@@ -119,6 +119,20 @@ ip link set x1 up
 ip link set x2 up
 ovs-vsctl add-port br0 x1 tag=10 -- add-port br0 x2 tag=20
 """
+
+
+def lan(device: str) -> str:
+    """What returns in VLAN 20 of a device what comes in VLAN 10, and back."""
+    return f"""
+ip link add lan type bridge
+ip link set lan up
+for vlan in 10 20; do
+    ip link add link {device} name {device}.$vlan type vlan id $vlan
+    ip link set {device}.$vlan master lan up
+done
+"""
+
+
 # Members of its bonds need a speed, which veth pairs tell and tunnels do not.
 LINUX = """
 modprobe bonding
@@ -133,22 +147,8 @@ for each in a b; do
     ip link set v$each master bond0
 done
 ip link set bond0 up
-ip link add lan type bridge
-ip link set lan up
-for vlan in 10 20; do
-    ip link add link bond0 name bond0.$vlan type vlan id $vlan
-    ip link set bond0.$vlan master lan up
-done
-"""
-# One that knows no LACP, at the member that the bond falls back to.
-NOBODY = """
-ip link add lan type bridge
-ip link set lan up
-for vlan in 10 20; do
-    ip link add link la name la.$vlan type vlan id $vlan
-    ip link set la.$vlan master lan up
-done
-"""
+""" + lan("bond0")
+# The one that knows no LACP is at the member that the bond falls back to.
 ENABLED = "[ \"$(ovs-appctl bond/show bond0 | grep -c ': enabled$')\" = {} ]"
 NEGOTIATED = until(
     ENABLED.format(2), 40, otherwise="ovs-appctl bond/show bond0 >&2; ovs-appctl lacp/show bond0 >&2"
@@ -159,7 +159,7 @@ AGGREGATED = until(
     40,
     otherwise="cat /proc/net/bonding/bond0 >&2; ip -s -d link >&2; dmesg | tail -n 40 >&2",
 )
-PARTNERS = {"Open vSwitch": OPEN_VSWITCH, "Linux": LINUX, "nobody": NOBODY}
+PARTNERS = {"Open vSwitch": OPEN_VSWITCH, "Linux": LINUX, "nobody": lan("la")}
 
 
 def bonded(case: Bonded, scene: Scene) -> str:

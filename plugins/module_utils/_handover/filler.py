@@ -157,7 +157,7 @@ class Filler:
         self._snapshot.renew()
         self.read_states()
         self.remember_learned()
-        # If no order does it, they are right when the flag is cleared.
+        # Where the old process does not tell, they are right when the flag is cleared.
         with contextlib.suppress(HotUpgradeError):
             self.metering.order()
 

@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
     runs_bfd,
     runs_lacp,
     unprimable,
+    watched,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
@@ -470,8 +471,7 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
 
 def _flushed_unseen(facts: Facts) -> bool:
     """Whether the old process can answer the upcalls while the new one has empty tables: see ``_meet_flush_unseen``."""
-    interfaces = [interface for bridge in facts.bridges for interface in bridge.interfaces]
-    impatient = any(runs_bfd(each) or each.cfm_mpid is not None for each in interfaces)
+    impatient = any(watched(interface) for bridge in facts.bridges for interface in bridge.interfaces)
     return facts.upcalls_told and not facts.userspace and not impatient and pauses(facts.new)
 
 

@@ -61,8 +61,8 @@ class Protocols:
 
     @property
     def impatient(self) -> bool:
-        """Whether a neighbour would miss a second process that hears nothing for a moment: with BFD and CFM, not with LACP."""
-        return any(spoken.runs_bfd(each) or each.cfm_mpid is not None for each in self._interfaces.values())
+        """Whether a neighbour would miss a second process that hears nothing for a moment."""
+        return any(map(spoken.watched, self._interfaces.values()))
 
     def _mute(self) -> None:
         numbers: dict[Switch, set[int]] = {}
@@ -102,29 +102,28 @@ class Protocols:
         if strangers:
             raise Unprimed("; ".join(strangers))
         try:
-            Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
+            before, now = Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
                 "the new process sees its neighbours as the old one does",
                 functools.partial(self._prime, old, new),
-                lambda lacking: not lacking,
-                "; ".join,
+                lambda seen: not spoken.lacking(*seen),
+                lambda seen: "; ".join(spoken.lacking(*seen)),
                 VSWITCHD_LOG,
             )
         except TimedOut as error:
             raise Unprimed(error.why) from error
-        for command in bonds.assignments(spoken.hear(old).bonding, spoken.hear(new).bonding):
+        for command in bonds.assignments(before.bonding, now.bonding):
             new.call(*command)
 
-    def _prime(self, old: Appctl, new: Appctl) -> list[str]:
-        """Tell the second process what its neighbours would; what it lacked a moment before."""
+    def _prime(self, old: Appctl, new: Appctl) -> tuple[spoken.Spoken, spoken.Spoken]:
+        """Tell the second process what its neighbours would; what both showed a moment before."""
         before, now = spoken.hear(old), spoken.hear(new)
         self._tell(spoken.priming(before, now, self._interfaces))
-        return spoken.lacking(before, now)
+        return before, now
 
     def speak(self, old: Appctl, new: Appctl) -> None:
         """Have the second process speak.  With BFD that is for milliseconds: the two have different discriminators."""
-        before, now = spoken.hear(old), spoken.hear(new)
+        before, now = self._prime(old, new)
         self._greeting = spoken.greeting(before, now, self._interfaces)
-        self._tell(spoken.priming(before, now, self._interfaces))
         self._forward(True)
 
     def take_up(self, real: Ovsdb, switches: t.Mapping[str, Switch], states: t.Mapping[str, State]) -> None:
@@ -134,9 +133,8 @@ class Protocols:
             name: (switches[bridge], each) for name, (bridge, each) in found.items() if bridge in switches
         }
         for bridge, switch in switches.items():
-            configure_ports(
-                switch, states[bridge], [each.ofport for of, each in self._places.values() if of is switch]
-            )
+            numbers = [each.ofport for of, each in self._places.values() if of is switch and each.ofport]
+            configure_ports(switch, states[bridge], numbers)
 
     def greet_as(self, new: Appctl) -> None:
         """The same as ``greet``, where the first process can show nothing any more."""

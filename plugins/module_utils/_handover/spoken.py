@@ -68,7 +68,7 @@ def speaking(bridges: t.Iterable[Bridge]) -> dict[str, tuple[str, Interface]]:
     """
     found = {}
     for bridge in bridges:
-        alone = {each.name for each in bridge.interfaces if runs_bfd(each) or each.cfm_mpid is not None}
+        alone = {each.name for each in bridge.interfaces if watched(each)}
         ports = (port for port in bridge.ports if runs_lacp(port) or not alone.isdisjoint(port.interfaces))
         names = {name for port in ports for name in port.interfaces}
         found.update({each.name: (bridge.name, each) for each in bridge.interfaces if each.name in names})
@@ -83,6 +83,11 @@ def runs_lacp(port: Port) -> bool:
 def runs_bfd(interface: Interface) -> bool:
     """Whether an interface runs BFD."""
     return interface.bfd.get("enable", "false").lower() == "true"
+
+
+def watched(interface: Interface) -> bool:
+    """Whether a neighbour misses an interface within fractions of a second: with BFD and CFM, not with LACP."""
+    return runs_bfd(interface) or interface.cfm_mpid is not None
 
 
 def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:

@@ -530,7 +530,7 @@ def adjust(switch: Switch, state: State) -> None:
     _adjust(Adjusted, switch, state)
 
 
-def configure_ports(switch: Switch, state: State, numbers: t.Container[int | None]) -> None:
+def configure_ports(switch: Switch, state: State, numbers: t.Container[int]) -> None:
     """Give the ports ``numbers`` the config that they have in ``state``. Raises ``Refused`` with the bridge as it was."""
     ports = {number: config for number, config in state.settings.ports.items() if number in numbers}
     _adjust(Configured, switch, state, ports=ports)

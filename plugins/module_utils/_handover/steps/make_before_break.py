@@ -98,13 +98,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 PROTOCOLS, CUT_OVER, RECONNECT = "run the protocols in silence", "cut over", "reconnect to the database"
 # What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
 SPEAKS, ANSWERS = "the new process speaks", "the new process answers"
-MOMENTS = (
-    SPEAKS,
-    ANSWERS,
+OLD_ANSWERS, FILLED, FOR_GOOD = (
     "the old process answers again",
     "filled again",
     "the new process answers for good",
 )
+MOMENTS = (SPEAKS, ANSWERS, OLD_ANSWERS, FILLED, FOR_GOOD)
 # Ports are looked at by themselves: some come when the old process has ended, see ``_switch_over_alone``.
 PORTS_APART = Ignore(ports=True, devices=True)
 # The tap device of the userspace datapath itself (dpif-netdev.c, create_dp_netdev).
@@ -462,17 +461,17 @@ def _meet_flush_unseen(host: Host, control: Appctl) -> None:
     host.vswitchd.take_upcalls_back()
     _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
     _forget(old)
-    _reached(host, MOMENTS[2])
+    _reached(host, OLD_ANSWERS)
     control.call(PAUSE)
     _meet_flush(host)
-    _reached(host, MOMENTS[3])
+    _reached(host, FILLED)
     control.call(RESUME)  # not behind an error: with empty tables it would delete what forwards
     upcall_dispatch.direct(new)
     host.transaction.prune(_EMPTY)
-    _reached(host, MOMENTS[4])
+    _reached(host, FOR_GOOD)
     _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
     _forget(control)
-    host.report.mark("filled again")
+    host.report.mark(FILLED)
 
 
 def _forget(control: Appctl) -> None:
@@ -550,10 +549,10 @@ def _back(host: Host) -> None:
     """
     resume(host.request.vswitchd.process)
     if not _untouched(host):
-        goes_on = host.vswitchd.old_runs() if host.request.userspace else host.vswitchd.take_upcalls_back()
-        if (
-            goes_on and not host.request.userspace
-        ):  # what recirculates in the way of the new one leads nowhere
+        if host.request.userspace:
+            goes_on = host.vswitchd.old_runs()
+        elif goes_on := host.vswitchd.take_upcalls_back():
+            # What recirculates in the way of the new one leads nowhere.
             attempt(lambda: _forget(host.services.control(VSWITCHD)))
         newcomer.remove(host)
         host.recovery.make_whole(anew=not goes_on)
