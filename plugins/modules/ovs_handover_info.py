@@ -108,6 +108,10 @@ transactions:
     proof:
       description: What was proved before the switch-over, or why nothing was, in words.
       type: str
+    connections:
+      description: How many tracked connections were carried over, see RV(ovsops.hot_upgrade.ovs_handover#module:connections).
+      type: dict
+      sample: {"carried": 1204, "of": 1204}
     changes:
       description: What others changed meanwhile, see RV(ovsops.hot_upgrade.ovs_handover#module:changes).
       type: dict

@@ -26,6 +26,7 @@ from tests.scenarios import (
     scene,
     services,
     starts,
+    tracked,
     versions,
 )
 
@@ -59,6 +60,7 @@ SCENARIOS = [
         services,
         likeness,
         starts,
+        tracked,
         attackers,
         versions,
     )

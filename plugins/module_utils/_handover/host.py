@@ -10,6 +10,7 @@ There is no logic here: which part does what is the table of ARCHITECTURE.md.
 
 from __future__ import annotations
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.connections import Connections
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import Filler
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.late_ports import LatePorts
@@ -42,6 +43,7 @@ class Host:
         self.report = Report(outside.clock)
         self.late = LatePorts(outside.clock)
         self.protocols = Protocols(outside.clock)
+        self.connections = Connections(self.report)
         scope = self.scope = Scope(transaction)
         services = self.services = Services(scope, self.report, outside)
         database = self.database = Database(scope, services, self.report, outside)

@@ -457,16 +457,23 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
         if bridge.mcast_snooping:
             yield f"bridge {bridge.name} snoops multicast: its table is learned anew, groups are flooded until then"
     if facts.tracked:
-        yield (
-            f"the {facts.tracked} connections that the userspace datapath tracks (ct) are known to the old process only: "
-            "they are tracked anew, as if they began in the middle"
-        )
+        yield _tracked(facts, strategy)
     yield from _warnings_of_ports(facts, strategy)
     if facts.confined:
         yield (
             f"ovs-vswitchd is confined as {facts.confined}: its profile must allow the private run "
             "directory beside the real one"
         )
+
+
+def _tracked(facts: Facts, strategy: str) -> str:
+    what = f"the {facts.tracked} connections that the userspace datapath tracks (ct)"
+    if strategy in (MAKE_BEFORE_BREAK, PREFILLED):
+        return (
+            f"{what} are carried over without the sequence numbers of TCP, which nothing shows: the new ovs-vswitchd does not "
+            "look at them until it is told to (ovs-appctl dpctl/ct-enable-tcp-seq-chk)"
+        )
+    return f"{what} are known to the old process only: they are tracked anew, as if they began in the middle"
 
 
 def _flushed_unseen(facts: Facts) -> bool:

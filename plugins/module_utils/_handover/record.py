@@ -52,6 +52,7 @@ def report(transaction: Transaction) -> Json:
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
         "proof": _proof_text(plan, result),
+        "connections": result.get("connections"),
         "changes": result.get("changes", {}),
         "changed_since_snapshot": result.get("changed_since_snapshot", {}),
         "not_carried": result.get("not_carried", []),

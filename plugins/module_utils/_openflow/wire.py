@@ -949,19 +949,19 @@ def tlv_mod(version: int, xid: int, command: int, tlvs: t.Iterable[Tlv]) -> byte
 # Packets
 
 
-def packet_out(version: int, xid: int, port: int, frame: bytes) -> bytes:
-    """A packet-out of ``frame`` as if it had come in by ``port``, without actions.
+def packet_out(version: int, xid: int, port: int, frame: bytes, actions: bytes = b"") -> bytes:
+    """A packet-out of ``frame`` as if it had come in by ``port``, for ``actions``.
 
-    Slow protocols of Open vSwitch take it all the same (process_special in ofproto-dpif-xlate.c).
+    Slow protocols of Open vSwitch take it without any (process_special in ofproto-dpif-xlate.c).
     """
     if version >= OF15:
         match = struct.pack("!HHII4x", 1, 12, _OXM_IN_PORT, port)
-        head = struct.pack("!IH2x", NO_BUFFER, 0) + match
+        head = struct.pack("!IH2x", NO_BUFFER, len(actions)) + match
     elif version == OF10:
-        head = struct.pack("!IHH", NO_BUFFER, port & 0xFFFF, 0)
+        head = struct.pack("!IHH", NO_BUFFER, port & 0xFFFF, len(actions))
     else:
-        head = struct.pack("!IIH6x", NO_BUFFER, port, 0)
-    return message(version, PACKET_OUT, xid, head + frame)
+        head = struct.pack("!IIH6x", NO_BUFFER, port, len(actions))
+    return message(version, PACKET_OUT, xid, head + actions + frame)
 
 
 # Ports, tables, fragments

@@ -12,6 +12,7 @@ import socket
 import struct
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.checksum import checksum
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
 
 UP = "up"
@@ -127,17 +128,9 @@ def from_peer(
     datagram = struct.pack("!HHHH", _SOURCE_PORT, _PORT, 8 + len(control), 0) + control
     addresses = socket.inet_aton(DESTINATION), socket.inet_aton(route.address)
     fields = (0x45, 0xC0, _HEADER.size + len(datagram), 0, 0, 255, socket.IPPROTO_UDP)
-    header = _HEADER.pack(*fields, _checksum(_HEADER.pack(*fields, 0, *addresses)), *addresses)
+    header = _HEADER.pack(*fields, checksum(_HEADER.pack(*fields, 0, *addresses)), *addresses)
     return _mac(route.mac) + _mac(_FROM) + b"\x08\x00" + header + datagram
 
 
 def _mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
-
-
-def _checksum(header: bytes) -> int:
-    """Of an IPv4 header (RFC 1071)."""
-    total = int(sum(struct.unpack(f"!{len(header) // 2}H", header)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

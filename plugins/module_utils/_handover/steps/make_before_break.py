@@ -95,7 +95,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
-PROTOCOLS, CUT_OVER, RECONNECT = "run the protocols in silence", "cut over", "reconnect to the database"
+PROTOCOLS, CONNECTIONS = "run the protocols in silence", "carry the tracked connections"
+CUT_OVER, RECONNECT = "cut over", "reconnect to the database"
 # What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
 SPEAKS, ANSWERS = "the new process speaks", "the new process answers"
 OLD_ANSWERS, FILLED, FOR_GOOD = (
@@ -155,6 +156,7 @@ def steps(request: Request) -> list[Step[Host]]:
                 Step("move the new process to the service", _own),
                 Step("catch up with late changes", _catch_up),
                 *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
+                *([Step(CONNECTIONS, _carry_connections)] if request.userspace else []),
             ]
         ),
         Step(CUT_OVER, _cut_over, _back, window=True),
@@ -301,6 +303,20 @@ def _run_protocols(host: Host) -> None:
         raise
 
 
+def _carry_connections(host: Host) -> None:
+    """The kernel's connections are not those of a process; in userspace any bridge leads to them."""
+    for switch in list(host.filler.switches.values())[:1]:
+        old, new = host.services.control(VSWITCHD), newcomer.control(host)
+        host.transaction.note(connections=host.connections.carry(old, new, switch))
+
+
+def _follow_connections(host: Host) -> None:
+    """Nothing more is told where the old process has died meanwhile."""
+    for switch in list(host.filler.switches.values())[:1]:
+        with contextlib.suppress(Unreachable):
+            host.connections.follow(host.services.control(VSWITCHD), switch)
+
+
 def _speak(host: Host, control: Appctl) -> None:
     """Where the old process has died meanwhile, the new one knows best what was told last."""
     if not host.request.protocols:
@@ -396,6 +412,7 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """
     host.vswitchd.quiet_old()
     _speak(host, control)
+    _follow_connections(host)
     with stopped(host.request.vswitchd.process):
         host.report.mark("stopped")
         copy.set_flow_restore_wait(False)
