@@ -105,7 +105,7 @@ def pid_of(daemon: str) -> int:
 
 
 def named(daemon: str) -> list[int]:
-    """Processes of this name that are no monitors of one of them."""
+    """Processes of this name that are no monitors of one of them, and do not serve the databases of OVN."""
     found = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -113,7 +113,8 @@ def named(daemon: str) -> list[int]:
                 if file.read().strip() != daemon:
                     continue
             with open(f"/proc/{number}/cmdline", "rb") as file:
-                if b": monitoring pid" not in file.read():
+                command = file.read()
+                if b": monitoring pid" not in command and b"/ovn" not in command:
                     found.append(int(number))
         except OSError:
             continue

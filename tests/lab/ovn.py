@@ -1,0 +1,57 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OVN on lab hosts: the packages that a suite has, and a logical network over one chassis or two.
+
+The first host runs the central databases and ovn-northd; each host is a chassis, with geneve between them. What a host runs is in
+ovnhost.py, which is sent there.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+from pathlib import Path
+
+from tests.lab import hosts, images
+
+# Upstream version of OVN -> the suite that packages it.
+SUITES = {"23.03.1": "bookworm", "25.03.0": "trixie", "26.03.1": "sid"}
+# lsb-release is what they need that a lab host has not.
+PACKAGES = ("ovn-common", "ovn-host", "ovn-central", "lsb-release")
+PROGRAM = Path(__file__).with_name("ovnhost.py")
+# On the hosts.
+PLACE = "/var/tmp/ovn"
+
+
+def packages(version: str) -> list[Path]:
+    """The packages of OVN of that upstream version."""
+    fetch = functools.partial(_fetch, SUITES[version])
+    return sorted(images.cached("ovn", images.digest(version, PACKAGES), fetch).glob("*.deb"))
+
+
+def _fetch(suite: str, work: Path) -> None:
+    archive = images.Archive(suite)
+    archive.update()
+    archive.download(work, *PACKAGES)
+
+
+def install(lab: hosts.Lab, version: str) -> None:
+    """Put OVN on every host; nothing of it is started."""
+    for host in lab.hosts:
+        hosts.put(lab, host, packages(version), PLACE)
+        hosts.script(
+            lab,
+            host,
+            "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d\n"
+            f"dpkg -i {PLACE}/*.deb >/run/ovn.log 2>&1 || {{ cat /run/ovn.log >&2; false; }}\nrm /usr/sbin/policy-rc.d",
+        )
+
+
+def populate(lab: hosts.Lab, *options: str) -> None:
+    """Start OVN and give it a logical network (see ovnhost.py); returns when every chassis has all of it."""
+    central = lab.hosts[0]
+    for number, host in reversed(list(enumerate(lab.hosts, 1))):
+        words = (str(number), str(len(lab.hosts)), central.data_address, host.data_address, *options)
+        output = hosts.ssh(lab, host, "python3", "-", *words, feed=PROGRAM.read_text())
+        images.say(f"{host.name}: {t.cast(str, output).strip().splitlines()[-1]}")

@@ -1,0 +1,126 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chassis of OVN with stateful ACLs, a load balancer and a router, whose ACLs change all the time: nothing is lost.
+
+Judges are the traffic, and OVN itself: ovn-nbctl waits until every chassis has what it should have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import typing as t
+
+from tests.lab import modules, ovn
+from tests.scenarios.living import background
+from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, until
+
+CHURN_PID = "/run/churn.pid"
+# A change each second, of one flow or some.
+CHURN = """
+cat > /srv/churn.sh <<'END'
+number=0
+while sleep 1; do
+    number=$((number + 1))
+    match="outport == \\"lsp12\\" && ip4.src == 198.51.100.$((number % 250 + 1)) && udp.dst == $((number + 5000))"
+    ovn-nbctl acl-add sw0 to-lport 1500 "$match" drop
+    echo $number > /run/churned
+done
+END
+"""
+SYNCED = "ovn-nbctl --wait=hv --timeout=60 sync"
+PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+def chassis(scene: Scene, version: str, flows: int) -> None:
+    """Every host with OVN; on the kernel datapath with modules that have conntrack zones."""
+    kernel = scene.lab.backend == "uml"
+    for host in scene.lab.hosts if kernel else ():
+        modules.install(scene.lab, host, modules.SHIPPED)
+        modules.reload(scene.lab, host)
+    ovn.install(scene.lab, version)
+    ovn.populate(scene.lab, "--flows", str(flows), "--datapath", "system" if kernel else "netdev")
+
+
+@contextlib.contextmanager
+def changing(scene: Scene) -> t.Iterator[None]:
+    """ACLs change meanwhile; afterwards the chassis has all of them."""
+    scene.sh(CHURN + background("sh /srv/churn.sh", CHURN_PID))
+    try:
+        yield
+    finally:
+        scene.sh(f"kill $(cat {CHURN_PID})\n{SYNCED}")
+    changes = int(scene.sh("cat /run/churned"))
+    last = scene.sh(f"ovs-ofctl -O OpenFlow15 dump-flows br-int | grep -c 'tp_dst={changes + 5000}'")
+    if not int(last):
+        raise Broken(f"change {changes} of OVN is not in the switch")
+
+
+def churned(version: str, to: str, flows: int, scene: Scene) -> str:
+    """There under traffic and change, and back."""
+    chassis(scene, version, flows)
+    scene.install(to)
+    kernel = scene.lab.backend == "uml"
+    said = []
+    with changing(scene), scene.traffic(rate=200) as there:
+        result = scene.hand_over(
+            expect="applied", strategy="make_before_break", confirm="manual", confirm_timeout=600
+        )
+    require_sound(scene, to)
+    said.append(f"there: {spoken(result, measured(there).established, measured(there).new)}")
+    with changing(scene), scene.traffic(rate=200) as back:
+        scene.module("ovs_handover", {"state": "rolled_back"})
+    require_sound(scene, scene.lab.ovs or "", server=False)
+    said.append(f"back: {measured(back)}")
+    for losses in (measured(there), measured(back)):
+        if kernel:
+            losses.none()
+        else:
+            losses.shorter_than(1.0)
+    return f"{'; '.join(said)}; {measured(there)}"
+
+
+def spoken(result: Json, established: int, new: int) -> str:
+    others = sum(
+        sum(counts.values())
+        for bridge in result["changes"]["bridges"].values()
+        for counts in bridge["others"].values()
+    )
+    return f"{established} + {new} lost, {others} changes of others, {result['proof']}"
+
+
+def crossed(version: str, to: str, scene: Scene) -> str:
+    """Two chassis, each upgraded while traffic crosses the tunnel between them, both ways."""
+    chassis(scene, version, 1000)
+    said = []
+    for number in (1, 2):
+        scene.install(to, number)
+        other = 3 - number
+        address = f"10.0.0.{2 * other - 1}"
+        scene.sh(background(f"ip netns exec h1 ping -q -i 0.005 -w 60 {address}", "/run/ping.pid"), number)
+        scene.sh(until(f"grep -q 'sent' /dev/null || ip netns exec h1 ping -c 1 -W 1 {address}"), number)
+        scene.hand_over(number, strategy="make_before_break")
+        require_sound(scene, to, number)
+        output = scene.sh(
+            "kill -INT $(cat /run/ping.pid)\n"
+            + until("grep -q received /run/background.log")
+            + "cat /run/background.log",
+            number,
+        )
+        sent, received = map(int, PINGED.findall(output)[-1])
+        if sent != received:
+            raise Broken(f"host{number}: {received} of {sent} answers came through the tunnel")
+        said.append(f"host{number}: {received} of {sent}")
+    scene.sh(SYNCED)
+    return ", ".join(said)
+
+
+SCENARIOS = [
+    ("OVN under change, userspace", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500), "native"),
+    ("OVN under change, 2,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500)),
+    ("OVN under change, 10,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 8500)),
+    ("OVN 23.03 under change", "3.1.0", functools.partial(churned, "23.03.1", "3.5.0", 500)),
+    ("OVN, two chassis", "3.5.0", functools.partial(crossed, "25.03.0", "4.0.0"), "uml", 2),
+]
