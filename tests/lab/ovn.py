@@ -10,7 +10,6 @@ ovnhost.py, which is sent there.
 from __future__ import annotations
 
 import functools
-import typing as t
 from pathlib import Path
 
 from tests.lab import hosts, images
@@ -54,4 +53,4 @@ def populate(lab: hosts.Lab, *options: str) -> None:
     for number, host in reversed(list(enumerate(lab.hosts, 1))):
         words = (str(number), str(len(lab.hosts)), central.data_address, host.data_address, *options)
         output = hosts.ssh(lab, host, "python3", "-", *words, feed=PROGRAM.read_text())
-        images.say(f"{host.name}: {t.cast(str, output).strip().splitlines()[-1]}")
+        images.say(f"{host.name}: {output.strip().splitlines()[-1]}")
