@@ -306,6 +306,46 @@ module_support:
       description: Why.
       type: str
       returned: success
+ovn:
+  description: The chassis of OVN that this host is. V(null) where no ovn-controller runs and none is configured.
+  returned: success
+  type: dict
+  sample:
+    controller:
+      running: true
+      running_version: 25.03.0
+      disk_version: 26.03.1
+      upgrade_pending: true
+    name: host1
+    bridge: br-int
+    settings: {ovn-remote: "tcp:192.0.2.1:6642", ovn-encap-type: geneve, ovn-encap-ip: 192.0.2.11}
+    connected: true
+    zones: 5
+  contains:
+    controller:
+      description: The daemon C(ovn-controller), with the same fields as RV(daemons).
+      type: dict
+      returned: success
+    name:
+      description: What OVN knows the host by (C(external_ids:system-id)).
+      type: str
+      returned: success
+    bridge:
+      description: The integration bridge.
+      type: str
+      returned: success
+    settings:
+      description: The keys of C(external_ids) that begin with C(ovn-).
+      type: dict
+      returned: success
+    connected:
+      description: Whether it has its southbound database. V(null) where it does not answer.
+      type: bool
+      returned: success
+    zones:
+      description: How many zones of connection tracking it uses. V(null) where it does not answer.
+      type: int
+      returned: success
 bridges:
   description: The bridges in the order of their names.
   returned: success

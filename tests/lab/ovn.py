@@ -20,30 +20,48 @@ SUITES = {"23.03.1": "bookworm", "25.03.0": "trixie", "26.03.1": "sid"}
 PACKAGES = ("ovn-common", "ovn-host", "ovn-central", "lsb-release")
 PROGRAM = Path(__file__).with_name("ovnhost.py")
 # On the hosts.
-PLACE = "/var/tmp/ovn"
+PLACE, OFFERED = "/var/tmp/ovn", "/srv/ovn"
 
 
 def packages(version: str) -> list[Path]:
     """The packages of OVN of that upstream version."""
+    return sorted(_folder(version).glob("*.deb"))
+
+
+def _folder(version: str) -> Path:
+    """A flat apt repository of them."""
     fetch = functools.partial(_fetch, SUITES[version])
-    return sorted(images.cached("ovn", images.digest(version, PACKAGES), fetch).glob("*.deb"))
+    return images.cached("ovn", images.digest(version, PACKAGES, 2), fetch)
 
 
 def _fetch(suite: str, work: Path) -> None:
     archive = images.Archive(suite)
     archive.update()
     archive.download(work, *PACKAGES)
+    (work / "Packages").write_text(images.run("apt-ftparchive", "packages", ".", cwd=work))
 
 
 def install(lab: hosts.Lab, version: str) -> None:
     """Put OVN on every host; nothing of it is started."""
     for host in lab.hosts:
+        hosts.script(lab, host, f"rm -rf {PLACE}")
         hosts.put(lab, host, packages(version), PLACE)
         hosts.script(
             lab,
             host,
             "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d\n"
             f"dpkg -i {PLACE}/*.deb >/run/ovn.log 2>&1 || {{ cat /run/ovn.log >&2; false; }}\nrm /usr/sbin/policy-rc.d",
+        )
+
+
+def offer(lab: hosts.Lab, version: str) -> None:
+    """Have apt on every host know these packages, too."""
+    for host in lab.hosts:
+        hosts.put(lab, host, sorted(_folder(version).iterdir()), OFFERED)
+        hosts.script(
+            lab,
+            host,
+            f"echo 'deb [trusted=yes] file:{OFFERED} ./' > /etc/apt/sources.list.d/ovn.list\napt-get -qq update",
         )
 
 

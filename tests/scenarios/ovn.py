@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
 import typing as t
 
+from tests.harness import runs
 from tests.lab import modules, ovn
 from tests.scenarios.living import background
 from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, until
@@ -68,7 +70,8 @@ def churned(version: str, to: str, flows: int, scene: Scene) -> str:
         result = scene.hand_over(
             expect="applied", strategy="make_before_break", confirm="manual", confirm_timeout=600
         )
-    require_sound(scene, to)
+    if scene.look()["versions"]["ovs-vswitchd"] != to:
+        raise Broken(f"ovs-vswitchd is not {to}")
     said.append(f"there: {spoken(result, measured(there).established, measured(there).new)}")
     with changing(scene), scene.traffic(rate=200) as back:
         scene.module("ovs_handover", {"state": "rolled_back"})
@@ -117,7 +120,62 @@ def crossed(version: str, to: str, scene: Scene) -> str:
     return ", ".join(said)
 
 
+def controlled(version: str, to: str, scene: Scene) -> str:
+    """ovn-controller itself is replaced under traffic; restarted by its service it would have no flows for a while."""
+    chassis(scene, version, 500)
+    facts = scene.module("ovs_info", {})["ovn"]
+    if (
+        facts["controller"]["running_version"] != version
+        or facts["connected"] is not True
+        or facts["zones"] < 1
+    ):
+        raise Broken(f"the facts say {facts}")
+    with scene.traffic(rate=200) as traffic:
+        scene.module("ovn_controller", {"state": "prepared"})
+        ovn.install(scene.lab, to)
+        result = scene.module("ovn_controller", {})
+    again = scene.module("ovn_controller", {})
+    if not result.get("changed") or again.get("changed") is not False:
+        raise Broken(f"replaced: {result}; again: {again}")
+    settings = scene.sh("ovs-vsctl get open . external_ids")
+    if result["after"] != to or "wait-before-clear" in settings:
+        raise Broken(f"{result}, {settings}")
+    scene.sh(SYNCED)
+    measured(traffic).none()
+    return f"settled after {result['settled_s']} s; {measured(traffic)}"
+
+
+def played(version: str, to: str, scene: Scene) -> str:
+    """The playbook upgrades Open vSwitch and ovn-controller behind it, and finds nothing to do when it comes again."""
+    chassis(scene, version, 500)
+    ovn.offer(scene.lab, to)
+    reports = scene.lab.folder / "reports"
+    reports.mkdir()
+    outcomes = []
+    with scene.traffic(rate=200) as traffic:
+        for check in (True, False, False):
+            done = runs.playbook(scene.lab, "4.0.0", check=check, ovn=True, report_dir=str(reports))
+            if done.returncode:
+                raise Broken(f"the playbook failed: {done.stdout[-3000:]}")
+            result = json.loads((reports / "host1.json").read_text())
+            outcomes.append((result["outcome"], (result["ovn"] or {}).get("to")))
+    require_sound(scene, "4.0.0")
+    if outcomes != [("planned", version), ("upgraded", to), ("unchanged", to)]:
+        raise Broken(f"the outcomes are {outcomes}")
+    scene.sh(SYNCED)
+    if scene.lab.backend == "uml":
+        measured(traffic).none()
+    else:
+        measured(traffic).shorter_than(1.0)
+    return str(measured(traffic))
+
+
 SCENARIOS = [
+    ("OVN by the playbook, userspace", "3.5.0", functools.partial(played, "25.03.0", "26.03.1"), "native"),
+    ("OVN by the playbook", "3.5.0", functools.partial(played, "25.03.0", "26.03.1")),
+    ("ovn-controller, userspace", "3.5.0", functools.partial(controlled, "25.03.0", "26.03.1"), "native"),
+    ("ovn-controller 25.03 to 26.03", "3.5.0", functools.partial(controlled, "25.03.0", "26.03.1")),
+    ("ovn-controller 23.03 to 25.03", "3.5.0", functools.partial(controlled, "23.03.1", "25.03.0")),
     ("OVN under change, userspace", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500), "native"),
     ("OVN under change, 2,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500)),
     ("OVN under change, 10,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 8500)),

@@ -108,7 +108,7 @@ _STRING_SET = {"key": "string", "min": 0, "max": "unlimited"}
 _UUIDS = {"key": {"type": "uuid"}, "min": 0, "max": "unlimited"}
 _OPTIONAL_UUID = {"key": {"type": "uuid"}, "min": 0, "max": 1}
 SCHEMA: dict[str, dict[str, t.Any]] = {
-    "Open_vSwitch": {"other_config": _STRINGS, "datapath_types": _STRING_SET},
+    "Open_vSwitch": {"other_config": _STRINGS, "external_ids": _STRINGS, "datapath_types": _STRING_SET},
     "Manager": {"target": "string"},
     "Controller": {"target": "string"},
     "Bridge": {
@@ -167,6 +167,7 @@ class Database:
         self.tables: dict[str, list[Json]] = {table: [] for table in SCHEMA}
         self.refuse: Json | None = None
         self.other_config: dict[str, str] = {}
+        self.external_ids: dict[str, str] = {}
         self.initialised = True
 
     def add(self, table: str, uuid: str, **columns: t.Any) -> None:
@@ -192,21 +193,21 @@ class Database:
             return {}
         if operation["op"] == "mutate":
             for column, mutator, value in operation["mutations"] if self.initialised else ():
-                assert column == "other_config"
+                pairs: dict[str, str] = getattr(self, column)
                 if mutator == "delete":
                     for key in value[1]:
-                        self.other_config.pop(key, None)
+                        pairs.pop(key, None)
                 else:
                     for key, item in value[1]:
-                        self.other_config.setdefault(key, item)
+                        pairs.setdefault(key, item)
             return {"count": int(self.initialised)}
         rows = self.tables[operation["table"]]
         if operation["table"] == "Open_vSwitch" and self.initialised:
-            pairs = [list(pair) for pair in self.other_config.items()]
             rows = [
                 {
                     "_uuid": ["uuid", "o0"],
-                    "other_config": ["map", pairs],
+                    "other_config": ["map", [list(pair) for pair in self.other_config.items()]],
+                    "external_ids": ["map", [list(pair) for pair in self.external_ids.items()]],
                     "datapath_types": ["set", ["netdev", "system"]],
                 }
             ]

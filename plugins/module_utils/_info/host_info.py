@@ -18,7 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts, count
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
@@ -77,6 +77,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         "module_support": dataclasses.asdict(
             kmod.support(found[daemons.VSWITCHD].disk_version, kernel, modules)
         ),
+        "ovn": _ovn(connection, database, root, runner) if database else None,
         "bridges": bridges,
         "totals": totals(bridges),
     }
@@ -109,6 +110,14 @@ def _read_database(connection: Connection) -> tuple[WholeSwitch | None, str]:
         return read_database(connection), ""
     except HotUpgradeError as error:
         return None, str(error)
+
+
+def _ovn(connection: Connection, database: WholeSwitch, root: str, runner: Runner) -> dict[str, t.Any] | None:
+    chassis = ovn.look(connection.rundir, database.external_ids, connection.timeout, root, runner)
+    if chassis is None:
+        return None
+    described = {field.name: getattr(chassis, field.name) for field in dataclasses.fields(chassis)}
+    return {**described, "controller": _daemon(chassis.controller)}
 
 
 def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:

@@ -231,6 +231,12 @@ class Switch:
         requests = [wire.aggregate_request(of.version, of.xid(), table) for table in tables]
         return [wire.aggregate_count(replies[0]) for replies in self._asked(requests)]
 
+    def oldest_flow(self, table: int = wire.ALL_TABLES) -> int | None:
+        """How long the oldest flow of a table is there, in whole seconds; None where the table is empty."""
+        of = self.main
+        replies = of.ask(wire.flows_request(of.version, of.xid(), table))
+        return max(map(wire.oldest, replies)) if any(map(wire.count_entries, replies)) else None
+
     def is_empty(self) -> bool:
         """Whether the bridge has neither flows nor groups, but for hidden flows."""
         of = self.main

@@ -532,6 +532,12 @@ def with_remaining_time(data: bytes, elapsed: float) -> bytes:
     return whole[:2] + _U16.pack(len(whole)) + whole[4:]
 
 
+def oldest(data: bytes) -> int:
+    """How long the oldest flow of a flow-statistics reply is there, in whole seconds; 0 where there is none."""
+    __, __, body = multipart_reply(data)
+    return max((_age(data[start:end], data[0])[0] for start, end in items(data, body, "flow")), default=0)
+
+
 def _age(entry: bytes, version: int) -> tuple[int, int]:
     """(duration, idle time) of a flow-statistics entry, in seconds."""
     if version >= OF15:

@@ -46,7 +46,7 @@ OVSDB_SERVER = "ovsdb-server"
 
 # Where packages put the binaries; on Debian /usr/sbin/ovs-vswitchd leads to one of several builds.
 _BINARY_FOLDERS = ("usr/local/sbin", "usr/sbin", "sbin", "usr/local/bin", "usr/bin", "opt/openvswitch/sbin")
-_VERSION = re.compile(r"\(Open vSwitch\) ([\w.+~:-]{1,64})")
+_VERSION = re.compile(r"(?:\(Open vSwitch\)|^ovn-controller) ([\w.+~:-]{1,64})")
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|containerd|nerdctl|kubepods|lxc|machine\.slice)[-/:.]")
 
 

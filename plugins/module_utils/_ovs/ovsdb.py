@@ -246,6 +246,18 @@ class Ovsdb:
                 "Initialise it with 'ovs-vsctl --no-wait init' and start again",
             )
 
+    def external_ids(self) -> dict[str, str]:
+        """``external_ids`` of the whole switch."""
+        rows = self.select(DATABASE, ("external_ids",))
+        return dict(rows[0]["external_ids"]) if rows else {}
+
+    def set_external_ids(self, values: t.Mapping[str, str | None]) -> None:
+        """Set keys of ``external_ids`` of the whole switch, or remove those that are None."""
+        mutations: list[t.Any] = [["external_ids", "delete", ["set", list(values)]]]
+        pairs = [[key, value] for key, value in values.items() if value is not None]
+        mutations.append(["external_ids", "insert", ["map", pairs]])
+        self.transact({"op": "mutate", "table": DATABASE, "where": [], "mutations": mutations})
+
     def flush(self) -> None:
         """Return when the disk has all that the database has, which by itself takes its time (ovsdb-server(7)).
 

@@ -25,18 +25,20 @@ class WholeSwitch:
     managers: tuple[str, ...]
     datapath_types: tuple[str, ...]
     other_config: dict[str, str]
+    external_ids: dict[str, str]
 
 
 def read_database(connection: Connection) -> WholeSwitch:
     """The whole switch from its database.  Raises ``HotUpgradeError`` if it does not answer."""
     with connection.open() as db:
-        columns = ("other_config", "datapath_types")
+        columns = ("other_config", "external_ids", "datapath_types")
         switches, managers = db.select_many((DATABASE, columns, ()), ("Manager", ("target",), ()))
-        switch = switches[0] if switches else {"other_config": {}, "datapath_types": []}
+        switch = switches[0] if switches else {"other_config": {}, "external_ids": {}, "datapath_types": []}
         return WholeSwitch(
             schema_version=db.schema_version,
             bridges=tuple(db.bridges()),
             managers=tuple(sorted(row["target"] for row in managers)),
             datapath_types=tuple(sorted(switch["datapath_types"])),
             other_config=switch["other_config"],
+            external_ids=switch["external_ids"],
         )

@@ -32,6 +32,7 @@ def test_every_value_is_documented_and_every_documented_value_is_there(
     database.add("Interface", "i", name="p1")
     database.add("Port", "p", name="p1", interfaces=["uuid", "i"])
     database.add("Bridge", "b", name="br 0", ports=["uuid", "p"])
+    database.external_ids["ovn-remote"] = "tcp:192.0.2.1:6642"
     serve(database)
     result = run(capsys, rundir=str(tmp_path))
     documented = yaml.safe_load(ovs_info.RETURN)
@@ -44,5 +45,6 @@ def test_every_value_is_documented_and_every_documented_value_is_there(
     sample = documented["bridges"]["sample"][0]
     assert set(bridge["interfaces"][0]) == set(sample["interfaces"][0])
     assert set(bridge["ports"][0]) == set(sample["ports"][0])
+    assert set(result["ovn"]) == set(documented["ovn"]["contains"])
     assert set(result["totals"]) == set(documented["totals"]["sample"])
     assert set(result["kernel_modules"][0]) == set(documented["kernel_modules"]["contains"])

@@ -160,6 +160,13 @@ def test_the_flag_replaces_whatever_was_there(serve: t.Any, database: t.Any, pre
         assert database.other_config == {"hw-offload": "true"}
 
 
+def test_keys_of_the_whole_switch_are_set_and_removed(serve: t.Any, database: t.Any) -> None:
+    database.external_ids.update({"system-id": "a", "old": "1"})
+    with Ovsdb(serve(database).remote) as db:
+        db.set_external_ids({"old": None, "new": "2", "system-id": "b"})
+        assert db.external_ids() == database.external_ids == {"system-id": "b", "new": "2"}
+
+
 def test_a_database_without_its_row(serve: t.Any, database: t.Any) -> None:
     database.initialised = False
     with Ovsdb(serve(database).remote) as db:

@@ -1,0 +1,91 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The chassis of OVN that a host is: its ovn-controller, and what that is told by the database (ovn-controller(8))."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, inspect
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+
+CONTROLLER = "ovn-controller"
+# How long it waits with the deletion of what an earlier one has left in the switch, in milliseconds: OVN 22.06 to 25.03. Later
+# ones wait until they know what to put there.
+WAIT_BEFORE_CLEAR = "ovn-ofctrl-wait-before-clear"
+# Has a controller wait for an ovn-northd of its own version.
+MATCH_NORTHD = "ovn-match-northd-version"
+_SYSTEM_ID, _REMOTE, _BRIDGE, _PREFIX = "system-id", "ovn-remote", "ovn-bridge", "ovn-"
+_USUAL_BRIDGE = "br-int"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chassis:
+    """``name`` is what OVN knows the host by; ``settings`` are the keys ``ovn-…`` of ``external_ids``.
+
+    ``connected`` tells whether it has its southbound database, ``zones`` how many zones of conntrack it uses; both are None
+    where it does not answer.
+    """
+
+    controller: Daemon
+    name: str | None
+    bridge: str
+    settings: t.Mapping[str, str]
+    connected: bool | None
+    zones: int | None
+
+
+def rundir(openvswitch: str) -> str:
+    """The run directory of OVN beside that of Open vSwitch."""
+    return os.path.join(os.path.dirname(os.path.realpath(openvswitch)), "ovn")
+
+
+def look(
+    openvswitch: str, external_ids: t.Mapping[str, str], timeout: float, root: str = "/", runner: Runner = run
+) -> Chassis | None:
+    """The chassis that this host is; None where no ovn-controller is told where its database is, and none runs.
+
+    ``openvswitch`` is the run directory of Open vSwitch.
+    """
+    place = rundir(openvswitch)
+    controller = inspect(CONTROLLER, place, timeout, root, runner)
+    if _REMOTE not in external_ids and not controller.running:
+        return None
+    control = None
+    if controller.process is not None and controller.running_version is not None:
+        control = Appctl(socket(place, controller.process.pid), timeout)
+    return Chassis(
+        controller=controller,
+        name=external_ids.get(_SYSTEM_ID),
+        bridge=external_ids.get(_BRIDGE, _USUAL_BRIDGE),
+        settings={key: value for key, value in external_ids.items() if key.startswith(_PREFIX)},
+        connected=connected(control) if control else None,
+        zones=_zones(control) if control else None,
+    )
+
+
+def socket(place: str, pid: int) -> str:
+    """The control socket of an ovn-controller."""
+    return os.path.join(place, f"{CONTROLLER}.{pid}.ctl")
+
+
+def connected(control: Appctl) -> bool | None:
+    """Whether it has its southbound database; None where it does not tell."""
+    try:
+        return control.call("connection-status").strip() == "connected"
+    except HotUpgradeError:
+        return None
+
+
+def _zones(control: Appctl) -> int | None:
+    try:
+        return len(control.call("ct-zone-list").splitlines())
+    except HotUpgradeError:
+        return None

@@ -1,0 +1,159 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ovn-controller replaced: what is set before and set back, in which order, and when it counts as settled."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn import controller as controllers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from tests.unit.plugins.module_utils._handover.conftest import Clock
+
+WAIT = ovn.WAIT_BEFORE_CLEAR
+SYSTEMD = daemons.Supervisor("systemd", "ovn-controller.service", None, None)
+
+
+class World:
+    """A host with a chassis: what was done to it, and how old its oldest flow is at each look."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {"ovn-remote": "tcp:192.0.2.1:6642"}
+        self.done: list[t.Any] = []
+        self.ages: list[int | None] = [3600, None, 0]
+        self.connected = True
+        self.fails = False
+        self.clock = Clock()
+        self.supervisor: daemons.Supervisor | None = SYSTEMD
+
+    def chassis(self, running: bool = True) -> ovn.Chassis:
+        process = Process(7, 8) if running else None
+        daemon = daemons.Daemon(
+            *("ovn-controller", "p", process, "root", "25.03.0" if running else None, "26.03.1", "/b", True),
+            self.supervisor if running else None,
+        )
+        settings = {key: value for key, value in self.ids.items() if key.startswith("ovn-")}
+        return ovn.Chassis(daemon, "host1", "br-int", settings, self.connected if running else None, 1)
+
+    # The database
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def external_ids(self) -> dict[str, str]:
+        return dict(self.ids)
+
+    def set_external_ids(self, values: t.Mapping[str, str | None]) -> None:
+        self.done.append(dict(values))
+        for key, value in values.items():
+            self.ids.pop(key, None)
+            if value is not None:
+                self.ids[key] = value
+
+    # Its daemon, and the switch
+
+    def run(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        self.done.append(list(argv))
+        return Completed(1, "", "it does not start") if self.fails else Completed(0, "", "")
+
+    def call(self, *words: str) -> str:
+        self.done.append(words)
+        return ""
+
+    def oldest_flow(self, table: int) -> int | None:
+        self.clock.sleep(1.0)
+        return self.ages.pop(0) if len(self.ages) > 1 else self.ages[0]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(Connection, "open", lambda _self: made)
+    monkeypatch.setattr(controllers, "read_database", lambda _: types.SimpleNamespace(external_ids=made.ids))
+    monkeypatch.setattr(controllers.ovn, "look", lambda *_args, **_more: made.chassis())
+    monkeypatch.setattr(controllers, "Appctl", lambda *_: made)
+    monkeypatch.setattr(controllers, "Switch", lambda *_args, **_more: made)
+    monkeypatch.setattr(controllers, "wait_end", lambda *_: True)
+    monkeypatch.setattr(controllers.os.path, "isdir", lambda _: True)
+    return made
+
+
+def controller(world: World) -> controllers.Controller:
+    connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 1.0)
+    return controllers.Controller(connection, world.run, world.clock)
+
+
+def test_flows_stay_until_all_are_of_the_new_one(world: World) -> None:
+    settled = controller(world).replace(world.chassis(), 8.0, 60.0)
+    assert world.done[1:3] == [("exit", "--restart"), ["systemctl", "start", "--", "ovn-controller.service"]]
+    assert world.done[0][WAIT] == "8000"
+    assert WAIT not in world.ids
+    assert set(world.ids) == {"ovn-remote"}
+    assert settled.seconds >= 3
+
+
+def test_what_was_set_before_is_set_again(world: World) -> None:
+    world.ids[WAIT] = "500"
+    made = controller(world)
+    made.prepare(8.0)
+    made.prepare(9.0)  # whoever comes again does not take ours for theirs
+    assert world.ids[WAIT] == "8000"
+    made.replace(world.chassis(), 8.0, 60.0)
+    assert world.ids == {"ovn-remote": "tcp:192.0.2.1:6642", WAIT: "500"}
+
+
+def test_one_that_a_package_has_ended_is_started(world: World) -> None:
+    controller(world).replace(world.chassis(running=False), 8.0, 60.0)
+    assert ("exit", "--restart") not in world.done
+    assert ["systemctl", "start", "--", "ovn-controller.service"] in world.done
+
+
+def test_flows_stay_where_the_new_one_does_not_start(world: World) -> None:
+    world.fails = True
+    with pytest.raises(HotUpgradeError, match="does not start"):
+        controller(world).replace(world.chassis(), 8.0, 60.0)
+    assert world.ids[WAIT] == "8000"
+
+
+def test_one_without_its_database_is_told(world: World) -> None:
+    world.connected = False
+    with pytest.raises(TimedOut, match="southbound"):
+        controller(world).replace(world.chassis(), 8.0, 5.0)
+
+
+def test_one_in_a_container_is_left_alone(world: World) -> None:
+    world.supervisor = daemons.Supervisor("container", None, None, "/docker/x")
+    with pytest.raises(Refused, match="container"):
+        controller(world).replace(world.chassis(), 8.0, 5.0)
+    assert world.done == []
+
+
+def test_one_that_waits_for_northd_is_left_alone(world: World) -> None:
+    world.ids["ovn-match-northd-version"] = "true"
+    with pytest.raises(Refused, match="northd"):
+        controller(world).require_free(world.chassis())
+    with pytest.raises(Refused, match="northd"):
+        controller(world).replace(world.chassis(), 8.0, 5.0)
+    assert world.done == []
+
+
+def test_without_systemd_its_script_starts_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controllers.os.path, "isdir", lambda _: False)
+    monkeypatch.setattr(controllers, "doubt_of_file", lambda _: None)
+    controller(world).replace(world.chassis(running=False), 8.0, 60.0)
+    assert ["/usr/share/ovn/scripts/ovn-ctl", "start_controller"] in world.done
+    monkeypatch.setattr(controllers, "doubt_of_file", lambda _: "others can write to it")
+    with pytest.raises(Refused, match="others can write"):
+        controller(world).replace(world.chassis(running=False), 8.0, 60.0)
