@@ -14,6 +14,7 @@ import collections
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import tracking, wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
@@ -72,6 +73,7 @@ class Connections:
 
     def _understood(self, lines: t.Iterable[str]) -> t.Iterator[Entry]:
         for line in lines:
+            beat()  # there may be millions
             try:
                 yield conntrack.parse(line)
             except ProtocolError as error:

@@ -89,7 +89,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
@@ -386,8 +386,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
         _meet_flush_unseen(host, control)
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
-    newcomer.take_pidfile(host)
-    host.vswitchd.end_old(lambda: newcomer.end_first(host))
+    host.vswitchd.end_old(lambda: _end_first(host))
     host.report.mark("stopped")
     host.living.carry(host.filler.switches, host.filler.staged)
 
@@ -395,8 +394,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
     version = newcomer.version(host)
-    newcomer.take_pidfile(host)
-    host.vswitchd.end_old(lambda: newcomer.end_first(host))
+    host.vswitchd.end_old(lambda: _end_first(host))
     host.report.mark("stopped")
     host.living.carry(host.filler.switches, host.filler.staged)
     copy.set_flow_restore_wait(False)
@@ -419,14 +417,19 @@ def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
         _wait_for_handlers(host, control)
         host.report.mark("forwarding")
         host.protocols.greet()
-        newcomer.take_pidfile(host)
-        newcomer.end_first(host)
+        _end_first(host)
     host.report.mark("ended")
     host.living.last_words()
     host.living.carry(host.filler.switches, host.filler.staged)
     host.report.mark("carried")
     host.late.put_back(copy, functools.partial(_apply, host, copy))
     host.report.mark("complete")
+
+
+def _end_first(host: Host) -> None:
+    """It would take its pidfile with it; until it is about to end, whoever undoes all this has to find it there."""
+    newcomer.take_pidfile(host)
+    newcomer.end_first(host)
 
 
 def _apply(host: Host, database: Ovsdb) -> None:
@@ -565,14 +568,30 @@ def _back(host: Host) -> None:
     starts anew.
     """
     resume(host.request.vswitchd.process)
-    if not _untouched(host):
-        if host.request.userspace:
-            goes_on = host.vswitchd.old_runs()
-        elif goes_on := host.vswitchd.take_upcalls_back():
-            # What recirculates in the way of the new one leads nowhere.
-            attempt(lambda: _forget(host.services.control(VSWITCHD)))
-        newcomer.remove(host)
-        host.recovery.make_whole(anew=not goes_on)
+    if _untouched(host):
+        return
+    if host.request.userspace:
+        goes_on, forgotten = host.vswitchd.old_runs(), True
+    else:
+        goes_on = host.vswitchd.take_upcalls_back()
+        # Without its database it answers nobody; who waited for that would keep the database from coming back.
+        forgotten = not goes_on or (_database_runs(host) and not attempt(lambda: _forget_the_new(host)))
+    newcomer.remove(host)
+    host.recovery.make_whole(anew=not goes_on)
+    if not forgotten:
+        attempt(lambda: _forget_the_new(host))
+
+
+def _forget_the_new(host: Host) -> None:
+    """What recirculates in the way of the new process leads nowhere in the old one."""
+    _forget(host.services.control(VSWITCHD))
+
+
+def _database_runs(host: Host) -> bool:
+    try:
+        return alive(host.services.process(OVSDB_SERVER))
+    except Unreachable:
+        return False
 
 
 def _untouched(host: Host) -> bool:
