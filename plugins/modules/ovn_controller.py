@@ -14,7 +14,7 @@ description:
   - Ends the C(ovn-controller) of a chassis of OVN and has its owner (systemd, or nobody) start the one that is on the disk.
   - The flows of the one before stay in the switch until the new one knows what is to be there (C(exit --restart), and
     C(external_ids:ovn-ofctrl-wait-before-clear) for as long as it takes). A restart of the service deletes them.
-  - Returns when all flows are those of the new one.
+  - Returns when no flow of the one before is left in the first table.
   - The package is installed in between, without its restart (C(policy_rc_d) of M(ansible.builtin.apt)). Debian's ends the running
     one when it is unpacked, so V(prepared) comes before it.
   - The role C(hot_upgrade) does all of it where C(hot_upgrade_ovn) is set.
@@ -48,11 +48,12 @@ options:
     description:
       - How many seconds the flows of before stay at least, so that the new one can compute its own.
       - Large logical networks take longer.
+      - What is set in C(external_ids:ovn-ofctrl-wait-before-clear) counts where it is more.
       - OVN 25.09 and newer wait by themselves, until they have computed all.
     type: float
     default: 8.0
   settle_timeout:
-    description: How many seconds the new one may take until all flows are its own.
+    description: How many seconds the new one may take until the flows are its own.
     type: float
     default: 120.0
 seealso:
@@ -87,7 +88,7 @@ after:
   type: str
   sample: 26.03.1
 settled_s:
-  description: After how many seconds all flows were those of the new one. V(null) where nothing was replaced.
+  description: After how many seconds the flows were those of the new one. V(null) where nothing was replaced.
   returned: success
   type: float
   sample: 11.4
@@ -98,30 +99,50 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import
     Options,
     run_module,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.controller import Controller
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.controller import Controller, started
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import Chassis
 
 
 def bring_up(call: Call) -> Outcome:
+    for name in ("wait", "settle_timeout"):
+        if not 0 < call.params[name] < float("inf"):
+            raise Refused(
+                f"{name}={call.params[name]:g} is refused", "it must be more than 0", "Leave it out"
+            )
     controller = Controller(call.connection)
     chassis = controller.look()
-    if chassis is None:
+    if chassis is None or not (chassis.controller.running or chassis.controller.installed):
         return Outcome(False, {"before": None, "after": None, "settled_s": None})
-    daemon, state = chassis.controller, call.params["state"]
+    if call.params["state"] == "prepared":
+        return prepare(call, controller, chassis)
+    return replace(call, controller, chassis)
+
+
+def prepare(call: Call, controller: Controller, chassis: Chassis) -> Outcome:
+    controller.require_free(chassis)  # now: the package ends the running one
+    changed = not controller.prepared()
+    if not call.check_mode:
+        controller.prepare(call.params["wait"])
+    version = chassis.controller.running_version
+    return Outcome(changed, {"before": version, "after": version, "settled_s": None})
+
+
+def replace(call: Call, controller: Controller, chassis: Chassis) -> Outcome:
+    daemon = chassis.controller
+    due = call.params["state"] == "restarted" or daemon.upgrade_pending or not daemon.running
+    # One whose settling nobody has waited for.
+    left = controller.prepared()
     before, after, seconds = daemon.running_version, daemon.running_version, None
-    if state == "prepared":
-        controller.require_free(chassis)  # now: the package ends the running one
-        changed = not controller.prepared()
-        if changed and not call.check_mode:
-            controller.prepare(call.params["wait"])
-        return Outcome(changed, {"before": before, "after": after, "settled_s": None})
-    due = state == "restarted" or daemon.upgrade_pending or not daemon.running
-    if due and call.check_mode:
-        after = daemon.disk_version
+    if call.check_mode:
+        after = daemon.disk_version if due else after
     elif due:
         settled = controller.replace(chassis, call.params["wait"], call.params["settle_timeout"])
         after, seconds = settled.chassis.controller.running_version, round(settled.seconds, 1)
-    return Outcome(due, {"before": before, "after": after, "settled_s": seconds})
+    elif left:
+        controller.settle(chassis, started(daemon), call.params["settle_timeout"])
+    return Outcome(due or left, {"before": before, "after": after, "settled_s": seconds})
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ machine stay in the file, so that it can be done in parts.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -25,7 +26,8 @@ from tests.harness import probe, runs
 from tests.lab import hosts, images
 from tests.lab import lab as laboratory
 from tests.lab.images import REPOSITORY, LabError, say
-from tests.scenarios import networks, protocols
+from tests.scenarios import networks, protocols, tracked
+from tests.scenarios import ovn as ovn_scenarios
 from tests.scenarios.scene import Scene
 
 OUTPUT = REPOSITORY / "build/bench"
@@ -43,6 +45,9 @@ METRICS: dict[str, tuple[str, t.Callable[[dict[str, t.Any]], float]]] = {
     "outage_new_ms": ("ms", lambda r: r["new_flows"]["longest_outage_ms"]),
     # For how long the tables of a bridge with a controller were empty (ovs_handover's own measurement).
     "refill_ms": ("ms", lambda r: r["refill_ms"] or 0.0),
+    # Of those that the size tells, with conntrack.
+    "connections": ("connections", lambda r: r.get("connections", 0)),
+    "broken_connections": ("connections", lambda r: r.get("broken", 0)),
 }
 
 
@@ -94,12 +99,54 @@ def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
     return run
 
 
+Result = dict[str, t.Any]
+Meanwhile = t.Callable[[Scene, int], t.ContextManager[Result]]
+
+
+@contextlib.contextmanager
+def nothing(_scene: Scene, _size: int) -> t.Iterator[Result]:
+    """Nobody else is at work on the host."""
+    yield {}
+
+
 class Kind(t.NamedTuple):
-    """So many hosts, of which the first one is upgraded; ``options`` of populate.py; ``prepare`` has the traffic take its way."""
+    """So many hosts, of which the first one is upgraded; ``options`` of populate.py; ``prepare`` has the traffic take its way.
+
+    ``build`` makes a host of its own with about so many flows instead of populate.py, in ``bridge``. What goes on ``meanwhile``
+    adds to the result.
+    """
 
     hosts: int = 1
     options: tuple[str, ...] = ()
     prepare: t.Callable[[Scene], None] = lambda _scene: None
+    build: t.Callable[[Scene, int], None] | None = None
+    bridge: str = "br0"
+    meanwhile: Meanwhile = nothing
+
+
+def chassis(scene: Scene, size: int) -> None:
+    """A chassis of OVN: its logical network itself takes some 1,500 flows."""
+    ovn_scenarios.chassis(scene, "25.03.0", max(0, size - 1500))
+
+
+@contextlib.contextmanager
+def changing(scene: Scene, _size: int) -> t.Iterator[Result]:
+    """Somebody changes an ACL each second."""
+    with ovn_scenarios.changing(scene):
+        yield {}
+
+
+@contextlib.contextmanager
+def peers(scene: Scene, size: int) -> t.Iterator[Result]:
+    """So many TCP connections through a stateful firewall, of which some speak, and others come and go."""
+    result: Result = {}
+    with tracked.peers(scene, size) as log:
+        yield result
+    result |= {"connections": log["connections"], "broken": sum(log["broken"].values())}
+
+
+def firewall(scene: Scene) -> None:
+    scene.sh(tracked.FIREWALL)
 
 
 def watched_tunnel(scene: Scene) -> None:
@@ -115,6 +162,7 @@ def bond(mode: str, rate: str, partner: str) -> Kind:
 
 # A method's name may end so, and then with a rate: packets of the established flow in a second.
 CONTROLLER, LACP, BFD = " with controller", " with LACP", " with BFD and CFM"
+OVN, CONNTRACK = " with OVN", " with conntrack"
 KINDS = {
     "": Kind(),
     CONTROLLER: Kind(options=("--controller",)),
@@ -122,6 +170,8 @@ KINDS = {
     f"{LACP}, slow": bond("balance-slb", "slow", "Linux"),
     f"{LACP}, Open vSwitch": bond("balance-tcp", "fast", "Open vSwitch"),
     BFD: Kind(2, prepare=watched_tunnel),
+    OVN: Kind(build=chassis, bridge="br-int", meanwhile=changing),
+    CONNTRACK: Kind(prepare=firewall, meanwhile=peers),
 }
 USUAL_RATE = 200
 RATES = {"": USUAL_RATE, ", 1000/s": 1000}
@@ -156,6 +206,16 @@ CASES = [
             ("make_before_break", ", 1000/s"),
         )
     ),
+    *(
+        (f"{method}{OVN}", "uml", flows)
+        for flows in (2_000, 10_000)
+        for method in ("package upgrade", "ovs-ctl restart", "make_before_break")
+    ),
+    *(
+        (f"{method}{CONNTRACK}", "native", connections)
+        for connections in (1_000, 10_000, 100_000)
+        for method in ("ovs-ctl restart", "make_before_break")
+    ),
     ("restart", "uml", 10_000),
     *(
         (method, "native", 10_000)
@@ -171,23 +231,37 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
         try:
             method, kind, rate = parts_of(case.method)
             lab = laboratory.up(name, case.backend, kind.hosts, options.ovs)
-            datapath = "system" if case.backend == "uml" else "netdev"
-            laboratory.populate(lab, [
-                "--flows", str(case.flows), "--datapath-type", datapath, "--no-meter", *kind.options,
-            ])  # fmt: skip
-            kind.prepare(Scene(lab))
-            count = "ovs-ofctl -O OpenFlow15 dump-aggregate br0 | grep -o flow_count=.*"
-            before = hosts.ssh(lab, lab.hosts[0], count)
-            with probe.probing(lab, lab.hosts[0], AFTERWARDS, rate=rate) as measured:
+            scene = Scene(lab)
+            if kind.build:
+                kind.build(scene, case.flows)
+            else:
+                populate(lab, case, kind)
+            kind.prepare(scene)
+            count = f"ovs-ofctl -O OpenFlow15 dump-aggregate {kind.bridge} | grep -oP 'flow_count=\\K.*'"
+            before = int(scene.sh(count))
+            with (
+                kind.meanwhile(scene, case.flows) as more,
+                probe.probing(lab, lab.hosts[0], AFTERWARDS, rate=rate) as measured,
+            ):
                 METHODS[method](lab, options.to)
-            result = measured.result
-            result["flows_kept"] = hosts.ssh(lab, lab.hosts[0], count) == before
+            result = {**measured.result, **more}
+            # Whoever changes something meanwhile adds to them.
+            result["flows_kept"] = int(scene.sh(count)) >= before
             result["refill_ms"] = refill(lab)
             if case.repetition == 0:
                 picture(case, probe.events(lab, lab.hosts[0]))
             return result
         finally:
             hosts.down(name)
+
+
+def populate(lab: hosts.Lab, case: Case, kind: Kind) -> None:
+    """The usual host; with conntrack the size is that of the connections."""
+    flows = 2_000 if kind.meanwhile is peers else case.flows
+    datapath = "system" if case.backend == "uml" else "netdev"
+    laboratory.populate(
+        lab, ["--flows", str(flows), "--datapath-type", datapath, "--no-meter", *kind.options]
+    )
 
 
 def refill(lab: hosts.Lab) -> float | None:
@@ -273,9 +347,11 @@ def table(found: list[dict[str, t.Any]]) -> str:
             return f"{metric[f'lost_{kind}']['max']:g} of {metric[f'sent_{kind}']['median']:g}"
 
         gap = metric["longest_gap_ms"]
+        broken = metric.get("broken_connections", {}).get("max", 0)
         lines.append(
             f"{backend:7}{method:34}{size:>8}{'yes' if gap['flows_kept'] else 'NO':>6}{lost('established'):>20}{lost('new'):>20}"
             f"{metric['duplicates']['max']:>5g}{gap['median']:>11.1f} ({gap['min']:.1f}–{gap['max']:.1f})"
+            + (f"  {broken:g} of {size} connections broken" if CONNTRACK in method else "")
         )
     return "\n".join(lines)
 

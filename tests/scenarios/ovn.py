@@ -33,6 +33,8 @@ done
 END
 """
 SYNCED = "ovn-nbctl --wait=hv --timeout=60 sync"
+# What a switch-over in userspace may cost, where nobody forwards for a moment.
+A_FEW = 5
 PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
@@ -80,8 +82,10 @@ def churned(version: str, to: str, flows: int, scene: Scene) -> str:
     for losses in (measured(there), measured(back)):
         if kernel:
             losses.none()
-        else:
-            losses.shorter_than(1.0)
+        else:  # the switch-over takes a millisecond or so
+            losses.shorter_than(0.5)
+            if losses.established + losses.new > A_FEW:
+                raise Broken(f"traffic was hit: {losses}")
     return f"{'; '.join(said)}; {measured(there)}"
 
 
@@ -154,7 +158,10 @@ def played(version: str, to: str, scene: Scene) -> str:
     outcomes = []
     with scene.traffic(rate=200) as traffic:
         for check in (True, False, False):
-            done = runs.playbook(scene.lab, "4.0.0", check=check, ovn=True, report_dir=str(reports))
+            packages = [name for name in ovn.PACKAGES if name.startswith("ovn-")]
+            done = runs.playbook(
+                scene.lab, "4.0.0", check=check, ovn=True, ovn_packages=packages, report_dir=str(reports)
+            )
             if done.returncode:
                 raise Broken(f"the playbook failed: {done.stdout[-3000:]}")
             result = json.loads((reports / "host1.json").read_text())

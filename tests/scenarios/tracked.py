@@ -32,8 +32,9 @@ ct(commit,zone=5,nat(src=10.0.0.9-10.0.0.12),exec(set_field:0x77->ct_mark,set_fi
 table=11,priority=20,in_port=1,ct_state=+new+trk,udp,actions=ct(commit,zone=5,exec(set_field:0x78->ct_mark)),output:2
 table=11,priority=20,in_port=1,ct_state=+new+trk,icmp,actions=ct(commit,zone=5,nat(src=10.0.0.13)),output:2
 table=11,priority=20,in_port=1,ct_state=+new+trk,ipv6,actions=ct(commit,zone=6),output:2
-table=11,priority=10,in_port=1,ct_state=+est+trk,ct_mark=0x77,tcp,actions=output:2
-table=11,priority=9,in_port=1,ct_state=+est+trk,actions=output:2
+table=11,priority=10,in_port=1,ct_state=+est+trk,ct_mark=0x77,ct_label=0x123456789abcdef0123,tcp,actions=output:2
+table=11,priority=9,in_port=1,ct_state=+est+trk,tcp,actions=drop
+table=11,priority=8,in_port=1,ct_state=+est+trk,actions=output:2
 table=11,priority=10,in_port=2,ct_state=+est+rpl+trk,actions=output:1
 END
 for last in 9 10 11 12 13; do

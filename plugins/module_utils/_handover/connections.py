@@ -11,14 +11,18 @@ A packet-out with the action ct() changes what the process tracks, also while it
 from __future__ import annotations
 
 import collections
+import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    ProtocolError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import tracking, wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import conntrack, conntrack_packets
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.conntrack import Entry
@@ -30,105 +34,162 @@ NUMBERS_UNCHECKED = (
     "the sequence numbers of tracked TCP connections: the new ovs-vswitchd takes any (dpctl/ct-disable-tcp-seq-chk); when those "
     "of before have ended, 'ovs-appctl dpctl/ct-enable-tcp-seq-chk' has it look at them again"
 )
+# What is not TCP lives for 30 seconds without a packet, or less by a policy; so old it is made young again, in seconds.
+_OLD = 5.0
 
 # The port that a packet of ours comes from (OpenFlow 1.5, 7.2.1.2): it has no other one.
 _CONTROLLER = 0xFFFFFFFD
 
 
+class _Given(t.NamedTuple):
+    """What the second process was given, and when."""
+
+    entry: Entry
+    when: float
+
+
 class Connections:
     """Those of one hand-over."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        # By the line that shows it: what the second process was given, and why it cannot be given another.
-        self._given: dict[str, Entry] = {}
+    def __init__(self, report: Report, clock: Clock = time) -> None:
+        self._report, self._clock = report, clock
+        self._given: dict[conntrack.Key, _Given] = {}
+        # Why the second process cannot be given a line of the first.
         self._left: dict[str, str] = {}
+        self._new: tuple[Appctl, OpenFlow] | None = None
+        self._trusted = False
 
-    def carry(self, old: Appctl, new: Appctl, switch: Switch) -> dict[str, int]:
+    def carry(self, old: Appctl, new: Appctl, channel: OpenFlow) -> dict[str, int]:
         """Give the second process what the first one tracks, and what an administrator has set there.
 
+        ``channel`` leads to any of its bridges, and is for this alone: whoever stages something there would have to wait.
         Returns how many connections it has, and how many it was to have; what is not carried is reported.
         """
+        self._new = new, channel
         self._report.missed(conntrack.settings(old, new))
-        entries = list(self._understood(conntrack.dump(old, timeouts=True)))
-        if any(entry.tcp for entry in entries):
-            self._trust_numbers(new)
-        self._give(entries, switch)
-        for __ in range(_MOST_ROUNDS):
-            if self.follow(old, switch) <= FEW:
-                break
-        return self._account(new)
+        try:
+            for __ in range(1 + _MOST_ROUNDS):
+                if self.follow(old) <= FEW:
+                    break
+            return self._account(new)
+        except (ProtocolError, Unreachable) as error:
+            # Whatever that means for the hand-over is found out elsewhere.
+            self._report.missed([f"tracked connections: {error}"])
+            return {"carried": 0, "of": len(self._given) + len(self._left)}
 
-    def follow(self, old: Appctl, switch: Switch) -> int:
+    def follow(self, old: Appctl) -> int:
         """Give the second process what has changed since, and end there what has ended; returns how many that are."""
-        now = conntrack.dump(old)
-        changed = [line for line in now if line not in self._given and line not in self._left]
-        entries = {entry.key: entry for entry in self._understood(changed)}
-        gone = {entry.key: entry for entry in map(self._given.pop, self._given.keys() - now)}
-        self._end((entry for key, entry in gone.items() if key not in entries), switch)
-        self._give(
-            (entry for key, entry in entries.items() if not self._stays_over(gone.get(key), entry)), switch
-        )
-        return len(entries) + len(gone)
+        lines = {conntrack.lasting(line): line for line in conntrack.dump(old)}
+        self._left = {line: why for line, why in self._left.items() if line in lines}
+        given = {each.entry.line for each in self._given.values()}
+        entries = {
+            entry.key: entry
+            for entry in self._understood(
+                line for lasting, line in lines.items() if lasting not in given and lasting not in self._left
+            )
+        }
+        gone = [key for key, each in self._given.items() if each.entry.line not in lines]
+        self._end(key for key in gone if key not in entries)
+        self._give(entry for key, entry in entries.items() if not self._stays_over(entry))
+        self._refresh(lines)
+        return len(entries.keys() | set(gone))
 
     def _understood(self, lines: t.Iterable[str]) -> t.Iterator[Entry]:
         for line in lines:
             beat()  # there may be millions
             try:
-                yield conntrack.parse(line)
+                entry = conntrack.parse(line)
             except ProtocolError as error:
-                self._left[conntrack.lasting(line)] = str(error)
+                self._left[conntrack.lasting(line)] = error.what
+                continue
+            why = conntrack_packets.uncarriable(entry)
+            if why is None:
+                yield entry
+            else:
+                self._left[entry.line] = why
 
-    def _stays_over(self, before: Entry | None, now: Entry) -> bool:
+    def _stays_over(self, now: Entry) -> bool:
         """A connection that has ended and is shown to end otherwise: it would be made again under another address."""
-        if before is None or not conntrack_packets.over(before) or not conntrack_packets.over(now):
+        before = self._given.get(now.key)
+        if before is None or not conntrack_packets.over(before.entry) or not conntrack_packets.over(now):
             return False
-        self._given[now.line] = now
+        self._given[now.key] = before._replace(entry=now)
         return True
+
+    def _refresh(self, lines: t.Mapping[str, str]) -> None:
+        """Traffic keeps alive only what the first process has."""
+        young = self._clock.monotonic() - _OLD
+        old = [each.entry for each in self._given.values() if each.entry.tcp is None and each.when < young]
+        self._give(conntrack.parse(lines[entry.line]) for entry in old if entry.line in lines)
+
+    def _give(self, entries: t.Iterable[Entry]) -> None:
+        new, channel = self._there
+        channel.send(self._messages(entries, new, channel))
+
+    def _messages(self, entries: t.Iterable[Entry], new: Appctl, channel: OpenFlow) -> t.Iterator[bytes]:
+        for entry in entries:
+            if entry.tcp is not None:
+                self._trust_numbers(new)
+            before = self._given.get(entry.key)
+            if (
+                before is not None and before.entry.reply != entry.reply
+            ):  # begun anew, and translated differently
+                yield from self._farewell(before.entry, channel)
+            self._given[entry.key] = _Given(entry, self._clock.monotonic())
+            action = _commit(channel.version, entry)
+            for frame in conntrack_packets.frames(entry):
+                yield wire.packet_out(channel.version, channel.xid(), _CONTROLLER, frame, action)
+                action = tracking.track(entry.zone)
 
     def _trust_numbers(self, new: Appctl) -> None:
         """Nothing shows the sequence numbers of a connection, so the second process cannot know which are wrong."""
+        if self._trusted:
+            return
+        self._trusted = True
         if conntrack.checks_sequence_numbers(new):
             conntrack.check_no_sequence_numbers(new)
             self._report.missed([NUMBERS_UNCHECKED])
 
-    def _give(self, entries: t.Iterable[Entry], switch: Switch) -> None:
-        switch.main.send(self._messages(entries, switch.main))
-
-    def _messages(self, entries: t.Iterable[Entry], of: OpenFlow) -> t.Iterator[bytes]:
-        for entry in entries:
-            why = conntrack_packets.uncarriable(entry)
-            if why is not None:
-                self._left[entry.line] = why
-                continue
-            self._given[entry.line] = entry
-            action = _commit(of.version, entry)
-            for frame in conntrack_packets.frames(entry):
-                yield wire.packet_out(of.version, of.xid(), _CONTROLLER, frame, action)
-                action = tracking.track(entry.zone)
-
-    def _end(self, ended: t.Iterable[Entry], switch: Switch) -> None:
+    def _end(self, keys: t.Iterable[conntrack.Key]) -> None:
         """Not by dpctl/flush-conntrack, of which 3.1.0 dies."""
-        of = switch.main
-        of.send(
-            wire.packet_out(of.version, of.xid(), _CONTROLLER, frame, tracking.track(entry.zone))
-            for entry in ended
-            for frame in conntrack_packets.farewell(entry)
-        )
+        __, channel = self._there
+        for key in keys:
+            channel.post(self._farewell(self._given.pop(key).entry, channel))
+
+    def _farewell(self, entry: Entry, channel: OpenFlow) -> t.Iterator[bytes]:
+        track = tracking.track(entry.zone)
+        for frame in conntrack_packets.farewell(entry):
+            yield wire.packet_out(channel.version, channel.xid(), _CONTROLLER, frame, track)
+
+    @property
+    def _there(self) -> tuple[Appctl, OpenFlow]:
+        assert self._new is not None
+        return self._new
 
     def _account(self, new: Appctl) -> dict[str, int]:
-        shown = set(conntrack.dump(new))
-        there = {entry.content for entry in self._understood(shown - self._given.keys())}
-        lacking = [
-            line
-            for line, entry in self._given.items()
-            if line not in shown and entry.content not in there and not conntrack_packets.over(entry)
-        ]
+        lacking = self._lacking(new)
+        if lacking:  # what used their addresses before may have ended meanwhile
+            self._give(lacking)
+            lacking = self._lacking(new)
         why = collections.Counter(self._left.values())
         if lacking:
             why["the new ovs-vswitchd has not taken them"] = len(lacking)
         self._report.missed(f"{count} tracked connections: {text}" for text, count in why.most_common())
         return {"carried": len(self._given) - len(lacking), "of": len(self._given) + len(self._left)}
+
+    def _lacking(self, new: Appctl) -> list[Entry]:
+        """What the second process was given and does not show; of what is over nothing is expected."""
+        shown = set(map(conntrack.lasting, conntrack.dump(new)))
+        missed = [
+            entry
+            for entry, __ in self._given.values()
+            if entry.line not in shown and not conntrack_packets.over(entry)
+        ]
+        if not missed:
+            return []
+        known = {entry.line for entry, __ in self._given.values()}
+        there = {conntrack.parse(line).content for line in shown - known}
+        return [entry for entry in missed if entry.content not in there]
 
 
 def _commit(version: int, entry: Entry) -> bytes:

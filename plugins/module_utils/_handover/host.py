@@ -43,7 +43,7 @@ class Host:
         self.report = Report(outside.clock)
         self.late = LatePorts(outside.clock)
         self.protocols = Protocols(outside.clock)
-        self.connections = Connections(self.report)
+        self.connections = Connections(self.report, outside.clock)
         scope = self.scope = Scope(transaction)
         services = self.services = Services(scope, self.report, outside)
         database = self.database = Database(scope, services, self.report, outside)

@@ -11,9 +11,11 @@ connected, before it knows what to put there, unless it is told to wait (OVN 22.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
@@ -26,7 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, is_true
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import wait_end
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import comm, wait_end
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_file
 
 LOG = "Look into /var/log/ovn/ovn-controller.log"
@@ -42,12 +44,12 @@ _REMEMBERED = "ovsops-ovn-ofctrl-wait-before-clear"
 _UNSET = ""
 _BOOTED = "/run/systemd/system"  # sd_booted(3)
 _UNIT = f"{CONTROLLER}.service"
-_SCRIPT = "/usr/share/ovn/scripts/ovn-ctl"
+_SCRIPTS = (("/etc/init.d/ovn-host", "start"), ("/usr/share/ovn/scripts/ovn-ctl", "start_controller"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Settled:
-    """What has become of a replacement; ``seconds`` until all flows were of the new one."""
+    """What has become of a replacement; ``seconds`` until the flows were of the new one."""
 
     chassis: Chassis
     seconds: float
@@ -56,8 +58,15 @@ class Settled:
 class Controller:
     """The ovn-controller of this host."""
 
-    def __init__(self, connection: Connection, runner: Runner = run, clock: Clock = time) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        runner: Runner = run,
+        clock: Clock = time,
+        processes: t.Callable[[str], frozenset[int]] | None = None,
+    ) -> None:
         self._connection, self._runner, self._clock = connection, runner, clock
+        self._named = processes or named
 
     def look(self) -> Chassis | None:
         """See ``ovn.look``."""
@@ -66,34 +75,42 @@ class Controller:
 
     def require_free(self, chassis: Chassis) -> None:
         """Raise ``Refused`` where a new controller would do nothing, or is somebody else's matter."""
+        controller = chassis.controller
         if is_true(chassis.settings.get(ovn.MATCH_NORTHD)):
             raise Refused(
                 f"a new {CONTROLLER} would change nothing until ovn-northd is as new",
                 f"external_ids:{ovn.MATCH_NORTHD} is true",
                 f"Upgrade OVN by hand, or remove the setting first: ovs-vsctl remove open . external_ids {ovn.MATCH_NORTHD}",
             )
-        supervisor = chassis.controller.supervisor
-        if supervisor is not None and supervisor.kind == "container":
+        if controller.running and chassis.connected is False:
             raise Refused(
-                f"{CONTROLLER} runs in a container",
-                "this module replaces one of the host itself",
-                "Have whoever runs the container replace it",
+                f"the running {CONTROLLER} is not connected to its southbound database",
+                "a new one would know nothing of the logical network",
+                "See why (ovn-appctl connection-status, the log), and start again when it is connected",
+            )
+        others = self._named(CONTROLLER) - {controller.process.pid if controller.process else 0}
+        if others or (controller.supervisor and controller.supervisor.kind == "container"):
+            raise Refused(
+                f"{CONTROLLER} runs where this module does not reach it",
+                f"process {min(others)} is another one, in a container or with another run directory"
+                if others
+                else "it runs in a container",
+                "Have whoever runs it replace it",
             )
 
     def prepared(self) -> bool:
-        """Whether ``prepare`` was done."""
+        """Whether ``prepare`` was done, and not undone."""
         with self._connection.open() as database:
             return _REMEMBERED in database.external_ids()
 
     def prepare(self, seconds: float) -> None:
-        """Have the next controller leave the flows for so long, whoever starts it."""
-        if self.prepared():
-            return
+        """Have the next controller leave the flows for so long at least, whoever starts it."""
         with self._connection.open() as database:
-            before = database.external_ids().get(ovn.WAIT_BEFORE_CLEAR, _UNSET)
-            database.set_external_ids(
-                {_REMEMBERED: before, ovn.WAIT_BEFORE_CLEAR: str(round(seconds * 1000))}
-            )
+            external_ids = database.external_ids()
+            now = external_ids.get(ovn.WAIT_BEFORE_CLEAR, _UNSET)
+            wanted = str(max(round(seconds * 1000), int(now) if now.isdigit() else 0))
+            before = external_ids.get(_REMEMBERED, now)
+            database.set_external_ids({_REMEMBERED: before, ovn.WAIT_BEFORE_CLEAR: wanted})
 
     def _forget(self) -> None:
         """Undo ``prepare``."""
@@ -103,7 +120,7 @@ class Controller:
                 database.set_external_ids({ovn.WAIT_BEFORE_CLEAR: before or None, _REMEMBERED: None})
 
     def replace(self, chassis: Chassis, wait: float, timeout: float) -> Settled:
-        """End the controller, if it runs, start the one that is on the disk, and return when all flows are its own.
+        """End the controller, if it runs, start the one that is on the disk, and return when the flows are its own.
 
         The flows of before stay for ``wait`` seconds, until the new one knows what it wants.  Raises ``Refused`` before anything
         is touched, else ``HotUpgradeError`` with what is to be done.
@@ -114,42 +131,47 @@ class Controller:
         since = self._clock.monotonic()
         self._end(chassis.controller)
         check(self._runner, start, _PATIENCE)
-        settled = self._settle(chassis.bridge, since, timeout)
-        self._forget()
-        return settled
+        return self.settle(chassis, since, timeout)
 
     def _end(self, controller: Daemon) -> None:
         process = controller.process
         if process is None:  # the scripts of Debian's package end it, and leave its flows, too
             return
         place = ovn.rundir(self._connection.rundir)
-        Appctl(ovn.socket(place, process.pid), self._connection.timeout).call("exit", "--restart")
+        try:
+            Appctl(ovn.socket(place, process.pid), self._connection.timeout).call("exit", "--restart")
+        except HotUpgradeError:
+            self._forget()  # it goes on
+            raise
         if not wait_end(process, _PATIENCE):
             raise HotUpgradeError(f"{CONTROLLER} does not end", f"process {process.pid} is still there", LOG)
 
-    def _settle(self, bridge: str, since: float, timeout: float) -> Settled:
-        chassis, __ = Waiter(timeout, _INTERVAL, self._clock).wait(
-            f"the new {CONTROLLER} has all flows of its own in {bridge}",
-            lambda: self._lacking(bridge, since),
+    def settle(self, chassis: Chassis, since: float, timeout: float) -> Settled:
+        """Return when the running controller has put its own flows there, which it began at the moment ``since``."""
+        found, __ = Waiter(timeout, _INTERVAL, self._clock).wait(
+            f"the new {CONTROLLER} has its own flows in {chassis.bridge}",
+            lambda: self._lacking(chassis.bridge, since),
             lambda seen: not seen[1],
             lambda seen: seen[1],
             f"{LOG}, and see that its southbound database answers (ovn-appctl connection-status)",
         )
-        assert chassis is not None
-        return Settled(chassis, self._clock.monotonic() - since)
+        assert found is not None
+        self._forget()
+        return Settled(found, self._clock.monotonic() - since)
 
     def _lacking(self, bridge: str, since: float) -> tuple[Chassis | None, str]:
         """The chassis, and what it lacks, in words."""
+        elapsed = self._clock.monotonic() - since
+        path = management_socket(self._connection.rundir, bridge)
+        with Switch(path, timeout=self._connection.timeout) as switch:
+            oldest = switch.oldest_flow(_FIRST_TABLE)
+        if oldest is None or oldest + 1 > elapsed:  # it is told in whole seconds
+            return None, "the first table has no flows, or some of the one before"
         chassis = self.look()
         if chassis is None or not chassis.controller.running:
             return chassis, "it does not run"
         if not chassis.connected:
             return chassis, "it is not connected to its southbound database"
-        path = management_socket(self._connection.rundir, bridge)
-        with Switch(path, timeout=self._connection.timeout) as switch:
-            oldest = switch.oldest_flow(_FIRST_TABLE)
-        if oldest is None or oldest + 1 > self._clock.monotonic() - since:  # it is told in whole seconds
-            return chassis, "flows of the one before are still there"
         return chassis, ""
 
     def _starter(self, controller: Daemon) -> list[str]:
@@ -158,10 +180,36 @@ class Controller:
         if controller.binary is None:
             raise Refused(f"no usable {CONTROLLER} is on the disk", "", "Install the package ovn-host")
         if os.path.isdir(_BOOTED):
-            return ["systemctl", "start", "--", (supervisor and supervisor.unit) or _UNIT]
-        wrong = doubt_of_file(_SCRIPT)
-        if wrong:
-            raise Refused(
-                f"{_SCRIPT} cannot start the next {CONTROLLER}", wrong, "Install the package ovn-common"
-            )
-        return [_SCRIPT, "start_controller"]
+            own = supervisor is not None and supervisor.kind == "systemd" and supervisor.unit
+            return ["systemctl", "start", "--", own or _UNIT]
+        # The first one knows the options of this host.
+        doubts = {path: doubt_of_file(path) for path, __ in _SCRIPTS}
+        for path, verb in _SCRIPTS:
+            if doubts[path] is None:
+                return [path, verb]
+        raise Refused(
+            f"nothing can start the next {CONTROLLER}",
+            "; ".join(f"{path}: {doubt}" for path, doubt in doubts.items()),
+            "Install the packages ovn-host and ovn-common",
+        )
+
+
+def started(controller: Daemon) -> float:
+    """When a running controller was started, as a moment of the monotonic clock."""
+    assert controller.process is not None
+    return controller.process.started / os.sysconf("SC_CLK_TCK")
+
+
+def named(name: str) -> frozenset[int]:
+    """The processes of that name, in whatever namespace; not those that only watch one of them (``--monitor``)."""
+    found = set()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if comm(pid) == name and not _command(pid).startswith(f"{name}: monitoring pid"):
+                found.add(pid)
+    return frozenset(found)
+
+
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        return file.read()

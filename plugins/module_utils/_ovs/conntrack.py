@@ -22,7 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 DATAPATH = "netdev@ovs-netdev"
 
 TCP, UDP, ICMP, ICMPV6 = "tcp", "udp", "icmp", "icmpv6"
-# What the userspace datapath tracks (conntrack.c, extract_l4), by its number (IANA).
+# What is tracked by more than its addresses (conntrack.c, extract_l4), by its number (IANA); SCTP is, too, since 3.2.
 NUMBERS = {TCP: 6, UDP: 17, ICMP: 1, ICMPV6: 58}
 WINDOW_SCALE, BE_LIBERAL = "WINDOW_SCALE", "BE_LIBERAL"
 
@@ -43,6 +43,10 @@ class Tuple(t.NamedTuple):
     target: int
 
 
+# What tells a connection apart from others: protocol, its first direction, zone.
+Key = tuple[str, Tuple, int]
+
+
 class TcpState(t.NamedTuple):
     """The states of both ends by name; their window scales, and the flags of lib/ct-dpif.h."""
 
@@ -57,8 +61,8 @@ class TcpState(t.NamedTuple):
 class Entry(t.NamedTuple):
     """A tracked connection; ``line`` is what shows it, without what changes with time.
 
-    ``tcp`` is None for other protocols; ``helper`` the name of an application layer gateway; ``related`` tells that such a one
-    has opened it; ``timeout`` is what is left of it in seconds, None where nobody asked.
+    ``tcp`` is None for other protocols; ``helper`` the name of an application layer gateway; ``timeout`` is what is left of it,
+    in seconds.
     """
 
     line: str
@@ -70,27 +74,22 @@ class Entry(t.NamedTuple):
     labels: int = 0
     tcp: TcpState | None = None
     helper: str = ""
-    related: bool = False
-    timeout: int | None = None
+    timeout: int = 0
 
     @property
-    def key(self) -> tuple[str, Tuple, int]:
+    def key(self) -> Key:
         """What tells it apart from others."""
         return self.protocol, self.orig, self.zone
 
     @property
     def content(self) -> Entry:
         """All that is carried of it: versions differ in how they show the same."""
-        return self._replace(line="", timeout=None)
+        return self._replace(line="", timeout=0)
 
 
-def dump(control: Appctl, timeouts: bool = False) -> list[str]:
-    """A line for each connection that has not expired; with ``timeouts`` each line tells how much of it is left.
-
-    Raises ``HotUpgradeError`` where there is no userspace datapath.
-    """
-    options = ("-m", "-s") if timeouts else ("-m",)
-    return control.call("dpctl/dump-conntrack", *options, DATAPATH).splitlines()
+def dump(control: Appctl) -> list[str]:
+    """A line for each connection that has not expired.  Raises ``HotUpgradeError`` where there is no userspace datapath."""
+    return control.call("dpctl/dump-conntrack", "-m", "-s", DATAPATH).splitlines()
 
 
 def lasting(line: str) -> str:
@@ -106,38 +105,47 @@ def parse(line: str) -> Entry:
     protocol, orig, reply, rest = match.groups()
     fields = dict(_FIELD.findall(rest))
     try:
-        timeout = fields.get("timeout")
-        return Entry(
+        entry = Entry(
             lasting(line),
             protocol,
             _tuple(protocol, orig),
             _tuple(protocol, reply),
-            int(fields.get("zone", 0)),
-            int(fields.get("mark", 0)),
-            int(fields.get("labels", "0"), 16),
+            _number(fields.get("zone", "0"), 16),
+            _number(fields.get("mark", "0"), 32),
+            _number(fields.get("labels", "0"), 128, 16),
             _tcp(fields["protoinfo"]) if protocol == TCP else None,
             fields.get("helper", ""),
-            "parent" in fields,
-            int(timeout) if timeout else None,
+            _number(fields.get("timeout", "0"), 32),
         )
     except (KeyError, ValueError) as error:
         raise _misunderstood(f"{type(error).__name__}: {error}") from error
+    if len({len(address) for ends in (entry.orig, entry.reply) for address in ends[:2]}) != 1:
+        raise _misunderstood("its addresses are of two kinds")
+    return entry
 
 
 def _misunderstood(why: str) -> ProtocolError:
-    return ProtocolError("what is shown of it cannot be understood", why)
+    return ProtocolError("what is shown of them cannot be understood", why)
+
+
+def _number(text: str, bits: int, base: int = 10) -> int:
+    number = int(text, base)
+    if not 0 <= number < 1 << bits:
+        raise ValueError(text)
+    return number
 
 
 def _fields(text: str) -> dict[str, str]:
-    return dict(t.cast(tuple[str, str], item.split("=", 1)) for item in text.split(",") if "=" in item)
+    return dict(t.cast("tuple[str, str]", item.split("=", 1)) for item in text.split(",") if "=" in item)
 
 
 def _tuple(protocol: str, text: str) -> Tuple:
     fields = _fields(text)
-    addresses = _address(fields["src"]), _address(fields["dst"])
+    ends = _address(fields["src"]), _address(fields["dst"])
     if protocol in (ICMP, ICMPV6):
-        return Tuple(*addresses, int(fields["id"]), int(fields["type"]) << 8 | int(fields["code"]))
-    return Tuple(*addresses, int(fields["sport"]), int(fields["dport"]))
+        kind = _number(fields["type"], 8) << 8 | _number(fields["code"], 8)
+        return Tuple(*ends, _number(fields["id"], 16), kind)
+    return Tuple(*ends, _number(fields["sport"], 16), _number(fields["dport"], 16))
 
 
 def _address(text: str) -> bytes:
@@ -154,8 +162,8 @@ def _tcp(text: str) -> TcpState:
     return TcpState(
         fields["state_orig"],
         fields["state_reply"],
-        int(fields.get("wscale_orig", 0)),
-        int(fields.get("wscale_reply", 0)),
+        _number(fields.get("wscale_orig", "0"), 4),
+        _number(fields.get("wscale_reply", "0"), 4),
         *flags,
     )
 
@@ -167,6 +175,7 @@ _SETTINGS = (
     ("ct-get-limits", re.compile(r"^default limit=(\d+)$", re.MULTILINE), ("ct-set-limits", "default={}")),
     ("ct-get-limits", re.compile(r"^(zone=\d+,limit=\d+)", re.MULTILINE), ("ct-set-limits", "{}")),
     ("ipf-get-status", re.compile(r"max num frags \(v4/v6\): (\d+)"), ("ipf-set-max-nfrags", "{}")),
+    ("ipf-get-status", re.compile(r"(v[46]) enabled: 0"), ("ipf-set-disabled", "{}")),
 )
 _CHECKED = re.compile(r"checking: enabled")
 
@@ -174,10 +183,13 @@ _CHECKED = re.compile(r"checking: enabled")
 def settings(old: Appctl, new: Appctl) -> list[str]:
     """Set in one process what is set in another one; returns what it refuses, a sentence each."""
     refused = []
+    if checks_sequence_numbers(new) and not checks_sequence_numbers(old):
+        check_no_sequence_numbers(new)
     for shows, shown, (command, argument) in _SETTINGS:
-        there = frozenset(shown.findall(_shown(new, shows)))
+        told = _shown(new, shows)
+        there = frozenset(shown.findall(told))
         for value in shown.findall(_shown(old, shows)):
-            if value in there or not there:  # a version without it has nothing to set
+            if value in there or not told:  # a version without it has nothing to set
                 continue
             try:
                 new.call(f"dpctl/{command}", DATAPATH, argument.format(value))

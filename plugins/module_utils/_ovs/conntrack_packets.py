@@ -62,14 +62,12 @@ _FURTHER = tuple(Packet(reply, flags) for reply in (False, True) for flags in (A
 def uncarriable(entry: Entry) -> str | None:
     """Why no packets make such a connection, None where they do."""
     if entry.protocol not in NUMBERS:
-        return f"protocol {entry.protocol} is not known to be tracked"
-    if entry.related:
-        return "an application layer gateway has opened it"
+        return "no packets of their protocol can be made"
     if entry.tcp is not None and not _packets(entry.tcp):
-        return f"no packets lead to the states {entry.tcp.orig} and {entry.tcp.reply}"
+        return "no packets lead to their state"
     source, target = translated(entry)
     if source and target:
-        return "both its source and its target are translated"
+        return "both their source and their target are translated"
     return None
 
 
@@ -87,7 +85,7 @@ def translated(entry: Entry) -> tuple[bool, bool]:
 def frames(entry: Entry) -> list[bytes]:
     """The Ethernet frames that the two ends would send, in their order; the first one is to be committed."""
     if entry.tcp is None:
-        answered = entry.timeout is None or entry.timeout <= ANSWERED_TIMEOUT
+        answered = entry.timeout <= ANSWERED_TIMEOUT
         return [_frame(entry, reply) for reply in ((False, True) if answered else (False,))]
     return [_frame(entry, *packet) for packet in _packets(entry.tcp)]
 
@@ -98,8 +96,11 @@ def over(entry: Entry) -> bool:
 
 
 def farewell(entry: Entry) -> list[bytes]:
-    """What has a connection that has ended expire in seconds: one of TCP lives for a day, others less than a minute."""
-    return [_frame(entry, False, RST)] if entry.tcp else []
+    """What ends a connection: one of TCP would live for a day, others live for less than a minute.
+
+    A SYN on one that was reset is a new connection, for which the old one goes away; nobody commits the new one (CT_UPDATE_NEW).
+    """
+    return [_frame(entry, False, flags) for flags in (RST, SYN)] if entry.tcp else []
 
 
 def _packets(state: TcpState) -> tuple[Packet, ...]:

@@ -25,6 +25,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
+    ProtocolError,
     Unreachable,
     attempt,
 )
@@ -116,6 +117,8 @@ REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 0.2
+# A million tracked connections take some seconds to tell.
+DUMP_TIMEOUT = 60.0
 # The file of the transaction that is there while the new process may have empty tables, and does nothing about megaflows.
 _EMPTY = "empty.json"
 # Have the kernel have no megaflow (dpctl(8)), and then the process know none: one that it knows it does not give again.
@@ -306,15 +309,18 @@ def _run_protocols(host: Host) -> None:
 def _carry_connections(host: Host) -> None:
     """The kernel's connections are not those of a process; in userspace any bridge leads to them."""
     for switch in list(host.filler.switches.values())[:1]:
-        old, new = host.services.control(VSWITCHD), newcomer.control(host)
-        host.transaction.note(connections=host.connections.carry(old, new, switch))
+        old, (channel,) = host.services.control(VSWITCHD, DUMP_TIMEOUT), switch.further(1)
+        host.transaction.note(connections=host.connections.carry(old, newcomer.control(host), channel))
 
 
 def _follow_connections(host: Host) -> None:
-    """Nothing more is told where the old process has died meanwhile."""
-    for switch in list(host.filler.switches.values())[:1]:
-        with contextlib.suppress(Unreachable):
-            host.connections.follow(host.services.control(VSWITCHD), switch)
+    if not host.filler.switches:
+        return
+    try:
+        host.connections.follow(host.services.control(VSWITCHD, DUMP_TIMEOUT))
+    except (ProtocolError, Unreachable) as error:
+        # Nothing more is told where the old process has died meanwhile.
+        host.report.missed([f"connections that came to be tracked last: {error}"])
 
 
 def _speak(host: Host, control: Appctl) -> None:

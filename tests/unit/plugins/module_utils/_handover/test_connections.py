@@ -10,12 +10,15 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.connections import (
     NUMBERS_UNCHECKED,
     Connections,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import conntrack
+from tests.unit.plugins.module_utils._handover.conftest import Clock
 
 UDP = "udp,orig=(src=10.0.0.{0},dst=10.0.0.2,sport=1,dport=53),reply=(src=10.0.0.2,dst=10.0.0.{0},sport=53,dport=1),id=0"
 TCP = UDP.replace("udp", "tcp") + ",protoinfo=(state_orig={1},state_reply={2})"
@@ -55,15 +58,16 @@ class Channel:
 
     def send(self, messages: t.Iterable[bytes]) -> None:
         for message in messages:
-            (actions,) = [int.from_bytes(message[12:14], "big")]
+            actions = int.from_bytes(message[12:14], "big")
             self.frames.append(message[8 + 24 + actions :])
 
+    post = send
 
-class Switch:
-    """A bridge of the second process."""
-
-    def __init__(self) -> None:
-        self.main = Channel()
+    def flags(self) -> list[int]:
+        """Those of TCP of what was sent since the last time."""
+        found = [frame[FLAGS] for frame in self.frames if frame[23] == conntrack.NUMBERS["tcp"]]
+        self.frames.clear()
+        return found
 
 
 @pytest.fixture
@@ -71,70 +75,123 @@ def report() -> Report:
     return Report()
 
 
-def carry(report: Report, old: Control, new: Control, switch: Switch) -> tuple[Connections, dict[str, int]]:
-    connections = Connections(report)
-    return connections, connections.carry(old, new, switch)  # type: ignore[arg-type]
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
 
 
-def test_all_are_carried_and_counted(report: Report) -> None:
-    lines, switch = [UDP.format(1), OPEN], Switch()
+def carry(
+    report: Report, old: Control, new: Control, channel: Channel, clock: Clock | None = None
+) -> tuple[Connections, dict[str, int]]:
+    connections = Connections(report, clock or Clock())
+    return connections, connections.carry(old, new, channel)  # type: ignore[arg-type]
+
+
+def follow(connections: Connections, *lines: str) -> int:
+    return connections.follow(Control(lines))  # type: ignore[arg-type]
+
+
+def test_all_are_carried_and_counted(report: Report, channel: Channel) -> None:
+    lines = [UDP.format(1), OPEN]
     new = Control(lines)
-    assert carry(report, Control(lines), new, switch)[1] == {"carried": 2, "of": 2}
-    assert len(switch.main.frames) == 2 + 3
+    assert carry(report, Control(lines), new, channel)[1] == {"carried": 2, "of": 2}
+    assert len(channel.frames) == 2 + 3
     assert not new.checks
     assert report.not_carried == [NUMBERS_UNCHECKED]
 
 
-def test_numbers_are_looked_at_where_nothing_of_before_has_any(report: Report) -> None:
+def test_numbers_are_looked_at_until_there_is_one_that_has_some(report: Report, channel: Channel) -> None:
     new = Control([UDP.format(1)])
-    carry(report, Control([UDP.format(1)]), new, Switch())
+    connections, __ = carry(report, Control([UDP.format(1)]), new, channel)
     assert new.checks
     assert report.not_carried == []
+    follow(connections, UDP.format(1), OPEN)
+    assert not new.checks
+    assert report.not_carried == [NUMBERS_UNCHECKED]
 
 
-def test_what_cannot_be_carried_is_told_by_its_reason(report: Report) -> None:
-    lines = [UDP.format(1), UDP.format(2), SCTP.format(1), SCTP.format(2), "nonsense"]
-    found = carry(report, Control(lines), Control([UDP.format(1)]), Switch())[1]
-    assert found == {"carried": 1, "of": 5}
-    assert [text.split(" ")[0] for text in report.not_carried] == ["2", "1", "1"]
-    assert "protocol sctp" in report.not_carried[0]
-    assert "understood" in report.not_carried[1]
+def test_what_cannot_be_carried_is_told_by_its_reason(report: Report, channel: Channel) -> None:
+    lines = [UDP.format(1), UDP.format(2), SCTP.format(1), SCTP.format(2), "nonsense", "\x1b[31m more"]
+    found = carry(report, Control(lines), Control([UDP.format(1)]), channel)[1]
+    assert found == {"carried": 1, "of": 6}
+    assert [text.split(" ")[0] for text in report.not_carried] == ["2", "2", "1"]
+    assert "of their protocol" in report.not_carried[0]
+    assert report.not_carried[1].endswith("cannot be understood")
     assert "has not taken" in report.not_carried[2]
 
 
-def test_what_changes_is_followed(report: Report) -> None:
-    begins, switch = TCP.format(3, "SYN_SENT", "CLOSED"), Switch()
-    connections, __ = carry(report, Control([begins]), Control([begins]), switch)
-    switch.main.frames.clear()
-    assert connections.follow(Control([OPEN, UDP.format(4)]), switch) == 3  # type: ignore[arg-type]
-    assert [frame[FLAGS] for frame in switch.main.frames[:3]] == [2, 18, 16]
-    switch.main.frames.clear()
-    assert connections.follow(Control([OPEN, UDP.format(4)]), switch) == 0  # type: ignore[arg-type]
-    assert switch.main.frames == []
+def test_a_table_that_cannot_be_read_is_no_reason_to_go_back(report: Report, channel: Channel) -> None:
+    class Endless(Control):
+        def call(self, command: str, *arguments: str) -> str:
+            if command == "dpctl/dump-conntrack":
+                raise ProtocolError("an answer does not end")
+            return super().call(command, *arguments)
+
+    found = carry(report, Endless([]), Control([]), channel)[1]
+    assert found == {"carried": 0, "of": 0}
+    assert "an answer does not end" in report.not_carried[0]
 
 
-def test_it_is_followed_until_hardly_anything_changes(report: Report) -> None:
+def test_what_changes_is_followed(report: Report, channel: Channel) -> None:
+    begins = TCP.format(3, "SYN_SENT", "CLOSED")
+    connections, __ = carry(report, Control([begins]), Control([begins]), channel)
+    channel.flags()
+    assert follow(connections, OPEN, UDP.format(4)) == 2
+    assert channel.flags() == [2, 18, 16]
+    assert follow(connections, OPEN, UDP.format(4)) == 0
+    assert channel.frames == []
+
+
+def test_it_is_followed_until_hardly_anything_changes(report: Report, channel: Channel) -> None:
     many = [UDP.format(number) for number in range(100)]
-    old = Control([], many, many[:90], many[:90])
-    assert carry(report, old, Control(many[:90]), Switch())[1] == {"carried": 90, "of": 90}
-    assert old.looks == [many[:90]]
+    old = Control([], many, many[:50], many[:40])
+    assert carry(report, old, Control(many[:40]), channel)[1] == {"carried": 0, "of": 0}
+    old = Control(many, many[:50], many[:40])
+    assert carry(report, old, Control(many[:40]), channel)[1] == {"carried": 40, "of": 40}
 
 
-def test_what_has_ended_is_reset_there(report: Report) -> None:
-    switch = Switch()
-    connections, __ = carry(report, Control([OPEN, UDP.format(1)]), Control([OPEN, UDP.format(1)]), switch)
-    switch.main.frames.clear()
-    connections.follow(Control([]), switch)  # type: ignore[arg-type]
-    assert [frame[FLAGS] for frame in switch.main.frames] == [4]
+def test_what_has_ended_is_ended_there(report: Report, channel: Channel) -> None:
+    lines = [OPEN, UDP.format(1)]
+    connections, __ = carry(report, Control(lines), Control(lines), channel)
+    channel.flags()
+    follow(connections)
+    assert channel.flags() == [4, 2]
 
 
-def test_what_is_over_is_not_made_again(report: Report) -> None:
-    switch = Switch()
-    connections, found = carry(report, Control([CLOSED]), Control([]), switch)
+def test_what_is_over_is_not_made_again(report: Report, channel: Channel) -> None:
+    connections, found = carry(report, Control([CLOSED]), Control([]), channel)
     assert found == {"carried": 1, "of": 1}
-    switch.main.frames.clear()
-    connections.follow(Control([WAITS]), switch)  # type: ignore[arg-type]
-    assert switch.main.frames == []
+    channel.flags()
+    follow(connections, WAITS)
+    assert channel.flags() == []
     # But one that begins anew on the same ports is.
-    connections.follow(Control([OPEN]), switch)  # type: ignore[arg-type]
-    assert len(switch.main.frames) == 3
+    follow(connections, OPEN)
+    assert channel.flags() == [2, 18, 16]
+
+
+def test_one_that_begins_anew_under_another_address_replaces_the_first(
+    report: Report, channel: Channel
+) -> None:
+    elsewhere = OPEN.replace("dst=10.0.0.3,sport=53,dport=1", "dst=192.0.2.9,sport=53,dport=77")
+    connections, __ = carry(report, Control([OPEN]), Control([OPEN]), channel)
+    channel.flags()
+    follow(connections, elsewhere)
+    assert channel.flags() == [4, 2, 2, 18, 16]
+
+
+def test_what_would_expire_meanwhile_is_made_young_again(report: Report, channel: Channel) -> None:
+    clock = Clock()
+    answered, alone = UDP.format(1) + ",timeout=25", UDP.format(2) + ",timeout=55"
+    lines = [answered, alone, OPEN]
+    plain = [UDP.format(1), UDP.format(2), OPEN]
+    connections, __ = carry(report, Control(lines), Control(plain), channel, clock)
+    channel.frames.clear()
+    clock.sleep(20.0)
+    assert follow(connections, UDP.format(1) + ",timeout=29", UDP.format(2) + ",timeout=40", OPEN) == 0
+    assert len(channel.frames) == 2 + 1
+
+
+def test_what_was_not_taken_is_tried_once_more(report: Report, channel: Channel) -> None:
+    new = Control([], [UDP.format(1)])
+    assert carry(report, Control([UDP.format(1)]), new, channel)[1] == {"carried": 1, "of": 1}
+    assert len(channel.frames) == 2 * 2

@@ -164,6 +164,12 @@ def test_remaining_time_is_what_is_left_of_the_timeouts(version: int, flow: Flow
 
 
 @pytest.mark.parametrize("version", wire.VERSIONS)
+@given(some=st.lists(flows, max_size=4))
+def test_the_oldest_flow(version: int, some: list[Flow]) -> None:
+    assert wire.oldest(flow_reply(version, some)) == max((flow.duration for flow in some), default=0)
+
+
+@pytest.mark.parametrize("version", wire.VERSIONS)
 @given(flow=flows)
 def test_the_statistics_of_a_flow_mod_are_that_flow_again(version: int, flow: Flow) -> None:
     mod, __ = wire.flow_mods(flow_reply(version, [flow]), 7)
@@ -195,6 +201,7 @@ READERS: list[t.Callable[[bytes], t.Any]] = [
     lambda data: wire.flow_mods(data, 1),
     lambda data: wire.with_remaining_time(data, 1),
     wire.count_entries,
+    wire.oldest,
     lambda data: wire.group_mods(data, 1),
     wire.meters,
     wire.tables,

@@ -34,6 +34,8 @@ class World:
         self.fails = False
         self.clock = Clock()
         self.supervisor: daemons.Supervisor | None = SYSTEMD
+        self.processes = frozenset({7})
+        self.refuses = False
 
     def chassis(self, running: bool = True) -> ovn.Chassis:
         process = Process(7, 8) if running else None
@@ -70,6 +72,8 @@ class World:
 
     def call(self, *words: str) -> str:
         self.done.append(words)
+        if self.refuses:
+            raise HotUpgradeError("refused the command")
         return ""
 
     def oldest_flow(self, table: int) -> int | None:
@@ -92,7 +96,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def controller(world: World) -> controllers.Controller:
     connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 1.0)
-    return controllers.Controller(connection, world.run, world.clock)
+    return controllers.Controller(connection, world.run, world.clock, lambda _name: world.processes)
 
 
 def test_flows_stay_until_all_are_of_the_new_one(world: World) -> None:
@@ -109,12 +113,47 @@ def test_what_was_set_before_is_set_again(world: World) -> None:
     made = controller(world)
     made.prepare(8.0)
     made.prepare(9.0)  # whoever comes again does not take ours for theirs
-    assert world.ids[WAIT] == "8000"
+    assert world.ids[WAIT] == "9000"
     made.replace(world.chassis(), 8.0, 60.0)
     assert world.ids == {"ovn-remote": "tcp:192.0.2.1:6642", WAIT: "500"}
 
 
+def test_a_longer_wait_is_left(world: World) -> None:
+    world.ids[WAIT] = "30000"
+    made = controller(world)
+    made.prepare(8.0)
+    assert world.ids[WAIT] == "30000"
+    made.prepare(60.0)
+    assert world.ids[WAIT] == "60000"
+    made.settle(world.chassis(), 0.0, 60.0)
+    assert world.ids[WAIT] == "30000"
+
+
+def test_one_that_does_not_take_the_command_goes_on_as_it_was(world: World) -> None:
+    world.refuses = True
+    with pytest.raises(HotUpgradeError, match="refused"):
+        controller(world).replace(world.chassis(), 8.0, 60.0)
+    assert set(world.ids) == {"ovn-remote"}
+
+
+def test_a_unit_that_only_started_it_is_not_asked_for_another(world: World) -> None:
+    world.supervisor = daemons.Supervisor("plain", "cron.service", None, "/system.slice/cron.service")
+    controller(world).replace(world.chassis(), 8.0, 60.0)
+    assert ["systemctl", "start", "--", "ovn-controller.service"] in world.done
+
+
+def test_a_second_one_and_one_without_its_database_are_left_alone(world: World) -> None:
+    world.processes = frozenset({7, 99})
+    with pytest.raises(Refused, match="process 99"):
+        controller(world).replace(world.chassis(), 8.0, 60.0)
+    world.processes, world.connected = frozenset({7}), False
+    with pytest.raises(Refused, match="southbound"):
+        controller(world).replace(world.chassis(), 8.0, 60.0)
+    assert world.done == []
+
+
 def test_one_that_a_package_has_ended_is_started(world: World) -> None:
+    world.processes = frozenset()
     controller(world).replace(world.chassis(running=False), 8.0, 60.0)
     assert ("exit", "--restart") not in world.done
     assert ["systemctl", "start", "--", "ovn-controller.service"] in world.done
@@ -127,10 +166,14 @@ def test_flows_stay_where_the_new_one_does_not_start(world: World) -> None:
     assert world.ids[WAIT] == "8000"
 
 
-def test_one_without_its_database_is_told(world: World) -> None:
-    world.connected = False
-    with pytest.raises(TimedOut, match="southbound"):
+def test_one_that_comes_to_no_flows_is_told(world: World) -> None:
+    world.ages = [None]
+    with pytest.raises(TimedOut, match="no flows"):
         controller(world).replace(world.chassis(), 8.0, 5.0)
+    world.ages, chassis, world.connected = [0], world.chassis(), False
+    with pytest.raises(TimedOut, match="southbound"):
+        controller(world).settle(chassis, -9.0, 5.0)
+    assert world.ids[WAIT] == "8000"  # whoever comes again goes on with it
 
 
 def test_one_in_a_container_is_left_alone(world: World) -> None:
@@ -151,7 +194,8 @@ def test_one_that_waits_for_northd_is_left_alone(world: World) -> None:
 
 def test_without_systemd_its_script_starts_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controllers.os.path, "isdir", lambda _: False)
-    monkeypatch.setattr(controllers, "doubt_of_file", lambda _: None)
+    world.processes = frozenset()
+    monkeypatch.setattr(controllers, "doubt_of_file", lambda path: None if "ovn-ctl" in path else "gone")
     controller(world).replace(world.chassis(running=False), 8.0, 60.0)
     assert ["/usr/share/ovn/scripts/ovn-ctl", "start_controller"] in world.done
     monkeypatch.setattr(controllers, "doubt_of_file", lambda _: "others can write to it")

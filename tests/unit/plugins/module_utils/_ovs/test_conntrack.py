@@ -17,7 +17,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     ProtocolError,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import conntrack
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import tracking, wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import conntrack, conntrack_packets
 
 # As 3.5.0 shows them with -m, and with -m -s.
 TRANSLATED = (
@@ -29,6 +30,10 @@ PING = (
     "icmpv6,orig=(src=fd00::157,dst=fd00:0:0:1::51aa,id=343,type=128,code=0),"
     "reply=(src=fd00:0:0:1::51aa,dst=fd00::157,id=343,type=129,code=0),id=0,status=0,timeout=58,mark=4294967295"
 )
+
+
+STATES = ("ESTABLISHED", "SYN_SENT", "TIME_WAIT", "?")
+CHECKED = "TCP sequence checking: enabled\n"
 
 
 def packed(address: str) -> bytes:
@@ -58,7 +63,7 @@ def test_what_changes_with_time_is_told_apart() -> None:
 
 def test_gateways_are_told() -> None:
     entry = conntrack.parse(TRANSLATED + ",helper=ftp,parent=(src=1.2.3.4,dst=1.2.3.5,sport=1,dport=2)")
-    assert (entry.helper, entry.related) == ("ftp", True)
+    assert entry.helper == "ftp"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,13 @@ def test_gateways_are_told() -> None:
         TRANSLATED.replace("10.0.0.96", "10.0.0.960"),
         TRANSLATED.replace("mark=1", "mark=x"),
         TRANSLATED.partition(",protoinfo")[0],
+        TRANSLATED.replace("zone=5", "zone=65536"),
+        TRANSLATED.replace("mark=1", f"mark={1 << 32}"),
+        TRANSLATED.replace("sport=1120", "sport=65536"),
+        TRANSLATED.replace("wscale_orig=7", "wscale_orig=300"),
+        TRANSLATED.replace("labels=0x8", "labels=-0x8"),
+        TRANSLATED.replace("labels=0x8", "labels=0x88"),
+        TRANSLATED.replace("192.0.2.236", "fd00::1"),
     ],
 )
 def test_what_is_not_understood_is_refused(line: str) -> None:
@@ -80,6 +92,24 @@ def test_what_is_not_understood_is_refused(line: str) -> None:
 def test_whatever_it_says_nothing_else_goes_wrong(line: str) -> None:
     with contextlib.suppress(ProtocolError):
         conntrack.parse(line)
+
+
+NUMBERS = st.integers(-1, 1 << 33)
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.sampled_from(["10.0.0.1", "fd00::1"]), st.sampled_from(STATES))
+def test_whatever_its_numbers_are_packets_can_be_made_of_it_or_it_is_refused(
+    port: int, zone: int, scale: int, mark: int, address: str, state: str
+) -> None:
+    line = (
+        f"tcp,orig=(src={address},dst={address},sport={port},dport=1),reply=(src={address},dst={address},sport=1,dport={port}),"
+        f"zone={zone},mark={mark},protoinfo=(state_orig={state},state_reply=SYN_SENT,wscale_orig={scale},wscale_reply=1,"
+        "flags_orig=WINDOW_SCALE,flags_reply=WINDOW_SCALE)"
+    )
+    with contextlib.suppress(ProtocolError):
+        entry = conntrack.parse(line)
+        conntrack_packets.frames(entry)
+        tracking.commit(wire.OF15, entry.zone, entry.mark, entry.labels)
 
 
 class Control:
@@ -103,12 +133,25 @@ def test_settings_that_differ_are_set() -> None:
         ct_get_limits="default limit=0\nzone=5,limit=9,count=3\nzone=6,limit=1,count=0",
         ct_get_sweep_interval="20000",
     )
-    new = Control(ct_get_maxconns="3000000\n", ct_get_limits="default limit=0\nzone=6,limit=1,count=7")
+    new = Control(ct_get_maxconns="3000000\n", ct_get_limits="default limit=0\n")  # as a fresh one has it
     assert conntrack.settings(old, new) == []  # type: ignore[arg-type]
     assert [each for each in new.called if "set" in each[0].split("-")] == [
         ("dpctl/ct-set-maxconns", conntrack.DATAPATH, "5000"),
         ("dpctl/ct-set-limits", conntrack.DATAPATH, "zone=5,limit=9"),
+        ("dpctl/ct-set-limits", conntrack.DATAPATH, "zone=6,limit=1"),
     ]
+
+
+def test_sequence_numbers_that_nobody_looked_at_before_are_not_looked_at() -> None:
+    old, new = (
+        Control(ct_get_tcp_seq_chk="TCP sequence checking: disabled\n"),
+        Control(ct_get_tcp_seq_chk=CHECKED),
+    )
+    conntrack.settings(old, new)  # type: ignore[arg-type]
+    assert ("dpctl/ct-disable-tcp-seq-chk", conntrack.DATAPATH) in new.called
+    new.called.clear()
+    conntrack.settings(Control(ct_get_tcp_seq_chk=CHECKED), new)  # type: ignore[arg-type]
+    assert not [each for each in new.called if "disable" in each[0]]
 
 
 def test_what_is_refused_is_told() -> None:
