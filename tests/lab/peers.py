@@ -30,6 +30,8 @@ SERVER = "10.0.0.2"
 NEWNET = 0x40000000
 # How long the last words of all may take, in seconds: TCP repeats what was lost.
 LAST_WORDS = 20.0
+# How long a few may take, in seconds.
+SOON = 1.0
 OPENING = 3.0
 # So many are opened at once.
 BATCH = 100
@@ -122,16 +124,29 @@ class Peers:
             time.sleep(0.002)
 
     def last_words(self) -> None:
-        """Each connection says something both ways, a few at a time: what is too much for the host would be lost."""
+        """Each connection says something both ways, a few at a time: what is too much for the host would be lost.
+
+        TCP says again what was lost: for that all wait together.
+        """
         pairs = [pair if number % 2 else pair[::-1] for number, pair in enumerate(self.pairs)]
-        for first in range(0, len(pairs), BATCH):
-            batch = pairs[first : first + BATCH]
-            for pair in batch:
-                self.listen(pair, 0)
-            for speaks in (0, 1):
-                end = time.monotonic() + LAST_WORDS
-                spoken = [pair for pair in batch if self.speak(pair, speaks)]
-                batch = [pair for pair in spoken if self.listen(pair, end, 1 - speaks)]
+        for pair in pairs:
+            self.take(pair)
+        for speaks in (0, 1):
+            heard: list[Pair] = []
+            late: list[Pair] = []
+            for first in range(0, len(pairs), BATCH):
+                spoken = [pair for pair in pairs[first : first + BATCH] if self.speak(pair, speaks)]
+                end = time.monotonic() + SOON
+                for pair in spoken:
+                    (heard if ready(pair[1 - speaks], select.POLLIN, end) else late).append(pair)
+            end = time.monotonic() + LAST_WORDS
+            pairs = [pair for pair in (*heard, *late) if self.hears(pair[1 - speaks], end)]
+
+    def take(self, pair: Pair) -> None:
+        """What has arrived is no last word."""
+        for end in pair:
+            with contextlib.suppress(OSError):
+                end.recv(65536)
 
     def speak(self, pair: Pair, end: int) -> bool:
         try:
@@ -141,18 +156,16 @@ class Peers:
             return False
         return True
 
-    def listen(self, pair: Pair, until: float, *ends: int) -> bool:
-        """Whether something arrives at an end; without one, take what has arrived at both."""
-        for end in ends or (0, 1):
-            try:
-                if ready(pair[end], select.POLLIN, until):
-                    if not pair[end].recv(65536):
-                        raise OSError(0, "it was closed")
-                elif ends:
-                    raise OSError(0, "nothing arrived")
-            except OSError as error:
-                self.note(f"last words: {error.strerror}")
-                return False
+    def hears(self, end: socket.socket, until: float) -> bool:
+        """Whether something arrives."""
+        try:
+            if not ready(end, select.POLLIN, until):
+                raise OSError(0, "nothing arrived")
+            if not end.recv(65536):
+                raise OSError(0, "it was closed")
+        except OSError as error:
+            self.note(f"last words: {error.strerror}")
+            return False
         return True
 
 
