@@ -78,7 +78,12 @@ class Connections:
             return {"carried": 0, "of": len(self._given) + len(self._left)}
 
     def follow(self, old: Appctl) -> int:
-        """Give the second process what has changed since, and end there what has ended; returns how many that are."""
+        """Give the second process what has changed since, and end there what has ended; returns how many that are.
+
+        Nothing changes where nothing was carried.
+        """
+        if self._new is None:
+            return 0
         lines = {conntrack.lasting(line): line for line in conntrack.dump(old)}
         self._left = {line: why for line, why in self._left.items() if line in lines}
         given = {each.entry.line for each in self._given.values()}
@@ -163,8 +168,7 @@ class Connections:
 
     @property
     def _there(self) -> tuple[Appctl, OpenFlow]:
-        assert self._new is not None
-        return self._new
+        return t.cast("tuple[Appctl, OpenFlow]", self._new)
 
     def _account(self, new: Appctl) -> dict[str, int]:
         lacking = self._lacking(new)

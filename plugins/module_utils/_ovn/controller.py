@@ -28,7 +28,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, is_true
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import comm, wait_end
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    comm,
+    wait_end,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_file
 
 LOG = "Look into /var/log/ovn/ovn-controller.log"
@@ -76,7 +80,7 @@ class Controller:
     def require_free(self, chassis: Chassis) -> None:
         """Raise ``Refused`` where a new controller would do nothing, or is somebody else's matter."""
         controller = chassis.controller
-        if is_true(chassis.settings.get(ovn.MATCH_NORTHD)):
+        if is_true(chassis.setting(ovn.MATCH_NORTHD)):
             raise Refused(
                 f"a new {CONTROLLER} would change nothing until ovn-northd is as new",
                 f"external_ids:{ovn.MATCH_NORTHD} is true",
@@ -155,9 +159,8 @@ class Controller:
             lambda seen: seen[1],
             f"{LOG}, and see that its southbound database answers (ovn-appctl connection-status)",
         )
-        assert found is not None
         self._forget()
-        return Settled(found, self._clock.monotonic() - since)
+        return Settled(t.cast(Chassis, found), self._clock.monotonic() - since)
 
     def _lacking(self, bridge: str, since: float) -> tuple[Chassis | None, str]:
         """The chassis, and what it lacks, in words."""
@@ -196,8 +199,7 @@ class Controller:
 
 def started(controller: Daemon) -> float:
     """When a running controller was started, as a moment of the monotonic clock."""
-    assert controller.process is not None
-    return controller.process.started / os.sysconf("SC_CLK_TCK")
+    return t.cast(Process, controller.process).started / os.sysconf("SC_CLK_TCK")
 
 
 def named(name: str) -> frozenset[int]:

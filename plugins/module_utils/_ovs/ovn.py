@@ -41,6 +41,10 @@ class Chassis:
     connected: bool | None
     zones: int | None
 
+    def setting(self, key: str) -> str | None:
+        """What counts for this chassis: ``KEY-NAME``, else ``KEY``."""
+        return _setting(self.settings, key, self.name)
+
 
 def rundir(openvswitch: str) -> str:
     """The run directory of OVN beside that of Open vSwitch."""
@@ -56,19 +60,35 @@ def look(
     """
     place = rundir(openvswitch)
     controller = inspect(CONTROLLER, place, timeout, root, runner)
-    if _REMOTE not in external_ids and not controller.running:
+    name = _override(root) or external_ids.get(_SYSTEM_ID)
+    if _setting(external_ids, _REMOTE, name) is None and not controller.running:
         return None
     control = None
     if controller.process is not None and controller.running_version is not None:
         control = Appctl(socket(place, controller.process.pid), timeout)
     return Chassis(
         controller=controller,
-        name=external_ids.get(_SYSTEM_ID),
-        bridge=external_ids.get(_BRIDGE, _USUAL_BRIDGE),
+        name=name,
+        bridge=_setting(external_ids, _BRIDGE, name) or _USUAL_BRIDGE,
         settings={key: value for key, value in external_ids.items() if key.startswith(_PREFIX)},
         connected=connected(control) if control else None,
         zones=_zones(control) if control else None,
     )
+
+
+def _setting(external_ids: t.Mapping[str, str], key: str, name: str | None) -> str | None:
+    return external_ids.get(f"{key}-{name}", external_ids.get(key))
+
+
+def _override(root: str) -> str | None:
+    """The name that a file gives the chassis, whatever the database says (OVN 22.12)."""
+    try:
+        with open(
+            os.path.join(root, "etc/ovn/system-id-override"), encoding="utf-8", errors="replace"
+        ) as file:
+            return file.readline().strip() or None
+    except OSError:
+        return None
 
 
 def socket(place: str, pid: int) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import types
 import typing as t
 
 import pytest
@@ -63,9 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, made: Controller, check: bool = False, 
     monkeypatch.setattr(ovn_controller, "Controller", lambda _connection: made)
     connection = {"rundir": "/run/openvswitch", "database": None, "timeout": 1.0}
     params = {**connection, "state": "current", "wait": 8.0, "settle_timeout": 120.0, **options}
-    return ovn_controller.bring_up(
-        t.cast("Call", types.SimpleNamespace(params=params, check_mode=check, connection=None))
-    )
+    return ovn_controller.bring_up(Call(params, check))
 
 
 def test_another_one_is_brought_up_once(monkeypatch: pytest.MonkeyPatch) -> None:

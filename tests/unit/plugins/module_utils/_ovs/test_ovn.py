@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,23 @@ def test_one_that_hangs_or_is_cut_off() -> None:
     chassis = ovn.look("/run/openvswitch", {}, 1.0)
     assert chassis is not None
     assert (chassis.connected, chassis.name, chassis.bridge) == (None, None, "br-int")
+
+
+@pytest.mark.usefixtures("running")
+def test_what_is_set_for_this_chassis_counts_more(tmp_path: Path) -> None:
+    ids = {**IDS, "ovn-bridge-host1": "br-one", "ovn-bridge-host2": "br-two"}
+    chassis = ovn.look("/run/openvswitch", ids, 1.0)
+    assert chassis is not None
+    assert (chassis.bridge, chassis.setting("ovn-bridge"), chassis.setting("ovn-x")) == (
+        "br-one",
+        "br-one",
+        None,
+    )
+    (tmp_path / "etc/ovn").mkdir(parents=True)
+    (tmp_path / "etc/ovn/system-id-override").write_text("host2\n")
+    chassis = ovn.look("/run/openvswitch", ids, 1.0, str(tmp_path))
+    assert chassis is not None
+    assert (chassis.name, chassis.bridge) == ("host2", "br-two")
 
 
 def test_one_that_is_stopped_and_none_at_all(running: list[daemons.Daemon]) -> None:
