@@ -197,6 +197,7 @@ def work(number: int, count: int, rate: float, churn: float, log: str) -> None:
     peers = Peers(8080 + number)
     while len(peers.pairs) < count and not ENDED:
         peers.pairs += peers.open(min(BATCH, count - len(peers.pairs)))
+    peers.broken.clear()  # what did not come to be at once was tried again, and is nobody's fault
     open(f"{log}.{number}.open", "w").close()
     peers.work(rate, churn)
     peers.last_words()
