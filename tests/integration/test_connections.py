@@ -11,7 +11,10 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.connections import Connections
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.connections import (
+    Connections,
+    messages,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
@@ -83,9 +86,7 @@ def tracked(ovs: Ovs) -> set[str]:
 def make(ovs: Ovs, switch: Switch, entries: t.Iterable[Entry]) -> None:
     """Have a process track ``entries``, in whatever order they came."""
     ovs.appctl("dpctl/ct-disable-tcp-seq-chk", conntrack.DATAPATH)
-    made = Connections(Report())
-    made._new = control(ovs), switch.main  # noqa: SLF001
-    made._give(entries)  # noqa: SLF001
+    switch.main.send(message for entry in entries for message in messages(entry, switch.main))
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)

@@ -17,7 +17,6 @@ import argparse
 import os
 import subprocess
 import time
-import typing as t
 
 VIP = "10.0.0.2:47000"
 DATABASES = ("/run/ovn/ovnnb_db.sock", "/run/ovn/ovnsb_db.sock")
@@ -41,18 +40,12 @@ def start(service: str, verb: str) -> None:
         run("/usr/share/ovn/scripts/ovn-ctl", verb)
 
 
-def wait_for(there: t.Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not there():
-        if time.monotonic() > until:
-            raise SystemExit(f"{there} did not come to be within {PATIENCE} s")
-        time.sleep(0.1)
-
-
 def central(address: str) -> None:
     start("ovn-central", "start_northd")
-    # systemd does not wait for them.
-    wait_for(lambda: all(map(os.path.exists, DATABASES)))
+    # systemd does not wait for them, and nothing tells.
+    until = time.monotonic() + PATIENCE
+    while not all(map(os.path.exists, DATABASES)) and time.monotonic() < until:
+        time.sleep(0.1)
     run("ovn-sbctl", "set-connection", f"ptcp:6642:{address}")
 
 
@@ -153,7 +146,7 @@ def main() -> None:
     if chosen.number == 1:
         central(chosen.central)
     chassis(f"host{chosen.number}", chosen.central, chosen.address, chosen.datapath)
-    wait_for(lambda: "br-int" in run("ovs-vsctl", "list-br").split())
+    run("ovs-vsctl", f"--timeout={PATIENCE}", "wait-until", "bridge", "br-int")
     for number, address, mac, port, __ in ports(chosen.number):
         endpoint(number, address, mac, port)
     if chosen.number == 1:

@@ -11,6 +11,7 @@ A packet-out with the action ct() changes what the process tracks, also while it
 from __future__ import annotations
 
 import collections
+import itertools
 import time
 import typing as t
 
@@ -86,7 +87,7 @@ class Connections:
             return 0
         lines = {conntrack.lasting(line): line for line in conntrack.dump(old)}
         self._left = {line: why for line, why in self._left.items() if line in lines}
-        given = {each.entry.line for each in self._given.values()}
+        given = self._lines()
         entries = {
             entry.key: entry
             for entry in self._understood(
@@ -98,6 +99,9 @@ class Connections:
         self._give(entry for key, entry in entries.items() if not self._stays_over(entry))
         self._refresh(lines)
         return len(entries.keys() | set(gone))
+
+    def _lines(self) -> set[str]:
+        return {entry.line for entry, __ in self._given.values()}
 
     def _understood(self, lines: t.Iterable[str]) -> t.Iterator[Entry]:
         for line in lines:
@@ -136,15 +140,11 @@ class Connections:
             if entry.tcp is not None:
                 self._trust_numbers(new)
             before = self._given.get(entry.key)
-            if (
-                before is not None and before.entry.reply != entry.reply
-            ):  # begun anew, and translated differently
-                yield from self._farewell(before.entry, channel)
+            # One that has begun anew is translated differently.
+            if before is not None and before.entry.reply != entry.reply:
+                yield from _farewell(before.entry, channel)
             self._given[entry.key] = _Given(entry, self._clock.monotonic())
-            action = _commit(channel.version, entry)
-            for frame in conntrack_packets.frames(entry):
-                yield wire.packet_out(channel.version, channel.xid(), _CONTROLLER, frame, action)
-                action = tracking.track(entry.zone)
+            yield from messages(entry, channel)
 
     def _trust_numbers(self, new: Appctl) -> None:
         """Nothing shows the sequence numbers of a connection, so the second process cannot know which are wrong."""
@@ -159,12 +159,7 @@ class Connections:
         """Not by dpctl/flush-conntrack, of which 3.1.0 dies."""
         __, channel = self._there
         for key in keys:
-            channel.post(self._farewell(self._given.pop(key).entry, channel))
-
-    def _farewell(self, entry: Entry, channel: OpenFlow) -> t.Iterator[bytes]:
-        track = tracking.track(entry.zone)
-        for frame in conntrack_packets.farewell(entry):
-            yield wire.packet_out(channel.version, channel.xid(), _CONTROLLER, frame, track)
+            channel.post(_farewell(self._given.pop(key).entry, channel))
 
     @property
     def _there(self) -> tuple[Appctl, OpenFlow]:
@@ -191,9 +186,26 @@ class Connections:
         ]
         if not missed:
             return []
-        known = {entry.line for entry, __ in self._given.values()}
-        there = {conntrack.parse(line).content for line in shown - known}
+        there = {conntrack.parse(line).content for line in shown - self._lines()}
         return [entry for entry in missed if entry.content not in there]
+
+
+def messages(entry: Entry, channel: OpenFlow) -> t.Iterator[bytes]:
+    """The packets-out that have whoever is behind ``channel`` track a connection; only the first one is committed."""
+    actions = itertools.chain([_commit(channel.version, entry)], itertools.repeat(tracking.track(entry.zone)))
+    return _packets_out(conntrack_packets.frames(entry), actions, channel)
+
+
+def _farewell(entry: Entry, channel: OpenFlow) -> t.Iterator[bytes]:
+    actions = itertools.repeat(tracking.track(entry.zone))
+    return _packets_out(conntrack_packets.farewell(entry), actions, channel)
+
+
+def _packets_out(
+    frames: t.Iterable[bytes], actions: t.Iterable[bytes], channel: OpenFlow
+) -> t.Iterator[bytes]:
+    for frame, action in zip(frames, actions):
+        yield wire.packet_out(channel.version, channel.xid(), _CONTROLLER, frame, action)
 
 
 def _commit(version: int, entry: Entry) -> bytes:

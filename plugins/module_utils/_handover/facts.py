@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
@@ -39,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    conntrack,
     database_content,
     service_start,
     upcall_dispatch,
@@ -131,15 +131,13 @@ def _flows(connection: Connection, bridges: t.Iterable[Bridge]) -> int:
 
 
 def _tracked(connection: Connection, bridges: t.Sequence[Bridge]) -> int:
-    """How many connections the userspace datapath tracks: the kernel keeps its own (dpctl/ct-stats-show, 2.6)."""
+    """How many connections the userspace datapath tracks: the kernel keeps its own."""
     if all(bridge.datapath_type != "netdev" for bridge in bridges):
         return 0
-    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout)
     try:
-        found = re.search(r"Total: (\d+)", control.call("dpctl/ct-stats-show", "netdev@ovs-netdev"))
+        return conntrack.count(Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout))
     except HotUpgradeError:  # no datapath: nothing is tracked
         return 0
-    return int(found.group(1)) if found else 0
 
 
 def _spoken(connection: Connection, bridges: t.Sequence[Bridge]) -> Spoken:

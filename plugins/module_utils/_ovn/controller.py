@@ -11,7 +11,6 @@ connected, before it knows what to put there, unless it is told to wait (OVN 22.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
@@ -30,7 +29,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_swit
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
-    comm,
+    named,
     wait_end,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_file
@@ -41,8 +40,6 @@ _PATIENCE = 30.0
 _INTERVAL = 0.2
 # Each flow of a chassis begins here, and it has few of them.
 _FIRST_TABLE = 0
-
-
 # Where the database remembers what an administrator had set before.
 _REMEMBERED = "ovsops-ovn-ofctrl-wait-before-clear"
 _UNSET = ""
@@ -67,10 +64,10 @@ class Controller:
         connection: Connection,
         runner: Runner = run,
         clock: Clock = time,
-        processes: t.Callable[[str], frozenset[int]] | None = None,
+        processes: t.Callable[[str], frozenset[int]] = named,
     ) -> None:
         self._connection, self._runner, self._clock = connection, runner, clock
-        self._named = processes or named
+        self._named = processes
 
     def look(self) -> Chassis | None:
         """See ``ovn.look``."""
@@ -200,18 +197,3 @@ class Controller:
 def started(controller: Daemon) -> float:
     """When a running controller was started, as a moment of the monotonic clock."""
     return t.cast(Process, controller.process).started / os.sysconf("SC_CLK_TCK")
-
-
-def named(name: str) -> frozenset[int]:
-    """The processes of that name, in whatever namespace; not those that only watch one of them (``--monitor``)."""
-    found = set()
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        with contextlib.suppress(OSError):
-            if comm(pid) == name and not _command(pid).startswith(f"{name}: monitoring pid"):
-                found.add(pid)
-    return frozenset(found)
-
-
-def _command(pid: int) -> str:
-    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-        return file.read()

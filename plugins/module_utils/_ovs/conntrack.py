@@ -29,6 +29,7 @@ WINDOW_SCALE, BE_LIBERAL = "WINDOW_SCALE", "BE_LIBERAL"
 _LINE = re.compile(r"^(\w+),orig=\(([^()]*)\),reply=\(([^()]*)\)(.*)$")
 _FIELD = re.compile(r",(\w+)=(\([^()]*\)|[^,()]*)")
 _TIMEOUT = re.compile(r",timeout=(\d+)")
+_TOTAL = re.compile(r"Total: (\d+)")
 
 
 class Tuple(t.NamedTuple):
@@ -85,6 +86,12 @@ class Entry(t.NamedTuple):
     def content(self) -> Entry:
         """All that is carried of it: versions differ in how they show the same."""
         return self._replace(line="", timeout=0)
+
+
+def count(control: Appctl) -> int:
+    """How many connections are tracked (2.6).  Raises ``HotUpgradeError`` where there is no userspace datapath."""
+    found = _TOTAL.search(control.call("dpctl/ct-stats-show", DATAPATH))
+    return int(found.group(1)) if found else 0
 
 
 def dump(control: Appctl) -> list[str]:

@@ -52,6 +52,23 @@ def is_variant(found: str, name: str) -> bool:
     return found == name or found.startswith((f"{name}-", f"{name}."))
 
 
+def is_monitor(pid: int) -> bool:
+    """Whether the process ``pid`` is a ``--monitor``."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b": monitoring pid " in file.read()
+    return False
+
+
+def named(name: str) -> frozenset[int]:
+    """The processes of that name, in whatever namespace; not those that only watch one of them (``is_monitor``)."""
+    found = set()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if comm(pid) == name and not is_monitor(pid):
+                found.add(pid)
+    return frozenset(found)
+
+
 def alive(process: Process, root: str = "/") -> bool:
     """Whether this very process still runs."""
     return identify(process.pid, root) == process

@@ -10,7 +10,6 @@ One file each: a unit of systemd, or nobody.  A ``--monitor`` belongs to the dae
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import typing as t
 
@@ -18,7 +17,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    identify,
+    is_monitor,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +110,6 @@ def monitor_of(found: Process) -> Process | None:
     except (OSError, StopIteration):
         return None
     return identify(parent) if is_monitor(parent) else None
-
-
-def is_monitor(pid: int) -> bool:
-    """Whether the process ``pid`` is a ``--monitor``."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        return b": monitoring pid " in file.read()
-    return False
 
 
 def take_in(new: Process, heritage: Heritage) -> list[str]:

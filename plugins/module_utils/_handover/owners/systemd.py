@@ -28,13 +28,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Heritage,
     Job,
     family,
-    is_monitor,
     misplaced_of,
     monitor_of,
     take_in,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, is_monitor
 
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"

@@ -308,14 +308,14 @@ def _run_protocols(host: Host) -> None:
 
 def _carry_connections(host: Host) -> None:
     """The kernel's connections are not those of a process; in userspace any bridge leads to them."""
-    for switch in list(host.filler.switches.values())[:1]:
-        old, (channel,) = host.services.control(VSWITCHD, DUMP_TIMEOUT), switch.further(1)
-        host.transaction.note(connections=host.connections.carry(old, newcomer.control(host), channel))
+    switch = next(iter(host.filler.switches.values()), None)
+    if switch is None:
+        return
+    old, (channel,) = host.services.control(VSWITCHD, DUMP_TIMEOUT), switch.further(1)
+    host.transaction.note(connections=host.connections.carry(old, newcomer.control(host), channel))
 
 
 def _follow_connections(host: Host) -> None:
-    if not host.filler.switches:
-        return
     try:
         host.connections.follow(host.services.control(VSWITCHD, DUMP_TIMEOUT))
     except (ProtocolError, Unreachable) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import typing as t
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,10 @@ class Control:
         return self.shown.get(command[0], "")
 
 
+def settings(old: t.Any, new: t.Any) -> list[str]:
+    return conntrack.settings(old, new)
+
+
 def test_settings_that_differ_are_set() -> None:
     old = Control(
         ct_get_maxconns="5000\n",
@@ -134,7 +139,7 @@ def test_settings_that_differ_are_set() -> None:
         ct_get_sweep_interval="20000",
     )
     new = Control(ct_get_maxconns="3000000\n", ct_get_limits="default limit=0\n")  # as a fresh one has it
-    assert conntrack.settings(old, new) == []  # type: ignore[arg-type]
+    assert settings(old, new) == []
     assert [each for each in new.called if "set" in each[0].split("-")] == [
         ("dpctl/ct-set-maxconns", conntrack.DATAPATH, "5000"),
         ("dpctl/ct-set-limits", conntrack.DATAPATH, "zone=5,limit=9"),
@@ -147,22 +152,23 @@ def test_sequence_numbers_that_nobody_looked_at_before_are_not_looked_at() -> No
         Control(ct_get_tcp_seq_chk="TCP sequence checking: disabled\n"),
         Control(ct_get_tcp_seq_chk=CHECKED),
     )
-    conntrack.settings(old, new)  # type: ignore[arg-type]
+    settings(old, new)
     assert ("dpctl/ct-disable-tcp-seq-chk", conntrack.DATAPATH) in new.called
     new.called.clear()
-    conntrack.settings(Control(ct_get_tcp_seq_chk=CHECKED), new)  # type: ignore[arg-type]
+    settings(Control(ct_get_tcp_seq_chk=CHECKED), new)
     assert not [each for each in new.called if "disable" in each[0]]
 
 
 def test_what_is_refused_is_told() -> None:
     old, new = Control(ct_get_maxconns="1"), Control("dpctl/ct-set-maxconns", ct_get_maxconns="2")
-    assert conntrack.settings(old, new) == ["dpctl/ct-set-maxconns 1: not a valid command"]  # type: ignore[arg-type]
+    assert settings(old, new) == ["dpctl/ct-set-maxconns 1: not a valid command"]
 
 
 def test_sequence_numbers() -> None:
-    on, off = Control(ct_get_tcp_seq_chk="TCP sequence checking: enabled\n"), Control()
-    assert conntrack.checks_sequence_numbers(on)  # type: ignore[arg-type]
-    assert not conntrack.checks_sequence_numbers(off)  # type: ignore[arg-type]
+    on: t.Any = Control(ct_get_tcp_seq_chk="TCP sequence checking: enabled\n")
+    off: t.Any = Control()
+    assert conntrack.checks_sequence_numbers(on)
+    assert not conntrack.checks_sequence_numbers(off)
 
 
 def test_a_daemon_that_has_ended_is_not_taken_for_an_old_one() -> None:
@@ -171,4 +177,4 @@ def test_a_daemon_that_has_ended_is_not_taken_for_an_old_one() -> None:
             raise Unreachable("it has ended")
 
     with pytest.raises(Unreachable):
-        conntrack.settings(Gone(), Gone())  # type: ignore[arg-type]
+        settings(Gone(), Gone())
