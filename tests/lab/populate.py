@@ -136,7 +136,7 @@ def main() -> None:
     options.add_argument(
         "--spanning-tree",
         action="store_true",
-        help="one more bridge, with STP: on such a host a new ovs-vswitchd is not filled beside the old one",
+        help="one more bridge, with STP at a tunnel: on such a host a new ovs-vswitchd is not filled beside the old one",
     )
     options.add_argument("--datapath-type", default="system", choices=("system", "netdev"))
     chosen = options.parse_args()
@@ -145,7 +145,9 @@ def main() -> None:
             "fail_mode=secure", f"datapath_type={chosen.datapath_type}")  # fmt: skip
     if chosen.spanning_tree:
         run("ovs-vsctl", "--may-exist", "add-br", "stp0", "--", "set", "bridge", "stp0",
-            "stp_enable=true", f"datapath_type={chosen.datapath_type}")  # fmt: skip
+            "stp_enable=true", f"datapath_type={chosen.datapath_type}",
+            "--", "--may-exist", "add-port", "stp0", "stpx0",
+            "--", "set", "interface", "stpx0", "type=geneve", "options:remote_ip=192.0.2.1", "options:key=4000")  # fmt: skip
     endpoint("br0", 1)
     endpoint("br0", 2)
     if chosen.controller:

@@ -28,6 +28,7 @@ from tests.scenarios import (
     services,
     starts,
     tracked,
+    trees,
     versions,
 )
 
@@ -63,6 +64,7 @@ SCENARIOS = [
         likeness,
         starts,
         tracked,
+        trees,
         attackers,
         versions,
     )

@@ -15,6 +15,7 @@ import contextlib
 import mmap
 import os
 import struct
+import threading
 import time
 import typing as t
 
@@ -23,6 +24,7 @@ _LAYOUT = struct.Struct("=qqq")
 _LAST = struct.Struct("=q")
 
 _mapped: mmap.mmap | None = None
+_thread = threading.local()
 
 
 class Beat(t.NamedTuple):
@@ -35,9 +37,19 @@ class Beat(t.NamedTuple):
 
 def beat() -> None:
     """Say that work goes on; nothing happens in a process that is not ``beating``."""
-    if _mapped is not None:
+    if _mapped is not None and not hasattr(_thread, "unheard"):
         # As one store of eight bytes: pack_into() writes zeros first, and a reader in between saw a heart that never beat.
         _mapped[_LAYOUT.size - _LAST.size : _LAYOUT.size] = _LAST.pack(time.monotonic_ns())
+
+
+@contextlib.contextmanager
+def unheard() -> t.Iterator[None]:
+    """What this thread does meanwhile is no sign that work goes on: it would go on beside work that hangs."""
+    _thread.unheard = True
+    try:
+        yield
+    finally:
+        del _thread.unheard
 
 
 @contextlib.contextmanager

@@ -69,4 +69,5 @@ class Host:
     def close(self) -> None:
         """Follow nobody any more, and close every connection."""
         self.living.close()
+        self.protocols.trees.close()
         self.filler.disconnect()

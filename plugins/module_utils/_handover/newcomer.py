@@ -223,6 +223,8 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
     ]
     speakers = ("controller", "sflow", "netflow", "ipfix")
     operations.append({"op": "update", "table": "Bridge", "where": [], "row": dict.fromkeys(speakers, empty)})
+    trees = {"stp_enable": False, "rstp_enable": False}
+    operations.append({"op": "update", "table": "Bridge", "where": [], "row": trees})
     operations.append({"op": "update", "table": "Port", "where": [], "row": {"lacp": empty}})
     silent = {"bfd": ["map", []], "cfm_mpid": empty, "lldp": ["map", []]}
     known = {

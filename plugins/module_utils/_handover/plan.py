@@ -322,9 +322,6 @@ def too_little_memory(facts: Facts) -> t.Iterator[str]:
 def _make_before_break(facts: Facts) -> t.Iterator[str]:
     yield from _common(facts)
     yield from _beside(facts)
-    for bridge in facts.bridges:
-        if bridge.stp or bridge.rstp:
-            yield f"bridge {bridge.name} runs {_tree(bridge)}: two processes would both send BPDUs"
     if facts.unprimed:
         yield f"it was tried: {facts.unprimed}"
     yield from unprimable(facts.bridges, facts.spoken)

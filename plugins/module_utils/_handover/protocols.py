@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""LACP, BFD and CFM in the second ovs-vswitchd: it runs them in silence beside the first, and the neighbours see no change.
+"""LACP, BFD, CFM, STP and RSTP in the second ovs-vswitchd: silent beside the first, and no neighbour sees a change.
 
 Its ports have NO_FWD, which takes away what it sends and not what it gets.  What the neighbours would tell it comes from us, as
 packets-out, also while it waits for its flows.  So it knows them, and what it tells them first is what they know already.
@@ -18,10 +18,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import spoken
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.trees import Trees
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import configure_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bonds
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bonds, spanning_tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Interface, Ovsdb
 
@@ -30,9 +31,13 @@ SETTLE_TIMEOUT = 15.0
 # How often the neighbours are heard meanwhile, in seconds: what lasts shortest is a fault of CFM at 100 ms.
 _OFTEN = 0.05
 
-_UNSET = ["set", []]
+_UNSET = (["set", []], ["map", []], False)
 # By table: what configures a protocol, and what its copy has until it is to run (see ``newcomer.silence``).
-_COLUMNS = {"Port": ("lacp",), "Interface": ("bfd", "cfm_mpid")}
+_COLUMNS = {
+    "Bridge": ("stp_enable", "rstp_enable"),
+    "Port": ("lacp",),
+    "Interface": ("bfd", "cfm_mpid"),
+}
 
 
 class Protocols:
@@ -40,24 +45,33 @@ class Protocols:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.trees = Trees(clock)
         self._places: dict[str, tuple[Switch, Interface]] = {}
         self._muted: list[tuple[Switch, wire.Port]] = []
         self._greeting: list[spoken.Heard] = []
 
     def begin(
-        self, real: Ovsdb, copy: Ovsdb, switches: t.Mapping[str, Switch], apply: t.Callable[[], None]
+        self,
+        real: Ovsdb,
+        copy: Ovsdb,
+        switches: t.Mapping[str, Switch],
+        old: Appctl,
+        apply: t.Callable[[], None],
     ) -> None:
-        """Have the second process run what the first one runs, without a word.
+        """Have the second process run what the first one (``old``) runs, without a word.
 
         ``apply`` returns when it has read its ``copy``.
         """
-        found = spoken.speaking(real.bridges())
+        bridges = real.bridges()
+        found = spoken.speaking(bridges)
         self._places = {
             name: (switches[bridge], each) for name, (bridge, each) in found.items() if bridge in switches
         }
         self._mute()
+        self.trees.listen(bridges, switches, old)
         configure(real, copy)
         apply()
+        self.trees.begin()
 
     @property
     def impatient(self) -> bool:
@@ -97,6 +111,10 @@ class Protocols:
 
         Raises ``Unprimed`` when it does not come to that.
         """
+        try:
+            self.trees.settle(old, new)
+        except TimedOut as error:
+            raise Unprimed(error.why) from error
         before, now = spoken.hear(old), spoken.hear(new)
         strangers = spoken.strangers(before, now)
         if strangers:
@@ -143,6 +161,7 @@ class Protocols:
 
     def greet(self) -> None:
         """Have the neighbours hear of the second process at once, which is the only one from now on."""
+        self.trees.leave()
         self._tell(self._greeting)
 
     @property
@@ -180,7 +199,11 @@ class Unprimed(HotUpgradeError):
 
 
 def configure(real: Ovsdb, copy: Ovsdb) -> None:
-    """Give the copy what it was not to run at first; no member waits for its updelay, since its neighbours are known."""
+    """Give the copy what it was not to run at first; no member waits for its updelay, since its neighbours are known.
+
+    A new process numbers ports for RSTP in another order than they came; numbers that were asked for once stay when nobody
+    asks for them any more (rstp_port_set_port_number__).
+    """
     queries = [
         {"op": "select", "table": table, "where": [], "columns": ["_uuid", *columns]}
         for table, columns in _COLUMNS.items()
@@ -189,10 +212,20 @@ def configure(real: Ovsdb, copy: Ovsdb) -> None:
     for table, result in zip(_COLUMNS, real.transact(*queries)):
         for row in result["rows"]:
             uuid = row.pop("_uuid")
-            values = {name: value for name, value in row.items() if value not in (_UNSET, ["map", []])}
+            values = {name: value for name, value in row.items() if value not in _UNSET}
             if values:
                 operations.append(
                     {"op": "update", "table": table, "where": [["_uuid", "==", uuid]], "row": values}
                 )
     at_once = {"op": "update", "table": "Port", "where": [], "row": {"bond_updelay": 0}}
-    copy.transact(*operations, at_once)
+    numbers = [
+        {
+            "op": "mutate",
+            "table": "Port",
+            "where": [["_uuid", "==", ["uuid", row["_uuid"]]]],
+            "mutations": [["other_config", "insert", ["map", [["rstp-port-num", str(number)]]]]],
+        }
+        for row in real.select("Port", ("_uuid", "rstp_status"))
+        for number in spanning_tree.rapid_numbers(row["rstp_status"])
+    ]
+    copy.transact(*operations, *numbers, at_once)

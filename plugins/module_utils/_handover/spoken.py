@@ -14,7 +14,13 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bfd, bonds, cfm, lacp
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    bfd,
+    bonds,
+    cfm,
+    lacp,
+    spanning_tree,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface, Port
 
@@ -25,6 +31,8 @@ Heard = tuple[str, bytes]
 # intervals of CFM that is (cfm_fault_interval).
 SHORTEST_DETECTION = 200
 _CFM_MISSED = 3.5
+# The types of interfaces whose frames pass by the kernel, and those at whose other end is the same process.
+_OVERHEARD = ("", "system", "patch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +69,7 @@ def hear(control: Appctl) -> Spoken:
 
 
 def speaking(bridges: t.Iterable[Bridge]) -> dict[str, tuple[str, Interface]]:
-    """The interfaces of ports that run LACP, BFD or CFM, each with the name of its bridge.
+    """The interfaces of ports that run LACP, BFD or CFM, or are in a spanning tree, each with the name of its bridge.
 
     The other members of their bonds are among them: where one is down in the new process for a moment, that tells of moved MAC
     addresses by another (bundle_send_learning_packets).
@@ -71,6 +79,7 @@ def speaking(bridges: t.Iterable[Bridge]) -> dict[str, tuple[str, Interface]]:
         alone = {each.name for each in bridge.interfaces if watched(each)}
         ports = (port for port in bridge.ports if runs_lacp(port) or not alone.isdisjoint(port.interfaces))
         names = {name for port in ports for name in port.interfaces}
+        names.update(each.name for each in spanning_tree.with_neighbours(bridge))
         found.update({each.name: (bridge.name, each) for each in bridge.interfaces if each.name in names})
     return found
 
@@ -96,6 +105,7 @@ def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
         yield found.wrong
         return
     for bridge in bridges:
+        yield from _unheard(bridge)
         for port in filter(runs_lacp, bridge.ports):
             yield from _other_key(bridge, port, found.aggregates.get(port.name, {}))
         for interface in bridge.interfaces:
@@ -106,6 +116,25 @@ def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
             if endpoint and _CFM_MISSED * endpoint.interval < SHORTEST_DETECTION:
                 missed = round(_CFM_MISSED * endpoint.interval)
                 yield f"{where}: CFM takes a neighbour for dead after {missed} ms, {_TOO_SHORT}"
+
+
+def _unheard(bridge: Bridge) -> t.Iterator[str]:
+    """Of its spanning tree: see ``trees``."""
+    found = spanning_tree.members(bridge)
+    for each in found:
+        if each.type not in _OVERHEARD:
+            yield (
+                f"interface {each.name} of bridge {bridge.name} has the type {each.type}: what a neighbour in its spanning tree "
+                "says there cannot be overheard"
+            )
+    numbered = {port.name for port in bridge.ports if "stp-port-num" in port.other_config}
+    if bridge.datapath_type == "netdev" and bridge.stp and not bridge.rstp:
+        free = [each.name for each in found if each.port not in numbered]
+        if free:
+            yield (
+                f"bridge {bridge.name} may number its ports for STP anew when the new process gets the internal ports: give "
+                f"each of them its other_config:stp-port-num ({', '.join(free[:5])} have none)"
+            )
 
 
 _TOO_SHORT = f"and a switch-over of a loaded host may take {SHORTEST_DETECTION} ms"

@@ -97,6 +97,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 PROTOCOLS, CONNECTIONS = "run the protocols in silence", "carry the tracked connections"
+RENEW = "renew the timeouts"
 CUT_OVER, RECONNECT = "cut over", "reconnect to the database"
 # What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
 SPEAKS, ANSWERS = "the new process speaks", "the new process answers"
@@ -132,7 +133,7 @@ UNCOMPARED_TABLES = frozenset(
 )
 UNCOMPARED_COLUMNS = database_content.REPORTED | {
     *("controller", "manager_options", "sflow", "netflow", "ipfix", "lldp"),
-    *("lacp", "bfd", "cfm_mpid", "bond_updelay"),
+    *("lacp", "bfd", "cfm_mpid", "bond_updelay", "stp_enable", "rstp_enable"),
     # Internal ports of a userspace datapath are not there yet; what they request is set in the copy.
     *("datapaths", "ofport_request"),
 }
@@ -160,6 +161,7 @@ def steps(request: Request) -> list[Step[Host]]:
                 Step("catch up with late changes", _catch_up),
                 *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
                 *([Step(CONNECTIONS, _carry_connections)] if request.userspace else []),
+                Step(RENEW, _renew),
             ]
         ),
         Step(CUT_OVER, _cut_over, _back, window=True),
@@ -203,6 +205,10 @@ def _load(host: Host) -> None:
     with host.filler.explaining() as refused:
         found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
         refused += [refusal for refusal in found if refusal is not None]
+    _carry_learned(host)
+
+
+def _carry_learned(host: Host) -> None:
     host.filler.remember_learned()
     host.filler.carry_learned(
         Connection(newcomer.directory(host), newcomer.database(host), host.request.timeout)
@@ -278,14 +284,8 @@ def _catch_up(host: Host) -> None:
     _require_no_drift(host)  # before what it would mean for the bridges
     host.snapshot.renew()
     with host.filler.explaining():
-        filled = side_by_side(functools.partial(_fill, host), host.scope.bridges, host.living.flows)
+        side_by_side(functools.partial(_fill, host), host.scope.bridges, host.living.flows)
     _require_no_drift(host)
-    # Their clocks have run since they were loaded, and stand still no longer when the flag is cleared.
-    side_by_side(
-        lambda item: renew_timeouts(host.filler.switches[item[0]], item[1]),
-        zip(host.scope.bridges, filled),
-        host.living.flows,
-    )
     host.living.watch(host.filler.switches)
     if host.request.userspace:
         with newcomer.open_database(host) as copy:
@@ -296,14 +296,17 @@ def _catch_up(host: Host) -> None:
 
 
 def _run_protocols(host: Host) -> None:
-    """Have the new process know the neighbours of LACP, BFD and CFM; behind ``_fill``, which would have it speak."""
+    """Have the new process know its neighbours by their protocols; behind ``_fill``, which would have it speak."""
+    old, new = host.services.control(VSWITCHD), newcomer.control(host)
     with host.database.open() as real, newcomer.open_database(host) as copy:
-        host.protocols.begin(real, copy, host.filler.switches, functools.partial(_apply, host, copy))
+        host.protocols.begin(real, copy, host.filler.switches, old, functools.partial(_apply, host, copy))
     try:
-        host.protocols.settle(host.services.control(VSWITCHD), newcomer.control(host))
+        host.protocols.settle(old, new)
     except Unprimed as error:
         host.transaction.note(**{UNPRIMED: error.why, AGAIN: True})
         raise
+    if host.protocols.trees:  # whose changes make a bridge forget where everybody is
+        _carry_learned(host)
 
 
 def _carry_connections(host: Host) -> None:
@@ -321,6 +324,16 @@ def _follow_connections(host: Host) -> None:
     except (ProtocolError, Unreachable) as error:
         # Nothing more is told where the old process has died meanwhile.
         host.report.missed([f"connections that came to be tracked last: {error}"])
+
+
+def _renew(host: Host) -> None:
+    """Have the clocks of all flows begin anew, and those be there again that have expired only here: nothing matches them yet."""
+    states = host.living.base
+    side_by_side(
+        lambda name: renew_timeouts(host.filler.switches[name], host.living.now(name, states[name])),
+        host.scope.bridges,
+        host.living.flows,
+    )
 
 
 def _speak(host: Host, control: Appctl) -> None:

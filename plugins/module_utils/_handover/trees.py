@@ -1,0 +1,192 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""STP and RSTP in the second ovs-vswitchd: it hears what the first one hears, until its trees are the same.
+
+BPDUs are overheard at the ports and given to the silent process as packets-out, for as long as its ports take to forward.
+Its topology changes, which nobody hears of, are acknowledged, and its RSTP gets the agreements that the first process has.
+"""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base import polling
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import unheard
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import spanning_tree
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.spanning_tree import Tree
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.links import device
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listener import Listener
+
+# A bridge speaks every second or two; in seconds.
+_OFTEN = 0.25
+# A tree grows in twice the forwarding delay, and once more where somebody else has to be heard first; besides, in seconds.
+_RESERVE = 15.0
+
+
+class _Ear(t.NamedTuple):
+    """Where a port is overheard, and to whom that is told."""
+
+    listener: Listener
+    channel: OpenFlow
+    ofport: int
+    rapid: bool
+
+
+class Trees:
+    """Those of one hand-over."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ears: list[_Ear] = []
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._failure: HotUpgradeError | None = None
+        self._rapid: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._rapid)
+
+    def listen(self, bridges: t.Iterable[Bridge], switches: t.Mapping[str, Switch], old: Appctl) -> None:
+        """Overhear the ports of all trees from now on; returns when each has been heard that speaks.
+
+        Raises ``HotUpgradeError`` where a port cannot be overheard.
+        """
+        grown = [bridge for bridge in bridges if spanning_tree.members(bridge) and bridge.name in switches]
+        self._rapid = {bridge.name: bridge.rstp for bridge in grown}
+        for bridge in grown:
+            (channel,) = switches[bridge.name].further(1)
+            for interface in spanning_tree.with_neighbours(bridge):
+                self._ears.append(_ear(interface, channel, bridge.rstp))
+        if self._ears:
+            self._clock.sleep(1 + max(tree.hello_time for tree in show(old).values()))
+
+    def begin(self) -> None:
+        """Tell the second process, which runs them now, what has been heard, and what will be."""
+        if self._ears:
+            self._thread = threading.Thread(target=self._relay, name="spanning trees", daemon=True)
+            self._thread.start()
+
+    def settle(self, old: Appctl, new: Appctl) -> None:
+        """Return when the second process shows the same trees for long enough to have forgotten how they came to be.
+
+        Raises ``TimedOut`` when it does not come to that, and whatever has kept it from hearing.
+        """
+        if not self:
+            return
+        trees = [tree for name, tree in show(old).items() if name in self._rapid]
+        growth = 3 * max(tree.forward_delay for tree in trees) + max(tree.max_age for tree in trees)
+        still = max(self._stillness(name, tree) for name, tree in show(old).items() if name in self._rapid)
+        since = self._clock.monotonic()
+
+        def look() -> list[str]:
+            nonlocal since
+            found = self._differences(old, new)
+            if found:
+                since = self._clock.monotonic()
+            return found
+
+        Waiter(growth + still + _RESERVE, _OFTEN, self._clock, strict=True).wait(
+            "the spanning trees of the new process are those of the old one",
+            look,
+            lambda found: not found and self._clock.monotonic() - since >= still,
+            lambda found: "; ".join(found) or "they came to be the same only now",
+            VSWITCHD_LOG,
+        )
+
+    def _stillness(self, name: str, tree: Tree) -> int:
+        """For how long after its last change a tree tells of it (stp_topology_change_timer; newTcWhile, 17.21.7), in seconds."""
+        if tree.is_root and not self._rapid[name]:
+            return tree.max_age + tree.forward_delay + 1
+        return tree.hello_time + 2
+
+    def _differences(self, old: Appctl, new: Appctl) -> list[str]:
+        if self._failure:
+            raise self._failure
+        return differences({name: tree for name, tree in show(old).items() if name in self._rapid}, show(new))
+
+    def _relay(self) -> None:
+        ears = {ear.listener.fileno(): ear for ear in self._ears}
+        try:
+            with unheard():  # it goes on whatever becomes of the rest
+                while not self._ended.is_set():
+                    for descriptor in polling.readable(ears, _OFTEN):
+                        _tell(ears[descriptor])
+        except HotUpgradeError as error:
+            self._failure = error
+
+    def leave(self) -> None:
+        """Tell it nothing any more: it hears by itself now.  Returns at once."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """Overhear nothing any more."""
+        self.leave()
+        if self._thread is not None:
+            self._thread.join()
+        for ear in self._ears:
+            ear.listener.close()
+        self._ears = []
+
+
+def _ear(interface: Interface, channel: OpenFlow, rapid: bool) -> _Ear:
+    name = device(interface.name)
+    try:
+        listener = Listener(name, spanning_tree.GROUP)
+    except OSError as error:
+        raise HotUpgradeError(
+            f"the spanning tree at {name} cannot be overheard",
+            error.strerror or str(error),
+            "See 'ip link show'",
+        ) from error
+    return _Ear(listener, channel, interface.ofport or 0, rapid)
+
+
+def _tell(ear: _Ear) -> None:
+    frames = []
+    for frame, own in ear.listener.heard():
+        told = spanning_tree.acknowledged(frame)
+        if own:
+            told = spanning_tree.answer(frame) if ear.rapid else None
+        if told is not None:
+            frames.append(told)
+    of = ear.channel
+    # Whatever is refused shows in the trees.
+    of.exchange([wire.packet_out(of.version, of.xid(), ear.ofport, frame) for frame in frames])
+
+
+def show(control: Appctl) -> dict[str, Tree]:
+    """The trees that an ovs-vswitchd shows, by bridge."""
+    found: dict[str, Tree] = {}
+    for command in ("stp/show", "rstp/show"):
+        found.update(spanning_tree.parse(control.call(command)))
+    return found
+
+
+def differences(old: t.Mapping[str, Tree], new: t.Mapping[str, Tree]) -> list[str]:
+    """One sentence for each bridge whose tree is not the same in ``new``."""
+    found = []
+    for name, tree in old.items():
+        if name not in new:
+            found.append(f"bridge {name} runs no spanning tree yet")
+            continue
+        now = set(new[name].lines)
+        lines = [
+            *sorted(now.difference(tree.lines)),
+            *(f"no {line}" for line in tree.lines if line not in now),
+        ]
+        if lines:
+            found.append(f"bridge {name}: {', '.join(lines)}")
+    return found
