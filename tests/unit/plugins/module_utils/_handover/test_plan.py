@@ -191,8 +191,18 @@ HAZARDS = [
     ("cfm", {"spoken": Spoken(endpoints={"p1": endpoint(interval=10)})}, PREFILLED, "p1.*CFM.*after 35 ms"),
     ("unknown words", {"spoken": Spoken(wrong="what is shown")}, PREFILLED, "what is shown"),
     ("tried", {"bridges": (bonded(),), "unprimed": "its key"}, PREFILLED, "it was tried: its key"),
-    ("stp", {"bridges": (bridge(stp=True),)}, STANDBY, "STP"),
-    ("rstp", {"bridges": (bridge(rstp=True),)}, STANDBY, "RSTP"),
+    (
+        "a tree at a tunnel",
+        {"bridges": (bridge(rstp=True, interfaces=(interface(type="geneve"),)),)},
+        STANDBY,
+        "p1 of bridge br0 has the type geneve: .*cannot be overheard",
+    ),
+    (
+        "stp in userspace",
+        {"bridges": (bridge(stp=True, datapath_type="netdev"),)},
+        STANDBY,
+        "br0 may number its ports for STP anew.*p1 have none",
+    ),
     ("offload", {"other_config": {"hw-offload": "true"}}, STANDBY, "hw-offload"),
     ("dpdk", {"other_config": {"dpdk-init": "true"}}, RESTART, "dpdk-init"),
     ("memory", {"memory_available": 50 << 20}, RESTART, "50 MiB are available"),
@@ -232,7 +242,7 @@ def test_the_upcall_dispatch_mode_can_be_set_back_at_the_switch_over() -> None:
         ({}, MAKE_BEFORE_BREAK, True),
         ({"bridges": (bonded(),), "spoken": negotiated()}, MAKE_BEFORE_BREAK, False),
         ({"bridges": (bonded(),), "spoken": negotiated(key=9)}, PREFILLED, False),
-        ({"bridges": (bridge(stp=True),)}, STANDBY, False),
+        ({"bridges": (bridge(stp=True),)}, MAKE_BEFORE_BREAK, False),
         ({"bridges": (bonded(),), "other_config": {"hw-offload": "true"}}, STANDBY, False),
         ({"memory_available": 50 << 20}, RESTART, True),
         ({"bridges": (bridge(datapath_type="netdev"),)}, MAKE_BEFORE_BREAK, True),
@@ -359,7 +369,9 @@ def test_a_strategy_that_was_asked_for_is_not_replaced_by_another() -> None:
 
 
 def test_every_bridge_is_looked_at() -> None:
-    plan = decide(facts(bridges=(bridge("br0"), bridge("br1", stp=True))))
+    plan = decide(
+        facts(bridges=(bridge("br0"), bridge("br1", rstp=True, interfaces=(interface(type="gre"),))))
+    )
     assert_reason(plan, MAKE_BEFORE_BREAK, "bridge br1")
     assert len(plan.refused[MAKE_BEFORE_BREAK]) == 1
 

@@ -156,10 +156,19 @@ class Database:
 
     def transact(self, *operations: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         self.done += operations
+        trees = {"stp_enable": False, "rstp_enable": False}
+        bridges = [
+            {"_uuid": ["uuid", "5"], **trees},
+            {"_uuid": ["uuid", "6"], **trees, "rstp_enable": True},
+        ]
         ports = [{"_uuid": ["uuid", "1"], "lacp": "active"}, {"_uuid": ["uuid", "2"], "lacp": ["set", []]}]
         unset = {"bfd": ["map", []], "cfm_mpid": ["set", []]}
         speaks = {"_uuid": ["uuid", "4"], "bfd": ["map", [["enable", "true"]]], "cfm_mpid": 7}
-        return [{"rows": ports}, {"rows": [{"_uuid": ["uuid", "3"], **unset}, speaks]}]
+        return [{"rows": bridges}, {"rows": ports}, {"rows": [{"_uuid": ["uuid", "3"], **unset}, speaks]}]
+
+    def select(self, table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
+        assert (table, list(columns)) == ("Port", ["_uuid", "rstp_status"])
+        return [{"_uuid": "1", "rstp_status": {}}, {"_uuid": "2", "rstp_status": {"rstp_port_id": "8.00b"}}]
 
 
 @pytest.fixture(name="begun")
@@ -170,8 +179,15 @@ def _begun() -> tuple[protocols.Protocols, Switch]:
     def applied() -> None:
         switch.calls.append("applied")
 
-    found.begin(t.cast("t.Any", Database()), t.cast("t.Any", copy), {"br0": t.cast("t.Any", switch)}, applied)
+    switches = {"br0": t.cast("t.Any", switch)}
+    found.begin(
+        t.cast("t.Any", Database()), t.cast("t.Any", copy), switches, t.cast("t.Any", Control(OLD)), applied
+    )
+    number = copy.done.pop(-2)
+    assert (number["table"], number["where"]) == ("Port", [["_uuid", "==", ["uuid", "2"]]])
+    assert number["mutations"] == [["other_config", "insert", ["map", [["rstp-port-num", "11"]]]]]
     assert [(each["table"], each["where"], each["row"]) for each in copy.done] == [
+        ("Bridge", [["_uuid", "==", ["uuid", "6"]]], {"rstp_enable": True}),
         ("Port", [["_uuid", "==", ["uuid", "1"]]], {"lacp": "active"}),
         (
             "Interface",
