@@ -52,8 +52,8 @@ options:
     description:
       - How ovs-vswitchd is replaced. RV(plan.reasons) tells why a strategy is not possible on this host.
       - V(make_before_break) starts the new one beside the old one, fills and proves it, and switches over. On the kernel datapath
-        that costs no packet, in userspace what arrives in about a millisecond. With LACP, BFD, CFM, STP and RSTP the new one goes on where
-        the old one ends, so that neighbours see no change.
+        that costs no packet, in userspace what arrives in about a millisecond. With LACP, BFD, CFM, STP and RSTP the new one goes
+        on where the old one ends, so that neighbours see no change.
       - V(prefilled) starts and fills it in the same way, but only one of the two forwards at any time. LACP, BFD and CFM are
         silent in the new one until the old one has ended, and begin anew then.
       - V(standby) has the new one wait until the old one ends, and restores the flows then. Works on every datapath.

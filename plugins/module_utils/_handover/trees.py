@@ -27,7 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.spanning_tree import Tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.links import device
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listener import Listener
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listener import Heard, Listener
 
 # A bridge speaks every second or two; in seconds.
 _OFTEN = 0.25
@@ -154,14 +154,17 @@ def _ear(interface: Interface, channel: OpenFlow, rapid: bool) -> _Ear:
     return _Ear(listener, channel, interface.ofport or 0, rapid)
 
 
+def _told(heard: Heard, rapid: bool) -> t.Iterator[bytes]:
+    if not heard.own:
+        yield spanning_tree.acknowledged(heard.frame)
+        return
+    answer = spanning_tree.answer(heard.frame) if rapid else None
+    if answer is not None:
+        yield answer
+
+
 def _tell(ear: _Ear) -> None:
-    frames = []
-    for frame, own in ear.listener.heard():
-        told = spanning_tree.acknowledged(frame)
-        if own:
-            told = spanning_tree.answer(frame) if ear.rapid else None
-        if told is not None:
-            frames.append(told)
+    frames = [told for heard in ear.listener.heard() for told in _told(heard, ear.rapid)]
     of = ear.channel
     # Whatever is refused shows in the trees.
     of.exchange([wire.packet_out(of.version, of.xid(), ear.ofport, frame) for frame in frames])

@@ -110,8 +110,17 @@ def shown(*lines: str) -> str:
 OLD = shown("p1 Designated Forwarding")
 
 
+class Begun(t.NamedTuple):
+    """Trees that listen, and all that is about them."""
+
+    trees: trees.Trees
+    switch: Switch
+    listeners: list[Listener]
+    clock: Clock
+
+
 @pytest.fixture(name="begun")
-def _begun(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[tuple[trees.Trees, Switch, list[Listener], Clock]]:
+def _begun(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Begun]:
     listeners: list[Listener] = []
 
     def listen(device: str, destination: bytes) -> Listener:
@@ -123,12 +132,13 @@ def _begun(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[tuple[trees.Trees, Swi
     found = trees.Trees(clock)
     found.listen([BRIDGE], {"br0": t.cast("t.Any", switch)}, t.cast("t.Any", Control(OLD)))
     assert clock.monotonic() >= 3  # each neighbour has said something
-    yield found, switch, listeners, clock
+    yield Begun(found, switch, listeners, clock)
     found.close()
 
 
-def test_what_is_heard_is_told(begun: tuple[trees.Trees, Switch, list[Listener], Clock]) -> None:
-    found, switch, (first, second), __ = begun
+def test_what_is_heard_is_told(begun: Begun) -> None:
+    found, switch = begun.trees, begun.switch
+    first, second = begun.listeners
     first.say(Heard(bpdu(RAPID, DESIGNATED), False), Heard(bpdu(RAPID, DESIGNATED | 2), True))
     found.begin()
     wait_until(lambda: len(switch.channel.told) == 1)
@@ -147,9 +157,9 @@ def settle(found: trees.Trees, old: Control, new: Control) -> None:
 
 
 def test_it_is_waited_until_the_tree_is_the_same_and_tells_of_no_change_any_more(
-    begun: tuple[trees.Trees, Switch, list[Listener], Clock],
+    begun: Begun,
 ) -> None:
-    found, __, __, clock = begun
+    found, clock = begun.trees, begun.clock
     began = clock.monotonic()
     settle(found, Control(OLD), Control("", shown("p1 Designated Learning"), OLD))
     assert 4 <= clock.monotonic() - began < 6
@@ -169,19 +179,19 @@ def test_a_root_of_stp_tells_of_changes_for_longer(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_tree_that_does_not_come_to_be_the_same(
-    begun: tuple[trees.Trees, Switch, list[Listener], Clock],
+    begun: Begun,
 ) -> None:
     with pytest.raises(TimedOut) as caught:
-        settle(begun[0], Control(OLD), Control(shown("p1 Alternate Discarding")))
+        settle(begun.trees, Control(OLD), Control(shown("p1 Alternate Discarding")))
     assert "p1 Alternate Discarding, no p1 Designated Forwarding" in str(caught.value.why)
     with pytest.raises(TimedOut, match="no spanning tree yet"):
-        settle(begun[0], Control(OLD), Control(""))
+        settle(begun.trees, Control(OLD), Control(""))
 
 
 def test_whoever_cannot_be_told_is_not_waited_for(
-    begun: tuple[trees.Trees, Switch, list[Listener], Clock],
+    begun: Begun,
 ) -> None:
-    found, switch, (first, __), __ = begun
+    found, switch, first = begun.trees, begun.switch, begun.listeners[0]
     switch.channel.gone = True
     found.begin()
     first.say(Heard(bpdu(RAPID, DESIGNATED), False))

@@ -70,9 +70,9 @@ def test_the_order_of_ports_is_that_of_a_process() -> None:
 
 @pytest.mark.parametrize(
     ("protocol", "names"),
-    [({"stp": True}, ["p", "t"]), ({"rstp": True}, ["p", "q", "t"]), ({}, [])],
+    [("stp", ["p", "t"]), ("rstp", ["p", "q", "t"]), ("none", [])],
 )
-def test_which_ports_are_in_a_tree(protocol: dict[str, bool], names: list[str]) -> None:
+def test_which_ports_are_in_a_tree(protocol: str, names: list[str]) -> None:
     ports = (
         *(port(name) for name in ("br0", "p", "t")),
         port("q", other_config={"stp-enable": "False"}),
@@ -80,7 +80,7 @@ def test_which_ports_are_in_a_tree(protocol: dict[str, bool], names: list[str]) 
     )
     inside = interface("br0", type="internal"), interface("t", type="patch", ofport=3)
     interfaces = (*inside, *(interface(name, ofport=1) for name in "abpq"))
-    found = bridge(ports=ports, interfaces=interfaces, **protocol)
+    found = bridge(ports=ports, interfaces=interfaces, stp=protocol == "stp", rstp=protocol == "rstp")
     assert sorted(each.name for each in spanning_tree.members(found)) == names
     neighbours = [each.name for each in spanning_tree.with_neighbours(found)]
     assert neighbours == [name for name in names if name != "t"]
