@@ -32,6 +32,7 @@ SETTLE_TIMEOUT = 15.0
 _OFTEN = 0.05
 
 _UNSET = (["set", []], ["map", []], False)
+RAPID_NUMBER = "rstp-port-num"
 # By table: what configures a protocol, and what its copy has until it is to run (see ``newcomer.silence``).
 _COLUMNS = {
     "Bridge": ("stp_enable", "rstp_enable"),
@@ -201,8 +202,8 @@ class Unprimed(HotUpgradeError):
 def configure(real: Ovsdb, copy: Ovsdb) -> None:
     """Give the copy what it was not to run at first; no member waits for its updelay, since its neighbours are known.
 
-    A new process numbers ports for RSTP in another order than they came; numbers that were asked for once stay when nobody
-    asks for them any more (rstp_port_set_port_number__).
+    A new process numbers ports for RSTP in another order than they came, or than their numbers were set in; numbers that it
+    was given stay when it is asked for none, or for one that another port has (rstp_port_set_port_number__).
     """
     queries = [
         {"op": "select", "table": table, "where": [], "columns": ["_uuid", *columns]}
@@ -223,7 +224,10 @@ def configure(real: Ovsdb, copy: Ovsdb) -> None:
             "op": "mutate",
             "table": "Port",
             "where": [["_uuid", "==", ["uuid", row["_uuid"]]]],
-            "mutations": [["other_config", "insert", ["map", [["rstp-port-num", str(number)]]]]],
+            "mutations": [
+                ["other_config", "delete", ["set", [RAPID_NUMBER]]],
+                ["other_config", "insert", ["map", [[RAPID_NUMBER, str(number)]]]],
+            ],
         }
         for row in real.select("Port", ("_uuid", "rstp_status"))
         for number in spanning_tree.rapid_numbers(row["rstp_status"])
