@@ -54,6 +54,12 @@ def test_what_neighbours_say_is_overheard(start_ovs: StartOvs, version: str, pro
 
     wait_until(grown, 60, 0.5)
     assert [shown()[name].is_root for name in (root, other)] == [True, False]
+    status = [
+        json.loads(ovs.vsctl("--format=json", "--columns=rstp_status", "list", "port", name))
+        for name in ("a0", "b0")
+    ]
+    numbers = [list(spanning_tree.rapid_numbers(dict(found["data"][0][0][1]))) for found in status]
+    assert sorted(numbers) == ([[1], [2]] if protocol == "rstp" else [[], []])
     assert {tree.forward_delay for tree in shown().values()} == {4}
     heard = json.loads(ovs.python(LISTEN, "a0", "b0", "a1", "b1"))
     own = {name: [bytes.fromhex(frame) for frame, mine in frames if mine] for name, frames in heard.items()}

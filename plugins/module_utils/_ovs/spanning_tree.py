@@ -83,10 +83,9 @@ def with_neighbours(bridge: Bridge) -> list[Interface]:
 
 
 def rapid_numbers(status: t.Mapping[str, str]) -> t.Iterator[int]:
-    """The number of a port for RSTP by its rstp_status, "8.00a" behind the priority; none where it has none."""
-    __, point, number = status.get("rstp_port_id", "").partition(".")
-    if point:
-        yield int(number, 16)
+    """The number of a port for RSTP by its rstp_status, behind the priority: 10 in "800a"; none where it has none."""
+    if "rstp_port_id" in status:
+        yield int(status["rstp_port_id"], 16) & 0xFF
 
 
 def acknowledged(frame: bytes) -> bytes:

@@ -168,7 +168,7 @@ class Database:
 
     def select(self, table: str, columns: t.Sequence[str]) -> list[dict[str, t.Any]]:
         assert (table, list(columns)) == ("Port", ["_uuid", "rstp_status"])
-        return [{"_uuid": "1", "rstp_status": {}}, {"_uuid": "2", "rstp_status": {"rstp_port_id": "8.00b"}}]
+        return [{"_uuid": "1", "rstp_status": {}}, {"_uuid": "2", "rstp_status": {"rstp_port_id": "800b"}}]
 
 
 @pytest.fixture(name="begun")

@@ -87,7 +87,7 @@ def test_which_ports_are_in_a_tree(protocol: str, names: list[str]) -> None:
 
 
 def test_numbers_for_rstp() -> None:
-    assert list(spanning_tree.rapid_numbers({"rstp_port_id": "8.00a"})) == [10]
+    assert list(spanning_tree.rapid_numbers({"rstp_port_id": "800a"})) == [10]
     assert list(spanning_tree.rapid_numbers({})) == []
 
 

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controllers as they are in use, in the database, on os-ken: what they see of a hand-over, and what they do then."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import subprocess
+import sys
+import typing as t
+
+from tests.harness.waiting import until, wait_until
+from tests.lab.images import REPOSITORY
+from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
+
+AGENT = REPOSITORY / "tests/lab/agent.py"
+ADDRESS, PORT = "10.111.0.1", "6653"
+COOKIE = "0xa9e27"
+FLOWS = 1001
+HELD = f"ovs-ofctl -O OpenFlow13 dump-flows br0 cookie={COOKIE}/-1 | grep -c cookie="
+
+
+@contextlib.contextmanager
+def agent(scene: Scene, kind: str) -> t.Iterator[Json]:
+    """Have a controller work on br0 meanwhile; its log is in what this yields, afterwards."""
+    path = scene.lab.folder / "agent.json"
+    argv = [
+        "ip",
+        "netns",
+        "exec",
+        scene.lab.netns,
+        sys.executable,
+        str(AGENT),
+        kind,
+        ADDRESS,
+        PORT,
+        str(path),
+    ]
+    log: Json = {}
+    with subprocess.Popen(argv) as process:
+        try:
+            scene.sh(
+                f"ovs-vsctl set-controller br0 tcp:{ADDRESS}:{PORT} -- set controller br0 max_backoff=1000"
+            )
+            scene.sh(until(f"[ $({HELD}) -ge {FLOWS} ]", otherwise="ovs-vsctl list controller >&2"))
+            yield log
+        finally:
+            process.terminate()
+    wait_until(path.exists)
+    log.update(json.loads(path.read_text()))
+
+
+def kept(kind: str, datapath: str, scene: Scene) -> str:
+    """What was its own stays; it sees one reconnect, and fills nothing anew of which it would have to."""
+    scene.populate("--datapath-type", datapath)
+    scene.install("4.0.0")
+    with agent(scene, kind) as log:
+        scene.sh(until("ip netns exec h2 ping -c 1 -W 1 10.0.0.1"))
+        before = scene.sh(HELD)
+        with scene.traffic() as traffic:
+            scene.hand_over(confirm="manual", expect="applied")
+            scene.sh(until("ovs-vsctl get controller br0 is_connected | grep -q true"))
+        if kind != "cold" and scene.sh(HELD) != before:
+            raise Broken(f"the controller had {before.strip()} flows, and has {scene.sh(HELD).strip()}")
+        scene.hand_over(state="confirmed")
+    require_sound(scene, "4.0.0")
+    wanted = {"connections": 2, "missing": 0, "errors": [], "fillings": 2 if kind == "cold" else 1}
+    wrong = {name: log[name] for name, value in wanted.items() if log[name] != value}
+    if wrong or len(set(log["roles"])) != 1:
+        raise Broken(f"the controller saw more than one reconnect: {wrong}, {log}")
+    losses = measured(traffic)
+    if kind != "cold" and datapath == "system":
+        losses.none()
+    own = ", of which its own deletion is the cause" if kind == "cold" else ""
+    return f"{losses}{own}; it connected twice, looked {log['looks']} times, filled the switch {log['fillings']} times"
+
+
+SCENARIOS = [
+    (f"os-ken: {kind}, {where}", "3.5.0", functools.partial(kept, kind, datapath), backend)
+    for kind in ("neutron", "learning", "cold")
+    for where, datapath, backend in (("kernel", "system", "uml"), ("userspace", "netdev", "native"))
+]
