@@ -17,6 +17,7 @@ It shares no code with the collection, whose work it judges.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import typing as t
@@ -148,7 +149,7 @@ class Agent(app_manager.OSKenApp):
 def end(*_words: t.Any) -> None:
     with open(LOG, "w", encoding="ascii") as file:
         json.dump(said, file)
-    sys.exit(0)
+    os._exit(0)  # threads of the library would be waited for
 
 
 if __name__ == "__main__":
