@@ -38,10 +38,10 @@ _RESERVE = 15.0
 class _Ear(t.NamedTuple):
     """Where a port is overheard, and to whom that is told."""
 
+    bridge: Bridge
     listener: Listener
     channel: OpenFlow
     ofport: int
-    rapid: bool
 
 
 class Trees:
@@ -53,11 +53,13 @@ class Trees:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._failure: HotUpgradeError | None = None
-        self._rapid: dict[str, bool] = {}
+        self._bridges: dict[str, Bridge] = {}
+        # Those with a port that has changed over to STP, since its neighbour knows no RSTP.
+        self._slow: set[str] = set()
 
     def __bool__(self) -> bool:
         """Whether there are any."""
-        return bool(self._rapid)
+        return bool(self._bridges)
 
     def listen(self, bridges: t.Iterable[Bridge], switches: t.Mapping[str, Switch], old: Appctl) -> None:
         """Overhear the ports of all trees from now on; returns when each has been heard that speaks.
@@ -65,11 +67,11 @@ class Trees:
         Raises ``HotUpgradeError`` where a port cannot be overheard.
         """
         grown = [bridge for bridge in bridges if spanning_tree.members(bridge) and bridge.name in switches]
-        self._rapid = {bridge.name: bridge.rstp for bridge in grown}
+        self._bridges = {bridge.name: bridge for bridge in grown}
         for bridge in grown:
             (channel,) = switches[bridge.name].further(1)
             for interface in spanning_tree.with_neighbours(bridge):
-                self._ears.append(_ear(interface, channel, bridge.rstp))
+                self._ears.append(_ear(bridge, interface, channel))
         if self._ears:
             self._clock.sleep(1 + max(tree.hello_time for tree in show(old).values()))
 
@@ -86,9 +88,7 @@ class Trees:
         """
         if not self:
             return
-        trees = [tree for name, tree in show(old).items() if name in self._rapid]
-        growth = 3 * max(tree.forward_delay for tree in trees) + max(tree.max_age for tree in trees)
-        still = max(self._stillness(name, tree) for name, tree in show(old).items() if name in self._rapid)
+        trees = self._ours(old)
         since = self._clock.monotonic()
 
         def look() -> list[str]:
@@ -98,24 +98,33 @@ class Trees:
                 since = self._clock.monotonic()
             return found
 
-        Waiter(growth + still + _RESERVE, _OFTEN, self._clock, strict=True).wait(
+        def settled(found: list[str]) -> bool:
+            still = max(self._stillness(name, tree) for name, tree in trees.items())
+            return not found and self._clock.monotonic() - since >= still
+
+        patience = _RESERVE + max(4 * tree.forward_delay + 2 * tree.max_age for tree in trees.values())
+        Waiter(patience, _OFTEN, self._clock, strict=True).wait(
             "the spanning trees of the new process are those of the old one",
             look,
-            lambda found: not found and self._clock.monotonic() - since >= still,
+            settled,
             lambda found: "; ".join(found) or "they came to be the same only now",
             VSWITCHD_LOG,
         )
 
+    def _ours(self, control: Appctl) -> dict[str, Tree]:
+        return {name: tree for name, tree in show(control).items() if name in self._bridges}
+
     def _stillness(self, name: str, tree: Tree) -> int:
-        """For how long after its last change a tree tells of it (stp_topology_change_timer; newTcWhile, 17.21.7), in seconds."""
-        if tree.is_root and not self._rapid[name]:
+        """For how long after its last change a tree tells of it (stp_tick in lib/stp.c; newTcWhile, 17.21.7), in seconds."""
+        slow = tree.is_root if not self._bridges[name].rstp else name in self._slow
+        if slow:
             return tree.max_age + tree.forward_delay + 1
         return tree.hello_time + 2
 
     def _differences(self, old: Appctl, new: Appctl) -> list[str]:
         if self._failure:
             raise self._failure
-        return differences({name: tree for name, tree in show(old).items() if name in self._rapid}, show(new))
+        return differences(self._ours(old), show(new))
 
     def _relay(self) -> None:
         ears = {ear.listener.fileno(): ear for ear in self._ears}
@@ -123,9 +132,25 @@ class Trees:
             with unheard():  # it goes on whatever becomes of the rest
                 while not self._ended.is_set():
                     for descriptor in polling.readable(ears, _OFTEN):
-                        _tell(ears[descriptor])
+                        self._tell(ears[descriptor])
         except HotUpgradeError as error:
             self._failure = error
+
+    def _tell(self, ear: _Ear) -> None:
+        frames = [told for heard in ear.listener.heard() for told in self._told(heard, ear.bridge)]
+        of = ear.channel
+        # Whatever is refused shows in the trees.
+        of.exchange([wire.packet_out(of.version, of.xid(), ear.ofport, frame) for frame in frames])
+
+    def _told(self, heard: Heard, bridge: Bridge) -> t.Iterator[bytes]:
+        if not heard.own:
+            yield spanning_tree.acknowledged(heard.frame)
+            return
+        answer = spanning_tree.answer(heard.frame) if bridge.rstp else None
+        if answer is not None:
+            yield answer
+        if bridge.rstp and not spanning_tree.is_rapid(heard.frame):
+            self._slow.add(bridge.name)
 
     def leave(self) -> None:
         """Tell it nothing any more: it hears by itself now.  Returns at once."""
@@ -141,7 +166,7 @@ class Trees:
         self._ears = []
 
 
-def _ear(interface: Interface, channel: OpenFlow, rapid: bool) -> _Ear:
+def _ear(bridge: Bridge, interface: Interface, channel: OpenFlow) -> _Ear:
     name = device(interface.name)
     try:
         listener = Listener(name, spanning_tree.GROUP)
@@ -151,23 +176,7 @@ def _ear(interface: Interface, channel: OpenFlow, rapid: bool) -> _Ear:
             error.strerror or str(error),
             "See 'ip link show'",
         ) from error
-    return _Ear(listener, channel, interface.ofport or 0, rapid)
-
-
-def _told(heard: Heard, rapid: bool) -> t.Iterator[bytes]:
-    if not heard.own:
-        yield spanning_tree.acknowledged(heard.frame)
-        return
-    answer = spanning_tree.answer(heard.frame) if rapid else None
-    if answer is not None:
-        yield answer
-
-
-def _tell(ear: _Ear) -> None:
-    frames = [told for heard in ear.listener.heard() for told in _told(heard, ear.rapid)]
-    of = ear.channel
-    # Whatever is refused shows in the trees.
-    of.exchange([wire.packet_out(of.version, of.xid(), ear.ofport, frame) for frame in frames])
+    return _Ear(bridge, listener, channel, interface.ofport or 0)
 
 
 def show(control: Appctl) -> dict[str, Tree]:

@@ -95,6 +95,11 @@ def acknowledged(frame: bytes) -> bytes:
     return _with(frame, {_FLAGS: frame[_FLAGS] | _ACKNOWLEDGED})
 
 
+def is_rapid(frame: bytes) -> bool:
+    """Whether a BPDU is one of RSTP."""
+    return len(frame) > _TYPE and frame[_TYPE] == _RAPID
+
+
 def answer(own: bytes) -> bytes | None:
     """What the neighbour has answered to a BPDU of RSTP that a port sends in a settled tree; None where it is silent.
 

@@ -165,6 +165,15 @@ def test_it_is_waited_until_the_tree_is_the_same_and_tells_of_no_change_any_more
     assert 4 <= clock.monotonic() - began < 6
 
 
+def test_a_neighbour_that_knows_no_rstp_is_told_of_changes_for_longer(begun: Begun) -> None:
+    begun.listeners[0].say(Heard(bpdu(CONFIGURATION, 0), True))
+    begun.trees.begin()
+    wait_until(lambda: bool(begun.switch.channel.told))
+    began = begun.clock.monotonic()
+    settle(begun.trees, Control(OLD), Control(OLD))
+    assert begun.clock.monotonic() - began >= 35
+
+
 def test_a_root_of_stp_tells_of_changes_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "Listener", Listener)
     clock, root = Clock(), shown("This bridge is the root")
