@@ -119,7 +119,11 @@ class Agent(app_manager.OSKenApp):
             match = {"eth_type": 0x0800, "ipv4_dst": f"10.77.{number // 256}.{number % 256}"}
             self.send(self.flow(TABLE, match, [parser.OFPActionOutput(2)]))
         self.send(self.flow(CANARY, {}, []))
-        if KIND == "cold":
+        if KIND != "learning":
+            # Which connection it is is looked at, so that each needs a megaflow of its own.
+            look = parser.NXActionRegMove(src_field="udp_src", dst_field="reg5", n_bits=16)
+            udp = {"in_port": 1, "eth_type": 0x0800, "ip_proto": 17}
+            self.send(self.flow(0, udp, [look, parser.OFPActionOutput(2)], 50000))
             for here, there in ((1, 2), (2, 1)):
                 self.send(self.flow(0, {"in_port": here}, [parser.OFPActionOutput(there)], 40000))
         if KIND == "learning":
@@ -155,4 +159,7 @@ def end(*_words: t.Any) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     cfg.CONF(["--ofp-listen-host", ADDRESS, "--ofp-tcp-listen-port", PORT], project="os_ken")
-    app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", __file__])
+    sys.modules["agent"] = sys.modules[
+        "__main__"
+    ]  # else the library has one of its own, and a log of its own
+    app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", "agent"])

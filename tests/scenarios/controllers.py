@@ -19,7 +19,7 @@ from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
 AGENT = REPOSITORY / "tests/lab/agent.py"
 ADDRESS, PORT = "10.111.0.1", "6653"
 COOKIE = "0xa9e27"
-FLOWS = 1001
+FLOWS = 1000
 HELD = f"ovs-ofctl -O OpenFlow13 dump-flows br0 cookie={COOKIE}/-1 | grep -c cookie="
 
 

@@ -305,12 +305,13 @@ def _end_hand_back(back: Transaction) -> str | None:
 
 
 def _undo_hand_back(back: Transaction, host: Host) -> None:
-    """Make good what it has begun, but for what the plain rollback does at once if the process that forwarded has ended.
+    """Make good what it has begun, but for what the plain rollback does at once, which comes next.
 
-    That one starts the old program, on the old module; who started the new one here would interrupt the host twice.
+    That one holds the restart policies itself.  If the process that forwarded has ended, it starts the old program, on the
+    old module; who started the new one here would interrupt the host twice.
     """
     begun = back.begun()
-    left: t.Sequence[str] = ()
+    left: t.Sequence[str] = (shared.HOLD_RESTARTS,)
     if (restart.RESTART in begun or reload.END in begun) and not host.vswitchd.old_runs():
         left = (shared.HOLD_RESTARTS, restart.RESTART, reload.END, reload.REPLACE)
         if reload.REPLACE in begun:
