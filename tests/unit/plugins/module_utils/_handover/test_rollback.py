@@ -248,6 +248,17 @@ def test_the_plain_way_back_gives_again_what_the_new_process_holds_if_that_is_wh
     assert (prefixed(transaction, "taken anew")[0] in FakeHost.done) is taken
 
 
+@pytest.mark.parametrize(("count", "held"), [(1, False), (2, True)])
+def test_while_nothing_is_to_be_undone_the_service_manager_may_start_what_has_died(
+    tmp_path: Path, transaction: Transaction, make_request: Make, count: int, held: bool
+) -> None:
+    begun = create(make_request().json(), str(tmp_path / "others"))
+    do_steps(begun, steps(FakeHost(begun), OF_RELOAD[:count]), FakeHost(begun))
+    FakeHost.done.clear()
+    rollback.roll_back(t.cast("t.Any", FakeHost(begun)), PREPARED)
+    assert (prefixed(begun, "held")[0] in FakeHost.done) is held
+
+
 def test_a_hand_back_is_of_the_bridges_of_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: Make
 ) -> None:
