@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import typing as t
 
 from tests.harness.waiting import until
-from tests.scenarios.networks import SPREAD
-from tests.scenarios.protocols import unchanged
+from tests.scenarios.networks import EMPTY, SPREAD
+from tests.scenarios.protocols import NEAR, links, unchanged
 from tests.scenarios.scene import RENUMBERED, Scene, measured, require_same, require_sound
 
 # Lines DEVICE BPDU (hexadecimal, without its age) of what comes in by some devices, each once; at SIGTERM and with seconds
@@ -42,7 +43,6 @@ while time.monotonic() < end:
 tell()
 """
 
-LISTEN = "ip netns exec partner python3 /tmp/ear.py"
 HEARD = "kill $(cat /tmp/ear)\n" + until("[ ! -e /proc/$(cat /tmp/ear) ]") + "cat /tmp/heard\n"
 
 # Linux at the other end, in a namespace: a third port of its bridge leads back, to h2.
@@ -66,6 +66,16 @@ priority=2,udp,actions={spread},normal
 priority=1,actions=normal
 END
 """
+# Open vSwitch on another host, with all traffic through both: see ``protocols``.
+OPEN_VSWITCH = """
+ovs-vsctl add-br br0 -- set bridge br0 fail_mode=standalone {protocol}_enable=true other_config:{protocol}-priority={priority}
+ip link add x1 type veth peer name x2
+for each in x1 x2; do
+    ip link set $each up
+    ovs-vsctl add-port br0 $each tag=${{each#x}}0 -- set port $each other_config:stp-enable=false other_config:rstp-enable=false
+done
+ovs-vsctl add-port br0 la -- add-port br0 lb
+"""
 ON = """
 ovs-vsctl set bridge br0 fail_mode=secure {protocol}_enable=true other_config:{protocol}-priority={priority} \\
     other_config:{protocol}-system-id=02:00:00:00:00:01 other_config:{protocol}-address=02:00:00:00:00:01
@@ -77,10 +87,12 @@ NUMBERS = "\n".join(
 )
 
 
-def grown(protocol: str) -> str:
-    """The script that waits until the ports of br0 forward, but for the blocked one, and the traffic finds its way."""
+def grown(protocol: str, least: int = 3) -> str:
+    """The script that waits until no port of br0 is on its way any more, and at ``least`` so many forward."""
     shown = f"ovs-appctl {protocol}/show br0"
-    settled = f'! {shown} | grep -qiE "listening|learning" && [ $({shown} | grep -ci forwarding) -ge 3 ]'
+    settled = (
+        f'! {shown} | grep -qiE "listening|learning" && [ $({shown} | grep -ci forwarding) -ge {least} ]'
+    )
     return until(settled, 120, otherwise=f"{shown} >&2") + until(
         "ip netns exec h2 ping -c 1 -W 1 10.0.0.1", 60
     )
@@ -104,6 +116,7 @@ class Grown:
 
     protocol: str
     ours: bool
+    partner: str = "Linux"
     numbers: bool = True
     userspace: bool = False
     versions: tuple[str, str] = ("3.5.0", "4.0.0")
@@ -112,27 +125,66 @@ class Grown:
         root = "our root" if self.ours else "another root"
         where = ", userspace" if self.userspace else ""
         numbers = "" if self.numbers else ", ports as they come"
-        return f"trees: {self.protocol} with Linux, {root}{numbers}{where}, from {self.versions[0]}"
+        return f"trees: {self.protocol} with {self.partner}, {root}{numbers}{where}, from {self.versions[0]}"
 
 
-def beside_linux(case: Grown, scene: Scene) -> str:
+class Neighbour(t.NamedTuple):
+    """Where somebody listens, at which devices, and what shows the neighbour's own view of the tree."""
+
+    host: int
+    shell: str
+    devices: str
+    shown: str
+
+
+def beside_linux(case: Grown, scene: Scene) -> Neighbour:
+    """The neighbour is in a namespace of host 1."""
+    scene.sh(LINUX.format(priority=0x8000 if case.ours else 0x1000, spread=SPREAD))
+    turn_on(case, scene)
+    scene.sh(QUIET)
+    return Neighbour(1, "ip netns exec partner ", "va vb", LINUX_SHOWN)
+
+
+def beside_open_vswitch(case: Grown, scene: Scene) -> Neighbour:
+    """The neighbour is host 2."""
+    scene.sh(EMPTY, 2)
+    scene.sh(
+        links(12, 11) + OPEN_VSWITCH.format(protocol=case.protocol, priority=0x8000 if case.ours else 0x1000),
+        2,
+    )
+    scene.sh(links(11, 12) + "ovs-vsctl add-port br0 la -- add-port br0 lb\n" + NEAR)
+    turn_on(case, scene)
+    scene.sh(grown(case.protocol, 1), 2)
+    shown = f"ovs-appctl {case.protocol}/show br0; grep -c 'topology change' /var/log/openvswitch/ovs-vswitchd.log || true"
+    return Neighbour(2, "", "la lb", shown)
+
+
+def turn_on(case: Grown, scene: Scene) -> None:
+    """Have br0 of host 1 grow its tree, and wait for that."""
+    numbers = NUMBERS.format(protocol=case.protocol) if case.numbers else ""
+    scene.sh(ON.format(protocol=case.protocol, priority=0x1000 if case.ours else 0x9000, numbers=numbers))
+    scene.sh(grown(case.protocol) + until("ip netns exec h2 ping -c 1 -W 1 10.0.0.1", 60))
+
+
+def play(case: Grown, scene: Scene) -> str:
     """The host is upgraded and taken back while its neighbour listens."""
     scene.populate(*(("--datapath-type", "netdev") if case.userspace else ()))
-    priorities = (0x1000, 0x8000) if case.ours else (0x9000, 0x1000)
-    scene.sh(LINUX.format(priority=priorities[1], spread=SPREAD))
-    numbers = NUMBERS.format(protocol=case.protocol) if case.numbers else ""
-    scene.sh(ON.format(protocol=case.protocol, priority=priorities[0], numbers=numbers))
-    scene.sh(grown(case.protocol) + QUIET)
+    neighbour = (beside_linux if case.partner == "Linux" else beside_open_vswitch)(case, scene)
     scene.install(case.versions[1])
-    scene.sh("cat >/tmp/ear.py <<'END'\n" + EAR + "END\n")
-    before, neighbour = scene.look(), scene.sh(f"{LISTEN} 10 va vb\n{LINUX_SHOWN}")
-    scene.sh(f"(setsid {LISTEN} 1000 va vb </dev/null >/tmp/heard 2>&1 & echo $! >/tmp/ear)")
+    listen = f"{neighbour.shell}python3 /tmp/ear.py"
+    scene.sh("cat >/tmp/ear.py <<'END'\n" + EAR + "END\n", neighbour.host)
+    before = scene.look()
+    seen = scene.sh(f"{listen} 10 {neighbour.devices}\n{neighbour.shown}", neighbour.host)
+    scene.sh(
+        f"(setsid {listen} 1000 {neighbour.devices} </dev/null >/tmp/heard 2>&1 & echo $! >/tmp/ear)",
+        neighbour.host,
+    )
     with scene.traffic() as traffic:
         result = scene.hand_over(confirm="manual", expect="applied")
     require_same(before, scene.look(), RENUMBERED if case.userspace else ())
     with scene.traffic() as again:
         scene.hand_over(state="rolled_back", expect="rolled_back")
-    unchanged(result, neighbour, scene.sh(HEARD + LINUX_SHOWN))
+    unchanged(result, seen, scene.sh(HEARD + neighbour.shown, neighbour.host))
     require_sound(scene, case.versions[0], server=False)
     for each in (traffic, again):
         if case.userspace:
@@ -148,10 +200,16 @@ CASES = (
     Grown("rstp", ours=True, numbers=False),
     Grown("rstp", ours=False, versions=("3.1.0", "3.5.0")),
 )
+HOSTS = tuple(
+    Grown(protocol, ours, "Open vSwitch", numbers=protocol == "stp")
+    for protocol in ("stp", "rstp")
+    for ours in (True, False)
+)
 USERSPACE = tuple(
-    Grown(protocol, ours=ours, userspace=True) for protocol in ("stp", "rstp") for ours in (True, False)
+    Grown(protocol, ours, userspace=True) for protocol in ("stp", "rstp") for ours in (True, False)
 )
 SCENARIOS = [
-    *((str(case), case.versions[0], functools.partial(beside_linux, case)) for case in CASES),
-    *((str(case), case.versions[0], functools.partial(beside_linux, case), "native") for case in USERSPACE),
+    *((str(case), case.versions[0], functools.partial(play, case)) for case in CASES),
+    *((str(case), case.versions[0], functools.partial(play, case), "uml", 2) for case in HOSTS),
+    *((str(case), case.versions[0], functools.partial(play, case), "native") for case in USERSPACE),
 ]
