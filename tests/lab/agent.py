@@ -65,12 +65,12 @@ class Agent(app_manager.OSKenApp):
         if KIND == "cold" or not said["fillings"]:
             self.fill()
 
-    @set_ev_cls(ofp_event.EventOFPRoleReply, (CONFIG_DISPATCHER, MAIN_DISPATCHER))
+    @set_ev_cls(ofp_event.EventOFPRoleReply, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def told_role(self, event: t.Any) -> None:
         """What the switch takes us for."""
         said["roles"].append(event.msg.role)
 
-    @set_ev_cls(ofp_event.EventOFPErrorMsg, (CONFIG_DISPATCHER, MAIN_DISPATCHER))
+    @set_ev_cls(ofp_event.EventOFPErrorMsg, [CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def refused(self, event: t.Any) -> None:
         """Something was wrong."""
         said["errors"].append([event.msg.type, event.msg.code])
@@ -103,7 +103,7 @@ class Agent(app_manager.OSKenApp):
         """Ask for the canary all the time."""
         while True:
             hub.sleep(INTERVAL)
-            if KIND == "neutron" and self.switch and self.switch.is_active and not self.asked:
+            if KIND == "neutron" and said["fillings"] and self.switch.is_active and not self.asked:
                 self.asked = True
                 match = parser.OFPMatch()
                 self.send(
@@ -114,7 +114,6 @@ class Agent(app_manager.OSKenApp):
 
     def fill(self) -> None:
         """All that the switch is to have."""
-        said["fillings"] += 1
         for number in range(FLOWS):
             match = {"eth_type": 0x0800, "ipv4_dst": f"10.77.{number // 256}.{number % 256}"}
             self.send(self.flow(TABLE, match, [parser.OFPActionOutput(2)]))
@@ -128,6 +127,7 @@ class Agent(app_manager.OSKenApp):
                 self.send(self.flow(0, {"in_port": here}, [parser.OFPActionOutput(there)], 40000))
         if KIND == "learning":
             self.send(self.flow(0, {}, [parser.OFPActionOutput(of.OFPP_CONTROLLER, 65535)], 30000))
+        said["fillings"] += 1
 
     def flow(
         self,
