@@ -66,15 +66,13 @@ priority=2,udp,actions={spread},normal
 priority=1,actions=normal
 END
 """
-# Open vSwitch on another host, with all traffic through both: see ``protocols``.
+# Open vSwitch on another host, which returns in VLAN 20 what comes in VLAN 10, and back.
 OPEN_VSWITCH = """
-ovs-vsctl add-br br0 -- set bridge br0 fail_mode=standalone {protocol}_enable=true other_config:{protocol}-priority={priority}
-ip link add x1 type veth peer name x2
-for each in x1 x2; do
-    ip link set $each up
-    ovs-vsctl add-port br0 $each tag=${{each#x}}0 -- set port $each other_config:stp-enable=false other_config:rstp-enable=false
-done
+ovs-vsctl add-br br0 -- set bridge br0 fail_mode=secure {protocol}_enable=true other_config:{protocol}-priority={priority}
 ovs-vsctl add-port br0 la -- add-port br0 lb
+for pair in "10 20" "20 10"; do
+    ovs-ofctl -O OpenFlow15 add-flow br0 "dl_vlan=${{pair% *}},actions=set_field:$((4096 + ${{pair#* }}))->vlan_vid,in_port"
+done
 """
 ON = """
 ovs-vsctl set bridge br0 fail_mode=secure {protocol}_enable=true other_config:{protocol}-priority={priority} \\
