@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
 
 # What is heard at the devices while each bridge says something, and nothing but that.
 LISTEN = """
-import json, socket, sys, time
+import json, socket, subprocess, sys, time
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.spanning_tree import GROUP
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listener import Listener
 ears = {name: Listener(name, GROUP) for name in sys.argv[1:]}
@@ -26,7 +26,14 @@ noise = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 noise.bind((sys.argv[1], 0))
 noise.send(bytes.fromhex("0180c2000001" "020000000001" "0800") + bytes(46))
 time.sleep(3)
-print(json.dumps({name: [(each.frame.hex(), each.own) for each in ear.heard()] for name, ear in ears.items()}))
+found = {name: [(each.frame.hex(), each.own) for each in ear.heard()] for name, ear in ears.items()}
+subprocess.run(["ip", "link", "set", sys.argv[1], "down"], check=True)
+late = Listener(sys.argv[1], GROUP)
+silent = [ear.heard() for ear in (ears[sys.argv[1]], late)]
+subprocess.run(["ip", "link", "set", sys.argv[1], "up"], check=True)
+noise.send(GROUP + bytes.fromhex("020000000001" "05dc") + bytes(1400))
+again = [[len(each.frame) for each in ear.heard()][-1:] for ear in (ears[sys.argv[1]], late)]
+print(json.dumps([found, silent, again]))
 """
 
 
@@ -61,7 +68,9 @@ def test_what_neighbours_say_is_overheard(start_ovs: StartOvs, version: str, pro
     numbers = [list(spanning_tree.rapid_numbers(dict(found["data"][0][0][1]))) for found in status]
     assert sorted(numbers) == ([[1], [2]] if protocol == "rstp" else [[], []])
     assert {tree.forward_delay for tree in shown().values()} == {4}
-    heard = json.loads(ovs.python(LISTEN, "a0", "b0", "a1", "b1"))
+    heard, silent, again = json.loads(ovs.python(LISTEN, "a0", "b0", "a1", "b1"))
+    assert silent == [[], []], "a device that is down is no error"
+    assert again == [[128], [128]], "nobody makes us take more than a BPDU can be"
     own = {name: [bytes.fromhex(frame) for frame, mine in frames if mine] for name, frames in heard.items()}
     others = {
         name: [bytes.fromhex(frame) for frame, mine in frames if not mine] for name, frames in heard.items()

@@ -407,7 +407,7 @@ def _unproved(facts: Facts, strategy: str) -> str | None:
     if strategy in (STANDBY, RESTART):
         return f"with {strategy} the new process gets its flows on this host only when the old one has ended"
     for what in _speakers(facts):
-        return f"{what}, which is silenced in the new process until the old one has ended, so the two are not configured alike"
+        return f"{what}, which is silenced in the new process until it takes over, so the two are not configured alike"
     return None
 
 
@@ -445,6 +445,8 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"
         )
+    if strategy == MAKE_BEFORE_BREAK:
+        yield from _waits(facts)
     if facts.live and facts.live.share < ENOUGH and not _unproved(facts, strategy):
         yield f"the proof before the switch-over covers little: {facts.live.text}"
     yield from selection.announce(facts.groups, version(facts.old), version(facts.new))
@@ -471,6 +473,15 @@ def _tracked(facts: Facts, strategy: str) -> str:
             "look at them until it is told to (ovs-appctl dpctl/ct-enable-tcp-seq-chk)"
         )
     return f"{what} are known to the old process only: they are tracked anew, as if they began in the middle"
+
+
+def _waits(facts: Facts) -> t.Iterator[str]:
+    grown = [bridge.name for bridge in facts.bridges if bridge.stp or bridge.rstp]
+    if grown:
+        yield (
+            f"the new ovs-vswitchd listens to the spanning trees of {_names(grown)} before it takes over: 35 to 70 s at the "
+            "usual times, in which nothing is interrupted, and as long again in a rollback under traffic"
+        )
 
 
 def _flushed_unseen(facts: Facts) -> bool:

@@ -32,6 +32,7 @@ SETTLE_TIMEOUT = 15.0
 _OFTEN = 0.05
 
 _UNSET = (["set", []], ["map", []], False)
+_NO_PORT = "OFPPMFC_BAD_PORT"
 RAPID_NUMBER = "rstp-port-num"
 # By table: what configures a protocol, and what its copy has until it is to run (see ``newcomer.silence``).
 _COLUMNS = {
@@ -101,6 +102,8 @@ class Protocols:
             )
         for switch, each in _by_switch(requests):
             for __, error in switch.ports.refusals(each):
+                if forwarded and error.name == _NO_PORT:  # its device has gone meanwhile
+                    continue
                 raise HotUpgradeError(
                     f"{switch.name}: a port cannot be {'heard' if forwarded else 'silenced'}",
                     error.name,
@@ -162,7 +165,6 @@ class Protocols:
 
     def greet(self) -> None:
         """Have the neighbours hear of the second process at once, which is the only one from now on."""
-        self.trees.leave()
         self._tell(self._greeting)
 
     @property
@@ -195,7 +197,7 @@ class Unprimed(HotUpgradeError):
         super().__init__(
             "the new ovs-vswitchd cannot go on with the protocols of the old one",
             why,
-            "Take the strategy prefilled",
+            "Take another strategy; the plan tells which of them this host allows",
         )
 
 

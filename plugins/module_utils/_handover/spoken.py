@@ -5,6 +5,8 @@
 # Private to this collection: no stable interface, no deprecation period.
 """LACP, BFD and CFM as one ovs-vswitchd runs them, compared with another, and what the neighbours would tell that one.
 
+Also what a second process cannot go on with, spanning trees included (they are in ``trees``).
+
 Pure but for ``hear``.
 """
 
@@ -31,7 +33,9 @@ Heard = tuple[str, bytes]
 # intervals of CFM that is (cfm_fault_interval).
 SHORTEST_DETECTION = 200
 _CFM_MISSED = 3.5
-# The types of interfaces whose frames pass by the kernel, and those at whose other end is the same process.
+# Of a name, in bytes (stp_print_details in lib/stp.c).
+_SHOWN = 10
+# The types of interfaces whose frames pass by the kernel, and those at whose other end is another tree of the same process.
 _OVERHEARD = ("", "system", "patch")
 
 
@@ -104,8 +108,10 @@ def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
     if found.wrong:
         yield found.wrong
         return
+    bridges = list(bridges)
+    in_trees = {each.name for bridge in bridges for each in spanning_tree.members(bridge)}
     for bridge in bridges:
-        yield from _unheard(bridge)
+        yield from _unheard(bridge, in_trees)
         for port in filter(runs_lacp, bridge.ports):
             yield from _other_key(bridge, port, found.aggregates.get(port.name, {}))
         for interface in bridge.interfaces:
@@ -118,23 +124,37 @@ def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
                 yield f"{where}: CFM takes a neighbour for dead after {missed} ms, {_TOO_SHORT}"
 
 
-def _unheard(bridge: Bridge) -> t.Iterator[str]:
+def _unheard(bridge: Bridge, in_trees: t.Container[str]) -> t.Iterator[str]:
     """Of its spanning tree: see ``trees``."""
     found = spanning_tree.members(bridge)
     for each in found:
+        if each.type == "patch" and each.options.get("peer") not in in_trees:
+            yield (
+                f"interface {each.name} of bridge {bridge.name} is in a spanning tree, and its peer in another bridge is in "
+                "none: what the new process says there could leave by any port"
+            )
         if each.type not in _OVERHEARD:
             yield (
                 f"interface {each.name} of bridge {bridge.name} has the type {each.type}: what a neighbour in its spanning tree "
                 "says there cannot be overheard"
             )
+    if not bridge.rstp:
+        yield from _unnumbered(bridge, found)
+
+
+def _unnumbered(bridge: Bridge, found: t.Sequence[Interface]) -> t.Iterator[str]:
     numbered = {port.name for port in bridge.ports if "stp-port-num" in port.other_config}
-    if bridge.datapath_type == "netdev" and bridge.stp and not bridge.rstp:
-        free = [each.name for each in found if each.port not in numbered]
-        if free:
-            yield (
-                f"bridge {bridge.name} may number its ports for STP anew when the new process gets the internal ports: give "
-                f"each of them its other_config:stp-port-num ({', '.join(free[:5])} have none)"
-            )
+    free = [each.name for each in found if each.port not in numbered]
+    if free and len({name.encode()[:_SHOWN] for name in free}) < len(free):
+        yield (
+            f"ports of bridge {bridge.name} cannot be told apart by the {_SHOWN} bytes of their names that stp/show shows, and "
+            f"may get other numbers: give each of them its other_config:stp-port-num ({', '.join(free[:5])} have none)"
+        )
+    if bridge.datapath_type == "netdev" and free:
+        yield (
+            f"bridge {bridge.name} may number its ports for STP anew when the new process gets the internal ports: give "
+            f"each of them its other_config:stp-port-num ({', '.join(free[:5])} have none)"
+        )
 
 
 _TOO_SHORT = f"and a switch-over of a loaded host may take {SHORTEST_DETECTION} ms"

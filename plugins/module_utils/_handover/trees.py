@@ -33,6 +33,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listene
 _OFTEN = 0.25
 # A tree grows in twice the forwarding delay, and once more where somebody else has to be heard first; besides, in seconds.
 _RESERVE = 15.0
+# Both hear of a change at about the same time; in seconds.
+_AGREE = 10.0
 
 
 class _Ear(t.NamedTuple):
@@ -52,7 +54,7 @@ class Trees:
         self._ears: list[_Ear] = []
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._failure: HotUpgradeError | None = None
+        self._failure: Exception | None = None
         self._bridges: dict[str, Bridge] = {}
         # Those with a port that has changed over to STP, since its neighbour knows no RSTP.
         self._slow: set[str] = set()
@@ -66,14 +68,19 @@ class Trees:
 
         Raises ``HotUpgradeError`` where a port cannot be overheard.
         """
-        grown = [bridge for bridge in bridges if spanning_tree.members(bridge) and bridge.name in switches]
+        shown = show(old)  # one that is configured wrongly has none
+        grown = [
+            each
+            for each in bridges
+            if spanning_tree.members(each) and each.name in switches.keys() & shown.keys()
+        ]
         self._bridges = {bridge.name: bridge for bridge in grown}
         for bridge in grown:
             (channel,) = switches[bridge.name].further(1)
             for interface in spanning_tree.with_neighbours(bridge):
                 self._ears.append(_ear(bridge, interface, channel))
         if self._ears:
-            self._clock.sleep(1 + max(tree.hello_time for tree in show(old).values()))
+            self._clock.sleep(1 + max(shown[bridge.name].hello_time for bridge in grown))
 
     def begin(self) -> None:
         """Tell the second process, which runs them now, what has been heard, and what will be."""
@@ -126,6 +133,16 @@ class Trees:
             raise self._failure
         return differences(self._ours(old), show(new))
 
+    def require(self, old: Appctl, new: Appctl) -> None:
+        """Raise ``TimedOut`` unless the trees are still the same, and whatever has kept the second process from hearing."""
+        Waiter(_AGREE, _OFTEN, self._clock, strict=True).wait(
+            "the spanning trees of both processes are still the same",
+            lambda: self._differences(old, new),
+            lambda found: not found,
+            "; ".join,
+            VSWITCHD_LOG,
+        )
+
     def _relay(self) -> None:
         ears = {ear.listener.fileno(): ear for ear in self._ears}
         try:
@@ -133,8 +150,11 @@ class Trees:
                 while not self._ended.is_set():
                     for descriptor in polling.readable(ears, _OFTEN):
                         self._tell(ears[descriptor])
-        except HotUpgradeError as error:
+        except Exception as error:  # whatever it is, the second process hears nothing any more
             self._failure = error
+        finally:
+            for ear in self._ears:
+                ear.listener.close()
 
     def _tell(self, ear: _Ear) -> None:
         frames = [told for heard in ear.listener.heard() for told in self._told(heard, ear.bridge)]
@@ -161,19 +181,19 @@ class Trees:
         self.leave()
         if self._thread is not None:
             self._thread.join()
+            return
         for ear in self._ears:
             ear.listener.close()
-        self._ears = []
 
 
 def _ear(bridge: Bridge, interface: Interface, channel: OpenFlow) -> _Ear:
     name = device(interface.name)
     try:
         listener = Listener(name, spanning_tree.GROUP)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that is no text
         raise HotUpgradeError(
             f"the spanning tree at {name} cannot be overheard",
-            error.strerror or str(error),
+            str(error),
             "See 'ip link show'",
         ) from error
     return _Ear(bridge, listener, channel, interface.ofport or 0)

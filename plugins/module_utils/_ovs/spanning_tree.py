@@ -17,11 +17,13 @@ GROUP = bytes.fromhex("0180c2000000")
 
 _BRIDGE = re.compile(r"^---- (.+) ----$")
 _TIME = re.compile(r"^stp-(hello-time|max-age|fwd-delay) (\d+)s$")
+# The most that the standard allows (table 17-1), in seconds: others are somebody's who wants us to wait.
+_MOST = {"hello-time": 10, "max-age": 40, "fwd-delay": 30}
 _ROOT = "This bridge is the root"
 
 # Behind the headers of Ethernet and LLC (14 and 3 bytes): clause 9.3.
-_VERSION, _TYPE, _FLAGS, _COST = 19, 20, 21, slice(30, 34)
-_ROOT_ID, _BRIDGE_ID, _END = slice(22, 30), slice(34, 42), 52
+_TYPE, _FLAGS, _COST = 20, 21, slice(30, 34)
+_ROOT_ID, _BRIDGE_ID, _SHORTEST = slice(22, 30), slice(34, 42), 52
 _CONFIGURATION, _RAPID = 0x00, 0x02
 _PROPOSAL, _AGREEMENT, _ACKNOWLEDGED = 0x02, 0x40, 0x80
 _ROLE, _ROOT_ROLE, _DESIGNATED = 0x0C, 0x08, 0x0C
@@ -58,14 +60,17 @@ def parse(text: str) -> dict[str, Tree]:
 
 
 def _tree(lines: list[str]) -> Tree:
-    times = {"hello-time": 0, "max-age": 0, "fwd-delay": 0}
+    times = dict.fromkeys(_MOST, 0)
     for match in filter(None, map(_TIME.match, lines)):
-        times[match[1]] = max(int(match[2]), times[match[1]])
+        times[match[1]] = min(max(int(match[2]), times[match[1]]), _MOST[match[1]])
     return Tree(tuple(sorted(lines)), _ROOT in lines, *times.values())
 
 
 def members(bridge: Bridge) -> list[Interface]:
-    """The interfaces of the ports that take part in the tree of ``bridge`` (port_configure_stp in vswitchd/bridge.c)."""
+    """The interfaces of the ports that are to take part in the tree of ``bridge`` (port_configure_stp in vswitchd/bridge.c).
+
+    Ports that are a mirror's output are among them unless they say stp-enable=false: Open vSwitch leaves them out by itself.
+    """
     if not (bridge.stp or bridge.rstp):
         return []
     option = "rstp-enable" if bridge.rstp else "stp-enable"
@@ -85,12 +90,12 @@ def with_neighbours(bridge: Bridge) -> list[Interface]:
 def rapid_numbers(status: t.Mapping[str, str]) -> t.Iterator[int]:
     """The number of a port for RSTP by its rstp_status, behind the priority: 10 in "800a"; none where it has none."""
     if "rstp_port_id" in status:
-        yield int(status["rstp_port_id"], 16) & 0xFF
+        yield int(status["rstp_port_id"], 16) & 0xFFF
 
 
 def acknowledged(frame: bytes) -> bytes:
     """A neighbour's BPDU that also says: your topology change is known.  Whoever has told of none does not mind."""
-    if len(frame) < _END - 1 or frame[_TYPE] not in (_CONFIGURATION, _RAPID):
+    if len(frame) < _SHORTEST or frame[_TYPE] not in (_CONFIGURATION, _RAPID):
         return frame
     return _with(frame, {_FLAGS: frame[_FLAGS] | _ACKNOWLEDGED})
 
@@ -105,13 +110,13 @@ def answer(own: bytes) -> bytes | None:
 
     A port that does not propose any more has an agreement, and one that speaks STP has heard a neighbour that knows no more.
     """
-    if len(own) < _END - 1:
+    if len(own) < _SHORTEST:
         return None
     kind, flags = own[_TYPE], own[_FLAGS]
     if kind == _RAPID and flags & _ROLE == _DESIGNATED and not flags & _PROPOSAL:
         return _inferior(own, {_FLAGS: _AGREEMENT | _ROOT_ROLE | _LEARNS_AND_FORWARDS})
     if kind == _CONFIGURATION:
-        return _inferior(own, {_VERSION: 0, _FLAGS: _ACKNOWLEDGED}, _WORST)
+        return _inferior(own, {_FLAGS: _ACKNOWLEDGED}, _WORST)
     return None
 
 

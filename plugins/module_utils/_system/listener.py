@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
 import socket
 import struct
 import typing as t
@@ -16,7 +16,9 @@ import typing as t
 _EVERY_PROTOCOL = 3
 _OUTGOING = 4
 _SO_ATTACH_FILTER = 26
-_LONGEST = 65535
+# Of a frame that is longer the rest is left out, and of a flood all that does not fit into the socket.
+_LONGEST = 128
+_MOST = 16
 
 # Instructions of the classic Berkeley packet filter: load a word or half a word of the frame, compare, return.
 _LOAD_WORD, _LOAD_HALF, _EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06
@@ -66,12 +68,19 @@ class Listener:
         return self._socket.fileno()
 
     def heard(self) -> list[Heard]:
-        """What has been heard since the last call, in that order."""
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
+        """What has been heard since the last call, in that order, and not more than a few of it.
+
+        A device that is down, or goes down, says nothing; when it is up again it is heard again.
+        """
+        found: list[Heard] = []
+        while len(found) < _MOST:
+            try:
                 frame, address = self._socket.recvfrom(_LONGEST)
-                found.append(Heard(frame, address[2] == _OUTGOING))
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.ENETDOWN):
+                    break
+                raise
+            found.append(Heard(frame, address[2] == _OUTGOING))
         return found
 
     def close(self) -> None:

@@ -299,12 +299,15 @@ def _run_protocols(host: Host) -> None:
     """Have the new process know its neighbours by their protocols; behind ``_fill``, which would have it speak."""
     old, new = host.services.control(VSWITCHD), newcomer.control(host)
     with host.database.open() as real, newcomer.open_database(host) as copy:
+        before = _content(real)
         host.protocols.begin(real, copy, host.filler.switches, old, functools.partial(_apply, host, copy))
     try:
         host.protocols.settle(old, new)
     except Unprimed as error:
+        _require_unchanged(host, before)  # then that is the reason
         host.transaction.note(**{UNPRIMED: error.why, AGAIN: True})
         raise
+    _require_unchanged(host, before)
     if host.protocols.trees:  # whose changes make a bridge forget where everybody is
         _carry_learned(host)
 
@@ -326,8 +329,22 @@ def _follow_connections(host: Host) -> None:
         host.report.missed([f"connections that came to be tracked last: {error}"])
 
 
+def _require_unchanged(host: Host, before: database_content.Content) -> None:
+    """What takes long gives others the time to change the database."""
+    with host.database.open() as real:
+        changed = database_content.compare(before, _content(real))
+    if changed:
+        _require_copy_of_now(host, sorted({difference.place for difference in changed}))
+
+
 def _renew(host: Host) -> None:
     """Have the clocks of all flows begin anew, and those be there again that have expired only here: nothing matches them yet."""
+    if host.protocols.trees:
+        try:
+            host.protocols.trees.require(host.services.control(VSWITCHD), newcomer.control(host))
+        except TimedOut:
+            host.transaction.note(**{AGAIN: True})
+            raise
     states = host.living.base
     side_by_side(
         lambda name: renew_timeouts(host.filler.switches[name], host.living.now(name, states[name])),
@@ -353,18 +370,22 @@ def _require_no_drift(host: Host) -> None:
             real, copy, late_ports.TAP_TYPES if host.request.userspace else (), host.request.lost_ports
         )
     if changed:
-        host.transaction.note(**{AGAIN: True})
-        raise HotUpgradeError(
-            "the database was changed while the hand-over was prepared",
-            f"it differs from the copy in {', '.join(changed)}",
-            "Start again when nobody changes the configuration",
-        )
+        _require_copy_of_now(host, changed)
     if closed:
         raise HotUpgradeError(
             f"the new {VSWITCHD} lacks {len(closed)} ports that the old one has",
             "; ".join(closed[:5]),
             VSWITCHD_LOG,
         )
+
+
+def _require_copy_of_now(host: Host, changed: t.Sequence[str]) -> None:
+    host.transaction.note(**{AGAIN: True})
+    raise HotUpgradeError(
+        "the database was changed while the hand-over was prepared",
+        f"it differs from the copy in {', '.join(changed)}",
+        "Start again when nobody changes the configuration",
+    )
 
 
 def _compare(saved: State, new: Switch) -> Difference:
@@ -386,6 +407,7 @@ def _cut_over(host: Host) -> None:
             _switch_over_in_turn(host, control, copy)
         else:
             _switch_over_shared(host, control, copy)
+    host.protocols.trees.leave()
 
 
 def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -622,14 +644,16 @@ def _untouched(host: Host) -> bool:
 
 def drift(real: Ovsdb, copy: Ovsdb) -> list[str]:
     """Tables and columns in which the configuration of two databases differs; what daemons report is left out."""
-    ours, theirs = (
-        database_content.read(database, UNCOMPARED_TABLES, UNCOMPARED_COLUMNS) for database in (real, copy)
-    )
+    ours, theirs = _content(real), _content(copy)
     found = sorted({difference.place for difference in database_content.compare(ours, theirs)})
     before, now = (_numbers(database) for database in (real, copy))
     if any(before[uuid] != now[uuid] for uuid in before.keys() & now.keys()):
         found.append("Interface.ofport")
     return found
+
+
+def _content(database: Ovsdb) -> database_content.Content:
+    return database_content.read(database, UNCOMPARED_TABLES, UNCOMPARED_COLUMNS)
 
 
 def unopened(real: Ovsdb, copy: Ovsdb, late: t.Container[str] = (), lost: t.Container[str] = ()) -> list[str]:

@@ -198,6 +198,26 @@ HAZARDS = [
         "p1 of bridge br0 has the type geneve: .*cannot be overheard",
     ),
     (
+        "a tree that is left by a patch port",
+        {"bridges": (bridge(stp=True, interfaces=(interface(type="patch", options={"peer": "p2"}),)),)},
+        STANDBY,
+        "p1 of bridge br0 is in a spanning tree, and its peer",
+    ),
+    (
+        "stp, names that look alike",
+        {
+            "bridges": (
+                bridge(
+                    stp=True,
+                    ports=(port("enp3s0f0_12"), port("enp3s0f0_13")),
+                    interfaces=(interface("enp3s0f0_12"), interface("enp3s0f0_13")),
+                ),
+            )
+        },
+        STANDBY,
+        "br0 cannot be told apart by the 10 bytes",
+    ),
+    (
         "stp in userspace",
         {"bridges": (bridge(stp=True, datapath_type="netdev"),)},
         STANDBY,
@@ -547,3 +567,18 @@ def test_a_host_that_needs_nothing_and_one_that_allows_nothing_are_told_so() -> 
     refused = sentences(decide(facts(foreign_flag=True)))
     assert refused[0] == "ovs-vswitchd 3.5.0 cannot be replaced by 4.0.0"
     assert len(refused) == 1 + len(STRATEGIES)
+
+
+def test_trees_that_meet_by_patch_ports_go_on_and_take_their_time() -> None:
+    two = (
+        bridge("br0", stp=True, interfaces=(interface("p1", type="patch", options={"peer": "p2"}),)),
+        bridge(
+            "br1",
+            stp=True,
+            ports=(port("p2"),),
+            interfaces=(interface("p2", type="patch", options={"peer": "p1"}),),
+        ),
+    )
+    plan = decide(facts(bridges=two))
+    assert plan.strategy == MAKE_BEFORE_BREAK
+    assert any("listens to the spanning trees of br0, br1" in text for text in plan.warnings)

@@ -72,6 +72,7 @@ class Listener:
             raise OSError(19, "No such device")
         self.reading, self.writing = os.pipe()
         self.frames: list[Heard] = []
+        self.closed = False
 
     def fileno(self) -> int:
         return self.reading
@@ -86,6 +87,7 @@ class Listener:
         return found
 
     def close(self) -> None:
+        self.closed = True
         os.close(self.reading)
         os.close(self.writing)
 
@@ -146,10 +148,8 @@ def test_what_is_heard_is_told(begun: Begun) -> None:
     wait_until(lambda: len(switch.channel.told) == 2)
     assert [number for number, __ in switch.channel.told] == [1, 2]
     assert switch.channel.told[0][1].endswith(bpdu(RAPID, DESIGNATED | 0x80))
-    found.leave()
     found.close()
-    first.frames.append(Heard(bpdu(RAPID, DESIGNATED), False))
-    assert len(switch.channel.told) == 2
+    assert (first.closed, second.closed) == (True, True)
 
 
 def settle(found: trees.Trees, old: Control, new: Control) -> None:
@@ -204,16 +204,36 @@ def test_whoever_cannot_be_told_is_not_waited_for(
     switch.channel.gone = True
     found.begin()
     first.say(Heard(bpdu(RAPID, DESIGNATED), False))
-    wait_until(lambda: found._failure is not None)
+    wait_until(lambda: first.closed)
     with pytest.raises(Unreachable):
-        settle(found, Control(OLD), Control(""))
+        settle(found, Control(OLD), Control(OLD))
+    with pytest.raises(Unreachable):
+        found.require(t.cast("t.Any", Control(OLD)), t.cast("t.Any", Control(OLD)))
+
+
+def test_trees_that_differ_right_before_the_switch_over(begun: Begun) -> None:
+    changing = Control(shown("p1 Alternate Discarding"), OLD)
+    begun.trees.require(t.cast("t.Any", Control(OLD)), t.cast("t.Any", changing))
+    with pytest.raises(TimedOut, match="still the same"):
+        begun.trees.require(t.cast("t.Any", Control(OLD)), t.cast("t.Any", Control("")))
+
+
+def test_a_tree_that_open_vswitch_has_turned_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "Listener", Listener)
+    found = trees.Trees(Clock())
+    found.listen([BRIDGE], {"br0": t.cast("t.Any", Switch())}, t.cast("t.Any", Control("")))
+    assert not found
+    settle(found, Control(""), Control(""))
+    found.close()
 
 
 def test_a_port_that_cannot_be_overheard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "Listener", Listener)
     none = bridge(stp=True, ports=(port("none"),), interfaces=(interface("none", ofport=1),))
     with pytest.raises(HotUpgradeError, match="none cannot be overheard"):
-        trees.Trees(Clock()).listen([none], {"br0": t.cast("t.Any", Switch())}, t.cast("t.Any", Control("")))
+        trees.Trees(Clock()).listen(
+            [none], {"br0": t.cast("t.Any", Switch())}, t.cast("t.Any", Control(OLD, rapid=False))
+        )
 
 
 def test_without_trees_nothing_is_done() -> None:

@@ -58,6 +58,7 @@ def test_what_is_shown() -> None:
     assert (tree.is_root, tree.hello_time, tree.max_age, tree.forward_delay) == (False, 2, 40, 15)
     assert {"d12 alternate blocking 2 128.2", "root-port d11"} <= set(tree.lines)
     assert found["br1"].forward_delay == 0
+    assert spanning_tree.parse("---- br0 ----\nstp-max-age 255s\n")["br0"].max_age == 40
     assert spanning_tree.parse("---- br0 ----\n  This bridge is the root\n")["br0"].is_root
 
 
@@ -88,6 +89,7 @@ def test_which_ports_are_in_a_tree(protocol: str, names: list[str]) -> None:
 
 def test_numbers_for_rstp() -> None:
     assert list(spanning_tree.rapid_numbers({"rstp_port_id": "800a"})) == [10]
+    assert list(spanning_tree.rapid_numbers({"rstp_port_id": "8100"})) == [256]
     assert list(spanning_tree.rapid_numbers({})) == []
 
 

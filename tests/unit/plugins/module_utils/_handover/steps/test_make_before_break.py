@@ -424,3 +424,56 @@ def test_the_new_process_holds_what_the_old_one_held_a_moment_ago(
     else:
         strategy._fill(world.host, "br0")
         assert done == made
+
+
+class Settling:
+    """Protocols that settle or not, of bridges with or without trees."""
+
+    def __init__(self, error: HotUpgradeError | None = None, trees: t.Any = False) -> None:
+        self.error, self.trees = error, trees
+
+    def begin(self, *_words: t.Any) -> None: ...
+
+    def settle(self, *_words: t.Any) -> None:
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, strategy.Unprimed("no neighbour")])
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_database_that_changes_while_the_protocols_settle_is_the_reason_to_begin_anew(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, error: HotUpgradeError | None, changed: bool
+) -> None:
+    noted: dict[str, t.Any] = {}
+    contents = iter([{"Port": {"p1": {"tag": ("set", (tag,))}}} for tag in ("1", "2" if changed else "1")])
+    monkeypatch.setattr(strategy, "_content", lambda _database: next(contents))
+    monkeypatch.setattr(strategy.newcomer, "control", lambda _host: None)
+    monkeypatch.setattr(strategy.newcomer, "open_database", contextlib.nullcontext)
+    host.transaction.note = lambda **words: noted.update(words)
+    host.protocols = Settling(error)
+    expected = "the database was changed" if changed else "cannot go on" if error else ""
+    with pytest.raises(HotUpgradeError, match=expected) if expected else contextlib.nullcontext():
+        strategy._run_protocols(host)
+    assert (AGAIN in noted, strategy.UNPRIMED in noted) == (bool(expected), bool(error and not changed))
+
+
+def test_trees_that_are_not_the_same_any_more_are_tried_again(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: dict[str, t.Any] = {}
+
+    def require(*_words: t.Any) -> None:
+        raise strategy.TimedOut("they differ", "br0")
+
+    monkeypatch.setattr(strategy.newcomer, "control", lambda _host: None)
+    host.transaction.note = lambda **words: noted.update(words)
+    host.protocols = Settling(trees=types.SimpleNamespace(require=require))
+    with pytest.raises(strategy.TimedOut):
+        strategy._renew(host)
+    assert noted == {AGAIN: True}
+
+
+def test_the_clocks_of_flows_are_set_last(make_request: t.Any) -> None:
+    for userspace in (True, False):
+        names = [step.name for step in strategy.steps(make_request(userspace=userspace, protocols=True))]
+        assert names.index(strategy.RENEW) == names.index(strategy.CUT_OVER) - 1
