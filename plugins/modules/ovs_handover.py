@@ -193,7 +193,7 @@ plan:
       type: dict
       sample:
         make_before_break:
-          - "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc chains of its ports"
+          - "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
     warnings:
       description: What this hand-over cannot avoid.
       type: list

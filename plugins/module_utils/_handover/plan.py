@@ -350,7 +350,11 @@ def _beside(facts: Facts) -> t.Iterator[str]:
     if len({bridge.datapath_type for bridge in facts.bridges}) > 1:
         yield "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
     if facts.other_config.get("hw-offload", "false").lower() == "true":
-        yield "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc chains of its ports"
+        yield (
+            "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc filters of its ports, also with "
+            "hw-offload=false, so all that is offloaded would go through the CPU until the switch-over; with standby that begins only "
+            "when the old one ends"
+        )
     yield from _two_in_userspace(facts) if facts.userspace else _two_on_one_kernel(facts)
 
 
