@@ -43,6 +43,9 @@ while time.monotonic() < end:
 tell()
 """
 
+WRITE = "cat >/tmp/ear.py <<'END'\n" + EAR + "END\n"
+# Nobody tells of a change of the topology any more: the first flag of what is heard.
+HELD_STILL = WRITE + until("! python3 /tmp/ear.py 3 la lb | grep -qE '^l. .{9}[13579bdf]'", 20)
 HEARD = "kill $(cat /tmp/ear)\n" + until("[ ! -e /proc/$(cat /tmp/ear) ]") + "cat /tmp/heard\n"
 
 # Linux at the other end, in a namespace: a third port of its bridge leads back, to h2.
@@ -150,7 +153,7 @@ def beside_open_vswitch(case: Grown, scene: Scene) -> Neighbour:
     )
     scene.sh(links(11, 12) + "ovs-vsctl add-port br0 la -- add-port br0 lb\n" + NEAR)
     turn_on(case, scene)
-    scene.sh(grown(case.protocol, 1), 2)
+    scene.sh(grown(case.protocol, 1) + HELD_STILL, 2)
     shown = f"ovs-appctl {case.protocol}/show br0; grep -c 'topology change' /var/log/openvswitch/ovs-vswitchd.log || true"
     return Neighbour(2, "", "la lb", shown)
 
@@ -168,7 +171,7 @@ def play(case: Grown, scene: Scene) -> str:
     neighbour = (beside_linux if case.partner == "Linux" else beside_open_vswitch)(case, scene)
     scene.install(case.versions[1])
     listen = f"{neighbour.shell}python3 /tmp/ear.py"
-    scene.sh("cat >/tmp/ear.py <<'END'\n" + EAR + "END\n", neighbour.host)
+    scene.sh(WRITE, neighbour.host)
     before = scene.look()
     seen = scene.sh(f"{listen} 10 {neighbour.devices}\n{neighbour.shown}", neighbour.host)
     scene.sh(

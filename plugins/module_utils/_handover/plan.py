@@ -351,9 +351,9 @@ def _beside(facts: Facts) -> t.Iterator[str]:
         yield "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
     if facts.other_config.get("hw-offload", "false").lower() == "true":
         yield (
-            "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc filters of its ports, also with "
-            "hw-offload=false, so all that is offloaded would go through the CPU until the switch-over; with standby that begins only "
-            "when the old one ends"
+            "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc filters of its ports, even "
+            "without hw-offload, so all that is offloaded would go through the CPU until the switch-over; with standby that "
+            "begins only when the old one ends"
         )
     yield from _two_in_userspace(facts) if facts.userspace else _two_on_one_kernel(facts)
 
