@@ -13,6 +13,7 @@ namespaces.  As many hosts as the machine has CPUs work side by side (--jobs).
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
 last. A host that a case has harmed is replaced by a new one; what it had to tell is in build/faults.
+A run that is too long for one day: --keep writes what has survived into survived.txt, which --resume reads as well.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ PROGRAMS = [
     Path(str(module.__file__)).relative_to(REPOSITORY) for module in (driver, faulty, traffic, look, waiting)
 ]
 OUTPUT = REPOSITORY / "build/faults"
+# Lines CODE BACKEND KEY of earlier runs.
+KEPT = REPOSITORY / "tests/faults/survived.txt"
 # One after the other: each takes the CPU that the fewest are on (uml.py).
 STARTING = threading.Lock()
 # A case may take so long, in seconds.
@@ -268,11 +271,24 @@ class Run:
         self.wanted = chosen(backend, strategy, options)
         self.path = OUTPUT / f"{backend}-{strategy}.json"
         self.results: dict[str, Json] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        earlier = kept()
+        for case in self.wanted:
+            if self.line(case) in earlier and not self.survived(case):
+                self.results[key(case)] = {
+                    "case": case,
+                    "backend": backend,
+                    "code": self.version,
+                    "problems": [],
+                }
         self.due = [case for case in self.wanted if not (options.resume and self.survived(case))]
         self.waiting: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.done = 0
         self.failure: BaseException | None = None
+
+    def line(self, case: Json) -> str:
+        """What tells of a case that has survived."""
+        return f"{self.version.split()[-1]} {self.backend} {key(case)}"
 
     def survived(self, case: Json) -> bool:
         """Whether an earlier run with the same code has shown it."""
@@ -334,6 +350,11 @@ class Run:
             )
 
 
+def kept() -> frozenset[str]:
+    """The lines of those that have survived in earlier runs, with whatever code."""
+    return frozenset(KEPT.read_text().splitlines()) if KEPT.exists() else frozenset()
+
+
 def table(results: t.Sequence[Json]) -> t.Iterator[str]:
     """For each strategy, phase and fault: how many survived, and how long the host did not forward at most."""
     groups: dict[tuple[str, ...], list[Json]] = {}
@@ -358,6 +379,9 @@ def parsed() -> argparse.ArgumentParser:
     parser.add_argument("--strategy", action="append")
     parser.add_argument("--phase", action="append", choices=list(faulty.TIMEOUTS))
     parser.add_argument("--list", action="store_true", help="print the cases and do nothing")
+    parser.add_argument(
+        "--keep", action="store_true", help="write what has survived into survived.txt, and do nothing"
+    )
     parser.add_argument("--fault", action="append", help="these faults only, in this order")
     parser.add_argument("--step", action="append")
     parser.add_argument("--when", choices=("before", "after"))
@@ -373,17 +397,23 @@ def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     archive = pack()
     results: list[Json] = []
+    keep: list[str] = []
     for backend in options.backend or STRATEGIES:
         for strategy in STRATEGIES[backend]:
             if options.strategy and strategy not in options.strategy:
                 continue
             run = Run(backend, strategy, options)
+            if options.keep:
+                keep += [run.line(case) for case in run.wanted if run.survived(case)]
+                continue
             if options.list:
                 print(*(f"{backend} {key(case)}" for case in run.wanted), sep="\n")
                 continue
             run.go(archive)
             results += [run.results[key(case)] for case in run.wanted]
-    if options.list:
+    if options.keep:
+        KEPT.write_text("\n".join([*keep, ""]))
+    if options.list or options.keep:
         return 0
     if not results:
         parser.error("no case is of that backend, strategy, phase, fault and step")
