@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import functools
 
-from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, until, upgrade
+from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, require_same, until, upgrade
 
 RATE, BURST = 100, 20
 # The meters are made and deleted so that their order is not that of the kernel's numbers.
@@ -38,6 +38,42 @@ def metered(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     if max(counts) > allowed or (strategy == "make_before_break" and min(counts) < 0.8 * RATE):
         raise Broken(f"the meter allows {RATE} packets/s, each second there came {counts}")
     return f"{result['plan']['strategy']}, {min(counts)} to {max(counts)} packets in each of {len(counts)} s"
+
+
+# More than a starting ovs-vswitchd can be beside, before 3.3.7, 3.4.5, 3.5.3 and 3.6.1; those that carry traffic are in its way.
+MANY = """
+cat > /srv/meters.txt <<'END'
+{meters}
+END
+while read meter; do ovs-ofctl -O OpenFlow15 add-meter br0 $meter; done < /srv/meters.txt
+ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
+priority=65535,in_port=1,udp,actions=multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[]),meter:1030,meter:1031,output:2
+END
+""".format(
+    meters="\n".join(
+        f"meter={number},kbps,bands=type=drop,rate={1000000 + number}" for number in range(2, 1102)
+    )
+)
+
+
+def many(strategy: str, scene: Scene) -> str:
+    """Each meter is there afterwards, there and back, and nothing is lost on the way there."""
+    scene.populate("--no-meter")
+    scene.sh(MANY)
+    before = scene.look()
+    result, losses = upgrade(
+        scene,
+        "3.5.0",
+        no_loss=strategy == "make_before_break",
+        strategy=strategy,
+        confirm="manual",
+        expect="applied",
+    )
+    if result["plan"]["strategy"] != strategy:
+        raise Broken(f"the plan chose {result['plan']['strategy']}: {result['plan']['reasons']}")
+    scene.hand_over(state="rolled_back", expect="rolled_back")
+    require_same(before, scene.look())
+    return str(losses)
 
 
 DRESSED = """
@@ -118,4 +154,7 @@ SCENARIOS = [
         ("controller, bundles dropped after 3 s", controlled),
     )
     for name, strategy, options in WAYS
+] + [
+    (f"1,100 meters: {strategy}", "3.1.0", functools.partial(many, strategy))
+    for strategy in ("make_before_break", "restart")
 ]

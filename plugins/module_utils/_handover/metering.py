@@ -78,6 +78,16 @@ class Metering:
                 break
         return live
 
+    def set_again(self) -> None:
+        """Have the old process tell the kernel all its meters once more; each begins with a full bucket."""
+        for bridge in self._scope.bridges:
+            with Switch(self._scope.management(bridge)) as switch:
+                of, known = switch.main, switch.settings().meters
+                of.send(
+                    wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, number, config)
+                    for number, config in known.items()
+                )
+
     def add(self, switches: t.Mapping[str, Switch]) -> None:
         """Give the new process its meters in that order; it has none yet, or the first of them from an earlier try."""
         for (bridge, number), config in self._wanted:

@@ -237,6 +237,7 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
 def start(host: Host, remote: str, program: str) -> None:
     """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
     argv = command_line(host, remote, program, directory(host))
+    host.vswitchd.clear_the_way()
     launch(host, argv, program, directory(host))
 
 
@@ -390,6 +391,8 @@ def remove(host: Host) -> None:
         elif os.path.isdir(path):
             shutil.rmtree(path)
     host.transaction.prune("database")
+    if host.vswitchd.lacks_meters:
+        host.filler.metering.set_again()
 
 
 def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:

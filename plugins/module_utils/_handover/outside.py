@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.insta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.choice import of_json
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_meters import clear_the_way
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import connect_unix
@@ -42,7 +43,8 @@ def server_of(path: str) -> int | None:
 class Outside:
     """The clock, commands, and who opens what.
 
-    ``running`` finds the daemon that a run directory's pidfile names, ``owner`` makes who owns it from the request's record.
+    ``running`` finds the daemon that a run directory's pidfile names, ``owner`` makes who owns it from the request's record;
+    ``clear_the_way`` is that of ``kernel_meters``.
     """
 
     clock: Clock = time
@@ -52,6 +54,7 @@ class Outside:
     server_of: t.Callable[[str], int | None] = server_of
     running: t.Callable[[str, str], Instance] = running
     owner: t.Callable[[str, str, Json, t.Sequence[str]], Owner] = of_json
+    clear_the_way: t.Callable[[], list[int]] = clear_the_way
 
 
 OUTSIDE = Outside()

@@ -46,6 +46,8 @@ ENDED_TIMEOUT = 3.0
 
 # The file of the transaction that tells where the upcalls of the old process went.
 _DISPATCH = "upcalls.json"
+# And the one that tells that the kernel lacks meters of the old process.
+_CLEARED = "meters.json"
 
 
 class Vswitchd:
@@ -95,6 +97,7 @@ class Vswitchd:
         except Unreachable:
             running, gone = first.process, True
             self._wait_for_the_dying()
+        self.clear_the_way()
         like_the_old = dataclasses.replace(first, process=running)
         self._job = self._services.owner(VSWITCHD).restart(like_the_old, binaries)
         if not wait_end(running, START_TIMEOUT):
@@ -105,6 +108,23 @@ class Vswitchd:
         if gone:  # the service manager may have begun to start one by itself, which our restart ends
             self.settle()
         return running.pid
+
+    def clear_the_way(self) -> None:
+        """Have the next ovs-vswitchd have meters, which it adds all again: see ``kernel_meters``."""
+        if self._scope.request.userspace:
+            return
+        with contextlib.suppress(HotUpgradeError):  # no datapath, or one without meters
+            cleared = self._outside.clear_the_way()
+            if cleared:
+                self._scope.transaction.write(_CLEARED, {"cleared": cleared})
+                self._report.missed(
+                    [f"the limits of the kernel's meters {cleared} while the new {VSWITCHD} started"]
+                )
+
+    @property
+    def lacks_meters(self) -> bool:
+        """Whether the process of the beginning still forwards, and the kernel may lack meters of it."""
+        return self._scope.transaction.read(_CLEARED) is not None and self.old_runs()
 
     def _wait_for_the_dying(self) -> None:
         """A process that was killed has its pidfile locked until the last of its threads has gone."""

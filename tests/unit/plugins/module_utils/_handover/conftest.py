@@ -109,6 +109,7 @@ class World:
         self.running: dict[tuple[str, str], Process] = {}
         self.children: list[subprocess.Popen[bytes]] = []
         self.wish: dict[str, t.Any] = {}
+        self.in_the_way: list[int] = []
         self.rundir = str(place / "run")
         Path(self.rundir).mkdir()
         self._host: Host | None = None
@@ -158,6 +159,7 @@ class World:
     def _outside(self) -> Outside:
         return Outside(
             clock=self.clock,
+            clear_the_way=lambda: self.in_the_way,
             run=t.cast("t.Any", Spy(self.done, "command")),
             open_database=lambda _remote, _timeout: t.cast("t.Any", self.session),
             open_switch=self._open_switch,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing as t
 
@@ -175,3 +176,31 @@ def test_a_process_whose_database_has_ended_is_not_asked_for_its_last_words(worl
         world.host.vswitchd.quiet_old()
     assert not world.done
     assert issubclass(Ended, Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("userspace", "in_the_way", "told"), [(False, [1017], True), (False, [], False), (True, [1017], False)]
+)
+def test_meters_in_the_way_of_a_start_are_taken_out_and_told(
+    world: t.Any, userspace: bool, in_the_way: list[int], told: bool
+) -> None:
+    world.wish, world.in_the_way = {"userspace": userspace}, in_the_way
+    world.daemon()
+    vswitchd = world.host.vswitchd
+    assert not vswitchd.lacks_meters
+    vswitchd.clear_the_way()
+    assert vswitchd.lacks_meters is told
+    assert [text for text in world.host.report.not_carried if "[1017]" in text] == (
+        ["the limits of the kernel's meters [1017] while the new ovs-vswitchd started"] if told else []
+    )
+
+
+def test_a_kernel_without_meters_is_in_nobodys_way(world: t.Any) -> None:
+    def none() -> list[int]:
+        raise HotUpgradeError("no datapath", "none")
+
+    world.daemon()
+    host = world.host
+    host.vswitchd._outside = dataclasses.replace(host.outside, clear_the_way=none)
+    host.vswitchd.clear_the_way()
+    assert not host.vswitchd.lacks_meters
