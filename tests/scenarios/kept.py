@@ -8,7 +8,16 @@ from __future__ import annotations
 import collections
 import functools
 
-from tests.scenarios.scene import SPANNING_TREE, Broken, Scene, require_same, until, upgrade
+from tests.scenarios.scene import (
+    SPANNING_TREE,
+    Broken,
+    Scene,
+    measured,
+    require_same,
+    require_sound,
+    until,
+    upgrade,
+)
 
 RATE, BURST = 100, 20
 # The meters are made and deleted so that their order is not that of the kernel's numbers.
@@ -40,14 +49,14 @@ def metered(strategy: str, options: tuple[str, ...], scene: Scene) -> str:
     return f"{result['plan']['strategy']}, {min(counts)} to {max(counts)} packets in each of {len(counts)} s"
 
 
-# More than a starting ovs-vswitchd can be beside, before 3.3.7, 3.4.5, 3.5.3 and 3.6.1; those that carry traffic are in its way.
+# More than a starting ovs-vswitchd bears before 3.3.7, 3.4.5, 3.5.3 and 3.6.1; the one that carries traffic is in its way.
 MANY = """
 cat > /srv/meters.txt <<'END'
 {meters}
 END
 while read meter; do ovs-ofctl -O OpenFlow15 add-meter br0 $meter; done < /srv/meters.txt
 ovs-ofctl -O OpenFlow15 --bundle replace-flows br0 - <<'END'
-priority=65535,in_port=1,udp,actions=multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[]),meter:1030,meter:1031,output:2
+priority=65535,in_port=1,udp,actions=meter:1019,multipath(symmetric_l3l4+udp,0,modulo_n,1024,0,NXM_NX_REG5[]),output:2
 END
 """.format(
     meters="\n".join(
@@ -61,19 +70,20 @@ def many(strategy: str, scene: Scene) -> str:
     scene.populate("--no-meter")
     scene.sh(MANY)
     before = scene.look()
-    result, losses = upgrade(
-        scene,
-        "3.5.0",
-        no_loss=strategy == "make_before_break",
-        strategy=strategy,
-        confirm="manual",
-        expect="applied",
-    )
+    scene.install("3.5.0")
+    with scene.traffic() as traffic:
+        result = scene.hand_over(strategy=strategy, confirm="manual", expect="applied")
+    require_same(before, scene.look())
     if result["plan"]["strategy"] != strategy:
         raise Broken(f"the plan chose {result['plan']['strategy']}: {result['plan']['reasons']}")
-    scene.hand_over(state="rolled_back", expect="rolled_back")
+    with scene.traffic() as again:
+        scene.hand_over(state="rolled_back", expect="rolled_back")
+    require_sound(scene, "3.1.0", server=False)
     require_same(before, scene.look())
-    return str(losses)
+    if strategy == "make_before_break":
+        measured(traffic).none()
+        measured(again).none()
+    return f"{measured(traffic)}; back: {measured(again)}"
 
 
 DRESSED = """

@@ -237,7 +237,6 @@ def silence(copy: Ovsdb) -> list[dict[str, t.Any]]:
 def start(host: Host, remote: str, program: str) -> None:
     """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
     argv = command_line(host, remote, program, directory(host))
-    host.vswitchd.clear_the_way()
     launch(host, argv, program, directory(host))
 
 

@@ -195,6 +195,7 @@ def _aside(host: Host) -> str:
 
 
 def _start(host: Host) -> None:
+    host.vswitchd.clear_the_way()
     newcomer.start(host, newcomer.lasting_database(host), host.request.supervisors[VSWITCHD]["program"])
     newcomer.connect(host)
 

@@ -103,6 +103,7 @@ def _restart(host: Host) -> None:
         host.vswitchd.end_old(lambda: host.recovery.replace(None))
         return
     held_process.take_pidfile(host)
+    host.vswitchd.clear_the_way()
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
     start_held(host)

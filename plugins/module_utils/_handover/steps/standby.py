@@ -73,6 +73,7 @@ def _end_old(host: Host) -> None:
     host.database.wait(0.0)
     newcomer.require_answer(host)
     newcomer.take_pidfile(host)
+    host.vswitchd.clear_the_way()
     host.vswitchd.end_old(lambda: newcomer.end_first(host))
     host.report.mark("stopped")
     attended(newcomer.connect)(host)

@@ -118,7 +118,8 @@ def test_a_new_process_without_its_place_ends_first(
         (
             False,
             [
-                *("vswitchd: require_no_other", "held: take_pidfile", "vswitchd: end_old", "end_first"),
+                *("vswitchd: require_no_other", "held: take_pidfile", "vswitchd: clear_the_way"),
+                *("vswitchd: end_old", "end_first"),
                 *("held: release", "connect", "take_pidfile"),
             ],
         ),

@@ -31,7 +31,7 @@ def test_nothing_is_taken_from_the_old_process_before_the_new_one_can_do_its_wor
     standby._end_old(host)
     assert world.done == [
         *("vswitchd: require_no_other", "database: wait", "require_answer", "take_pidfile"),
-        *("vswitchd: end_old", "end_first", "connect"),
+        *("vswitchd: clear_the_way", "vswitchd: end_old", "end_first", "connect"),
     ]
     assert list(host.report.marks) == ["stopped", "connected"]
 
