@@ -19,6 +19,7 @@ from tests.scenarios.scene import (
     measured,
     require_same,
     require_sound,
+    require_unhurt,
     upgrade,
 )
 
@@ -176,11 +177,7 @@ def bonded(case: Bonded, scene: Scene) -> str:
         scene.hand_over(state="rolled_back", expect="rolled_back")
     unchanged(result, partner, scene.sh(NEIGHBOUR, 2))
     require_sound(scene, case.versions[0], server=False)
-    for each in (traffic, again):
-        if case.userspace:
-            measured(each).shorter_than(5)  # ovsdb-server is restarted, too
-        else:
-            measured(each).none()
+    require_unhurt(case.userspace, traffic, again)
     return f"{measured(traffic)}; back: {measured(again)}; the partner saw no change"
 
 

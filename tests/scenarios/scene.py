@@ -171,6 +171,15 @@ def measured(traffic: Traffic) -> Losses:
     return traffic.losses
 
 
+def require_unhurt(userspace: bool, *probes: Traffic) -> None:
+    """Raise ``Broken`` when a probe lost something; in userspace, when it heard nothing for long: ovsdb-server is restarted."""
+    for each in probes:
+        if userspace:
+            measured(each).shorter_than(5)
+        else:
+            measured(each).none()
+
+
 def require_sound(scene: Scene, version: str, host: int = 1, server: bool = True) -> None:
     """Raise ``Broken`` unless ovs-vswitchd (and ovsdb-server) runs this version and nothing is left of the hand-over."""
     seen = scene.look(host)

@@ -15,7 +15,7 @@ import typing as t
 from tests.harness.waiting import until
 from tests.scenarios.networks import EMPTY, SPREAD
 from tests.scenarios.protocols import NEAR, links, unchanged
-from tests.scenarios.scene import RENUMBERED, Scene, measured, require_same, require_sound
+from tests.scenarios.scene import RENUMBERED, Scene, measured, require_same, require_sound, require_unhurt
 
 # Lines DEVICE BPDU (hexadecimal, without its age) of what comes in by some devices, each once; at SIGTERM and with seconds
 # as its first argument it ends.
@@ -185,11 +185,7 @@ def play(case: Grown, scene: Scene) -> str:
         scene.hand_over(state="rolled_back", expect="rolled_back")
     unchanged(result, seen, scene.sh(HEARD + neighbour.shown, neighbour.host))
     require_sound(scene, case.versions[0], server=False)
-    for each in (traffic, again):
-        if case.userspace:
-            measured(each).shorter_than(5)  # ovsdb-server is restarted, too
-        else:
-            measured(each).none()
+    require_unhurt(case.userspace, traffic, again)
     return f"{measured(traffic)}; back: {measured(again)}; the neighbour heard and saw no change"
 
 
