@@ -37,7 +37,7 @@ print(json.dumps([found, silent, again]))
 """
 
 
-@pytest.mark.parametrize("version", ["2.15.0", "3.1.0", "3.5.0", "4.0.0"])
+@pytest.mark.parametrize("version", ["2.15.0", "4.0.0"])
 @pytest.mark.parametrize("protocol", ["stp", "rstp"])
 def test_what_neighbours_say_is_overheard(start_ovs: StartOvs, version: str, protocol: str) -> None:
     ovs = start_ovs(version)
