@@ -26,6 +26,8 @@ MOST_METERED = 500
 
 # How long an answer about a large switch may take, in seconds.
 TIMEOUT = 60.0
+# Of an old process that may answer nobody, since its database is dead, in seconds.
+SHORT_TIMEOUT = 5.0
 
 # In kbit/s, one band that drops what is more (OFPMF_KBPS, OFPMBT_DROP; OpenFlow 1.3, 7.3.4.4).
 _UNLIMITED = struct.pack("!HHHIII", 1, 1, 16, 0xFFFFFFFF, 0, 0)
@@ -81,7 +83,7 @@ class Metering:
     def set_again(self) -> None:
         """Have the old process tell the kernel all its meters once more; each begins with a full bucket."""
         for bridge in self._scope.bridges:
-            with Switch(self._scope.management(bridge)) as switch:
+            with Switch(self._scope.management(bridge), timeout=SHORT_TIMEOUT) as switch:
                 of, known = switch.main, switch.settings().meters
                 of.send(
                     wire.meter_mod(of.version, of.xid(), wire.METER_MODIFY, number, config)

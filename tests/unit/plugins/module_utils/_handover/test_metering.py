@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import typing as t
 
@@ -82,3 +83,16 @@ def test_one_that_is_refused_is_named_with_the_log(host: t.Any) -> None:
     host.filler.metering.order()
     with pytest.raises(HotUpgradeError, match=r"bridge br0 refused meter 2: OFPMMFC_OUT_OF_METERS.*\.log"):
         host.filler.metering.add({"br0": Switch("OFPMMFC_OUT_OF_METERS")})
+
+
+def test_the_old_process_tells_the_kernel_all_its_meters_again(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = Switch()
+    told = types.SimpleNamespace(
+        main=switch, settings=lambda: types.SimpleNamespace(meters={1: b"12", 2: b"34"})
+    )
+    monkeypatch.setattr(metering, "Switch", lambda _path, timeout: contextlib.nullcontext(told))
+    host.filler.metering.set_again()
+    assert numbers(switch) == [1, 2]
+    assert {message[9] for message in switch.given} == {wire.METER_MODIFY}
