@@ -19,14 +19,19 @@ if t.TYPE_CHECKING:
 # What is heard at the devices while each bridge says something, and nothing but that.
 LISTEN = """
 import json, socket, subprocess, sys, time
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.spanning_tree import GROUP
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.listener import Listener
 ears = {name: Listener(name, GROUP) for name in sys.argv[1:]}
 noise = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 noise.bind((sys.argv[1], 0))
 noise.send(bytes.fromhex("0180c2000001" "020000000001" "0800") + bytes(46))
-time.sleep(3)
-found = {name: [(each.frame.hex(), each.own) for each in ear.heard()] for name, ear in ears.items()}
+found = {name: [] for name in ears}
+end = time.monotonic() + 30
+while not all(found.values()) and time.monotonic() < end:
+    readable([ear.fileno() for ear in ears.values()], end - time.monotonic())
+    for name, ear in ears.items():
+        found[name] += [(each.frame.hex(), each.own) for each in ear.heard()]
 subprocess.run(["ip", "link", "set", sys.argv[1], "down"], check=True)
 late = Listener(sys.argv[1], GROUP)
 silent = [ear.heard() for ear in (ears[sys.argv[1]], late)]

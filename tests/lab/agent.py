@@ -120,15 +120,15 @@ class Agent(app_manager.OSKenApp):
             match = {"eth_type": 0x0800, "ipv4_dst": f"10.77.{number // 256}.{number % 256}"}
             self.send(self.flow(TABLE, match, [parser.OFPActionOutput(2)]))
         self.send(self.flow(CANARY, {}, []))
-        if KIND != "learning":
+        if KIND == "learning":
+            self.send(self.flow(0, {}, [parser.OFPActionOutput(of.OFPP_CONTROLLER, 65535)], 30000))
+        else:
             # Which connection it is is looked at, so that each needs a megaflow of its own.
             look = parser.NXActionRegMove(src_field="udp_src", dst_field="reg5", n_bits=16)
             udp = {"in_port": 1, "eth_type": 0x0800, "ip_proto": 17}
             self.send(self.flow(0, udp, [look, parser.OFPActionOutput(2)], 50000))
             for here, there in ((1, 2), (2, 1)):
                 self.send(self.flow(0, {"in_port": here}, [parser.OFPActionOutput(there)], 40000))
-        if KIND == "learning":
-            self.send(self.flow(0, {}, [parser.OFPActionOutput(of.OFPP_CONTROLLER, 65535)], 30000))
         said["fillings"] += 1
 
     def flow(
@@ -161,7 +161,6 @@ def end(*_words: t.Any) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     cfg.CONF(["--ofp-listen-host", ADDRESS, "--ofp-tcp-listen-port", PORT], project="os_ken")
-    sys.modules["agent"] = sys.modules[
-        "__main__"
-    ]  # else the library has one of its own, and a log of its own
+    # Else the library has one of its own, and a log of its own.
+    sys.modules["agent"] = sys.modules["__main__"]
     app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", "agent"])

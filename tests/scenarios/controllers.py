@@ -14,6 +14,7 @@ import typing as t
 
 from tests.harness.waiting import until, wait_until
 from tests.lab.images import REPOSITORY
+from tests.scenarios.living import CONNECTED
 from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
 
 AGENT = REPOSITORY / "tests/lab/agent.py"
@@ -63,7 +64,7 @@ def kept(kind: str, datapath: str, scene: Scene) -> str:
         before = scene.sh(HELD)
         with scene.traffic() as traffic:
             scene.hand_over(confirm="manual", expect="applied")
-            scene.sh(until("ovs-vsctl get controller br0 is_connected | grep -q true"))
+            scene.sh(CONNECTED)
         if kind != "cold" and scene.sh(HELD) != before:
             raise Broken(f"the controller had {before.strip()} flows, and has {scene.sh(HELD).strip()}")
         scene.hand_over(state="confirmed")
