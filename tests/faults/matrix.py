@@ -52,6 +52,8 @@ RENEWED = {"uml": (), "native": ("datapath ports", "links", "traffic control")}
 PLACE = "/srv/faults"
 ASKED, TOLD = "/run/faults.asked", "/run/faults.told"
 ENGINE = REPOSITORY / "plugins/module_utils"
+# Capabilities that the engine does not run: none imports another.
+OTHERS = re.compile(r"/_(info|ovn|policy_guard|probe|restore_wait)/|/_ansible\.py$")
 # What only a reload of the kernel module runs.
 OF_RELOADS = re.compile(r"_kmod/|_handover/(steps/)?reload|_handover/stand_in")
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"
@@ -108,7 +110,8 @@ def same(one: str, other: str) -> bool:
 
 
 def sources() -> list[Path]:
-    return [*sorted(ENGINE.rglob("*.py")), *(REPOSITORY / path for path in PROGRAMS)]
+    engine = (path for path in sorted(ENGINE.rglob("*.py")) if not OTHERS.search(str(path)))
+    return [*engine, *(REPOSITORY / path for path in PROGRAMS)]
 
 
 def pack() -> bytes:
