@@ -194,11 +194,13 @@ class Probe:
         return "running" if self.running() else "ended"
 
     def running(self) -> bool:
-        """Tell whether an agent is at work."""
-        if not os.path.exists(self._path("lock")):
+        """Tell whether an agent is at work, or being started."""
+        try:
+            # Shared: those who only look are not in each other's way.
+            with self._lock(fcntl.LOCK_SH) as held:
+                return not held
+        except FileNotFoundError:
             return False
-        with self._lock() as held:
-            return not held
 
     def needs_start(self, settings: Settings) -> bool:
         """Tell whether ``start`` would start an agent; raises Refused for what cannot be started."""
@@ -206,6 +208,8 @@ class Probe:
         if not self.running():
             return True
         running = self._settings()
+        if running is None:
+            raise self._being_started()
         if running == settings:
             return False
         theirs, ours = dataclasses.asdict(running), dataclasses.asdict(settings)
@@ -227,13 +231,9 @@ class Probe:
             return False
         os.makedirs(os.path.dirname(self.directory), mode=0o700, exist_ok=True)
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        with self._lock() as held:
+        with self._lock(fcntl.LOCK_EX) as held:
             if not held:
-                raise Refused(
-                    f"Probe {self.name!r} is being started by someone else",
-                    f"{self._path('lock')} is locked",
-                    "Run this task again: it accepts a probe that runs with the same parameters.",
-                )
+                raise self._being_started()
             try:
                 # The pid of an earlier agent is somebody else's by now.
                 os.ftruncate(held.descriptor, 0)
@@ -286,6 +286,13 @@ class Probe:
             established=analyse(events, agent.ESTABLISHED, start),
             new_flows=analyse(events, agent.NEW_FLOW, start),
             events=self._path("events.bin"),
+        )
+
+    def _being_started(self) -> Refused:
+        return Refused(
+            f"Probe {self.name!r} is being started by someone else",
+            f"{self._path('lock')} is locked",
+            "Run this task again: it accepts a probe that runs with the same parameters.",
         )
 
     def _launch(self, settings: Settings, lock: int) -> None:
@@ -342,15 +349,21 @@ class Probe:
         return t.cast("dict[str, t.Any]", json.loads(line))
 
     @contextlib.contextmanager
-    def _lock(self) -> t.Iterator[_Lock | None]:
-        """Hold the lock of the directory, or yield None when an agent holds it."""
-        descriptor = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _lock(self, kind: int) -> t.Iterator[_Lock | None]:
+        """Hold the lock of the directory, or yield None when an agent or a starter holds it.
+
+        ``kind`` is LOCK_EX, or LOCK_SH for a look: it keeps no other look away, and makes no file.
+        Raises FileNotFoundError where there is none to look at.
+        """
+        create = os.O_CREAT if kind == fcntl.LOCK_EX else 0
+        descriptor = os.open(self._path("lock"), os.O_RDWR | create | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             held = None
         else:
-            held = _Lock(descriptor)
+            # A starter that failed has removed the directory, with the file that was locked here.
+            held = _Lock(descriptor) if os.fstat(descriptor).st_nlink else None
         try:
             yield held
         finally:
@@ -372,8 +385,12 @@ class Probe:
         with open(self._path("lock")) as file:
             return int(file.read())
 
-    def _settings(self) -> Settings:
-        return Settings(**self._json("settings.json"))
+    def _settings(self) -> Settings | None:
+        """The settings of the agent at work; None while one is being started, which writes them."""
+        try:
+            return Settings(**self._json("settings.json"))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def _end(self) -> dict[str, t.Any]:
         try:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import random
 import typing as t
@@ -258,3 +260,35 @@ def test_a_killed_agent_is_told_from_a_stopped_one(tmp_path: Path) -> None:
     assert outcome.result is not None
     assert (outcome.before, outcome.result.ended) == ("ended", "killed")
     assert (outcome.result.established.lost, outcome.result.duration_ms) == (1, 1.0)
+
+
+@contextlib.contextmanager
+def being_started(base: Path) -> t.Iterator[probe.Probe]:
+    """A probe whose lock somebody holds, who has written no settings yet."""
+    one = probe.Probe("x", str(base))
+    os.makedirs(one.directory)
+    with open(os.path.join(one.directory, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield one
+
+
+@pytest.mark.parametrize("written", [None, "", '{"addr'])
+def test_a_probe_that_is_being_started_is_no_fault_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None
+) -> None:
+    monkeypatch.setattr(probe, "check", lambda settings: None)
+    with being_started(tmp_path) as one:
+        if written is not None:
+            Path(one.directory, "settings.json").write_text(written)
+        with pytest.raises(Refused, match="being started by someone else"):
+            one.start(SETTINGS)
+
+
+def test_a_look_is_in_nobodys_way(tmp_path: Path) -> None:
+    one = probe.Probe("x", str(tmp_path))
+    os.makedirs(one.directory)
+    assert not one.running()
+    assert os.listdir(one.directory) == []
+    with open(os.path.join(one.directory, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert not one.running()
