@@ -13,12 +13,12 @@ import time
 import typing as t
 from pathlib import Path
 
-from tests.lab import hosts, images, native, uml
+from tests.lab import hosts, images, native, ovn, uml
 from tests.lab.images import LabError, say
 
 
 class Backend(t.Protocol):
-    """What a kind of lab host has to offer; ``POPULATE`` is what populate.py has to know about it."""
+    """What a kind of lab host has to offer; ``POPULATE`` is what populate.py and ovnhost.py have to know about it."""
 
     POPULATE: t.Sequence[str]
 
@@ -107,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--populate", action="store_true", help="with the default bridges, flows and endpoints"
     )
+    start.add_argument("--ovn", choices=ovn.SUITES, help="with OVN, and a logical network over its hosts")
     commands.add_parser(
         "populate", help="bridges, flows and endpoints on every host; options as populate.py has them"
     )
@@ -154,6 +155,9 @@ def main(argv: t.Sequence[str]) -> int:
             )
             if options.populate:
                 populate(lab, [])
+            if options.ovn:
+                ovn.install(lab, options.ovn)
+                ovn.populate(lab, *BACKENDS[lab.backend].POPULATE)
             print(lab.inventory)
         elif command == "down":
             hosts.down(options.name)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OVN on lab hosts: the packages that a suite has, and a logical network over one chassis or two.
+"""OVN on lab hosts: the packages that a suite has, and a logical network over all of them.
 
 The first host runs the central databases and ovn-northd; each host is a chassis, with geneve between them. What a host runs is in
 ovnhost.py, which is sent there.

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a lab host: a chassis of OVN, and on the first host the whole logical network.
 
-    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--datapath netdev]
+    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--datapath-type netdev]
 
 CENTRAL and ADDRESS are the addresses of the first host and of this one, for the databases and for geneve. Each chassis has the
 namespaces h1 and h2, ports of the logical switch sw0 (10.0.0.1 and .2 on the first host, .3 and .4 on the second), and h3, a port
@@ -141,11 +141,11 @@ def main() -> None:
     options.add_argument("central")
     options.add_argument("address")
     options.add_argument("--flows", type=int, default=2000)
-    options.add_argument("--datapath", default="system")
+    options.add_argument("--datapath-type", default="system")
     chosen = options.parse_args()
     if chosen.number == 1:
         central(chosen.central)
-    chassis(f"host{chosen.number}", chosen.central, chosen.address, chosen.datapath)
+    chassis(f"host{chosen.number}", chosen.central, chosen.address, chosen.datapath_type)
     run("ovs-vsctl", f"--timeout={PATIENCE}", "wait-until", "bridge", "br-int")
     for number, address, mac, port, __ in ports(chosen.number):
         endpoint(number, address, mac, port)

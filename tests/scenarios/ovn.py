@@ -45,7 +45,7 @@ def chassis(scene: Scene, version: str, flows: int) -> None:
         modules.install(scene.lab, host, modules.SHIPPED)
         modules.reload(scene.lab, host)
     ovn.install(scene.lab, version)
-    ovn.populate(scene.lab, "--flows", str(flows), "--datapath", "system" if kernel else "netdev")
+    ovn.populate(scene.lab, "--flows", str(flows), "--datapath-type", "system" if kernel else "netdev")
 
 
 @contextlib.contextmanager

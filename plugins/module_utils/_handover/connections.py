@@ -213,10 +213,9 @@ def _commit(version: int, entry: Entry) -> bytes:
 
 
 def _translation(entry: Entry) -> tracking.Translation | None:
-    """To what its source or its target is translated; ICMP has no ports to translate."""
+    """To what its source or its target is translated; not every protocol has ports to translate."""
     source, target = conntrack_packets.translated(entry)
     if not source and not target:
         return None
-    ported = entry.protocol in (conntrack.TCP, conntrack.UDP)
     address, port = (entry.reply.dst, entry.reply.target) if source else (entry.reply.src, entry.reply.source)
-    return tracking.Translation(source, address, port if ported else None)
+    return tracking.Translation(source, address, port if entry.protocol in conntrack.PORTED else None)

@@ -21,9 +21,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 # The datapath that all bridges with datapath_type=netdev share (dpif-netdev.c, dpif_netdev_enumerate).
 DATAPATH = "netdev@ovs-netdev"
 
-TCP, UDP, ICMP, ICMPV6 = "tcp", "udp", "icmp", "icmpv6"
-# What is tracked by more than its addresses (conntrack.c, extract_l4), by its number (IANA); SCTP is, too, since 3.2.
-NUMBERS = {TCP: 6, UDP: 17, ICMP: 1, ICMPV6: 58}
+TCP, UDP, SCTP, ICMP, ICMPV6 = "tcp", "udp", "sctp", "icmp", "icmpv6"
+# What has ports; those of SCTP are known since 3.2 (conntrack.c, extract_l4).
+PORTED = frozenset([TCP, UDP, SCTP])
+# Others are shown by their numbers (ct-dpif.c, ct_dpif_format_ipproto).
+_NUMBERS = {TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPV6: 58, "udplite": 136, "dccp": 33, "igmp": 2}
 WINDOW_SCALE, BE_LIBERAL = "WINDOW_SCALE", "BE_LIBERAL"
 
 _LINE = re.compile(r"^(\w+),orig=\(([^()]*)\),reply=\(([^()]*)\)(.*)$")
@@ -88,6 +90,11 @@ class Entry(t.NamedTuple):
         return self._replace(line="", timeout=0)
 
 
+def number(protocol: str) -> int:
+    """The number of a protocol (IANA) by what shows it.  Raises ``ValueError`` for one that has none."""
+    return _NUMBERS[protocol] if protocol in _NUMBERS else _number(protocol, 8)
+
+
 def count(control: Appctl) -> int:
     """How many connections are tracked (2.6).  Raises ``HotUpgradeError`` where there is no userspace datapath."""
     found = _TOTAL.search(control.call("dpctl/ct-stats-show", DATAPATH))
@@ -112,6 +119,7 @@ def parse(line: str) -> Entry:
     protocol, orig, reply, rest = match.groups()
     fields = dict(_FIELD.findall(rest))
     try:
+        number(protocol)
         entry = Entry(
             lasting(line),
             protocol,

@@ -12,18 +12,19 @@ import functools
 import struct
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.checksum import checksum
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.checksum import checksum, crc32c
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.conntrack import (
     BE_LIBERAL,
     ICMP,
     ICMPV6,
-    NUMBERS,
+    SCTP,
     TCP,
     UDP,
     WINDOW_SCALE,
     Entry,
     TcpState,
     Tuple,
+    number,
 )
 
 # In the order of lib/ct-dpif.h; the userspace datapath does not use all of them.
@@ -61,8 +62,8 @@ _FURTHER = tuple(Packet(reply, flags) for reply in (False, True) for flags in (A
 
 def uncarriable(entry: Entry) -> str | None:
     """Why no packets make such a connection, None where they do."""
-    if entry.protocol not in NUMBERS:
-        return "no packets of their protocol can be made"
+    if entry.protocol == SCTP and not entry.orig.source:
+        return "the old ovs-vswitchd does not know their ports"
     if entry.tcp is not None and not _packets(entry.tcp):
         return "no packets lead to their state"
     source, target = translated(entry)
@@ -151,14 +152,22 @@ def _after(states: tuple[int, int], packet: Packet) -> tuple[int, int]:
 
 def _frame(entry: Entry, reply: bool, flags: int = 0) -> bytes:
     ends = entry.reply if reply else entry.orig
-    addresses = ends.src + ends.dst
+    protocol = number(entry.protocol)
     segment = _segment(entry, ends, reply, flags)
-    number = NUMBERS[entry.protocol]
-    pseudo = b"" if entry.protocol == ICMP else addresses + struct.pack("!II", len(segment), number)
-    place = {TCP: 16, UDP: 6}.get(entry.protocol, 2)
-    summed = struct.pack("!H", checksum(pseudo + segment))
-    packet = segment[:place] + summed + segment[place + 2 :]
-    return _ETHERNET[len(ends.src)] + _header(ends, number, len(packet)) + packet
+    pseudo = ends.src + ends.dst + struct.pack("!II", len(segment), protocol)
+    packet = _checked(entry.protocol, segment, pseudo)
+    return _ETHERNET[len(ends.src)] + _header(ends, protocol, len(packet)) + packet
+
+
+def _checked(protocol: str, segment: bytes, pseudo: bytes) -> bytes:
+    """A segment with its checksum, where its protocol has one; ``pseudo`` is what comes before it in the sum (RFC 8200, 8.1)."""
+    if protocol == SCTP:
+        return segment[:8] + struct.pack("<I", crc32c(segment)) + segment[12:]
+    place = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}.get(protocol)
+    if place is None:
+        return segment
+    summed = checksum((b"" if protocol == ICMP else pseudo) + segment)
+    return segment[:place] + struct.pack("!H", summed) + segment[place + 2 :]
 
 
 def _header(ends: Tuple, protocol: int, length: int) -> bytes:
@@ -172,11 +181,15 @@ def _header(ends: Tuple, protocol: int, length: int) -> bytes:
 
 
 def _segment(entry: Entry, ends: Tuple, reply: bool, flags: int) -> bytes:
-    """What follows the IP header, without its checksum."""
+    """What follows the IP header, without its checksum; nothing where only addresses are looked at."""
     if entry.protocol in (ICMP, ICMPV6):
         return struct.pack("!HHHH", ends.target, 0, ends.source, 1)
-    if entry.tcp is None:
+    if entry.protocol == UDP:
         return struct.pack("!HHHH", ends.source, ends.target, 8, 0)
+    if entry.protocol == SCTP:  # without chunks (RFC 9260, 3.1)
+        return struct.pack("!HHII", ends.source, ends.target, 1, 0)
+    if entry.tcp is None:
+        return b""
     options = _scale(entry.tcp, reply) if flags & SYN else b""
     acknowledged = _NUMBER if flags & ACK else 0
     length = 20 + len(options) >> 2 << 4

@@ -9,6 +9,7 @@ import struct
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.checksum import crc32c
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import conntrack, conntrack_packets
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.conntrack import (
     BE_LIBERAL,
@@ -91,10 +92,25 @@ def test_checksums(protocol: str, ends: tuple[bytes, bytes]) -> None:
         if len(src) == 4:
             assert total(packet[:length]) == 0xFFFF
         segment = packet[length:]
-        number = conntrack.NUMBERS[name]
+        number = conntrack.number(name)
         addresses = packet[length - 2 * len(src) : length]
         pseudo = b"" if name == "icmp" else addresses + struct.pack("!II", len(segment), number)
         assert total(pseudo + segment) == 0xFFFF
+
+
+def test_what_has_no_ports_has_a_header_alone() -> None:
+    forth, back = conntrack_packets.frames(Entry("", "47", FORTH, BACK))
+    assert (len(forth), forth[23], forth[26:]) == (34, 47, A + B)
+    assert back[26:] == B + A
+
+
+def test_sctp_has_the_checksum_of_its_own() -> None:
+    frame = conntrack_packets.frames(Entry("", "sctp", FORTH, BACK))[0]
+    segment = frame[34:]
+    zeroed = segment[:8] + bytes(4)
+    assert segment[:4] == struct.pack("!HH", 1000, 80)
+    assert struct.unpack("<I", segment[8:]) == (crc32c(zeroed),)
+    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
 
 
 @pytest.mark.parametrize(("left", "count"), [(0, 2), (30, 2), (31, 1)])
@@ -119,7 +135,7 @@ def test_what_is_translated(reply: Tuple, found: tuple[bool, bool]) -> None:
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        (Entry("", "sctp", FORTH, BACK), "protocol"),
+        (Entry("", "sctp", FORTH._replace(source=0, target=0), BACK), "ports"),
         (Entry("", "udp", FORTH, Tuple(C, C, 80, 1000)), "both"),
         (tcp("CLOSED", "CLOSED"), "state"),
         (tcp("NONE", "CLOSED"), "state"),
@@ -131,7 +147,8 @@ def test_what_no_packets_make(entry: Entry, why: str) -> None:
 
 def test_all_that_there_is_elsewhere_can_be_carried() -> None:
     assert conntrack_packets.uncarriable(tcp("ESTABLISHED", "ESTABLISHED")) is None
-    assert conntrack_packets.uncarriable(Entry("", "icmp", FORTH, BACK)) is None
+    for protocol in ("icmp", "sctp", "47"):
+        assert conntrack_packets.uncarriable(Entry("", protocol, FORTH, BACK)) is None
 
 
 def test_a_connection_that_has_ended_is_ended() -> None:
