@@ -51,6 +51,12 @@ def openflow(bridge: str) -> dict[str, list[str]]:
     return found
 
 
+def limits(bridge: str) -> list[str]:
+    """The meters that the datapath has, which does not show their rates: OpenFlow shows what ovs-vswitchd has, there or not."""
+    told = run("ovs-ofctl", "-O", "OpenFlow15", "meter-stats", f"unix:{RUNDIR}/{bridge}.mgmt")
+    return sorted(re.findall(r"meter:(\d+)", told))
+
+
 def links(namespace: str | None) -> dict[str, object]:
     inside = ["-n", namespace] if namespace else []
     found: dict[str, object] = {}
@@ -93,6 +99,7 @@ def state() -> dict[str, object]:
         "external ids": lines("ovs-vsctl", "get", "open_vswitch", ".", "external_ids"),
         "ofports": interfaces,
         "bridges": {bridge: openflow(bridge) for bridge in bridges()},
+        "limits": {bridge: limits(bridge) for bridge in bridges()},
         "links": {name or "host": links(name) for name in namespaces},
         "traffic control": traffic_control(row[0] for row in csv.reader(interfaces)),
         "datapath ports": [line for line in lines("ovs-appctl", "dpctl/show") if line.startswith("port ")],

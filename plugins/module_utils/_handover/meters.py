@@ -29,7 +29,7 @@ def used(trace: str) -> dict[Meter, int]:
     """Which kernel meter each OpenFlow meter in the output of ``ofproto/trace`` is."""
     bridges: list[tuple[int, str]] = []
     meters: list[Meter] = []
-    numbers: list[int] = []
+    kernel: list[int] = []
     for line in trace.splitlines():
         indent = len(line) - len(line.lstrip(" "))
         found = _BRIDGE.match(line)
@@ -37,10 +37,15 @@ def used(trace: str) -> dict[Meter, int]:
             bridges = [entry for entry in bridges if entry[0] < indent] + [(indent, found.group(2))]
         elif _METER.match(line):
             bridges = [entry for entry in bridges if entry[0] < indent]
-            meters.append((bridges[-1][1], int(line.partition(":")[2])))
+            meters += [(name, int(line.partition(":")[2])) for __, name in bridges[-1:]]
         elif line.startswith(ACTIONS):
-            numbers = [int(number) for number in _KERNEL_METER.findall(line)]
-    return dict(zip(meters, numbers)) if len(meters) == len(numbers) else {}
+            kernel = numbers(line)
+    return dict(zip(meters, kernel)) if len(meters) == len(kernel) else {}
+
+
+def numbers(actions: str) -> list[int]:
+    """The kernel meters among datapath actions."""
+    return [int(number) for number in _KERNEL_METER.findall(actions)]
 
 
 def order(meters: t.Sequence[Meter], known: t.Mapping[Meter, int]) -> list[Meter | None]:

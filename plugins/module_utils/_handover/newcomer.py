@@ -22,7 +22,6 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
     Unreachable,
-    attempt,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import first_alone
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
@@ -391,8 +390,6 @@ def remove(host: Host) -> None:
         elif os.path.isdir(path):
             shutil.rmtree(path)
     host.transaction.prune("database")
-    if host.vswitchd.lacks_meters:  # whatever comes of it, the host has to forward first
-        host.report.missed(attempt(host.filler.metering.set_again))
 
 
 def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:

@@ -233,11 +233,20 @@ def recreates_tunnels(text: str) -> bool:
 
     Fixed in 2.17.6, 3.0.4, 3.1.1 and 3.2.0 (NEWS of Open vSwitch).
     """
+    return _is_older(text, {(2, 17): 6, (3, 0): 4, (3, 1): 1}, (3, 2))
+
+
+def loses_meters(text: str) -> bool:
+    """Whether a starting ovs-vswitchd of this version may take the kernel's meters for broken (see ``kernel_meters``)."""
+    return _is_older(text, {(3, 3): 7, (3, 4): 5, (3, 5): 3, (3, 6): 1}, (3, 7))
+
+
+def _is_older(text: str, fixed: t.Mapping[Version, int], all_since: Version) -> bool:
+    """Whether a version lacks what came with a patch level of each series in ``fixed``, and has been there ``all_since``."""
     number = version(text)
-    fixed: dict[Version, int] = {(2, 17): 6, (3, 0): 4, (3, 1): 1}
     if number[:2] in fixed:
         return number < (*number[:2], fixed[number[:2]])
-    return number < (3, 2)
+    return number < all_since
 
 
 def _common(facts: Facts) -> t.Iterator[str]:

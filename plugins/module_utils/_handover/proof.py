@@ -193,10 +193,11 @@ def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> megafl
     )
 
 
-def metered(dump: str, most: int) -> list[str]:
-    """The keys of at most ``most`` megaflows that have a meter among their actions and can be traced alone."""
-    flows = [flow for flow in megaflows.parse(dump) if "meter(" in flow.actions and not flow.number]
-    return [flow.key for flow in megaflows.sample(flows, most)]
+def metered(dump: str) -> list[Megaflow]:
+    """The megaflows that have a meter among their actions, those first that begin with a packet's arrival."""
+    return sorted(
+        (flow for flow in megaflows.parse(dump) if "meter(" in flow.actions), key=lambda flow: flow.number
+    )
 
 
 @dataclasses.dataclass(frozen=True)

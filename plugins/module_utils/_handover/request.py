@@ -109,6 +109,12 @@ class Request:
         operation = NAME if self.reload is None else RELOAD
         return {"operation": operation, "format": FORMAT, **dataclasses.asdict(self)}
 
+    @property
+    def coming(self) -> str:
+        """The version of the ovs-vswitchd that is started; empty where the plan does not tell."""
+        versions = self.plan.get("before" if self.back_of else "after", {})
+        return str(versions.get("ovs-vswitchd") or "")
+
     def of_now(self, bridges: t.Sequence[Bridge]) -> Request:
         """The same for the ``bridges`` that there are now."""
         return dataclasses.replace(self, **inventory(bridges))

@@ -118,6 +118,7 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         failures += attempt(host.services.let_go) + attempt(lambda: shaping.give_back(host))
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.filler.fill_up)
+    _leave_meters(host)
     failures += attempt(host.services.require_places)
     attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
@@ -317,6 +318,17 @@ def _undo_hand_back(back: Transaction, host: Host) -> None:
         if reload.REPLACE in begun:
             attempt(host.reloader.complete)
     undo_steps(back, steps_of(host), host, left)
+    _leave_meters(host)
+
+
+def _leave_meters(host: Host) -> None:
+    """The process of the beginning may go on, whose meters in the kernel another one has changed."""
+
+    def leave() -> None:
+        if host.vswitchd.old_runs():
+            host.report.missed(host.filler.metering.leave())
+
+    host.report.missed(attempt(leave))
 
 
 def _strategy_back(request: Request) -> str:

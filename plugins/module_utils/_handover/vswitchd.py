@@ -46,8 +46,6 @@ ENDED_TIMEOUT = 3.0
 
 # The file of the transaction that tells where the upcalls of the old process went.
 _DISPATCH = "upcalls.json"
-# And the one that tells that the kernel lacks meters of the old process.
-_CLEARED = "meters.json"
 
 
 class Vswitchd:
@@ -116,15 +114,9 @@ class Vswitchd:
         with contextlib.suppress(HotUpgradeError):  # no datapath, or one without meters
             cleared = self._outside.clear_the_way()
             if cleared:
-                self._scope.transaction.write(_CLEARED, {"cleared": cleared})
                 self._report.missed(
                     [f"the limits of the kernel's meters {cleared} while the new {VSWITCHD} started"]
                 )
-
-    @property
-    def lacks_meters(self) -> bool:
-        """Whether the process of the beginning still forwards, and the kernel may lack meters of it."""
-        return self._scope.transaction.read(_CLEARED) is not None and self.old_runs()
 
     def _wait_for_the_dying(self) -> None:
         """A process that was killed has its pidfile locked until the last of its threads has gone."""

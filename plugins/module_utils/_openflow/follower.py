@@ -48,9 +48,11 @@ class Changes:
 
     ``cleared`` are what was deleted as a whole: "groups", "meters".  ``counts`` tells how often flows changed, by ``Mark``.
     ``paused``: the switch keeps something back.  ``deleted`` and ``expired``: how many flows were, since ``expect_replacement``.
+    A meter that is modified to what it is, as in those that the bridge began with, is not changed: we do that ourselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meters: t.Mapping[int, bytes] | None = None) -> None:
+        self._configs: dict[int, bytes | None] = dict(meters or {})
         self.flows: dict[Key, Event] = {}
         self.groups: dict[int, list[bytes]] = {}
         self.meters: dict[int, bytes | None] = {}
@@ -196,15 +198,16 @@ class Changes:
             self._group(request)
             return
         meter, config = wire.meter_of(request)
-        self._late.add(("meter", meter))
         (command,) = wire.unpack(_COMMAND, request, wire.HEADER.size, "meter-mod")
-        if command != wire.METER_DELETE:
-            self.meters[meter] = config
-        elif meter == wire.ALL:
+        if command == wire.METER_MODIFY and self._configs.get(meter) == config:
+            return
+        self._late.add(("meter", meter))
+        if command == wire.METER_DELETE and meter == wire.ALL:
             self.meters = dict.fromkeys(self.meters)
             self.cleared.add("meters")
-        else:
-            self.meters[meter] = None
+            self._configs.clear()
+            return
+        self.meters[meter] = self._configs[meter] = None if command == wire.METER_DELETE else config
 
     def _group(self, request: bytes) -> None:
         """Keep the shortest series of messages that leads to the group as it is; deleted and added again is changed."""
@@ -289,13 +292,13 @@ class Follower:
     """
 
     def __init__(self, of: OpenFlow, old: t.Callable[[], OpenFlow | None]) -> None:
-        self.changes = Changes()
+        of.listens = True
+        of.exchange([monitor.forward_request(of.version, of.xid())])
+        self.changes = Changes(meter_configs(of))
         # For those who read for it in several threads.
         self.lock = threading.RLock()
         self.connections = [of]
         self.version = of.version
-        of.listens = True
-        of.exchange([monitor.forward_request(of.version, of.xid())])
         if _knows_monitor(of) and self._begin(of):
             return
         fallback = None if of.version == wire.OF10 else old()
@@ -350,6 +353,14 @@ class Follower:
         for of in self.connections:
             while of.told:
                 self.changes.take(of.told.popleft())
+
+
+def meter_configs(of: OpenFlow) -> dict[int, bytes]:
+    """Each meter of a switch: id -> its flags and bands, as on the wire."""
+    if of.version < wire.OF13:
+        return {}
+    replies = of.ask(wire.meters_request(of.version, of.xid()))
+    return {meter: config for reply in replies for meter, config in wire.meters(reply).items()}
 
 
 def _knows_monitor(of: OpenFlow) -> bool:

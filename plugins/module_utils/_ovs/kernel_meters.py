@@ -46,7 +46,9 @@ def clear_the_way() -> list[int]:
             return netlink.ask(generic(family, command, _VERSION, body), f"the kernel's meter {number}")
 
         found = [number for number in IN_THE_WAY if _answers(ask, number)]
-        for number in found:
+        # One that was ended while it tried has left its own.
+        left = [number for number in _TRIED if _answers(ask, number)]
+        for number in found + left:
             ask(_DELETE, number)
         return found
 

@@ -195,14 +195,17 @@ def _aside(host: Host) -> str:
 
 
 def _start(host: Host) -> None:
-    host.vswitchd.clear_the_way()
+    host.filler.metering.order()
+    host.filler.metering.share()
+    if plan.loses_meters(host.request.coming):
+        host.vswitchd.clear_the_way()
     newcomer.start(host, newcomer.lasting_database(host), host.request.supervisors[VSWITCHD]["program"])
     newcomer.connect(host)
 
 
 def _load(host: Host) -> None:
-    host.filler.metering.order()
     host.filler.metering.add(host.filler.switches)
+    host.report.missed(host.filler.metering.tell_of_old())
     with host.filler.explaining() as refused:
         found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
         refused += [refusal for refusal in found if refusal is not None]
@@ -294,6 +297,7 @@ def _catch_up(host: Host) -> None:
             _apply(host, copy)
         host.late.note_absent(host.filler.switches, host.living.base)
     host.filler.stage_controlled()
+    host.report.missed(host.filler.metering.tell_of_old())
 
 
 def _run_protocols(host: Host) -> None:
@@ -431,6 +435,7 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     host.vswitchd.end_old(lambda: _end_first(host))
     host.report.mark("stopped")
     host.living.carry(host.filler.switches, host.filler.staged)
+    host.filler.metering.tell_of_new(host.filler.switches)
 
 
 def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -443,6 +448,7 @@ def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
     _wait_for_handlers(host, control)
     host.vswitchd.fit_dispatch(version)
     host.report.mark("forwarding")
+    host.filler.metering.tell_of_new(host.filler.switches)
 
 
 def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
@@ -582,6 +588,11 @@ def finish(host: Host) -> bool:
     newcomer.end_database(host)
     _tidy(host)
     host.database.wait_for_vswitchd()  # without its database it answers nobody
+    attempt(
+        lambda: host.filler.metering.tell_of_new(
+            {name: host.filler.switch(name) for name in host.scope.bridges}
+        )
+    )
     if host.request.protocols:  # it forwards in any case
         attempt(lambda: _speak_again(host))
     return True

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import types
 import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import metering
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
@@ -22,7 +26,8 @@ def _host(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Any:
     world.wish |= {"bridges": {"br0": ()}}
     settings = types.SimpleNamespace(meters={1: b"slow", 2: b"fast"})
     monkeypatch.setattr(metering, "settings_of", lambda _path: settings)
-    monkeypatch.setattr(metering.proof, "metered", lambda _dump, _most: ["a flow"])
+    live = [types.SimpleNamespace(key="a flow", actions="meter(0),2")]
+    monkeypatch.setattr(metering.proof, "metered", lambda _dump: live)
     monkeypatch.setattr(metering.meters, "used", lambda _trace: {("br0", 2): 0, ("gone", 9): 1})
     monkeypatch.setattr(type(world.host.services), "control", lambda *__: world.spy("old", call="text"))
     return world.host
@@ -40,9 +45,12 @@ class Switch:
     def xid(self) -> int:
         return 1
 
-    def send(self, messages: list[bytes]) -> list[t.Any]:
+    def send(self, messages: list[bytes]) -> None:
         self.given += messages
-        return self.errors
+
+    def refusals(self, messages: list[bytes]) -> list[t.Any]:
+        self.given += messages
+        return list(zip(messages, self.errors))
 
 
 def numbers(switch: Switch) -> list[int]:
@@ -85,14 +93,79 @@ def test_one_that_is_refused_is_named_with_the_log(host: t.Any) -> None:
         host.filler.metering.add({"br0": Switch("OFPMMFC_OUT_OF_METERS")})
 
 
-def test_the_old_process_tells_the_kernel_all_its_meters_again(
+class Old:
+    """The processes of two bridges, of which br1 answers nobody; ``told`` are those that have told the kernel."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: t.Sequence[str] = ()) -> None:
+        self.told: list[str] = []
+        self.deaf = "br1"
+        connect = types.SimpleNamespace(connect=self.connect)
+        monkeypatch.setattr(metering, "OpenFlow", connect)
+        monkeypatch.setattr(
+            metering, "tell_again_beside_others", lambda name: self.told.append(name) or refused
+        )
+
+    def connect(self, path: str, timeout: float) -> contextlib.AbstractContextManager[str]:
+        name = path.rpartition("/")[2].removesuffix(".mgmt")
+        if name == self.deaf:
+            raise Unreachable(f"cannot connect to {name}")
+        return contextlib.nullcontext(name)
+
+
+def test_the_old_process_has_its_meters_back_wherever_it_can_be_reached(
     host: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    host.scope.request = dataclasses.replace(host.scope.request, bridges={"br0": (), "br1": ()})
+    old = Old(monkeypatch)
+    host.filler.metering.order()
+    assert host.filler.metering.leave() == []  # nobody has shared them yet
+    host.filler.metering.share()
+    assert host.filler.metering.leave() == ["meters of bridge br1: cannot connect to br1"]
+    old.deaf = ""
+    assert host.filler.metering.leave() == []  # again, when it answers
+    assert old.told == ["br0", "br0", "br1"]
+    assert host.filler.metering.leave() == []
+    assert len(old.told) == 3
+
+
+def test_without_meters_nothing_is_shared(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Old(monkeypatch)
+    monkeypatch.setattr(metering, "settings_of", lambda _path: types.SimpleNamespace(meters={}))
+    host.filler.metering.order()
+    host.filler.metering.share()
+    assert host.filler.metering.leave() == []
+    assert not old.told
+
+
+def test_what_the_old_process_refuses_is_told(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Old(monkeypatch, ["meter 1: OFPMMFC_OUT_OF_METERS"])
+    host.filler.metering.order()
+    host.filler.metering.share()
+    assert host.filler.metering.tell_of_old() == ["meters of bridge br0: meter 1: OFPMMFC_OUT_OF_METERS"]
+
+
+def test_every_number_under_traffic_is_asked_for_until_it_is_known(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand flows of one meter are one trace; one that cannot be traced does not end the hand-over."""
+    asked: list[str] = []
+
+    class Control:
+        def call(self, command: str, *words: str) -> str:
+            if command == "ofproto/trace":
+                asked.append(words[-1])
+                if words[-1] == "gone":
+                    raise HotUpgradeError("Recirculation context not found")
+            return words[-1]
+
+    keys = [("gone", 1), *([("many", 0)] * 1000), ("late", 1), *([("never", 5)] * 9)]
+    live = [types.SimpleNamespace(key=key, actions=f"meter({number})") for key, number in keys]
+    known = {"many": {("br0", 2): 0}, "late": {("br0", 1): 1}}
+    monkeypatch.setattr(metering.proof, "metered", lambda _dump: live)
+    monkeypatch.setattr(metering.meters, "used", lambda trace: known.get(trace, {}))
+    monkeypatch.setattr(type(host.services), "control", lambda *__: Control())
+    host.filler.metering.order()
+    assert asked == ["gone", "many", "late", "never", "never", "never"]
     switch = Switch()
-    told = types.SimpleNamespace(
-        main=switch, settings=lambda: types.SimpleNamespace(meters={1: b"12", 2: b"34"})
-    )
-    monkeypatch.setattr(metering, "Switch", lambda _path, timeout: contextlib.nullcontext(told))
-    host.filler.metering.set_again()
-    assert numbers(switch) == [1, 2]
-    assert {message[9] for message in switch.given} == {wire.METER_MODIFY}
+    host.filler.metering.add({"br0": switch})
+    assert numbers(switch) == [2, 1]

@@ -205,13 +205,3 @@ def test_nothing_is_taken_from_the_first_before_the_second_answers(
     else:
         with pytest.raises(HotUpgradeError, match="does not answer any more"):
             newcomer.require_answer(host)
-
-
-def test_an_old_process_that_cannot_have_its_meters_back_is_told_and_forwards(
-    world: t.Any, host: t.Any
-) -> None:
-    host.transaction.write("meters.json", {"cleared": [1017]})
-    host.vswitchd.old_runs = lambda: True
-    host.filler.metering = types.SimpleNamespace(set_again=lambda: 1 / 0)
-    newcomer.remove(host)
-    assert "ZeroDivisionError" in host.report.not_carried[-1]

@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
     STRATEGIES,
     Facts,
     decide,
+    loses_meters,
     sentences,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group
@@ -582,3 +583,13 @@ def test_trees_that_meet_by_patch_ports_go_on_and_take_their_time() -> None:
     plan = decide(facts(bridges=two))
     assert plan.strategy == MAKE_BEFORE_BREAK
     assert any("listens to the spanning trees of br0, br1" in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize("fixed", ["3.3.7", "3.4.5", "3.5.3", "3.6.1", "3.7.0", "4.0.0"])
+def test_versions_that_find_meters_whatever_is_there(fixed: str) -> None:
+    assert not loses_meters(fixed)
+
+
+@pytest.mark.parametrize("older", ["2.15.0", "3.1.0", "3.2.9", "3.3.6", "3.4.4", "3.5.2", "3.6.0", ""])
+def test_versions_that_lose_all_meters_where_there_are_many(older: str) -> None:
+    assert loses_meters(older)

@@ -341,6 +341,9 @@ def test_what_a_plan_can_know_beforehand() -> None:
     assert survey(call, USERSPACE, {"a b"}).traceable.megaflows == 5
 
 
-def test_meters_are_looked_for_in_the_first_stage() -> None:
-    dump = Process([("first", UDP, "meter(0),4"), ("first", ARP, "3")], LIVE[:2]).dump()
-    assert metered(dump, 9) == [f"recirc_id(0x0),{UDP}"]
+def test_meters_are_looked_for_in_the_first_stage_first() -> None:
+    dump = Process(
+        [("ct", UDP, "meter(1),4"), ("first", UDP, "meter(0),4"), ("first", ARP, "3")],
+        [("ct", UDP, 1), *LIVE[:2]],
+    ).dump()
+    assert [flow.actions for flow in metered(dump)] == ["meter(0),4", "meter(1),4"]

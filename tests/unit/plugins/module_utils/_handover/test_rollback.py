@@ -49,6 +49,8 @@ class FakeHost:
     rundir = "/nowhere"
     done: t.ClassVar[list[str]] = []
     broken: t.ClassVar[dict[str, Exception]] = {}
+    # The transactions whose old process got its meters back.
+    metered: t.ClassVar[list[str]] = []
 
     def __init__(self, transaction: Transaction, living: object = None) -> None:
         self.transaction = transaction
@@ -58,7 +60,7 @@ class FakeHost:
         # One for all the parts.
         self.scope = self.report = self.services = self.database = self.snapshot = self.filler = (
             self.recovery
-        ) = self.vswitchd = self.reloader = self
+        ) = self.vswitchd = self.reloader = self.metering = self
 
     def close(self) -> None:
         self.note("closed")
@@ -84,6 +86,13 @@ class FakeHost:
 
     def let_go(self) -> None:
         self.note("let go")
+
+    def missed(self, texts: t.Iterable[str]) -> None:
+        self.not_carried += texts
+
+    def leave(self) -> list[str]:
+        self.metered.append(os.path.basename(self.transaction.path)[:5].rstrip("-"))
+        return []
 
     def fill_revived(self) -> None:
         self.note("started anew")
@@ -123,6 +132,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: M
     """One whose steps were all done."""
     monkeypatch.setattr(FakeHost, "done", [])
     monkeypatch.setattr(FakeHost, "broken", {})
+    monkeypatch.setattr(FakeHost, "metered", [])
     monkeypatch.setattr(rollback, "Host", FakeHost)
     monkeypatch.setattr(rollback, "steps_of", steps)
     monkeypatch.setattr(rollback, "flush", lambda host: None)
@@ -218,6 +228,7 @@ def test_a_hand_back_that_fails_in_whatever_way_leaves_the_plain_way_back(
     assert what_was_done()[3:] == [*(f"back-{text}" for text in undone), *prefixed(transaction, *undone)]
     assert transaction.state == ROLLED_BACK
     assert "hand_back" in transaction.read("result.json")
+    assert FakeHost.metered == ["back", transaction.id[:5]]
 
 
 @pytest.mark.parametrize("forwards", [True, False])

@@ -104,6 +104,25 @@ def test_the_last_word_about_a_meter_counts() -> None:
     assert changes.cleared == {"meters"}
 
 
+def test_a_meter_that_is_told_again_is_not_changed() -> None:
+    changes = follower.Changes({1: b"\0\1band"})
+    changes.take(meter_mod(1, 1))
+    assert not changes
+    changes.take(meter_mod(1, 1, b"\0\1else"))
+    changes.take(meter_mod(1, 1, b"\0\1else"))
+    assert changes.meters == {1: b"\0\1else"}
+    changes.take(meter_mod(1, 1))  # back to what it was is a change
+    assert changes.meters == {1: b"\0\1band"}
+
+
+def test_one_that_is_made_anew_is_changed_though_it_looks_the_same() -> None:
+    for deleted in (1, wire.ALL):
+        changes = follower.Changes({1: b"\0\1band"})
+        changes.take(meter_mod(2, deleted))
+        changes.take(meter_mod(1, 1))
+        assert changes.meters[1] == b"\0\1band"
+
+
 def update(*kinds: int) -> bytes:
     entry = struct.pack("!HHI", 8, 0, 0)
     body = b"".join(entry[:2] + struct.pack("!H", kind) + entry[4:] for kind in kinds)

@@ -69,7 +69,9 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
         living=types.SimpleNamespace(
             carry=noted("carry"), quiet=noted("quiet"), last_words=noted("last words")
         ),
-        filler=types.SimpleNamespace(switches={}, staged={}),
+        filler=types.SimpleNamespace(
+            switches={}, staged={}, metering=types.SimpleNamespace(tell_of_new=noted("tell its meters"))
+        ),
         report=Report(),
         vswitchd=types.SimpleNamespace(
             end_old=end_old,
@@ -96,8 +98,8 @@ ENDS = ["quiet", "take_pidfile", "end_first", "last words", "carry"]
     ("switch_over", "calls"),
     [
         # What it is to say it may say before it forwards, and what makes it say that at once when it hears answers.
-        (strategy._switch_over_shared, ["speak", *TAKES_UPCALLS, "greet", *ENDS]),
-        (strategy._switch_over_in_turn, [*ENDS, *TAKES_UPCALLS]),
+        (strategy._switch_over_shared, ["speak", *TAKES_UPCALLS, "greet", *ENDS, "tell its meters"]),
+        (strategy._switch_over_in_turn, [*ENDS, *TAKES_UPCALLS, "tell its meters"]),
     ],
 )
 def test_the_old_process_ends_after_the_new_one_takes_upcalls_or_before_it(
