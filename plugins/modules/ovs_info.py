@@ -306,6 +306,11 @@ module_support:
       description: Why.
       type: str
       returned: success
+rehearsal:
+  description: The last rehearsal of a version on this host (M(ovsops.hot_upgrade.ovs_rehearsal)). V(null) where there was none.
+  returned: success
+  type: dict
+  sample: {at: "2026-11-23T06:15:00+00:00", from: 3.5.0, to: 4.0.0, passed: true, passed_back: true}
 ovn:
   description: The chassis of OVN that this host is. V(null) where no ovn-controller runs and none is configured.
   returned: success

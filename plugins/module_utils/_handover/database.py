@@ -42,8 +42,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     Services,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    DATABASE,
+    Ovsdb,
+    reconfigured,
+    request_reconfiguration,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 
 # How long a daemon may take to start, in seconds.
@@ -82,8 +87,7 @@ class Database:
 
     def backup(self) -> str:
         """The whole content, as ovsdb-client(1) writes it."""
-        argv = ["ovsdb-client", "backup", self._scope.request.remote, DATABASE]
-        return check(self._outside.run, argv, timeout=BACKUP_TIMEOUT)
+        return backup(self._scope.request.remote, BACKUP_TIMEOUT, self._outside.run)
 
     def keep(self) -> None:
         """Copy what is needed to go back: the running programs, their schema, the database."""
@@ -221,16 +225,3 @@ def wait_until_applied(database: Ovsdb, waiter: Waiter) -> None:
         lambda _done: "it has not",
         VSWITCHD_LOG,
     )
-
-
-def request_reconfiguration(database: Ovsdb) -> int:
-    """Ask ovs-vswitchd to tell when it has applied what is in ``database`` now, as ovs-vsctl does (next_cfg)."""
-    mutation = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
-    wanted = {"op": "select", "table": DATABASE, "where": [], "columns": ["next_cfg"]}
-    return int(database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"])
-
-
-def reconfigured(database: Ovsdb, number: int) -> bool:
-    """Whether ovs-vswitchd has applied what was there at ``request_reconfiguration`` (cur_cfg)."""
-    query = {"op": "select", "table": DATABASE, "where": [], "columns": ["cur_cfg"]}
-    return bool(database.transact(query)[0]["rows"][0]["cur_cfg"] >= number)

@@ -24,8 +24,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import (
     Database,
-    reconfigured,
-    request_reconfiguration,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
@@ -44,7 +42,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    Connection,
+    Ovsdb,
+    reconfigured,
+    request_reconfiguration,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory, switch
 
 # Pause between two looks in the window, in seconds: shorter takes the CPU from what is waited for.

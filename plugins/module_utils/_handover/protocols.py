@@ -34,7 +34,7 @@ _OFTEN = 0.05
 _UNSET = (["set", []], ["map", []], False)
 _NO_PORT = "OFPPMFC_BAD_PORT"
 RAPID_NUMBER = "rstp-port-num"
-# By table: what configures a protocol, and what its copy has until it is to run (see ``newcomer.silence``).
+# By table: what configures a protocol, and what its copy has until it is to run (see ``silence``).
 _COLUMNS = {
     "Bridge": ("stp_enable", "rstp_enable"),
     "Port": ("lacp",),

@@ -18,7 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts, count
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn, rehearsed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
@@ -78,6 +78,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
             kmod.support(found[daemons.VSWITCHD].disk_version, kernel, modules)
         ),
         "ovn": _ovn(connection, database, root, runner) if database else None,
+        "rehearsal": rehearsed.last(root),
         "bridges": bridges,
         "totals": totals(bridges),
     }

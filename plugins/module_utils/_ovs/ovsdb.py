@@ -283,6 +283,19 @@ def _sound(remote: str) -> t.Iterator[None]:
         raise ProtocolError(f"the database at {remote} answered nonsense", why, hint) from error
 
 
+def request_reconfiguration(database: Ovsdb) -> int:
+    """Ask ovs-vswitchd to tell when it has applied what is in ``database`` now, as ovs-vsctl does (next_cfg)."""
+    mutation = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
+    wanted = {"op": "select", "table": DATABASE, "where": [], "columns": ["next_cfg"]}
+    return int(database.transact(mutation, wanted)[1]["rows"][0]["next_cfg"])
+
+
+def reconfigured(database: Ovsdb, number: int) -> bool:
+    """Whether ovs-vswitchd has applied what was there at ``request_reconfiguration`` (cur_cfg)."""
+    query = {"op": "select", "table": DATABASE, "where": [], "columns": ["cur_cfg"]}
+    return bool(database.transact(query)[0]["rows"][0]["cur_cfg"] >= number)
+
+
 def ofport_requests(ofports: t.Iterable[tuple[str, int | None]]) -> list[dict[str, t.Any]]:
     """The operations that ask for these (interface, ofport); reserved ofports (OFPP_MAX and up) cannot be asked for."""
     return [

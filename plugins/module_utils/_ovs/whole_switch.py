@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     Bridge,
     Connection,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,3 +43,8 @@ def read_database(connection: Connection) -> WholeSwitch:
             other_config=switch["other_config"],
             external_ids=switch["external_ids"],
         )
+
+
+def backup(remote: str, timeout: float, runner: Runner = run) -> str:
+    """The whole content of the database, as ovsdb-client(1) writes it: it becomes a database file by being written into one."""
+    return check(runner, ["ovsdb-client", "backup", remote, DATABASE], timeout)

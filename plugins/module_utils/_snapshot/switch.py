@@ -41,9 +41,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     Ovsdb,
     ofport_requests,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import learned
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check, run
 
 # The switch may think for a while about a million flows before it answers.
 _OPENFLOW_TIMEOUT = 60.0
@@ -340,15 +340,14 @@ def _module_srcversion() -> str | None:
 
 def _backup(connection: Connection, writer: snapshots.Writer) -> None:
     """``ovsdb-client backup`` into the snapshot: for people, never used by a restore."""
-    command = ["ovsdb-client", "backup", connection.remote, "Open_vSwitch"]
     try:
-        backup = check(run, command, _timeout(connection))
+        content = backup(connection.remote, _timeout(connection))
     except HotUpgradeError as error:
         raise HotUpgradeError(
             "cannot back up the database", str(error), "Set backup_database=false"
         ) from error
     with writer.file(snapshots.CONFIGURATION) as file:
-        file.write(backup.encode())
+        file.write(content.encode())
 
 
 def _vswitchd(connection: Connection) -> Appctl:

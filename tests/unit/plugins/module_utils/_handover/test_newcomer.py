@@ -21,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
@@ -31,7 +32,7 @@ def silenced(columns: dict[str, t.Any]) -> dict[tuple[str, str], t.Any]:
     copy = types.SimpleNamespace(bridges=list, schema={"tables": {"Interface": {"columns": columns}}})
     return {
         (operation["table"], column): value
-        for operation in newcomer.silence(t.cast("t.Any", copy))
+        for operation in silence.silence(t.cast("t.Any", copy))
         for column, value in operation.get("row", {}).items()
     }
 
