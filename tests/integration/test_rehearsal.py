@@ -212,6 +212,9 @@ def test_the_playbook_changes_nothing_and_says_what_to_expect() -> None:
             before = [hosts.ssh(lab, host, LOOK) for host in lab.hosts]
             newer, older = play(lab, "4.0.0", "--check"), play(lab, "3.1.0")
             after = [hosts.ssh(lab, host, LOOK) for host in lab.hosts]
+            demands = {**runs.prefixed("4.0.0", {"rehearsal_days": 3}), "hot_upgrade_hosts": "host1"}
+            upgrade = runs.playbook_argv([lab.inventory], demands, "--check")
+            unknown, __, known = runs.play(upgrade), play(lab, "4.0.0"), runs.play(upgrade)
         finally:
             hosts.down(name)
     assert newer.returncode == 0, newer.stdout
@@ -224,3 +227,6 @@ def test_the_playbook_changes_nothing_and_says_what_to_expect() -> None:
     assert "tp_dst=7" in older.stdout
     assert "host1                      : ok=" in older.stdout
     assert after == before
+    assert unknown.returncode != 0
+    assert "host1: the last rehearsal was of 3.1.0, not of 4.0.0" in " ".join(unknown.stdout.split())
+    assert known.returncode == 0, known.stdout
