@@ -311,6 +311,25 @@ rehearsal:
   returned: success
   type: dict
   sample: {at: "2026-11-23T06:15:00+00:00", from: 3.5.0, to: 4.0.0, passed: true, passed_back: true}
+protection:
+  description:
+    - How the host is kept from replacing or restarting Open vSwitch between two rollouts (playbook C(protect.yml)). V(null) where
+      it is not.
+    - C(packages) are held, C(restarted) are the daemons that are other processes than those that were left all the same.
+  returned: success
+  type: dict
+  sample: {since: "2026-11-23T06:15:00Z", packages: [openvswitch-common, openvswitch-switch], restarted: []}
+held_packages:
+  description: The packages of Open vSwitch and OVN that dpkg holds, whoever wants that. Empty on other systems.
+  returned: success
+  type: list
+  elements: str
+  sample: [openvswitch-common, openvswitch-switch]
+boot:
+  description: What tells this boot of the host from others.
+  returned: success
+  type: str
+  sample: 2b9a1c52-7f5c-4f5e-9f2e-0d8f4f1f3c11
 ovn:
   description: The chassis of OVN that this host is. V(null) where no ovn-controller runs and none is configured.
   returned: success

@@ -14,11 +14,17 @@ import dataclasses
 import os
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts, count
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn, rehearsed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    daemons,
+    ovn,
+    protection,
+    rehearsed,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
@@ -79,6 +85,9 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         ),
         "ovn": _ovn(connection, database, root, runner) if database else None,
         "rehearsal": rehearsed.last(root),
+        "protection": protection.look({name: _identity(each) for name, each in found.items()}, root),
+        "held_packages": protection.held(runner),
+        "boot": boot_id(),
         "bridges": bridges,
         "totals": totals(bridges),
     }
@@ -121,6 +130,11 @@ def _ovn(connection: Connection, database: WholeSwitch, root: str, runner: Runne
     return {**described, "controller": _daemon(chassis.controller)}
 
 
+def _identity(daemon: daemons.Daemon) -> str | None:
+    process = daemon.process
+    return f"{process.pid}-{process.started}" if process else None
+
+
 def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:
     process = daemon.process
     return {
@@ -128,7 +142,7 @@ def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:
         "installed": daemon.installed,
         "upgrade_pending": daemon.upgrade_pending,
         "pid": process.pid if process else None,
-        "identity": f"{process.pid}-{process.started}" if process else None,
+        "identity": _identity(daemon),
         "pidfile": daemon.pidfile,
         "user": daemon.user,
         "running_version": daemon.running_version,

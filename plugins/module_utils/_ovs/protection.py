@@ -1,0 +1,47 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Whether this host is protected between two rollouts, and whether its daemons were restarted all the same.
+
+The record is written by the role (tasks/protect.yml).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner
+
+RECORD = "var/lib/ovsops/protection.json"
+
+
+def look(identities: t.Mapping[str, str | None], root: str = "/") -> dict[str, t.Any] | None:
+    """Since when, which packages are held, and which daemons are other processes than those that were left, or None.
+
+    ``identities``: by the name of the daemon.  After a reboot nothing is told of processes.
+    """
+    try:
+        with open(os.path.join(root, RECORD), encoding="utf-8") as file:
+            record = json.load(file)
+        known = record["daemons"] if record["boot"] == boot_id() else {}
+        restarted = [name for name, identity in known.items() if identities.get(name) != identity]
+        return {"since": record["since"], "packages": list(record["packages"]), "restarted": restarted}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def held(runner: Runner) -> list[str]:
+    """The packages of Open vSwitch and OVN that somebody has had dpkg hold; none on other systems."""
+    try:
+        done = runner(
+            ["dpkg-query", "--show", "--showformat=${db:Status-Want} ${Package}\n", "openvswitch-*", "ovn-*"]
+        )
+    except HotUpgradeError:
+        return []
+    return sorted(line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("hold "))
