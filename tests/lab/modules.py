@@ -14,6 +14,7 @@ Whoever needs them (a scenario, a benchmark) puts them on a host; images do not 
     versioned      with MODULE_VERSION: in sysfs there are a version and a srcversion
     foreign        for another kernel: its vermagic is not this kernel's
     failing        its init function returns an error
+    useless        it loads, and makes no datapath
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ _FAILING = """static int __init failing_init(void)
 module_init(failing_init);
 """
 _DATAPATH = "net/openvswitch/datapath.c"
+_WHAT_DATAPATHS_NEED = "if (!a[OVS_DP_ATTR_NAME] || !a[OVS_DP_ATTR_UPCALL_PID])"
 _LICENCE = 'MODULE_LICENSE("GPL");\n'
 
 
@@ -79,6 +81,7 @@ EDITS = {
     "versioned": Edit(_DATAPATH, _LICENCE, f'{_LICENCE}MODULE_VERSION("{VERSION}");\n'),
     "foreign": Edit("include/generated/utsrelease.h", 'UTS_RELEASE "', 'UTS_RELEASE "1'),
     "failing": Edit(_DATAPATH, "module_init(dp_init);\n", _FAILING),
+    "useless": Edit(_DATAPATH, _WHAT_DATAPATHS_NEED, "err = -EOPNOTSUPP;\n\tif (true)"),
 }
 # As the kernel's own scripts/Makefile.modinst does it: the kernel can read no other kind of xz.
 PACKED = {

@@ -75,12 +75,22 @@ def other_module(scene: Scene) -> str:
 
 def failing_module(scene: Scene) -> str:
     """The new module does not load: the old one is there, with everything."""
+    return taken_back(scene, "failing")
+
+
+def useless_module(scene: Scene) -> str:
+    """The new module loads, and no datapath can be made on it: the same."""
+    return taken_back(scene, "useless")
+
+
+def taken_back(scene: Scene, name: str) -> str:
+    """Begin a reload to a module that is of no use."""
     start_with_shipped(scene)
     scene.populate("--no-meter")
     scene.sh(furnished.script(furnished.ALL) + SETTLED)
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.module("ovs_kmod_reload", {"state": "kept"})
-    modules.install(scene.lab, scene.host(), "failing", PACKAGED)
+    modules.install(scene.lab, scene.host(), name, PACKAGED)
     with scene.traffic() as traffic:
         result = scene.module("ovs_kmod_reload", {})
     require(result, state="rolled_back")
@@ -310,6 +320,7 @@ def same(before: set[str], after: set[str], when: str) -> None:
 SCENARIOS = [
     ("module reload: another one, and back", "3.5.0", other_module),
     ("module reload: one that fails", "3.5.0", failing_module),
+    ("module reload: one that makes no datapath", "3.5.0", useless_module),
     ("module reload: one for another kernel", "3.5.0", foreign_module),
     ("module reload: with new daemons, by the playbook", "3.5.0", with_daemons),
     ("module reload: two hosts, by the playbook", "3.5.0", two_hosts, "uml", 2),

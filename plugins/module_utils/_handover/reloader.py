@@ -257,7 +257,10 @@ class Reloader:
             self._swap_back()
 
     def complete(self) -> bool:
-        """Have everything be on the module that is loaded, the old one where none is; whether the datapath was ever touched."""
+        """Have everything be on the module that is loaded, the old one where none is or it does not work.
+
+        Returns whether the datapath was ever touched.
+        """
         try:
             with self._left() as ready:
                 if ready is None:
@@ -276,8 +279,18 @@ class Reloader:
         if is_new:
             self._end_vswitchd()
         with Netlink(GENERIC) as socket:
-            self._gap(Kernel(socket), ready).finish(self._image("new" if is_new else "old").content)
+            left = self._gap(Kernel(socket), ready)
+            if is_new:
+                self._finish_on_new(left)
+            else:
+                left.finish(self._image("old").content)
         self._scope.transaction.prune(_OPEN)
+
+    def _finish_on_new(self, left: gap.Gap) -> None:
+        """Where that fails, on the old one: whoever starts an ovs-vswitchd on less gets its ports without what was on them."""
+        if attempt(lambda: left.finish(self._image("new").content)):
+            left.go_back(self._image("old").content)
+            self._scope.transaction.prune(_NEW)
 
     def _swap_back(self) -> None:
         with Netlink(GENERIC) as socket:

@@ -157,12 +157,15 @@ class Bypass:
         return [each for each in netlink.transact(self.filters) if each.number not in excused]
 
     def seal(self, netlink: Netlink) -> None:
-        """Drop what is not covered, right before the datapath goes away.  Raises ``HotUpgradeError`` if that is refused."""
+        """Drop what is not covered, right before the datapath goes away; twice is fine.
+
+        Raises ``HotUpgradeError`` if that is refused.
+        """
         places = _last_places(self.openings)
         refused = [
             each
             for each in netlink.transact(self.sealing)
-            if each.number not in _GONE and places[each.place].device not in self.gone
+            if each.number not in (errno.EEXIST, *_GONE) and places[each.place].device not in self.gone
         ]
         if refused:
             self.unseal(netlink)

@@ -10,6 +10,7 @@ All is ready before: from the first line of ``Gap.run`` to its last no program i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import time
@@ -148,27 +149,30 @@ class Gap:
     def run(self, new: bytes, old: bytes) -> None:
         """Replace the module by ``new``.
 
-        Raises ``HotUpgradeError`` when ``old`` had to be loaded again; all is back then, too.
+        Raises why ``old`` had to be loaded again; all is back then, too.
         """
         ready = self.ready
         self._mark("begin")
         # Those that nobody uses first: what they take is no part of the gap of the others.
         self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
-        if self.bypass is not None:
-            self.bypass.seal(self._route)
+        self._seal()
         self._mark("sealed")
         self.kernel.delete(ready.datapath.index)
         self._mark("deleted")
         failed = self._replace(new, old)
         self._mark("loaded")
-        self._come_back()
         if failed is not None:
+            self._come_back()
             raise failed
+        try:
+            self._come_back()
+        except Exception:  # whatever it is: on the old one it was there
+            self.go_back(old)
+            raise
 
     def _replace(self, new: bytes, old: bytes) -> HotUpgradeError | None:
         try:
-            for name in (*self.ready.vports, DATAPATH):
-                loading.remove(self.calls, name)
+            self._unload()
         except HotUpgradeError as error:
             return error
         self._mark("unloaded")
@@ -178,6 +182,28 @@ class Gap:
             loading.put(self.calls, DATAPATH, old)
             return error
         return None
+
+    def _unload(self) -> None:
+        for name in (*self.ready.vports, DATAPATH):
+            loading.remove(self.calls, name)
+
+    def _seal(self) -> None:
+        if self.bypass is not None:
+            self.bypass.seal(self._route)
+
+    def go_back(self, old: bytes) -> None:
+        """Bring everything back on ``old``, where the module that is loaded takes no datapath, or not this one."""
+        self.refused.clear()
+        self.kernel.forget()
+        with contextlib.suppress(HotUpgradeError):  # nothing keeps anybody from going back
+            self._seal()
+        with contextlib.suppress(HotUpgradeError):  # a module without the families has no datapath either
+            for datapath in self.kernel.datapaths():
+                if datapath.name == OURS:
+                    self.kernel.delete(datapath.index)
+        self._unload()
+        loading.put(self.calls, DATAPATH, old)
+        self._come_back()
 
     def finish(self, image: bytes) -> None:
         """Bring back what a ``run`` has taken that was ended anywhere, by a process that did not begin it; twice is fine."""

@@ -105,7 +105,7 @@ class World:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, use: str = "auto") -> None:
         self.done: list[str] = []
-        self.loaded, self.covered, self.fails, self.dies = "aaaa", 3, False, False
+        self.loaded, self.covered, self.fails, self.dies, self.useless = "aaaa", 3, False, False, ""
         self.asked = 0
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
@@ -196,8 +196,14 @@ class World:
 
         def finish(image: bytes) -> None:
             self.done.append(f"finish {module_image.parse(image, '').build_id}")
+            if self.useless and self.loaded == self.useless:
+                raise HotUpgradeError("the kernel does not make the datapath again")
 
-        return types.SimpleNamespace(run=run, finish=finish, marks=marks, refused=["a flow"])
+        def go_back(old: bytes) -> None:
+            self.loaded = module_image.parse(old, "").build_id or ""
+            self.done.append(f"back to {self.loaded}")
+
+        return types.SimpleNamespace(run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"])
 
     def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
         assert beside == ["a question"]
@@ -330,6 +336,14 @@ def test_left_in_the_middle_with_the_new_module(world: World) -> None:
     world.reloader.bring_back()
     finished = ["finish bbbb", "rename", "bypass away"]
     assert world.done == [*ENDED, *finished, *ENDED, "look {1: 'br0', 9: 'in4'}", "run aaaa", "rename"]
+
+
+def test_left_with_a_new_module_that_makes_no_datapath(world: World) -> None:
+    leave(world, "bbbb")
+    world.useless = "bbbb"
+    world.reloader.bring_back()
+    assert world.done == [*ENDED, "finish bbbb", "back to aaaa", "rename", "bypass away"]
+    assert not {"gap-open.json", "module.json"} & world.transaction.documents.keys()
 
 
 def test_modules_that_nothing_tells_apart(world: World) -> None:

@@ -161,6 +161,7 @@ def test_it_forwards_then_drops_the_rest_then_lets_it_pass_and_then_is_gone(kern
     assert kernel.promiscuous == {5: False, 6: True, 7: True}
     before = kernel.placed(6)
     made.seal(kernel)
+    made.seal(kernel)
     assert kernel.placed(6) == before | EVERY_CHAIN
     made.unseal(kernel)
     assert kernel.placed(6) == before

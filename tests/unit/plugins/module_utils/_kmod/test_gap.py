@@ -43,12 +43,13 @@ class Ended(BaseException):
 
 @dataclasses.dataclass
 class World:
-    """The kernel; it ends the process before the change number ``ends``."""
+    """The kernel; it ends the process before the change number ``ends``, and on the module ``useless`` there is no datapath."""
 
     ends: int | None = None
     module: bytes | None = b"old"
     held: bool = False
     old_kernel: bool = False
+    useless: bytes = b""
     datapath: Datapath | None = DATAPATH
     ports: dict[int, Vport] = dataclasses.field(default_factory=lambda: {port.number: port for port in PORTS})
     flows: set[bytes] = dataclasses.field(default_factory=lambda: {b"busy", b"1", b"2"})
@@ -104,6 +105,8 @@ class World:
         assert upcalls == ADDRESS
         assert self.module is not None
         self.change("make")
+        if self.module == self.useless:
+            raise HotUpgradeError("the kernel does not make the datapath again", "EOPNOTSUPP")
         self.datapath = datapath
         self.ports = {0: PORTS[0]}
 
@@ -224,6 +227,40 @@ def test_a_module_that_does_not_load_is_followed_by_the_old_one() -> None:
         a_gap(world).run(b"broken", b"old")
     assert world.module == b"old"
     assert world.whole()
+
+
+def test_a_module_that_makes_no_datapath_is_followed_by_the_old_one() -> None:
+    world = World(useless=b"new")
+    found = a_gap(world)
+    with pytest.raises(HotUpgradeError, match="does not make the datapath again: EOPNOTSUPP"):
+        found.run(b"new", b"old")
+    assert world.module == b"old"
+    assert world.whole()
+    assert found.refused == []
+    assert gap.MOMENTS[-1] in found.marks
+
+
+def test_what_was_made_on_a_module_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datapath is there, its ports are not, and the seal is lifted already or not."""
+    world = World()
+    found = a_gap(world)
+    found.bypass = world
+    monkeypatch.setattr(gap.Gap, "_route", None)
+    given = world.restore
+
+    def restore(captured: preserve.Captured, wanted: t.Iterable[preserve.Batch], now: t.Any = None) -> t.Any:
+        batches = list(wanted)
+        if world.module == b"new" and any(batch.space for batch in batches):
+            raise HotUpgradeError("a change of the network", "no answer within 5 s")
+        return given(captured, batches, now)
+
+    monkeypatch.setattr(world, "restore", restore)
+    with pytest.raises(HotUpgradeError, match="no answer"):
+        found.run(b"new", b"old")
+    assert world.module == b"old"
+    assert world.whole()
+    again = world.done[world.done.index("unseal") + 1 :]
+    assert again.index("seal") < again.index("delete") < again.index("remove openvswitch")
 
 
 def test_a_module_that_somebody_holds_stays() -> None:
