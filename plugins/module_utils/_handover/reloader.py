@@ -102,6 +102,8 @@ class Reloader:
         # What is slow of it is done now, and a namespace that cannot be found ends it here.
         with Netlink(GENERIC) as socket:
             gap.look(Kernel(socket), self._names(), self._vports(), self._settings).captured.close()
+        for name in ("new", "old"):
+            loading.try_out(loading.System(), _NAME, self._image(name).content)
         self._judge_bypass()
 
     def _judge_bypass(self) -> None:

@@ -47,6 +47,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
         old=images.of_loaded(module) if module.loaded else None,
         kernel=kernel,
         signatures=signatures(root),
+        closed=closed(root),
         missing=tuple(missing(image, root, runner)) if image else (),
         drivers={who: kernel_modules.support(version, kernel, found) for who, version in versions.items()},
         foreign=tuple(foreign(module, ports, root)),
@@ -76,6 +77,11 @@ def signatures(root: str) -> str | None:
     if "[integrity]" in lockdown or "[confidentiality]" in lockdown:
         return "the kernel's lockdown"
     return None
+
+
+def closed(root: str) -> bool:
+    """Whether the kernel takes no modules any more (kernel.modules_disabled, which only a boot sets back)."""
+    return _text(root, "proc/sys/kernel/modules_disabled") == "1"
 
 
 def missing(image: module_image.Image, root: str, runner: Runner) -> t.Iterator[str]:

@@ -41,6 +41,9 @@ class Calls(t.Protocol):
     def remove(self, name: bytes) -> int:
         """Unload the module ``name``, at once or not at all."""
 
+    def live(self, name: str) -> bool:
+        """Whether a module ``name`` is loaded and works: the one call that returns no number."""
+
 
 class System:
     """This machine's."""
@@ -57,6 +60,14 @@ class System:
     def remove(self, name: bytes) -> int:
         """See ``Calls``."""
         return self._done(self._call(self._remove, ctypes.c_char_p(name), ctypes.c_uint(os.O_NONBLOCK)))
+
+    def live(self, name: str) -> bool:
+        """See ``Calls``."""
+        try:
+            with open(f"/sys/module/{name}/initstate", encoding="ascii") as file:
+                return file.read().strip() == "live"
+        except OSError:
+            return False
 
     def _done(self, result: int) -> int:
         return 0 if result == 0 else ctypes.get_errno()
@@ -93,7 +104,23 @@ def put(calls: Calls, name: str, image: bytes) -> None:
 
 
 def insert(calls: Calls, name: str, image: bytes) -> None:
-    """Put the module in; one that is there is fine.  Raises ``HotUpgradeError`` with the kernel's reason."""
+    """Put the module in; one that is there is fine.  Raises ``HotUpgradeError`` with the kernel's reason.
+
+    A kernel that takes no modules any more (kernel.modules_disabled) says so before it says that one is there.
+    """
+    if calls.live(name):
+        return
+    number = calls.insert(image)
+    if number != errno.EEXIST:
+        _require(number, name)
+
+
+def try_out(calls: Calls, name: str, image: bytes) -> None:
+    """Have the kernel judge ``image`` while a module of that name is there, so that it is not loaded.
+
+    It looks at its own settings, signature and key, security modules and version first, and then says that there is one
+    (load_module in kernel/module/main.c).  Raises ``HotUpgradeError`` with the kernel's reason.
+    """
     number = calls.insert(image)
     if number != errno.EEXIST:
         _require(number, name)

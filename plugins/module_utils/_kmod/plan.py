@@ -36,7 +36,8 @@ class Facts:
     """What a plan rests on.
 
     ``image`` is the module on the disk, ``fault`` why there is none; ``old`` the file of the loaded one; ``kernel`` as in
-    uname -r; ``signatures`` what asks for signed modules; ``missing`` modules that it needs and that are not to be had;
+    uname -r; ``signatures`` what asks for signed modules, ``closed`` whether the kernel takes none any more; ``missing`` modules
+    that it needs and that are not to be had;
     ``drivers`` whether the userspace that runs and the one on the disk can drive it, by what they are called; ``foreign``
     who else uses the module, in words; ``holders`` who holds internal ports, ``managers`` who configures which, by port;
     ``lost`` what nobody brings back, in words.
@@ -48,6 +49,7 @@ class Facts:
     old: Image | None
     kernel: str
     signatures: str | None = None
+    closed: bool = False
     missing: tuple[str, ...] = ()
     drivers: t.Mapping[str, Support] = dataclasses.field(default_factory=dict)
     foreign: tuple[str, ...] = ()
@@ -101,6 +103,8 @@ def _reasons(facts: Facts, held: str) -> t.Iterator[str]:
     if facts.module.builtin:
         yield f"{facts.module.name} is part of the kernel and cannot be reloaded: boot the kernel that has the new one"
         return
+    if facts.closed:
+        yield "the kernel takes and gives up no modules until it is booted again (kernel.modules_disabled is 1): boot for the new one"
     if facts.image is None:
         yield f"there is no module to load: {facts.fault}"
     else:

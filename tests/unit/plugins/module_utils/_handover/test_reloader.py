@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import types
 import typing as t
 from pathlib import Path
@@ -19,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reque
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
     gap,
+    loading,
     neighbours,
     preserve,
     witness,
@@ -107,6 +109,8 @@ class World:
         self.done: list[str] = []
         self.loaded, self.covered, self.fails, self.dies, self.useless = "aaaa", 3, False, False, ""
         self.asked = 0
+        self.tried: list[str | None] = []
+        self.rejected = ""
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
             (root / name).write_bytes(content)
@@ -159,6 +163,7 @@ class World:
                 "prepare": self._prepare,
                 "remove_left_over": lambda _route: self.done.append("bypass away"),
             },
+            loading: {"System": lambda: types.SimpleNamespace(insert=self._insert)},
             neighbours: {"megaflows": lambda _trace, _ports, _live: ["a question"]},
             kernel_modules: {"modules": self._modules},
         }
@@ -175,6 +180,11 @@ class World:
     ) -> t.Any:
         self.done.append(f"look {dict(names)}")
         return self.ready
+
+    def _insert(self, image: bytes) -> int:
+        """Both are tried out while one is loaded, and never by the reloader itself otherwise."""
+        self.tried.append(module_image.parse(image, "").build_id)
+        return errno.EKEYREJECTED if self.tried[-1] == self.rejected else errno.EEXIST
 
     def _modules(self, runner: t.Any) -> list[kernel_modules.Module]:
         return [kernel_modules.dataclasses.replace(MODULE, build_id=self.loaded)]
@@ -231,6 +241,18 @@ def test_both_modules_are_beside_each_other_and_what_the_new_one_needs_is_there(
     assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh", "look {1: 'br0', 9: 'in4'}"]
     assert world.transaction.documents["ports.json"] == {"1": "br0", "9": "in4"}
     assert world.transaction.notes == {"bypass": "3 of 3"}
+
+
+@pytest.mark.parametrize("rejected", ["aaaa", "bbbb"])
+def test_a_module_that_the_kernel_would_not_take_ends_it_before(
+    rejected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that the kernel does not know, a security module: nothing has ended yet."""
+    world = World(tmp_path, monkeypatch)
+    world.rejected = rejected
+    with pytest.raises(HotUpgradeError, match="Key was rejected"):
+        world.reloader.make_ready()
+    assert world.tried == ["bbbb", "aaaa"][: len(world.tried)]
 
 
 @pytest.mark.parametrize("use", ["auto", "require", "no"])

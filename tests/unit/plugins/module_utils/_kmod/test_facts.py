@@ -77,6 +77,15 @@ def test_whether_a_module_must_be_signed(tmp_path: Path, files: dict[str, str], 
     assert facts.signatures(str(tmp_path)) == what
 
 
+@pytest.mark.parametrize(("text", "what"), [("0\n", False), ("1\n", True), (None, False)])
+def test_a_kernel_that_takes_no_modules_any_more(tmp_path: Path, text: str | None, what: bool) -> None:
+    folder = tmp_path / "proc/sys/kernel"
+    folder.mkdir(parents=True)
+    if text is not None:
+        (folder / "modules_disabled").write_text(text)
+    assert facts.closed(str(tmp_path)) is what
+
+
 def test_modules_that_it_needs(tmp_path: Path) -> None:
     (tmp_path / "sys/module/nf_nat").mkdir(parents=True)
 

@@ -84,6 +84,10 @@ class World:
         self.module = None
         return 0
 
+    def live(self, name: str) -> bool:
+        assert name == "openvswitch"
+        return self.module is not None
+
     # Kernel
 
     def forget(self) -> None:

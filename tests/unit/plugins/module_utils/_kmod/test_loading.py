@@ -17,7 +17,11 @@ class Calls:
     """A kernel that answers with these numbers, the last for ever."""
 
     def __init__(self, *numbers: int) -> None:
-        self.numbers, self.asked = list(numbers), 0
+        self.numbers, self.asked, self.loaded = list(numbers), 0, False
+
+    def live(self, name: str) -> bool:
+        assert name == "openvswitch"
+        return self.loaded
 
     def insert(self, image: bytes) -> int:
         return self._next()
@@ -64,6 +68,24 @@ def test_loaded(number: int) -> None:
 def test_not_loaded() -> None:
     with pytest.raises(HotUpgradeError, match="does not take the module openvswitch: Exec format error"):
         loading.insert(Calls(errno.ENOEXEC), "openvswitch", b"image")
+
+
+def test_one_that_is_there_is_not_put_into_a_kernel_that_takes_none() -> None:
+    """kernel.modules_disabled is looked at first: the datapath has to come back on what is loaded."""
+    calls = Calls(errno.EPERM)
+    calls.loaded = True
+    loading.insert(calls, "openvswitch", b"image")
+    assert calls.asked == 0
+
+
+def test_one_is_tried_out_while_another_one_is_there() -> None:
+    loading.try_out(Calls(errno.EEXIST), "openvswitch", b"image")
+    with pytest.raises(HotUpgradeError, match="does not take the module openvswitch: Key was rejected"):
+        loading.try_out(Calls(errno.EKEYREJECTED), "openvswitch", b"image")
+
+
+def test_whether_one_is_live_is_what_the_kernel_shows() -> None:
+    assert not loading.System().live("ovsops_no_such_module")
 
 
 def test_this_kernel_refuses_what_is_no_module() -> None:

@@ -92,6 +92,7 @@ def test_forced() -> None:
             dataclasses.replace(FINE, signatures="the kernel's lockdown"),
             "is not signed, and the kernel's lockdown asks for that",
         ),
+        (dataclasses.replace(FINE, closed=True), "takes and gives up no modules until it is booted again"),
         (dataclasses.replace(FINE, missing=("nsh",)), "needs the module nsh, which is not there"),
         (
             dataclasses.replace(
