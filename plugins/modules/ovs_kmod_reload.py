@@ -44,10 +44,12 @@ options:
       - V(forced) reloads it anyway.
       - V(kept) keeps the file of the loaded module. Use it before the package of the new one is installed, which replaces that
         file. The old module is what a reload goes back to.
+      - V(coming) is for check mode alone, before packages are installed that may bring another module. It tells what would stand
+        in the way of a reload to that one, as far as that can be told without its file.
       - V(confirmed), V(rolled_back), V(verified) and V(settled) are those of
         O(ovsops.hot_upgrade.ovs_handover#module:state). Either module brings the other one's transactions to their end.
     type: str
-    choices: [current, forced, kept, confirmed, rolled_back, verified, settled]
+    choices: [current, forced, coming, kept, confirmed, rolled_back, verified, settled]
     default: current
   bypass:
     description:
@@ -72,6 +74,10 @@ options:
       - Directory of a snapshot that M(ovsops.hot_upgrade.ovs_flow_snapshot) took before, see
         O(ovsops.hot_upgrade.ovs_handover#module:snapshot).
     type: path
+  target_version:
+    description:
+      - In check mode, plan for this version of Open vSwitch, see O(ovsops.hot_upgrade.ovs_handover#module:target_version).
+    type: str
   confirm:
     description: What makes the new module final, see O(ovsops.hot_upgrade.ovs_handover#module:confirm).
     type: str
@@ -104,6 +110,12 @@ EXAMPLES = r"""
   check_mode: true
   register: reload
 
+- name: See what would stand in its way if the packages of Open vSwitch 4.0.0 bring another module
+  ovsops.hot_upgrade.ovs_kmod_reload:
+    state: coming
+    target_version: 4.0.0
+  check_mode: true
+
 - name: Reload it if it is another one, and go back unless a new connection confirms it
   ovsops.hot_upgrade.ovs_kmod_reload:
     confirm: reconnected
@@ -112,7 +124,7 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description: What is done, and what stands in the way.
-  returned: with O(state=current) and O(state=forced)
+  returned: with O(state=current), O(state=forced) and O(state=coming)
   type: dict
   contains:
     needed:
@@ -198,7 +210,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call impor
 OPTIONS: adapter.Options = {
     "state": {
         "type": "str",
-        "choices": ["current", "forced", "kept", "confirmed", "rolled_back", "verified", "settled"],
+        "choices": ["current", "forced", "coming", "kept", "confirmed", "rolled_back", "verified", "settled"],
         "default": "current",
     },
     "bypass": {"type": "str", "choices": ["auto", "require", "no"], "default": "auto"},
@@ -210,17 +222,18 @@ OPTIONS: adapter.Options = {
     },
     "confirm_timeout": {"type": "float", "default": 120},
     "snapshot": {"type": "path"},
+    "target_version": {"type": "str"},
     "reconnect_timeout": {"type": "int", "default": 100},
     "transaction": {"type": "str"},
     **adapter.CONNECTION,
 }
-WISH = ("state", "bypass", "held", "confirm", "confirm_timeout", "snapshot")
+WISH = ("state", "bypass", "held", "confirm", "confirm_timeout", "snapshot", "target_version")
 
 
 def behave(call: Call) -> Outcome:
     """Begin, judge, wait for or end a transaction."""
     state, identifier = call.params["state"], call.params["transaction"]
-    if state in ("current", "forced"):
+    if state in ("current", "forced", "coming"):
         if call.params["confirm"] == "reconnected" and not call.check_mode:
             raise Refused(
                 "confirm=reconnected is refused on the host",

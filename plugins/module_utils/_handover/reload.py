@@ -48,6 +48,7 @@ class ReloadWish:
     confirm: str
     confirm_timeout: float
     snapshot: str | None = None
+    target_version: str | None = None
 
 
 def keep(check_mode: bool) -> Outcome:
@@ -63,9 +64,13 @@ def keep(check_mode: bool) -> Outcome:
 def reload(connection: Connection, wish: ReloadWish, check_mode: bool) -> Outcome:
     """Load the module that is on the disk, and wait until that is done or undone."""
     facts = read_facts(connection)
+    if check_mode and wish.target_version:
+        facts = facts.with_version(wish.target_version)
+    elif wish.state == module_plan.COMING and not check_mode:
+        raise Refused("state=coming does nothing", "it is a look ahead", "Use it in check mode")
     versions = {
         f"Open vSwitch {facts.old}, which runs,": facts.old,
-        f"Open vSwitch {facts.new}, on the disk,": facts.new,
+        f"Open vSwitch {facts.new}, which is to run,": facts.new,
     }
     found = module_facts.read_facts(versions)
     decision = module_plan.decide(found, wish.state, wish.held)

@@ -13,7 +13,8 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_modules import Module, Support
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.module_image import Image
 
-CURRENT, FORCED = "current", "forced"
+# ``coming`` looks ahead: packages are about to replace the file on the disk, and the loaded one is kept before.
+CURRENT, FORCED, COMING = "current", "forced", "coming"
 REPORT, REFUSE = "report", "refuse"
 
 # What scripts/sign-file ends a module with.
@@ -69,9 +70,9 @@ class Plan:
 
 
 def decide(facts: Facts, state: str, held: str) -> Plan:
-    """The plan for ``state`` (``current`` or ``forced``), with ``held`` ports refused or reported."""
+    """The plan for ``state`` (``current``, ``forced`` or ``coming``), with ``held`` ports refused or reported."""
     needed, why = _need(facts, state)
-    reasons = tuple(_reasons(facts, held)) if needed else ()
+    reasons = tuple(_reasons(facts, state, held)) if needed else ()
     return Plan(needed, why, reasons, tuple(_warnings(facts, held)) if needed else ())
 
 
@@ -83,6 +84,9 @@ def _need(facts: Facts, state: str) -> tuple[bool, str]:
         return True, "it was asked for"
     if module.builtin:
         return False, f"{module.name} is part of the kernel: another one comes with another kernel"
+    mine = module.build_id or module.srcversion
+    if state == COMING and mine is not None:
+        return True, f"the packages may bring another module {module.name} than the loaded one ({mine})"
     if module.reload_needed is None:
         return False, (
             f"nothing tells whether the loaded module {module.name} is the one on the disk: it has neither build-id nor "
@@ -91,25 +95,23 @@ def _need(facts: Facts, state: str) -> tuple[bool, str]:
     if not module.reload_needed:
         return (
             False,
-            f"the loaded module {module.name} is the one on the disk ({module.build_id or module.srcversion})",
+            f"the loaded module {module.name} is the one on the disk ({mine})",
         )
     return True, (
-        f"the loaded module {module.name} is {module.build_id or module.srcversion}, that on the disk "
+        f"the loaded module {module.name} is {mine}, that on the disk "
         f"{module.disk_build_id or module.disk_srcversion}"
     )
 
 
-def _reasons(facts: Facts, held: str) -> t.Iterator[str]:
+def _reasons(facts: Facts, state: str, held: str) -> t.Iterator[str]:
     if facts.module.builtin:
         yield f"{facts.module.name} is part of the kernel and cannot be reloaded: boot the kernel that has the new one"
         return
     if facts.closed:
-        yield "the kernel takes and gives up no modules until it is booted again (kernel.modules_disabled is 1): boot for the new one"
-    if facts.image is None:
-        yield f"there is no module to load: {facts.fault}"
-    else:
-        yield from _unfit(facts, facts.image)
-    if facts.old is None:
+        yield "the kernel takes and gives up no modules until it is booted again (kernel.modules_disabled is 1)"
+    if state != COMING:
+        yield from _of_the_file(facts)
+    if facts.old is None and not (state == COMING and _can_be_kept(facts.module)):
         yield (
             "no file of the loaded module is kept, so that nothing could be loaded again if the new one fails: keep it with "
             "state=kept before the package is installed, or install the old package's file again for that"
@@ -122,6 +124,18 @@ def _reasons(facts: Facts, held: str) -> t.Iterator[str]:
     if held == REFUSE:
         for holder in facts.holders:
             yield f"{holder.process} holds the port {holder.port} and would not find its successor: stop it before"
+
+
+def _of_the_file(facts: Facts) -> t.Iterator[str]:
+    if facts.image is None:
+        yield f"there is no module to load: {facts.fault}"
+    else:
+        yield from _unfit(facts, facts.image)
+
+
+def _can_be_kept(module: Module) -> bool:
+    """Whether ``images.keep`` would find the file of the loaded one on the disk."""
+    return module.disk_path is not None and not module.reload_needed
 
 
 def _unfit(facts: Facts, image: Image) -> t.Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jinja2.nativetypes import NativeEnvironment
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/hot_upgrade"
 
@@ -42,3 +43,55 @@ def test_every_phase_is_documented_with_all_options_and_every_option_has_a_defau
     assert set(defaults) == set(specs["main"]["options"])
     for name, option in specs["main"]["options"].items():
         assert "{{" in str(defaults[name]) or option["default"] == defaults[name], name
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "comes"),
+    [
+        ("", [], False),
+        (
+            "Inst openvswitch-common [3.1.0-2] (3.5.0-1 stable [amd64])\nInst python3-openvswitch (3.5.0-1)",
+            [],
+            False,
+        ),
+        (
+            "Inst openvswitch-switch [3.1.0-2] (3.5.0-1)\nInst openvswitch-datapath-dkms [3.1.0-2] (3.5.0-1)",
+            [],
+            True,
+        ),
+        ("Inst linux-image-6.1.0-28-amd64 (6.1.119-1)", [], True),
+        ("Inst acme-ovs (1.2)", [], False),
+        ("Inst acme-ovs (1.2)", ["acme-ovs"], True),
+    ],
+)
+def test_packages_that_may_bring_a_module(installed: str, wanted: list[str], comes: bool) -> None:
+    known = load("vars/main.yml")
+    daemons = known["__hot_upgrade_packages"]
+    filters = {
+        "regex_findall": lambda text, pattern, multiline: re.findall(pattern, text, re.M if multiline else 0),
+        "intersect": lambda one, two: [each for each in one if each in two],
+        "difference": lambda one, two: [each for each in one if each not in two],
+    }
+    environment = NativeEnvironment()
+    environment.filters.update(filters)
+    found = environment.from_string(known["__hot_upgrade_module_comes"]).render(
+        __hot_upgrade_apt={"stdout": installed},
+        __hot_upgrade_packages=daemons,
+        hot_upgrade_packages=[*daemons, *wanted],
+    )
+    assert found is comes
+
+
+def test_the_preflight_asks_what_the_phase_does() -> None:
+    """What the reload is asked with comes before the packages, too, so that a refusal does."""
+
+    def asked(name: str) -> dict[str, t.Any]:
+        (found,) = [
+            task["ovsops.hot_upgrade.ovs_kmod_reload"]
+            for task in load(name)
+            if "ovsops.hot_upgrade.ovs_kmod_reload" in task
+        ]
+        return {key: value for key, value in found.items() if key in ("bypass", "held", "target_version")}
+
+    assert asked("tasks/preflight.yml") == asked("tasks/kernel_module.yml")
+    assert set(asked("tasks/preflight.yml")) == {"bypass", "held", "target_version"}

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan, reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import reload as steps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts as module_facts
@@ -39,11 +40,12 @@ class Host:
             memory_available=1 << 30,
         )
         self.begun: list[t.Any] = []
+        self.asked: list[list[str]] = []
         self.against: list[str] = []
         decision: t.Any = types.SimpleNamespace()
         request = make_request(strategy=plan.RESTART)
         monkeypatch.setattr(reload, "read_facts", lambda _connection: self.facts)
-        monkeypatch.setattr(module_facts, "read_facts", lambda _versions: self.module)
+        monkeypatch.setattr(module_facts, "read_facts", self._module)
         monkeypatch.setattr(images, "kept", lambda _module: "/kept.ko")
         monkeypatch.setattr(plan, "REASONS", {plan.RESTART: lambda _facts: iter(self.against)})
         monkeypatch.setattr(plan, "decide", lambda *_words, **_force: decision)
@@ -64,6 +66,10 @@ class Host:
             reload, "report", lambda _transaction: {"state": self.state, "reason": "no", "measured": ""}
         )
         monkeypatch.setattr(reload, "accept", lambda *_words: None)
+
+    def _module(self, versions: dict[str, str]) -> t.Any:
+        self.asked.append(list(versions.values()))
+        return self.module
 
     def _begin(self, record: t.Any) -> t.Any:
         self.begun.append(record)
@@ -104,6 +110,19 @@ def test_check_mode_returns_the_plan(host: Host) -> None:
         "ovs-vswitchd 4.0.0 follows 3.5.0 with it",
         "warning: one",
     ]
+
+
+def test_a_look_ahead_is_for_the_version_that_comes_and_touches_nothing(host: Host) -> None:
+    host.module = dataclasses.replace(FINE, module=dataclasses.replace(MODULE, disk_build_id="aaaa"))
+    wish = dataclasses.replace(WISH, state="coming", target_version="4.0.0")
+    host.facts.with_version = lambda version: types.SimpleNamespace(**{**vars(host.facts), "new": version})
+    host.facts.new = "3.5.0"
+    found = reload.reload(CONNECTION, wish, True)
+    assert (found.changed, found.error, host.begun) == (True, None, [])
+    assert found.values["plan"]["why"].startswith("the packages may bring another module")
+    assert host.asked == [["3.5.0", "4.0.0"]]
+    with pytest.raises(Refused, match="Use it in check mode"):
+        reload.reload(CONNECTION, wish, False)
 
 
 def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:

@@ -12,6 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import (
+    COMING,
     CURRENT,
     FORCED,
     REFUSE,
@@ -117,6 +118,44 @@ def test_all_reasons_at_once_and_none_without_need() -> None:
     assert len(decide(bad, CURRENT, REPORT).reasons) == 4
     current = dataclasses.replace(bad, module=dataclasses.replace(MODULE, disk_build_id="aaaa"))
     assert decide(current, CURRENT, REPORT).reasons == ()
+
+
+def test_a_look_ahead_does_not_judge_the_file_that_is_about_to_go() -> None:
+    """Whatever stands in the way of any module does in that of the next one, too."""
+    same = dataclasses.replace(MODULE, disk_build_id="aaaa")
+    facts = dataclasses.replace(
+        FINE, module=same, image=None, kernel="6.2.0", missing=("nsh",), closed=True, foreign=("somebody",)
+    )
+    plan = decide(facts, COMING, REFUSE)
+    assert plan.needed
+    assert plan.why == "the packages may bring another module openvswitch than the loaded one (aaaa)"
+    assert [reason.split(":")[0] for reason in plan.reasons] == [
+        "the kernel takes and gives up no modules until it is booted again (kernel.modules_disabled is 1)",
+        "somebody",
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"loaded": False}, {"builtin": True}, {"build_id": None}])
+def test_no_look_ahead_where_no_package_can_make_it_needed(changes: dict[str, t.Any]) -> None:
+    assert not decide(with_module(**changes), COMING, REPORT).needed
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"disk_build_id": "aaaa"}, True),
+        ({"disk_build_id": None}, True),
+        ({}, False),
+        ({"disk_path": None}, False),
+    ],
+)
+def test_a_look_ahead_knows_whether_the_loaded_file_can_be_kept(
+    changes: dict[str, t.Any], kept: bool
+) -> None:
+    reasons = decide(dataclasses.replace(with_module(**changes), old=None), COMING, REPORT).reasons
+    assert [reason.startswith("no file of the loaded module is kept") for reason in reasons] == (
+        [] if kept else [True]
+    )
 
 
 def test_a_built_in_module_cannot_be_forced() -> None:
