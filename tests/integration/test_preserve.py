@@ -142,8 +142,8 @@ def test_all_that_named_two_devices_is_back(
     with namespaces.within(there):
         ip("link set in4 name eth0\n" + THERE)
     spaces = preserve.every_space()
-    ports = [Vport(1, INTERNAL, "in1", 101), Vport(4, INTERNAL, "eth0", 104, netns=spaces[1].number)]
-    before, seen = preserve.capture(ports, {4: "in4"}), portrait()
+    ports = [Vport(1, INTERNAL, "in1", 101), Vport(4, INTERNAL, "in4", 104, netns=spaces[1].number)]
+    before, seen = preserve.capture(ports), portrait()
     with namespaces.within(there):
         seen_there = portrait()
 
@@ -156,4 +156,4 @@ def test_all_that_named_two_devices_is_back(
     assert portrait() == seen
     with namespaces.within(there):
         assert portrait() == seen_there
-    assert preserve.missing(before, preserve.capture(ports, {4: "in4"})) == []
+    assert preserve.missing(before, preserve.capture(ports)) == []

@@ -37,7 +37,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.misses import Misses
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, kill_daemon
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
+    INTERNAL,
+    KernelFlow,
+    Vport,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import shown_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -50,7 +54,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.
 MODULE = "module"
-_READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "ports.json", "module.json"
+_READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "names.json", "module.json"
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
 
@@ -97,14 +101,34 @@ class Reloader:
             self._images[name] = image
         for needed in filter(None, self._image("new").info.get("depends", "").split(",")):
             check(self._outside.run, ["modprobe", "--", needed])
-        shown = self._services.control(VSWITCHD).call("dpif/show")
-        self._scope.transaction.write(_NAMES, names_of(shown))
+        self.learn_names()
         # What is slow of it is done now, and a namespace that cannot be found ends it here.
         with Netlink(GENERIC) as socket:
             gap.look(Kernel(socket), self._names(), self._vports(), self._settings).captured.close()
         for name in ("new", "old"):
             loading.try_out(loading.System(), _NAME, self._image(name).content)
         self._judge_bypass()
+
+    def learn_names(self) -> None:
+        """Remember what ovs-vswitchd calls its internal ports; again right before it ends, for those that come and go until then.
+
+        Of a port that is replaced between both looks the kernel's name counts.
+        """
+        with Netlink(GENERIC) as socket:
+            ports = Kernel(socket).ports()
+        self._remember_names(ports, names_of(self._services.control(VSWITCHD).call("dpif/show")))
+
+    def _remember_names(self, ports: t.Iterable[Vport], names: t.Mapping[int, str]) -> None:
+        """Beside what is known: a process that has just started has not opened all of its ports."""
+        known = dict(self._names())
+        known.update(
+            {
+                (port.number, port.index, port.netns): names[port.number]
+                for port in ports
+                if port.number in names
+            }
+        )
+        self._scope.transaction.write(_NAMES, [[*key, name] for key, name in known.items()])
 
     def _judge_bypass(self) -> None:
         """Translate what is live now, and say how much that covers; raises ``HotUpgradeError`` when more is required."""
@@ -139,7 +163,8 @@ class Reloader:
                 detour = self._detour(route, ready)
                 try:
                     upcalls = self._ask_stand_in()
-                    self._run(self._gap(Kernel(socket), ready, detour, upcalls))
+                    kernel = Kernel(socket)
+                    self._run(kernel, self._gap(kernel, ready, detour, upcalls))
                 finally:
                     if detour is not None:
                         detour.remove(route)
@@ -181,12 +206,21 @@ class Reloader:
             )
         self.stand_in = self._misses = None
 
-    def _run(self, prepared: gap.Gap) -> None:
+    def _run(self, kernel: Kernel, prepared: gap.Gap) -> None:
         try:
             self._cross(prepared, "new", "old")
+            self._keep_names(kernel, prepared.ready)
         finally:
             self._report.marks.update({f"{MODULE}: {name}": at for name, at in prepared.marks.items()})
             self._report.missed(prepared.refused)
+
+    def _keep_names(self, kernel: Kernel, ready: gap.Ready) -> None:
+        """Those of ports that have just been made again, which Linux before 6.1 has given another ifindex."""
+        attempt(
+            lambda: self._remember_names(
+                kernel.ports(), {port.number: port.name for port in ready.ports if port.kind == INTERNAL}
+            )
+        )
 
     def _open(self, ready: gap.Ready) -> None:
         self._scope.transaction.write(_READY, gap.as_json(ready))
@@ -254,6 +288,7 @@ class Reloader:
     def bring_back(self) -> None:
         """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""
         if self.complete() and self._new_is_loaded:
+            attempt(self.learn_names)  # it may not run
             self.ask_nobody()
             self._end_vswitchd()
             self._swap_back()
@@ -281,11 +316,13 @@ class Reloader:
         if is_new:
             self._end_vswitchd()
         with Netlink(GENERIC) as socket:
-            left = self._gap(Kernel(socket), ready)
+            kernel = Kernel(socket)
+            left = self._gap(kernel, ready)
             if is_new:
                 self._finish_on_new(left)
             else:
                 left.finish(self._image("old").content)
+            self._keep_names(kernel, ready)
         self._scope.transaction.prune(_OPEN)
 
     def _finish_on_new(self, left: gap.Gap) -> None:
@@ -356,18 +393,18 @@ class Reloader:
     def _file(self, name: str) -> str:
         return self._scope.transaction.file(f"{name}.ko")
 
-    def _names(self) -> dict[int, str]:
-        record = self._scope.transaction.read(_NAMES) or {}
-        return {int(number): name for number, name in record.items()}
+    def _names(self) -> gap.Names:
+        record = self._scope.transaction.read(_NAMES) or []
+        return {(number, index, netns): name for number, index, netns, name in record}
 
     def _vports(self) -> list[str]:
         folder = f"/sys/module/{_NAME}/holders"
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
-def names_of(shown: str) -> dict[str, str]:
+def names_of(shown: str) -> dict[int, str]:
     """What ``dpif/show`` calls the internal ports of the kernel's datapath, by their number in it.
 
     Whoever has moved one to another namespace may have renamed it there, and the kernel tells that name.
     """
-    return {str(number): port.name for number, port in shown_ports(shown).items() if port.kind == "internal"}
+    return {number: port.name for number, port in shown_ports(shown).items() if port.kind == "internal"}

@@ -53,6 +53,8 @@ MOMENTS = (
 )
 
 Json = dict[str, t.Any]
+# What the database calls a port, by number, ifindex and namespace: the number of one that is deleted is the next one's.
+Names = t.Mapping[tuple[int, int, t.Optional[int]], str]
 
 
 class Preserver(t.Protocol):
@@ -96,10 +98,8 @@ class Ready:
     megaflows: tuple[KernelFlow, ...] = ()
 
 
-def look(
-    kernel: Kernel, names: t.Mapping[int, str], vports: t.Sequence[str], known: preserve.Known | None = None
-) -> Ready:
-    """What is there now.  ``names`` are those of the ports in the database, by number; for ``known`` see ``preserve.capture``.
+def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.Known | None = None) -> Ready:
+    """What is there now.  A port that is not in ``names`` has the kernel's; for ``known`` see ``preserve.capture``.
 
     Raises ``HotUpgradeError`` when there is no datapath, or a port's namespace cannot be found.
     """
@@ -109,9 +109,10 @@ def look(
             f"there is no datapath {OURS}", "no ovs-vswitchd has made one", "Start ovs-vswitchd"
         )
     ports = tuple(
-        dataclasses.replace(port, name=names.get(port.number, port.name)) for port in kernel.ports()
+        dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
+        for port in kernel.ports()
     )
-    captured = preserve.capture(ports, names, known)
+    captured = preserve.capture(ports, known)
     megaflows = tuple(kernel.megaflows())
     flows = [flow for flow in megaflows if not asks_userspace(flow)]
     return Ready(

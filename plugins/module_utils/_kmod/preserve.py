@@ -154,8 +154,8 @@ class Captured:
         return f"{request.what} of {name}" if name else request.what
 
 
-def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known | None = None) -> Captured:
-    """Look at the internal ones of ``ports`` and all that goes with them; ``names`` are those of the database, by number.
+def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
+    """Look at the internal ones of ``ports``, which have the names of the database, and at all that goes with them.
 
     Settings are files, a hundred for each device: those in ``known`` from an earlier call are not read again.
     Raises ``HotUpgradeError`` when the namespace of a port cannot be found.
@@ -172,7 +172,7 @@ def capture(ports: t.Sequence[Vport], names: t.Mapping[int, str], known: Known |
         for link in some
         if (place, link.index) in generations
     }
-    moves = _moves(internal, names, called)
+    moves = _moves(internal, called)
     for_now = {**called, **{(move.space, move.wanted): move.name for move in moves}}
     found: list[Batch] = []
     told: dict[int, dumps.Dumps] = {}
@@ -203,12 +203,10 @@ def _idle(
 
 
 def _moves(
-    internal: t.Mapping[tuple[int, int], Vport],
-    names: t.Mapping[int, str],
-    called: t.Mapping[tuple[int, int], str],
+    internal: t.Mapping[tuple[int, int], Vport], called: t.Mapping[tuple[int, int], str]
 ) -> tuple[Move, ...]:
     return tuple(
-        Move(place, HIGH + port.number, index, names.get(port.number, port.name), called[place, index])
+        Move(place, HIGH + port.number, index, port.name, called[place, index])
         for (place, index), port in internal.items()
         if place
     )

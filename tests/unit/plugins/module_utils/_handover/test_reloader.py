@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     witness,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import kernel_modules, module_image
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
 from tests.unit.plugins.module_utils._kmod.test_plan import MODULE
 from tests.unit.plugins.module_utils._ovs.test_module_image import elf, note
@@ -78,6 +79,7 @@ class Transaction:
             self.documents.pop(name, None)
 
 
+LOOK = "look {(1, 5, None): 'br0', (9, 13, 0): 'in4'}"
 ENDED = ["hold", "flag", "kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
 
 
@@ -118,12 +120,18 @@ class World:
             rundir="/run/ovs", reload=Reload(str(root / "disk.ko"), str(root / "kept.ko"), use)
         )
         self.missed: list[str] = []
+        self.ports = [
+            Vport(1, INTERNAL, "br0", 5),
+            Vport(2, 1, "p1", 6),
+            Vport(9, INTERNAL, "eth0", 13, netns=0),
+        ]
+        self.shown = SHOWN
         self.reloader = reloader.Reloader(
             t.cast(t.Any, types.SimpleNamespace(transaction=self.transaction, request=request)),
             t.cast(
                 t.Any,
                 types.SimpleNamespace(
-                    control=lambda _name: types.SimpleNamespace(call=lambda *_words: SHOWN),
+                    control=lambda _name: types.SimpleNamespace(call=lambda *_words: self.shown),
                     process=lambda _name: "vswitchd",
                     hold=lambda: self.done.append("hold"),
                 ),
@@ -142,11 +150,15 @@ class World:
             ),
         )
         captured = types.SimpleNamespace(close=lambda: None)
-        self.ready: t.Any = types.SimpleNamespace(captured=captured, ports=(), megaflows=())
+        self.ready: t.Any = types.SimpleNamespace(
+            captured=captured,
+            ports=(Vport(1, INTERNAL, "br0", 5), Vport(9, INTERNAL, "in4", 13)),
+            megaflows=(),
+        )
         replaced: dict[t.Any, dict[str, t.Any]] = {
             reloader: {
                 "Netlink": lambda _protocol: contextlib.nullcontext("socket"),
-                "Kernel": lambda _socket: types.SimpleNamespace(megaflows=list, ports=list),
+                "Kernel": lambda _socket: types.SimpleNamespace(megaflows=list, ports=lambda: self.ports),
                 "monitor_of": lambda process: f"monitor of {process}",
                 "kill_daemon": lambda _name, process, rundir: self.done.append(f"kill {process} of {rundir}"),
                 "kill": lambda process: self.done.append(f"kill {process}"),
@@ -175,9 +187,7 @@ class World:
         self.done.append(" ".join(argv))
         return Completed(0, "", "")
 
-    def _look(
-        self, _kernel: t.Any, names: t.Mapping[int, str], _vports: t.Any, _known: t.Any = None
-    ) -> t.Any:
+    def _look(self, _kernel: t.Any, names: gap.Names, _vports: t.Any, _known: t.Any = None) -> t.Any:
         self.done.append(f"look {dict(names)}")
         return self.ready
 
@@ -213,7 +223,9 @@ class World:
             self.loaded = module_image.parse(old, "").build_id or ""
             self.done.append(f"back to {self.loaded}")
 
-        return types.SimpleNamespace(run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"])
+        return types.SimpleNamespace(
+            run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"], ready=self.ready
+        )
 
     def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
         assert beside == ["a question"]
@@ -238,8 +250,8 @@ def test_both_modules_are_beside_each_other_and_what_the_new_one_needs_is_there(
 ) -> None:
     assert (tmp_path / "new.ko").read_bytes() == NEW
     assert (tmp_path / "old.ko").read_bytes() == OLD
-    assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh", "look {1: 'br0', 9: 'in4'}"]
-    assert world.transaction.documents["ports.json"] == {"1": "br0", "9": "in4"}
+    assert world.done == ["modprobe -- nf_nat", "modprobe -- nsh", LOOK]
+    assert world.transaction.documents["names.json"] == [[1, 5, None, "br0"], [9, 13, 0, "in4"]]
     assert world.transaction.notes == {"bypass": "3 of 3"}
 
 
@@ -266,10 +278,38 @@ def test_a_bypass_that_has_to_cover_everything(
     assert world.transaction.notes == ({} if use == "no" else {"bypass": "2 of 3"})
 
 
+def test_a_name_is_that_of_a_device_and_not_of_a_number(world: World) -> None:
+    """An agent has deleted one and added another one, which has got its number."""
+    world.ports[2] = dataclasses.replace(world.ports[2], name="vnet-b", index=14, netns=None)
+    world.shown = SHOWN.replace("in4 4/9", "vnet-b 4/9")
+    world.reloader.learn_names()
+    assert world.reloader._names() == {(1, 5, None): "br0", (9, 13, 0): "in4", (9, 14, None): "vnet-b"}
+
+
+def test_the_names_of_ports_that_get_another_ifindex(world: World) -> None:
+    """Linux before 6.1: whoever goes back finds them by that one, also where no ovs-vswitchd tells any more."""
+    world.ports[2] = dataclasses.replace(world.ports[2], index=90)
+    world.reloader.replace()
+    assert world.reloader._names()[9, 90, 0] == "in4"
+    leave(world, "aaaa")
+    world.ports[2] = dataclasses.replace(world.ports[2], index=91)
+    world.reloader.complete()
+    assert world.reloader._names()[9, 91, 0] == "in4"
+
+
+def test_names_are_learned_before_the_way_back(world: World) -> None:
+    world.reloader.replace()
+    world.shown = SHOWN.replace("in4 4/9", "vnet-b 4/9")
+    world.ports[2] = dataclasses.replace(world.ports[2], index=92)
+    world.done.clear()
+    world.reloader.bring_back()
+    assert "(9, 92, 0): 'vnet-b'" in next(what for what in world.done if what.startswith("look"))
+
+
 def test_replaced_round_the_datapath(world: World) -> None:
     world.done.clear()
     world.reloader.replace()
-    assert world.done == ["look {1: 'br0', 9: 'in4'}", "bypass", "run bbbb", "no bypass"]
+    assert world.done == [LOOK, "bypass", "run bbbb", "no bypass"]
     assert world.transaction.documents["gap.json"] == {"ready": 1}
     assert world.missed == ["a flow"]
 
@@ -342,7 +382,7 @@ def test_replaced_and_not_wanted(world: World) -> None:
         "rename",
         "bypass away",
         *ENDED,
-        "look {1: 'br0', 9: 'in4'}",
+        LOOK,
         "run aaaa",
         "rename",
     ]
@@ -357,7 +397,7 @@ def test_left_in_the_middle_with_the_new_module(world: World) -> None:
     leave(world, "bbbb")
     world.reloader.bring_back()
     finished = ["finish bbbb", "rename", "bypass away"]
-    assert world.done == [*ENDED, *finished, *ENDED, "look {1: 'br0', 9: 'in4'}", "run aaaa", "rename"]
+    assert world.done == [*ENDED, *finished, *ENDED, LOOK, "run aaaa", "rename"]
 
 
 def test_left_with_a_new_module_that_makes_no_datapath(world: World) -> None:

@@ -326,3 +326,14 @@ def test_sealed_only_while_the_datapath_is_away(monkeypatch: pytest.MonkeyPatch)
     order = world.done.index
     assert order("delete 3") < order("seal") < order("delete")
     assert order("flows 2") < order("unseal") < order("restore 1 CHILD")
+
+
+def test_a_port_has_the_name_that_the_database_has_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of one that was deleted is the next one's."""
+    monkeypatch.setattr(preserve, "capture", lambda ports, _known: ports)
+    world = World()
+    monkeypatch.setattr(world, "megaflows", list, raising=False)
+    names = {(4, 7, 1): "in4", (3, 99, None): "deleted", (2, 5, 1): "elsewhere"}
+    found = gap.look(t.cast(Kernel, Facade(world)), names, ())
+    assert [port.name for port in found.ports] == ["ovs-system", "eth0", "br0", "busy", "in4"]
+    assert t.cast(t.Any, found.captured) == found.ports

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import held_process, newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import reload
 
@@ -89,6 +89,18 @@ def test_without_a_stand_in_new_flows_wait(monkeypatch: pytest.MonkeyPatch) -> N
     reload._start_stand_in(host)
     assert notes == {"new_flows": "they wait for the new ovs-vswitchd: it did not start: no memory"}
     assert (host.reloader.stand_in, Broken.ended) == (None, 1)
+
+
+def test_the_last_thing_the_old_process_is_asked_for_are_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(held_process, "take_pidfile", lambda _host: done.append("pidfile"))
+    host: t.Any = types.SimpleNamespace(
+        vswitchd=types.SimpleNamespace(require_no_other=list, end_old=lambda _first: done.append("end")),
+        report=types.SimpleNamespace(mark=done.append),
+        reloader=types.SimpleNamespace(stand_in=None, learn_names=lambda: done.append("names")),
+    )
+    {step.name: step for step in reload.steps(request())}[reload.END].do(host)
+    assert done == ["pidfile", "names", "end", "stopped"]
 
 
 @pytest.mark.parametrize(
