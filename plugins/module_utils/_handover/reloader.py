@@ -160,7 +160,7 @@ class Reloader:
             ready = self._before = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
             try:
                 self._open(ready)
-                detour = self._detour(route, ready)
+                detour = self._detour(route, ready, self._request.bypass == REQUIRE)
                 try:
                     upcalls = self._ask_stand_in()
                     kernel = Kernel(socket)
@@ -237,15 +237,15 @@ class Reloader:
             if gap.MOMENTS[-1] in prepared.marks:
                 self._scope.transaction.prune(_OPEN, *([_NEW] if loaded == "old" else []))
 
-    def _detour(self, route: Netlink, ready: gap.Ready) -> bypass.Bypass | None:
-        """The bypass, in place; None where none is wanted or, unless it is required, possible."""
+    def _detour(self, route: Netlink, ready: gap.Ready, required: bool) -> bypass.Bypass | None:
+        """The bypass, in place; None where none is wanted or, unless it is ``required``, possible."""
         if self._request.bypass == NO:
             return None
-        found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
         try:
+            found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
             refused = found.install(route)
         except HotUpgradeError as error:
-            if self._request.bypass == REQUIRE:
+            if required:
                 raise
             self._report.missed([f"no bypass: {error}"])
             return None
@@ -289,6 +289,7 @@ class Reloader:
         """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""
         if self.complete() and self._new_is_loaded:
             attempt(self.learn_names)  # it may not run
+            attempt(self._translate)
             self.ask_nobody()
             self._end_vswitchd()
             self._swap_back()
@@ -331,13 +332,26 @@ class Reloader:
             left.go_back(self._image("old").content)
             self._scope.transaction.prune(_NEW)
 
+    def _translate(self) -> None:
+        """Have the filters for what is live ready before ovs-vswitchd ends."""
+        if self._request.bypass != NO:
+            with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
+                kernel = Kernel(socket)
+                bypass.prepare(route, kernel.ports(), kernel.megaflows(), self._beside, self._known)
+
     def _swap_back(self) -> None:
-        with Netlink(GENERIC) as socket:
+        """A second gap, in which the host's own stack gets no more than in the first one."""
+        with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
             kernel = Kernel(socket)
             ready = gap.look(kernel, self._names(), self._vports())
             try:
                 attempt(lambda: self._open(ready))  # a full disk keeps nobody from going back
-                self._cross(self._gap(kernel, ready), "old", "new")
+                detour = self._detour(route, ready, required=False)
+                try:
+                    self._cross(self._gap(kernel, ready, detour), "old", "new")
+                finally:
+                    if detour is not None:
+                        detour.remove(route)
                 preserve.rename(ready.captured)
             finally:
                 ready.captured.close()

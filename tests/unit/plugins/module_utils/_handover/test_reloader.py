@@ -80,6 +80,7 @@ class Transaction:
 
 
 LOOK = "look {(1, 5, None): 'br0', (9, 13, 0): 'in4'}"
+BACK = ["bypass", "run aaaa", "no bypass", "rename"]
 ENDED = ["hold", "flag", "kill monitor of vswitchd", "kill vswitchd of /run/ovs"]
 
 
@@ -383,7 +384,9 @@ def test_replaced_and_not_wanted(world: World) -> None:
         "bypass away",
         *ENDED,
         LOOK,
+        "bypass",
         "run aaaa",
+        "no bypass",
         "rename",
     ]
     assert world.transaction.moments == [("after", "module: begin")] * 2  # there and back
@@ -397,7 +400,7 @@ def test_left_in_the_middle_with_the_new_module(world: World) -> None:
     leave(world, "bbbb")
     world.reloader.bring_back()
     finished = ["finish bbbb", "rename", "bypass away"]
-    assert world.done == [*ENDED, *finished, *ENDED, LOOK, "run aaaa", "rename"]
+    assert world.done == [*ENDED, *finished, *ENDED, LOOK, *BACK]
 
 
 def test_left_with_a_new_module_that_makes_no_datapath(world: World) -> None:
@@ -417,12 +420,30 @@ def test_modules_that_nothing_tells_apart(world: World) -> None:
     leave(world, "aaaa")
     assert world.reloader._new_is_loaded
     world.reloader.bring_back()
-    assert world.done[-2:] == ["run aaaa", "rename"]
+    assert world.done[-4:] == BACK
     assert not world.reloader._new_is_loaded
     world.fails = True
     with pytest.raises(HotUpgradeError):
         world.reloader.replace()
     assert not world.reloader._new_is_loaded, "the old one was loaded again"
+
+
+@pytest.mark.parametrize("use", ["auto", "require", "no"])
+def test_the_way_back_goes_round_the_datapath_as_well_as_it_can(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, use)
+    world.reloader.make_ready()
+    world.reloader.replace()
+
+    def refuse(*_all: t.Any) -> t.Any:
+        raise HotUpgradeError("the port p1 cannot have the tc filters of the bypass")
+
+    monkeypatch.setattr(bypass, "prepare", refuse)
+    world.missed.clear()
+    world.reloader.bring_back()
+    assert world.done[-2:] == ["run aaaa", "rename"]
+    assert [text.split(":")[0] for text in world.missed] == ([] if use == "no" else ["no bypass"])
 
 
 def test_left_in_the_middle_of_the_way_back(world: World) -> None:
