@@ -30,6 +30,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 _NEWADDR, _NEWNEIGH = 20, 28
 
 IFA_LIFETIMES, IFA_FLAGS = 6, 8
+# IFA_F_DADFAILED, IFA_F_TENTATIVE: somebody else has it, or nobody knows yet.
+_DOES_NOT_SERVE = 0x08 | 0x40
 TEMPORARY, _NO_DUPLICATE_CHECK, PASSING = 0x01, 0x02, 0x01 | 0x08 | 0x20 | 0x40 | 0x80
 
 # NDA_*: destination, address, VLAN, port, VNI, interface, source VNI, protocol, nexthop, more flags
@@ -41,7 +43,7 @@ SELF, MASTER, PROXY = 0x02, 0x04, 0x08
 
 
 def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[Request]:
-    """The addresses of the devices ``gone``. Those of IPv6 serve at once, without asking whether somebody else has them.
+    """The addresses of the devices ``gone``. Those of IPv6 that serve do so at once, without asking whether somebody else has them.
 
     The kernel makes temporary ones by itself.
     """
@@ -52,14 +54,16 @@ def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[R
         told = Told(body, ADDRESS.size)
         what = f"the address {shown(family, own_address(body))}/{length}"
         every = told.number(IFA_FLAGS) or flags
-        if family != socket.AF_INET6:
+        if family == socket.AF_INET6 and every & TEMPORARY:
+            continue
+        if family != socket.AF_INET6 or every & _DOES_NOT_SERVE:
             yield Request(Stage.ADDRESS, index, what, message(_NEWADDR, body, CREATE | REPLACE))
-        elif not every & TEMPORARY:
-            header = ADDRESS.pack(family, length, flags | _NO_DUPLICATE_CHECK, scope, index)
-            at_once = header + told.without(IFA_FLAGS) + numbered(IFA_FLAGS, every | _NO_DUPLICATE_CHECK)
-            yield Request(Stage.ADDRESS, index, what, message(_NEWADDR, at_once, CREATE | REPLACE))
-            if not every & _NO_DUPLICATE_CHECK:
-                yield Request(Stage.SETTLE, index, what, message(_NEWADDR, body, REPLACE))
+            continue
+        header = ADDRESS.pack(family, length, flags | _NO_DUPLICATE_CHECK, scope, index)
+        at_once = header + told.without(IFA_FLAGS) + numbered(IFA_FLAGS, every | _NO_DUPLICATE_CHECK)
+        yield Request(Stage.ADDRESS, index, what, message(_NEWADDR, at_once, CREATE | REPLACE))
+        if not every & _NO_DUPLICATE_CHECK:
+            yield Request(Stage.SETTLE, index, what, message(_NEWADDR, body, REPLACE))
 
 
 def neighbours(

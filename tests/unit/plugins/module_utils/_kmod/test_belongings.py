@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 
+import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import belongings, links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
@@ -48,6 +50,15 @@ def test_an_ipv6_address_serves_at_once_and_is_as_it_was_afterwards() -> None:
     assert Told(first.data, 24).number(8) == 0x282  # IFA_F_NODAD
     assert first.data[18] == 0x82
     assert (settled.stage, settled.data[16:]) == (Stage.SETTLE, body)
+
+
+@pytest.mark.parametrize("flags", [0xC8, 0x88, 0xC0])
+def test_an_address_that_somebody_else_has_does_not_serve_afterwards(flags: int) -> None:
+    """Tentative and dadfailed: the kernel asks again, and finds the same."""
+    body = address("2001:db8::1", flags=flags)
+    (found,) = belongings.addresses([body], {OURS})
+    assert (found.stage, found.data[16:]) == (Stage.ADDRESS, body)
+    assert not list(belongings.addresses([address("2001:db8::1", flags=flags | 0x01)], {OURS}))
 
 
 def test_temporary_addresses_are_the_kernels() -> None:
