@@ -55,6 +55,8 @@ _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.
 MODULE = "module"
 _READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "names.json", "module.json"
+# So much of the network is read, and written down, while no ovs-vswitchd serves: some seconds. Tenants fill their own namespaces.
+_MOST = 500_000
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
 
@@ -104,10 +106,23 @@ class Reloader:
         self.learn_names()
         # What is slow of it is done now, and a namespace that cannot be found ends it here.
         with Netlink(GENERIC) as socket:
-            gap.look(Kernel(socket), self._names(), self._vports(), self._settings).captured.close()
+            self._look(Kernel(socket)).captured.close()
         for name in ("new", "old"):
             loading.try_out(loading.System(), _NAME, self._image(name).content)
         self._judge_bypass()
+
+    def _look(self, kernel: Kernel) -> gap.Ready:
+        """``gap.look`` before the gap; raises ``HotUpgradeError`` when there is too much to be looked at again behind it."""
+        ready = gap.look(kernel, self._names(), self._vports(), self._settings)
+        if ready.captured.size > _MOST:
+            ready.captured.close()
+            raise HotUpgradeError(
+                "there is too much in the network namespaces of internal ports",
+                f"{ready.captured.size} addresses, routes, neighbours and so on instead of {_MOST} at most, which "
+                "are read while no ovs-vswitchd serves",
+                "Look at them with 'ip route' and 'ip neighbour', in the namespaces of tenants first (ip netns exec)",
+            )
+        return ready
 
     def learn_names(self) -> None:
         """Remember what ovs-vswitchd calls its internal ports; again right before it ends, for those that come and go until then.
@@ -157,7 +172,7 @@ class Reloader:
     def replace(self) -> None:
         """Replace the module; ovs-vswitchd does not run.  Raises ``HotUpgradeError`` when the old one was loaded again."""
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
-            ready = self._before = gap.look(Kernel(socket), self._names(), self._vports(), self._settings)
+            ready = self._before = self._look(Kernel(socket))
             try:
                 self._open(ready)
                 detour = self._detour(route, ready, self._request.bypass == REQUIRE)

@@ -43,9 +43,9 @@ SELF, MASTER, PROXY = 0x02, 0x04, 0x08
 
 
 def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[Request]:
-    """The addresses of the devices ``gone``. Those of IPv6 that serve do so at once, without asking whether somebody else has them.
+    """The addresses of the devices ``gone``.
 
-    The kernel makes temporary ones by itself.
+    Those of IPv6 that serve do so at once, without asking whether somebody else has them. Temporary ones are the kernel's own.
     """
     for body in bodies:
         family, length, flags, scope, index = ADDRESS.unpack_from(body)

@@ -17,6 +17,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import (
     NOBODY,
@@ -274,6 +275,7 @@ class Gap:
 
     def _mark(self, name: str) -> None:
         self.marks[name] = time.monotonic_ns() // 1000
+        beat()
         self.observe(name)
 
 

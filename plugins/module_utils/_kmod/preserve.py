@@ -18,6 +18,7 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     belongings,
     bridging,
@@ -147,6 +148,15 @@ class Captured:
         """Let go of the namespaces."""
         for space in self.spaces:
             space.close()
+
+    @property
+    def size(self) -> int:
+        """How many things the namespaces have told."""
+        return sum(
+            len(getattr(told, field.name))
+            for told in self.told.values()
+            for field in dataclasses.fields(told)
+        )
 
     def shown(self, batch: Batch, request: Request) -> str:
         """A request for people."""
@@ -368,6 +378,7 @@ def _usual() -> dict[tuple[str, str], bytes]:
 
 
 def _of(device: str) -> t.Iterator[tuple[str, str, bytes]]:
+    beat()
     for folder in _SETTINGS:
         place = f"/proc/sys/net/{folder}/{device}"
         for key in os.listdir(place) if os.path.isdir(place) else ():
@@ -447,12 +458,21 @@ def restore(
         if requests:
             space = captured.spaces[batch.space]
             socket = space.generic if batch.stage == Stage.OFFLOAD else space.route
-            refused = socket.transact(batches([each.data for each in requests]))
+            refused = _sent(socket, batches([each.data for each in requests]))
             failed += [_words(captured, batch, each) for each in refused if each.number != errno.EEXIST]
         if batch.settings:
             with namespaces.within(captured.spaces[batch.space].namespace):
                 failed += [text for each in batch.settings for text in _set(each)]
     return failed
+
+
+def _sent(socket: Netlink, prepared: t.Sequence[bytes]) -> list[Refusal]:
+    """What is refused of it, with a heartbeat: of routes there may be a million."""
+    refused = []
+    for each in prepared:
+        beat()
+        refused += socket.transact([each])
+    return refused
 
 
 def _elsewhere(request: Request, now: t.Mapping[int, int]) -> Request:

@@ -150,7 +150,7 @@ class World:
                 types.SimpleNamespace(run=self._run, clock=types.SimpleNamespace(sleep=lambda _s: None)),
             ),
         )
-        captured = types.SimpleNamespace(close=lambda: None)
+        captured = types.SimpleNamespace(close=lambda: None, size=1000)
         self.ready: t.Any = types.SimpleNamespace(
             captured=captured,
             ports=(Vport(1, INTERNAL, "br0", 5), Vport(9, INTERNAL, "in4", 13)),
@@ -266,6 +266,18 @@ def test_a_module_that_the_kernel_would_not_take_ends_it_before(
     with pytest.raises(HotUpgradeError, match="Key was rejected"):
         world.reloader.make_ready()
     assert world.tried == ["bbbb", "aaaa"][: len(world.tried)]
+
+
+def test_what_a_tenant_has_filled_is_not_read_while_nobody_serves(world: World) -> None:
+    """It is found before; and if it grows just then, nothing is touched."""
+    world.ready.captured.size = 500_001
+    with pytest.raises(HotUpgradeError, match="500001 addresses, routes"):
+        world.reloader.make_ready()
+    world.done.clear()
+    with pytest.raises(HotUpgradeError, match="500001 addresses, routes"):
+        world.reloader.replace()
+    assert world.done == [LOOK]
+    assert "gap.json" not in world.transaction.documents
 
 
 @pytest.mark.parametrize("use", ["auto", "require", "no"])

@@ -178,6 +178,24 @@ def test_what_is_there_already_is_no_failure() -> None:
     ]
 
 
+def test_who_gives_back_much_is_heard_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not heard for some minutes is taken for one that hangs, and ended."""
+    route, beats = Route(), []
+    monkeypatch.setattr(preserve, "beat", lambda: beats.append(len(route.sent)))
+    many = tuple(request(Stage.ADDRESS, 5, f"{number}") for number in range(600))
+    route.refused = [[], [Refusal(300, errno.EINVAL, "no such thing")]]
+    batch = preserve.Batch(0, 0, Stage.ADDRESS, many)
+    assert preserve.restore(with_route(captured(batch), 0, route), [batch]) == [
+        "300 of br0: EINVAL (no such thing)"
+    ]
+    assert beats == [0, 1, 2]
+
+
+def test_how_much_there_is() -> None:
+    told = dumps.Dumps(links=[link(5), link(6)], routes=[b"a"], neighbours=[b"b", b"c"])
+    assert dataclasses.replace(captured(), told={0: told, 1: told}).size == 10
+
+
 def test_a_setting_that_cannot_be_written_is_named() -> None:
     batch = preserve.Batch(
         0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/no-such-device/forwarding", b"1\n"),)

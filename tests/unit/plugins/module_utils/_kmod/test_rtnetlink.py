@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import types
+import typing as t
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import rtnetlink
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     Request,
     Stage,
@@ -85,3 +89,11 @@ def test_a_device_that_is_named_in_the_middle() -> None:
     found = elsewhere(Request(Stage.ACTION, 5, "x", data, (place,)), {5: 50})
     assert found.data[16:] == bytes(4) + attribute(1, numbered(1, 5) + attribute(2, numbered(3, 50)))
     assert found.device == 50
+
+
+def test_who_reads_much_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[int] = []
+    monkeypatch.setattr(rtnetlink, "beat", lambda: beats.append(1))
+    route: t.Any = types.SimpleNamespace(dump=lambda _request, _what: [(24, b"a"), (24, b"b")])
+    assert rtnetlink.dumped(route, 26, b"", "routes") == [b"a", b"b"]
+    assert beats == [1]
