@@ -144,6 +144,11 @@ def requested_reload(
     )
     steps = [step.name for step in steps_for(request)]
     described = describe_plan(decision, 0, steps)
+    if found.without and wish.bypass != NO:
+        lacking = ", ".join(found.without)
+        described["warnings"].append(
+            f"established flows may stop while the module is away: tc has no {lacking} (modprobe)"
+        )
     described["warnings"] += [f"new flows wait for the new ovs-vswitchd: {why}" for why in wait]
     return dataclasses.replace(request, plan=described)
 

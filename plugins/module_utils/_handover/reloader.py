@@ -48,6 +48,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     GENERIC,
     ROUTE,
     Netlink,
+    Refusal,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
 
@@ -57,6 +58,8 @@ MODULE = "module"
 _READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "names.json", "module.json"
 # So much of the network is read, and written down, while no ovs-vswitchd serves: some seconds. Tenants fill their own namespaces.
 _MOST = 500_000
+# So often somebody may set an ingress qdisc just then.
+_OTHERS = 3
 # For how long packets are counted that the bypass is judged by, in seconds.
 _COUNTED = 1.0
 
@@ -149,6 +152,13 @@ class Reloader:
         """Translate what is live now, and say how much that covers; raises ``HotUpgradeError`` when more is required."""
         if self._request.bypass == NO:
             return
+        lacking = bypass.try_out()
+        if lacking and self._request.bypass == REQUIRE:
+            raise HotUpgradeError(
+                "the kernel does not take all that the bypass needs",
+                "; ".join(lacking),
+                "Use bypass=auto if established flows may wait for the length of the reload",
+            )
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
             kernel = Kernel(socket)
             earlier = kernel.megaflows()
@@ -156,7 +166,9 @@ class Reloader:
             ports, recent = kernel.ports(), bypass.recent(earlier, kernel.megaflows())
             self._beside = neighbours.megaflows(self._trace, ports, recent)
             coverage = bypass.prepare(route, ports, recent, self._beside, self._known).coverage
-        self._scope.transaction.note(bypass=coverage.text)
+        self._scope.transaction.note(
+            bypass="; ".join((coverage.text, *(f"not taken: {text}" for text in lacking)))
+        )
         if self._request.bypass == REQUIRE and coverage.covered < coverage.megaflows:
             raise HotUpgradeError(
                 "the bypass does not cover all that is forwarded",
@@ -257,8 +269,7 @@ class Reloader:
         if self._request.bypass == NO:
             return None
         try:
-            found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
-            refused = found.install(route)
+            found, refused = self._installed(route, ready, _OTHERS)
         except HotUpgradeError as error:
             if required:
                 raise
@@ -267,9 +278,28 @@ class Reloader:
         if found.left_out:
             names = ", ".join(found.left_out)
             self._report.missed([f"no bypass of {names}, which have an ingress qdisc of somebody else"])
+        if refused and required:
+            found.remove(route)
+            raise HotUpgradeError(
+                f"the kernel does not take {len(refused)} filters of the bypass",
+                str(refused[0]),
+                "Use bypass=auto if the rest may wait for the length of the reload",
+            )
         if refused:
             self._report.missed([f"{len(refused)} filters of the bypass, the first: {refused[0]}"])
         return found
+
+    def _installed(
+        self, route: Netlink, ready: gap.Ready, tries: int
+    ) -> tuple[bypass.Bypass, t.Sequence[Refusal]]:
+        """A bypass, and the filters that were refused; a port that somebody has just taken is left out."""
+        found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
+        try:
+            return found, found.install(route)
+        except bypass.Taken:
+            if not tries:
+                raise
+            return self._installed(route, ready, tries - 1)
 
     # Behind it
 

@@ -25,7 +25,7 @@ import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links, namespaces
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.traffic_control import Place
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import (
@@ -46,6 +46,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath i
     Vport,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
+    ROUTE,
     Netlink,
     Refusal,
     attributes,
@@ -61,7 +62,17 @@ FOREIGN_QDISC = "comes in by a port with an ingress qdisc of somebody else"
 
 _PROMISCUOUS_WAS_ADDED = b"+"
 _GONE = (errno.ENODEV, errno.ENXIO)
-_HINT = "It takes the kernel's sch_ingress, cls_bpf, cls_flower, act_gact, act_mirred, act_vlan, act_pedit: or go on without it"
+MODULES = (
+    "sch_ingress",
+    "cls_bpf",
+    "cls_flower",
+    "act_gact",
+    "act_mirred",
+    "act_vlan",
+    "act_pedit",
+    "act_csum",
+)
+_HINT = f"It takes the kernel's {', '.join(MODULES)}: or go on without it"
 _OWN_VLANS, _GUARD, _LAST = 1, 2, 0xFFFF
 _GUARDS = {_GUARD: IPV4, 3: IPV6, 4: None}
 _ORDERS = {IPV4: 5, IPV6: 6, ARP: 7, VLAN: 8, QINQ: 9}
@@ -72,6 +83,10 @@ _LOAD, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 _ETHERNET_TYPE, _PROTOCOLS = 0xFFFFF000, {IPV4: 14 + 9, IPV6: 14 + 6}
 
 Known = dict[tuple[bytes, bytes, bytes], tuple[t.Union[Filter, Left], tuple[bytes, ...]]]
+
+
+class Taken(HotUpgradeError):
+    """Somebody else has set an ingress qdisc since ``prepare``, which finds it when it is called again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +151,7 @@ class Bypass:
         """Forward what is covered; the rest still goes to Open vSwitch.  Returns the filters that the kernel refused.
 
         ovs-vswitchd must not look after megaflows any more: it sees no packets of them, and lets them go after 10 s.
-        Raises ``HotUpgradeError``, and leaves nothing behind, when a device cannot have them at all.
+        Raises ``HotUpgradeError`` (``Taken``), and leaves nothing behind, when a device cannot have them at all (now).
         """
         for device, opening in self.openings.items():
             # One after the other: filters must not get into a qdisc that somebody else has set in between.
@@ -147,7 +162,8 @@ class Bypass:
                 self.gone.add(device)  # the tap of a machine that has ended; nobody else pays for that
             elif refused:
                 self.remove(netlink)
-                raise HotUpgradeError(
+                kind = Taken if refused[0].number == errno.EEXIST else HotUpgradeError
+                raise kind(
                     f"the port {opening.name} cannot have the tc filters of the bypass",
                     str(refused[0]),
                     _HINT,
@@ -225,6 +241,36 @@ def prepare(
         tuple(batches([tc.flower(place, {}, [tc.drop()]) for place in last])),
         tuple(batches([tc.delete_filters(place) for place in last])),
     )
+
+
+def try_out() -> list[str]:
+    """What of a bypass the kernel does not take, in words: one of each kind, at the loopback device of a namespace of our own.
+
+    What the kernel loads for it is there when it matters.
+    """
+    loopback = 1
+    rewritten = tc.rewrite(1, 0, bytes(12), b"\xff" * 12)
+    actions = {
+        "act_gact": tc.drop(),
+        "act_mirred": tc.send(loopback, True),
+        "act_vlan": tc.pop_vlan(),
+        "act_pedit": rewritten,
+        "act_csum": tc.checksum_ipv4(),
+    }
+    tried = {
+        "sch_ingress": tc.add_clsact(loopback),
+        "cls_bpf": tc.program(Place(loopback, 0, 1, tc.ALL_PROTOCOLS), guard(None), tc.go_to(OTHERS, MARK)),
+        "cls_flower": tc.flower(Place(loopback, 0, 2, IPV4), {}, [tc.accept()]),
+    }
+    for order, (name, action) in enumerate(actions.items(), 3):
+        tried[name] = tc.flower(Place(loopback, 0, order, IPV4), {}, [action])
+    try:
+        with namespaces.private(), Netlink(ROUTE) as route:
+            refused = route.transact(batches(list(tried.values())))
+    except HotUpgradeError as error:
+        return [str(error)]
+    names = list(tried)
+    return [f"{names[each.place]}: {each}" for each in refused]
 
 
 def _translated(

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    bypass,
     images,
     links,
     namespaces,
@@ -54,6 +55,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
         holders=tuple(holders(going, root)),
         managers=managers(ours, root),
         lost=tuple(lost),
+        without=tuple(without(runner)),
     )
 
 
@@ -77,6 +79,14 @@ def signatures(root: str) -> str | None:
     if "[integrity]" in lockdown or "[confidentiality]" in lockdown:
         return "the kernel's lockdown"
     return None
+
+
+def without(runner: Runner) -> t.Iterator[str]:
+    """The modules that the bypass takes and that modprobe(8) does not find; none where there is no modprobe."""
+    with contextlib.suppress(HotUpgradeError):
+        for name in bypass.MODULES:
+            if runner(["modprobe", "--dry-run", "--quiet", "--", name]).rc != 0:
+                yield name
 
 
 def closed(root: str) -> bool:

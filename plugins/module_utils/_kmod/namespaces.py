@@ -86,20 +86,32 @@ def number(route: netlink.Netlink, namespace: Namespace) -> int | None:
 @contextlib.contextmanager
 def within(namespace: Namespace) -> collections.abc.Iterator[None]:
     """Have this thread work in ``namespace``: its new sockets and /proc/sys/net are of it."""
+    with _away(lambda libc: libc.setns(namespace.descriptor, _CLONE_NEWNET)):
+        yield
+
+
+@contextlib.contextmanager
+def private() -> collections.abc.Iterator[None]:
+    """Have this thread work in a new namespace, with a loopback device alone, that goes with its last socket."""
+    with _away(lambda libc: libc.unshare(_CLONE_NEWNET)):
+        yield
+
+
+@contextlib.contextmanager
+def _away(go: t.Callable[[ctypes.CDLL], int]) -> collections.abc.Iterator[None]:
     home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _enter(namespace.descriptor)
+        _require(go)
         try:
             yield
         finally:
-            _enter(home)
+            _require(lambda libc: libc.setns(home, _CLONE_NEWNET))
     finally:
         os.close(home)
 
 
-def _enter(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+def _require(go: t.Callable[[ctypes.CDLL], int]) -> None:
+    if go(ctypes.CDLL(None, use_errno=True)) != 0:
         raise HotUpgradeError(
             "cannot enter a network namespace",
             os.strerror(ctypes.get_errno()),

@@ -41,7 +41,7 @@ class Facts:
     that it needs and that are not to be had;
     ``drivers`` whether the userspace that runs and the one on the disk can drive it, by what they are called; ``foreign``
     who else uses the module, in words; ``holders`` who holds internal ports, ``managers`` who configures which, by port;
-    ``lost`` what nobody brings back, in words.
+    ``lost`` what nobody brings back, in words; ``without`` the kernel's modules that the bypass takes and that are not found.
     """
 
     module: Module
@@ -57,6 +57,7 @@ class Facts:
     holders: tuple[Holder, ...] = ()
     managers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     lost: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

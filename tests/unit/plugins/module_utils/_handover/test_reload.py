@@ -145,6 +145,17 @@ def test_where_memory_is_short_new_flows_wait(host: Host) -> None:
     assert steps.STAND_IN not in found.values["plan"]["steps"]
 
 
+def test_where_tc_lacks_something_the_plan_says_so(host: Host) -> None:
+    host.module = dataclasses.replace(FINE, without=("cls_flower", "act_pedit"))
+    (warning,) = reload.reload(CONNECTION, WISH, True).values["plan"]["warnings"][1:]
+    assert (
+        warning
+        == "established flows may stop while the module is away: tc has no cls_flower, act_pedit (modprobe)"
+    )
+    wish = dataclasses.replace(WISH, bypass="no")
+    assert reload.reload(CONNECTION, wish, True).values["plan"]["warnings"] == ["one"]
+
+
 def test_what_was_taken_back_is_a_failure(host: Host) -> None:
     host.state = "rolled_back"
     found = reload.reload(CONNECTION, WISH, False)

@@ -114,6 +114,9 @@ class World:
         self.asked = 0
         self.tried: list[str | None] = []
         self.rejected = ""
+        self.lacking: list[str] = []
+        self.taken = 0
+        self.refused: list[str] = []
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
             (root / name).write_bytes(content)
@@ -174,6 +177,7 @@ class World:
             preserve: {"rename": lambda _captured: self.done.append("rename") or []},
             bypass: {
                 "prepare": self._prepare,
+                "try_out": lambda: self.lacking,
                 "remove_left_over": lambda _route: self.done.append("bypass away"),
             },
             loading: {"System": lambda: types.SimpleNamespace(insert=self._insert)},
@@ -234,9 +238,16 @@ class World:
         return types.SimpleNamespace(
             coverage=coverage,
             left_out=(),
-            install=lambda _route: self.done.append("bypass") or [],
+            install=self._install,
             remove=lambda _route: self.done.append("no bypass"),
         )
+
+    def _install(self, _route: t.Any) -> list[str]:
+        if self.taken:
+            self.taken -= 1
+            raise bypass.Taken("the port p1 cannot have the tc filters of the bypass", "EEXIST")
+        self.done.append("bypass")
+        return self.refused
 
 
 @pytest.fixture(name="world")
@@ -317,6 +328,41 @@ def test_names_are_learned_before_the_way_back(world: World) -> None:
     world.done.clear()
     world.reloader.bring_back()
     assert "(9, 92, 0): 'vnet-b'" in next(what for what in world.done if what.startswith("look"))
+
+
+@pytest.mark.parametrize("use", ["auto", "require", "no"])
+def test_a_kernel_that_lacks_what_the_bypass_takes(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who requires it is refused while the old process serves."""
+    world = World(tmp_path, monkeypatch, use)
+    world.lacking = ["act_pedit: ENOENT"]
+    with pytest.raises(HotUpgradeError, match="act_pedit") if use == "require" else contextlib.nullcontext():
+        world.reloader.make_ready()
+    assert world.transaction.notes == (
+        {"bypass": "3 of 3; not taken: act_pedit: ENOENT"} if use == "auto" else {}
+    )
+
+
+@pytest.mark.parametrize("use", ["auto", "require"])
+def test_filters_that_are_refused(use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, use)
+    world.reloader.make_ready()
+    world.refused = ["EINVAL"]
+    world.done.clear()
+    with pytest.raises(HotUpgradeError, match="1 filters") if use == "require" else contextlib.nullcontext():
+        world.reloader.replace()
+    assert world.done == [LOOK, "bypass", *(["run bbbb"] if use == "auto" else []), "no bypass"]
+
+
+@pytest.mark.parametrize(("taken", "filters"), [(1, ["bypass", "run bbbb", "no bypass"]), (9, ["run bbbb"])])
+def test_a_port_that_somebody_takes_just_then_is_left_out(
+    world: World, taken: int, filters: list[str]
+) -> None:
+    world.taken = taken
+    world.done.clear()
+    world.reloader.replace()
+    assert world.done == [LOOK, *filters]
 
 
 def test_replaced_round_the_datapath(world: World) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import struct
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import bypass
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import bypass, namespaces
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import traffic_control as tc
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.bypass import Coverage
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translation import (
@@ -264,9 +265,48 @@ def test_what_is_for_a_vlan_device_of_the_host_goes_its_way(kernel: t.Any) -> No
 def test_a_qdisc_that_came_in_between_is_not_taken_away(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS)
     kernel.qdiscs[7] = b"clsact"
-    with pytest.raises(HotUpgradeError, match="EEXIST"):
+    with pytest.raises(bypass.Taken, match="EEXIST"):
         made.install(kernel)
     assert kernel.qdiscs == {7: b"clsact"}
+    again = bypass.prepare(kernel, PORTS, FLOWS)
+    assert (again.left_out, again.install(kernel)) == (("p2",), [])
+
+
+@pytest.fixture(name="loopback")
+def _loopback(kernel: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """The kernel with a loopback device alone, in a namespace that is entered once."""
+    kernel.filters = {1: []}
+    entered = contextlib.nullcontext()
+    monkeypatch.setattr(namespaces, "private", lambda: entered)
+    monkeypatch.setattr(bypass, "Netlink", lambda _protocol: contextlib.nullcontext(kernel))
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("refused", "lacking"),
+    [
+        (None, []),
+        (b"bpf", ["cls_bpf"]),
+        (b"flower", ["cls_flower", *(f"act_{a}" for a in ("gact", "mirred", "vlan", "pedit", "csum"))]),
+    ],
+)
+def test_what_the_kernel_lacks_is_found_before(
+    loopback: t.Any, refused: bytes | None, lacking: list[str]
+) -> None:
+    if refused:
+        loopback.refuses.add((1, refused))
+    assert [text.split(":")[0] for text in bypass.try_out()] == lacking
+    kinds = [each.kind for each in loopback.filters[1]]
+    assert kinds == [kind for kind in [b"bpf", *[b"flower"] * 6] if kind != refused]
+    assert loopback.qdiscs == {1: b"clsact"}
+
+
+def test_where_no_namespace_can_be_made_nothing_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> t.Any:
+        raise HotUpgradeError("cannot enter a network namespace", "Operation not permitted")
+
+    monkeypatch.setattr(namespaces, "private", refuse)
+    assert bypass.try_out() == ["cannot enter a network namespace: Operation not permitted"]
 
 
 def test_what_is_known_is_not_translated_again(kernel: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

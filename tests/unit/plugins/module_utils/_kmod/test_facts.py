@@ -77,6 +77,18 @@ def test_whether_a_module_must_be_signed(tmp_path: Path, files: dict[str, str], 
     assert facts.signatures(str(tmp_path)) == what
 
 
+def test_what_the_bypass_takes_and_is_not_there() -> None:
+    def runner(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        assert argv[:3] == ["modprobe", "--dry-run", "--quiet"]
+        return Completed(1 if argv[-1] in ("act_pedit", "cls_flower") else 0, "", "")
+
+    def nothing(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        raise HotUpgradeError("there is no modprobe")
+
+    assert list(facts.without(runner)) == ["cls_flower", "act_pedit"]
+    assert list(facts.without(nothing)) == []
+
+
 @pytest.mark.parametrize(("text", "what"), [("0\n", False), ("1\n", True), (None, False)])
 def test_a_kernel_that_takes_no_modules_any_more(tmp_path: Path, text: str | None, what: bool) -> None:
     folder = tmp_path / "proc/sys/kernel"

@@ -6,11 +6,20 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import namespaces
+
+
+def test_a_namespace_of_our_own_is_left_again() -> None:
+    home = os.stat("/proc/thread-self/ns/net")
+    with namespaces.private():
+        assert os.stat("/proc/thread-self/ns/net").st_ino != home.st_ino
+        assert [name for __, name in socket.if_nameindex()] == ["lo"]
+    assert os.stat("/proc/thread-self/ns/net").st_ino == home.st_ino
 
 
 def test_a_name_without_a_namespace_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
