@@ -62,8 +62,9 @@ options:
     default: auto
   held:
     description:
-      - What to do where a process holds an internal port, or what is on one, by a packet socket, as DHCP clients and C(tcpdump)
-        do, or has the file of a macvtap on it open, as virtual machines do. They do not find its successor.
+      - What to do where a process, in any network namespace, holds an internal port, or what is on one, by a packet socket, as
+        DHCP clients and C(tcpdump) do, or has the file of a macvtap on it open, as virtual machines do. They do not find its
+        successor.
       - V(report) names it in RV(plan.warnings).
       - V(refuse) does nothing then.
     type: str

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import typing as t
 
@@ -15,7 +16,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
     images,
-    links,
     namespaces,
     preserve,
 )
@@ -29,6 +29,18 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 _NAME = kernel_modules.DATAPATH
 _WITH_A_FILE = ("macvtap", "ipvtap")
+# Of the namespace in which this thread works: /proc/net is that of the whole process.
+_PACKET_SOCKETS = "proc/thread-self/net/packet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What else there is in a namespace in which devices go; ``packet_sockets`` as the kernel shows them."""
+
+    packet_sockets: str = ""
+
+
+Going = preserve.Going[Beside]
 
 
 def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Runner = run) -> Facts:
@@ -40,7 +52,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
     ports = _ports() if module.loaded and not module.builtin else {}
     ports_of_ours = ports.get("", {}).get(OURS, ())
     ours = _internal(ports_of_ours)
-    going, lost = _going(ports_of_ours)
+    going = _going(ports_of_ours, root)
     return Facts(
         module=module,
         image=image,
@@ -54,7 +66,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
         foreign=tuple(foreign(module, ports, root)),
         holders=tuple(holders(going, root)),
         managers=managers(ours, root),
-        lost=tuple(lost),
+        lost=tuple(unrestorable(going)),
         without=tuple(without(runner)),
     )
 
@@ -155,35 +167,37 @@ def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
     }
 
 
-def _going(ports: t.Sequence[Vport]) -> tuple[list[links.Link], list[str]]:
-    """The devices of our namespace that go with ``ports``, and what of any namespace nobody brings back, in words."""
+def _going(ports: t.Sequence[Vport], root: str) -> list[Going]:
+    """What goes with ``ports``, with what else is known of it where it is."""
     with contextlib.suppress(HotUpgradeError):  # whoever captures them says so
-        found, more = preserve.going(ports)
-        return [link for here, link in found if here], list(unrestorable([link for __, link in found], more))
-    return [], []
+        return preserve.going(ports, lambda _space, _going: Beside(_text(root, _PACKET_SOCKETS)))
+    return []
 
 
-def unrestorable(going: t.Iterable[links.Link], more: t.Iterable[links.Link]) -> t.Iterator[str]:
+def unrestorable(going: t.Iterable[Going]) -> t.Iterator[str]:
     """What the kernel does not tell, or what no request makes again."""
-    for link in going:
-        if link.filtered:
-            yield f"the XDP program of {link.name}"
-        if link.kind == "macsec":
-            yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
-    for link in more:
-        yield f"the device {link.name}: the kernel deletes it with the port that it is on ({link.kind})"
+    for here in going:
+        for link in here.links:
+            if link.filtered:
+                yield f"the XDP program of {link.name}"
+            if link.kind == "macsec":
+                yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
+        for link in here.lost:
+            yield f"the device {link.name}: the kernel deletes it with the port that it is on ({link.kind})"
 
 
-def holders(going: t.Sequence[links.Link], root: str = "/") -> t.Iterator[Holder]:
-    """The processes with a packet socket on one of the devices ``going`` (packet(7), /proc/net/packet), or with the file of a
-    macvtap open.
+def holders(going: t.Iterable[Going], root: str = "/") -> t.Iterator[Holder]:
+    """The processes with a packet socket on one of the devices ``going`` (packet(7)), or with the file of a macvtap open.
+
+    They may be in any namespace; the number of a socket's file is the same in all.
     """
-    names = {link.index: link.name for link in going}
-    held = {f"/dev/tap{link.index}": link.name for link in going if link.kind in _WITH_A_FILE}
-    for line in _text(root, "proc/net/packet").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) >= 9 and int(fields[4]) in names:
-            held[f"socket:[{fields[8]}]"] = names[int(fields[4])]
+    held: dict[str, str] = {}
+    for here in going:
+        names = {link.index: link.name for link in here.links}
+        held.update({f"/dev/tap{link.index}": link.name for link in here.links if link.kind in _WITH_A_FILE})
+        for fields in map(str.split, here.beside.packet_sockets.splitlines()[1:]):
+            if len(fields) >= 9 and int(fields[4]) in names:
+                held[f"socket:[{fields[8]}]"] = names[int(fields[4])]
     for pid in filter(str.isdigit, os.listdir(os.path.join(root, "proc"))) if held else ():
         folder = os.path.join(root, "proc", pid, "fd")
         with contextlib.suppress(OSError):

@@ -58,6 +58,7 @@ _TOLD_ONLY = ("mc_forwarding",)
 _LAST = 99
 
 Json = dict[str, t.Any]
+T = t.TypeVar("T")
 # Of a namespace, by its identity: the devices that go with their generations, and their settings.
 Known = dict[tuple[int, int], tuple[dict[int, int], list["Batch"]]]
 
@@ -222,8 +223,17 @@ def _moves(
     )
 
 
-def going(ports: t.Sequence[Vport]) -> tuple[list[tuple[bool, links.Link]], list[links.Link]]:
-    """The devices that go with ``ports``, each with whether it is in our namespace; and those that nobody makes again.
+@dataclasses.dataclass(frozen=True)
+class Going(t.Generic[T]):
+    """What of one namespace goes with ports: ``links``, and those ``lost`` that nobody makes again; and what is ``beside`` it."""
+
+    links: tuple[links.Link, ...]
+    lost: tuple[links.Link, ...]
+    beside: T
+
+
+def going(ports: t.Sequence[Vport], beside: t.Callable[[Space, t.Container[int]], T]) -> list[Going[T]]:
+    """What goes with ``ports``, by namespace; ``beside`` is asked in each about the devices with these ifindexes.
 
     Raises ``HotUpgradeError`` as ``capture`` does.
     """
@@ -235,15 +245,33 @@ def going(ports: t.Sequence[Vport]) -> tuple[list[tuple[bool, links.Link]], list
         every = [(place, link) for place, some in enumerate(devices) for link in some]
         masters = {(place, link.master) for place, link in every if (place, link.index) in gone}
         lost = [
-            link
+            (place, link)
             for place, link in every
             if link.kind in links.LOST
             and (_below(spaces, place, link) in gone or (place, link.index) in masters)
         ]
-        return [(place == 0, link) for place, link in every if (place, link.index) in gone], lost
+        found = [(place, link) for place, link in every if (place, link.index) in gone]
+        return [
+            _going(spaces[place], _at(place, found), _at(place, lost), beside)
+            for place in sorted({place for place, __ in (*found, *lost)})
+        ]
     finally:
         for space in spaces:
             space.close()
+
+
+def _at(place: int, found: t.Iterable[tuple[int, links.Link]]) -> tuple[links.Link, ...]:
+    return tuple(link for where, link in found if where == place)
+
+
+def _going(
+    space: Space,
+    found: tuple[links.Link, ...],
+    lost: tuple[links.Link, ...],
+    beside: t.Callable[[Space, t.Container[int]], T],
+) -> Going[T]:
+    with namespaces.within(space.namespace):
+        return Going(found, lost, beside(space, {link.index for link in found}))
 
 
 def every_space() -> list[Space]:

@@ -115,9 +115,7 @@ def test_who_holds_a_port_by_a_packet_socket(tmp_path: Path) -> None:
         "0 3 3 0003 5 1 0 0 777",
         "0 3 3 0003 2 1 0 0 888",
     ]
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/net").mkdir()
-    (tmp_path / "proc/net/packet").write_text("\n".join(lines) + "\n")
+    there = [lines[0], "0 3 3 0003 5 1 0 0 999", "0 3 3 0003 13 1 0 0 888"]
     for pid, inode in (("70", 777), ("80", 888), ("90", 1)):
         folder = tmp_path / "proc" / pid / "fd"
         folder.mkdir(parents=True)
@@ -126,10 +124,22 @@ def test_who_holds_a_port_by_a_packet_socket(tmp_path: Path) -> None:
     internal = facts._internal([*PORTS, Vport(3, INTERNAL, "in4", 2, netns=1)])
     assert internal == {4: "ovs-system", 5: "br0"}
     os.symlink("/dev/tap7", tmp_path / "proc/90/fd/4")
-    going = [device(5, "br0"), device(6, "in1"), device(7, "mt0", "macvtap"), device(8, "v", "vlan")]
+    here = [device(5, "br0"), device(6, "in1"), device(7, "mt0", "macvtap"), device(8, "v", "vlan")]
+    going = [goes(here, lines=lines), goes([device(13, "eth0")], lines=there)]
     found = sorted(facts.holders(going, str(tmp_path)), key=lambda each: each.port)
-    assert found == [Holder("br0", "dhclient (process 70)"), Holder("mt0", "dhclient (process 90)")]
-    assert list(facts.holders([device(7, "mt0", "vlan")], str(tmp_path))) == []
+    assert found == [
+        Holder("br0", "dhclient (process 70)"),
+        Holder("eth0", "dhclient (process 80)"),
+        Holder("mt0", "dhclient (process 90)"),
+    ]
+    assert list(facts.holders([goes([device(7, "mt0", "vlan")])], str(tmp_path))) == []
+
+
+def goes(
+    found: t.Iterable[links.Link], lost: t.Iterable[links.Link] = (), lines: t.Iterable[str] = ()
+) -> facts.Going:
+    """What goes in one namespace, with the packet sockets there."""
+    return preserve.Going(tuple(found), tuple(lost), facts.Beside("\n".join(lines)))
 
 
 def device(index: int, name: str, kind: str = "", more: bytes = b"") -> links.Link:
@@ -141,7 +151,7 @@ def device(index: int, name: str, kind: str = "", more: bytes = b"") -> links.Li
 def test_what_nobody_brings_back() -> None:
     attached, none = attribute(43, attribute(1, b"\2")), attribute(43, attribute(1, b"\0"))
     going = [device(5, "in1", more=attached), device(6, "in2", more=none), device(7, "ms0", "macsec")]
-    assert list(facts.unrestorable(going, [device(8, "hsr0", "hsr")])) == [
+    assert list(facts.unrestorable([goes(going, [device(8, "hsr0", "hsr")])])) == [
         "the XDP program of in1",
         "the keys of ms0: the kernel does not tell them (macsec)",
         "the device hsr0: the kernel deletes it with the port that it is on (hsr)",
@@ -160,15 +170,15 @@ def test_who_configures_a_port(tmp_path: Path) -> None:
     assert found == {"br0": "systemd-networkd", "in1": "NetworkManager"}
 
 
-def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    there, hsr = device(9, "ms9", "macsec"), device(8, "hsr0", "hsr")
-    monkeypatch.setattr(preserve, "going", lambda _ports: ([(True, device(5, "br0")), (False, there)], [hsr]))
-    going, lost = facts._going(PORTS)
-    assert [link.name for link in going] == ["br0"]
-    assert [text.split(":")[0] for text in lost] == ["the keys of ms9", "the device hsr0"]
+def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where its packet sockets are, too: /proc/net would be that of the whole process."""
+    (tmp_path / "proc/thread-self/net").mkdir(parents=True)
+    (tmp_path / "proc/thread-self/net/packet").write_text("there\n")
+    monkeypatch.setattr(preserve, "going", lambda _ports, beside: [beside(None, ())])
+    assert t.cast(t.Any, facts._going(PORTS, str(tmp_path))) == [facts.Beside("there")]
 
-    def nowhere(_ports: t.Any) -> t.Any:
+    def nowhere(_ports: t.Any, _beside: t.Any) -> t.Any:
         raise HotUpgradeError("the network namespace of the port a cannot be found")
 
     monkeypatch.setattr(preserve, "going", nowhere)
-    assert facts._going(PORTS) == ([], [])
+    assert facts._going(PORTS, str(tmp_path)) == []

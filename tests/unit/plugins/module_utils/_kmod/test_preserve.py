@@ -103,8 +103,17 @@ def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
             closed.append(self)
 
     closed: list[Closed] = []
-    spaces = [types.SimpleNamespace(number=None, route=0, close=Closed().close)]
-    spaces.append(types.SimpleNamespace(number=0, route=1, close=Closed().close))
+    spaces = [types.SimpleNamespace(number=None, route=0, namespace="ours", close=Closed().close)]
+    spaces.append(types.SimpleNamespace(number=0, route=1, namespace="theirs", close=Closed().close))
+    inside: list[str] = []
+
+    @contextlib.contextmanager
+    def within(namespace: t.Any) -> t.Iterator[None]:
+        inside.append(namespace)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(namespaces, "within", within)
     member = links.parse(struct.pack("=BxHiII", 0, 0, 13, 1, 0) + attribute(3, b"dev13\0") + numbered(10, 15))
     named = {
         0: [link(5), link(6, "macvtap", 5), link(7, "hsr", 6), link(8, "veth", 5)],
@@ -113,9 +122,11 @@ def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preserve, "every_space", lambda: spaces)
     monkeypatch.setattr(links, "dump", named.__getitem__)
     ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "in4", 13, netns=0), Vport(3, 1, "dev8", 8)]
-    going, lost = preserve.going(ports)
-    assert [(here, each.name) for here, each in going] == [(True, "dev5"), (True, "dev6"), (False, "dev13")]
-    assert [each.name for each in lost] == ["dev7", "dev15"]  # on one, and the master of one
+    found = preserve.going(ports, lambda _space, gone: (list(inside), gone))
+    assert [[link.name for link in each.links] for each in found] == [["dev5", "dev6"], ["dev13"]]
+    # On one, and the master of one.
+    assert [[link.name for link in each.lost] for each in found] == [["dev7"], ["dev15"]]
+    assert [each.beside for each in found] == [(["ours"], {5, 6}), (["theirs"], {13})]
     assert len(closed) == 2
 
 
