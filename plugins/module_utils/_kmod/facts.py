@@ -177,7 +177,7 @@ def _going(ports: t.Sequence[Vport], root: str) -> list[Going]:
 def unrestorable(going: t.Iterable[Going]) -> t.Iterator[str]:
     """What the kernel does not tell, or what no request makes again."""
     for here in going:
-        for link in here.links:
+        for link in here.devices:
             if link.filtered:
                 yield f"the XDP program of {link.name}"
             if link.kind == "macsec":
@@ -193,8 +193,8 @@ def holders(going: t.Iterable[Going], root: str = "/") -> t.Iterator[Holder]:
     """
     held: dict[str, str] = {}
     for here in going:
-        names = {link.index: link.name for link in here.links}
-        held.update({f"/dev/tap{link.index}": link.name for link in here.links if link.kind in _WITH_A_FILE})
+        names = {link.index: link.name for link in here.devices}
+        held.update({f"/dev/tap{link.index}": link.name for link in here.devices if link.kind in _WITH_A_FILE})
         for fields in map(str.split, here.beside.packet_sockets.splitlines()[1:]):
             if len(fields) >= 9 and int(fields[4]) in names:
                 held[f"socket:[{fields[8]}]"] = names[int(fields[4])]

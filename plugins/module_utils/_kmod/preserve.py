@@ -225,9 +225,9 @@ def _moves(
 
 @dataclasses.dataclass(frozen=True)
 class Going(t.Generic[T]):
-    """What of one namespace goes with ports: ``links``, and those ``lost`` that nobody makes again; and what is ``beside`` it."""
+    """What of one namespace goes with ports: ``devices``, and those ``lost`` that nobody makes again; and what is ``beside`` it."""
 
-    links: tuple[links.Link, ...]
+    devices: tuple[links.Link, ...]
     lost: tuple[links.Link, ...]
     beside: T
 

@@ -123,7 +123,7 @@ def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "dump", named.__getitem__)
     ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "in4", 13, netns=0), Vport(3, 1, "dev8", 8)]
     found = preserve.going(ports, lambda _space, gone: (list(inside), gone))
-    assert [[link.name for link in each.links] for each in found] == [["dev5", "dev6"], ["dev13"]]
+    assert [[link.name for link in each.devices] for each in found] == [["dev5", "dev6"], ["dev13"]]
     # On one, and the master of one.
     assert [[link.name for link in each.lost] for each in found] == [["dev7"], ["dev15"]]
     assert [each.beside for each in found] == [(["ours"], {5, 6}), (["theirs"], {13})]
