@@ -293,7 +293,9 @@ class Reloader:
         self, route: Netlink, ready: gap.Ready, tries: int
     ) -> tuple[bypass.Bypass, t.Sequence[Refusal]]:
         """A bypass, and the filters that were refused; a port that somebody has just taken is left out."""
-        found = bypass.prepare(route, ready.ports, ready.megaflows, self._beside, self._known)
+        found = bypass.prepare(
+            route, ready.ports, ready.megaflows, self._beside, self._known, ready.captured.vlans
+        )
         try:
             return found, found.install(route)
         except bypass.Taken:

@@ -9,8 +9,8 @@ A device has a clsact qdisc with chains of filters.  Chain 0 begins with small p
 may carry another one (GRE, IPIP, PPPoE, MPLS) to a chain of its own: of such packets flower sees the innermost headers, the
 datapath the outermost.  There are the megaflows that look at Ethernet addresses and a VLAN tag alone.  The rest of chain 0 are
 the megaflows of ordinary packets.  What no filter matches goes on to Open vSwitch, until ``seal`` puts a last one below each
-chain, which drops: the host's own stack must get nothing while no Open vSwitch takes it.  Only what is for a VLAN device of the
-host on that device goes its way: Linux hands it over before Open vSwitch sees it.
+chain, which drops: the host's own stack must get nothing while no Open vSwitch takes it.  Only what is for a VLAN device on that
+device, of the host or of a container, goes its way: Linux hands it over before Open vSwitch sees it.
 
 The first guard's cookie tells that all of it is ours, and what else was changed: whoever comes later needs no file to find it.
 """
@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.translati
     ARP,
     IPV4,
     IPV6,
+    KEY_TYPE,
     KEY_VLAN,
     ORDINARY,
     QINQ,
@@ -73,15 +74,17 @@ MODULES = (
     "act_csum",
 )
 _HINT = f"It takes the kernel's {', '.join(MODULES)}: or go on without it"
-_OWN_VLANS, _GUARD, _LAST = 1, 2, 0xFFFF
-_GUARDS = {_GUARD: IPV4, 3: IPV6, 4: None}
-_ORDERS = {IPV4: 5, IPV6: 6, ARP: 7, VLAN: 8, QINQ: 9}
+_OWN_VLANS, _GUARD, _LAST = {VLAN: 1, QINQ: 2}, 3, 0xFFFF
+_GUARDS = {_GUARD: IPV4, 4: IPV6, 5: None}
+_ORDERS = {IPV4: 6, IPV6: 7, ARP: 8, VLAN: 9, QINQ: 10}
 
 # Classic BPF (linux/filter.h): load a half word, a byte; jump if equal; return.
 _LOAD, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 # Of what comes in, Linux has taken one VLAN tag out of the frame.
 _ETHERNET_TYPE, _PROTOCOLS = 0xFFFFF000, {IPV4: 14 + 9, IPV6: 14 + 6}
 
+# By device: Ethernet type and number.
+Vlans = t.Mapping[int, t.Collection[tuple[int, int]]]
 Known = dict[tuple[bytes, bytes, bytes], tuple[t.Union[Filter, Left], tuple[bytes, ...]]]
 
 
@@ -205,16 +208,17 @@ def prepare(
     megaflows: t.Sequence[KernelFlow],
     beside: t.Sequence[KernelFlow] = (),
     known: Known | None = None,
+    vlans: Vlans | None = None,
 ) -> Bypass:
     """The bypass for the ``ports`` of a datapath; ``packets`` of the ``megaflows`` are those to weigh them by (``recent``).
 
     Those ``beside`` them are forwarded, too, and not counted (``neighbours``).  What is in ``known`` from an earlier call with
-    the same ports is not translated again.
+    the same ports is not translated again.  ``vlans`` are those that Linux hands to VLAN devices, in whatever namespace.
     """
     known = {} if known is None else known
-    found_links = links.dump(netlink)
+    vlans = {} if vlans is None else vlans
     # Whether somebody has asked that it takes all frames; that the datapath has does not count.
-    promiscuous = {link.index: bool(link.flags & tc.PROMISCUOUS) for link in found_links}
+    promiscuous = {link.index: bool(link.flags & tc.PROMISCUOUS) for link in links.dump(netlink)}
     borrowed = [
         port for port in ports if port.kind == DEVICE and port.netns is None and port.index in promiscuous
     ]
@@ -233,7 +237,7 @@ def prepare(
         coverage(found[: len(megaflows)]),
         tuple(port.name for port in borrowed if port.index in taken),
         {
-            device: _opening(device, name, device in added, _vlans_on(device, found_links))
+            device: _opening(device, name, device in added, vlans.get(device, ()))
             for device, name in devices.items()
         },
         added,
@@ -320,17 +324,16 @@ def remove_left_over(netlink: Netlink) -> list[int]:
     return found
 
 
-def _vlans_on(device: int, found: t.Iterable[links.Link]) -> list[int]:
-    """The VLANs of the host's own on a device."""
-    own = (link.vlan for link in found if link.below == device and link.below_netns is None)
-    return sorted({number for protocol, number in filter(None, own) if protocol == VLAN})
+def _own(device: int, protocol: int, number: int) -> bytes:
+    """Without the type flower does not look at the number."""
+    keys = {KEY_TYPE: struct.pack("!H", protocol), KEY_VLAN: struct.pack("=H", number)}
+    return tc.flower(Place(device, 0, _OWN_VLANS[protocol], protocol), keys, [tc.accept()])
 
 
-def _opening(device: int, name: str, promiscuous: bool, vlans: t.Sequence[int]) -> Opening:
+def _opening(device: int, name: str, promiscuous: bool, vlans: t.Collection[tuple[int, int]]) -> Opening:
     """A datapath has its devices take all frames, and without it they would not."""
     cookie = MARK + (_PROMISCUOUS_WAS_ADDED if promiscuous else b"")
-    own = Place(device, 0, _OWN_VLANS, VLAN)
-    found = [tc.flower(own, {KEY_VLAN: struct.pack("=H", number)}, [tc.accept()]) for number in vlans]
+    found = [_own(device, *vlan) for vlan in sorted(vlans)]
     for order, kind in _GUARDS.items():
         chain = OTHERS if kind is None else CHAINS[kind]
         found.append(
@@ -379,7 +382,7 @@ def _last_places(devices: t.Iterable[int]) -> list[Place]:
 
 def _clear(netlink: Netlink, device: int, promiscuous: bool) -> None:
     """Of the qdisc of a device what is ours, the guard last; and the qdisc, unless somebody else uses it by now."""
-    places = [Place(device, 0, order, 0) for order in (_LAST, *_ORDERS.values(), _OWN_VLANS)]
+    places = [Place(device, 0, order, 0) for order in (_LAST, *_ORDERS.values(), *_OWN_VLANS.values())]
     away = [*map(tc.delete_filters, places)]
     away += [tc.flush_chain(device, chain) for chain in (*CHAINS.values(), OTHERS)]
     away += [tc.delete_filters(Place(device, 0, order, 0)) for order in sorted(_GUARDS, reverse=True)]

@@ -194,7 +194,9 @@ def holders(going: t.Iterable[Going], root: str = "/") -> t.Iterator[Holder]:
     held: dict[str, str] = {}
     for here in going:
         names = {link.index: link.name for link in here.devices}
-        held.update({f"/dev/tap{link.index}": link.name for link in here.devices if link.kind in _WITH_A_FILE})
+        held.update(
+            {f"/dev/tap{link.index}": link.name for link in here.devices if link.kind in _WITH_A_FILE}
+        )
         for fields in map(str.split, here.beside.packet_sockets.splitlines()[1:]):
             if len(fields) >= 9 and int(fields[4]) in names:
                 held[f"socket:[{fields[8]}]"] = names[int(fields[4])]

@@ -133,7 +133,8 @@ class Captured:
 
     ``names`` are those of the devices that go, by namespace and ifindex; ``idle`` the numbers of internal ports, those with
     the fewest packets first. ``told`` is all that the namespaces have told, by their place, and ``below`` on which device
-    another one is: for whoever looked himself, they are not written down.
+    another one is; ``vlans`` those of VLAN devices on a device of our namespace, by its ifindex, as Ethernet type and number:
+    for whoever looked himself, they are not written down.
     """
 
     spaces: tuple[Space, ...]
@@ -144,6 +145,7 @@ class Captured:
     batches: tuple[Batch, ...]
     told: t.Mapping[int, dumps.Dumps] = dataclasses.field(default_factory=dict)
     below: t.Mapping[tuple[int, int], tuple[int, int]] = dataclasses.field(default_factory=dict)
+    vlans: t.Mapping[int, t.Collection[tuple[int, int]]] = dataclasses.field(default_factory=dict)
 
     def close(self) -> None:
         """Let go of the namespaces."""
@@ -202,7 +204,20 @@ def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
         tuple(sorted(found, key=lambda batch: batch.turn)),
         told,
         below,
+        _vlans(below, devices),
     )
+
+
+def _vlans(
+    below: t.Mapping[tuple[int, int], tuple[int, int]], devices: t.Sequence[t.Sequence[links.Link]]
+) -> dict[int, set[tuple[int, int]]]:
+    found: dict[int, set[tuple[int, int]]] = {}
+    for place, some in enumerate(devices):
+        for link in some:
+            where, index = below.get((place, link.index), (-1, 0))
+            if where == 0 and link.vlan is not None:
+                found.setdefault(index, set()).add(link.vlan)
+    return found
 
 
 def _idle(
@@ -225,7 +240,7 @@ def _moves(
 
 @dataclasses.dataclass(frozen=True)
 class Going(t.Generic[T]):
-    """What of one namespace goes with ports: ``devices``, and those ``lost`` that nobody makes again; and what is ``beside`` it."""
+    """What of one namespace goes with ports: ``devices``, those ``lost`` that nobody makes again, and what is ``beside`` them."""
 
     devices: tuple[links.Link, ...]
     lost: tuple[links.Link, ...]

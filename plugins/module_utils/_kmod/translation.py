@@ -74,7 +74,7 @@ _OTHER_ACTIONS = {
     25: "sample",
 }
 # TCA_FLOWER_*
-_KEY_TYPE, _KEY_PROTOCOL, _KEY_FLAGS, _KEY_FLAGS_MASK = 8, 9, 47, 48
+KEY_TYPE, _KEY_PROTOCOL, _KEY_FLAGS, _KEY_FLAGS_MASK = 8, 9, 47, 48
 KEY_VLAN, _KEY_PRIORITY, _KEY_INNER_TYPE = 23, 24, 25
 _FRAGMENT, _FIRST_FRAGMENT = 1, 2
 # Of a tag's TCI: there is a tag, its priority, its number.
@@ -143,7 +143,7 @@ def _translated(flow: KernelFlow, ports: t.Mapping[int, Vport]) -> Filter:
     fields.require_all_used()
     inner.require_all_used()
     outer = dict(matched.keys) if matched.addresses_alone else None
-    keys = {_KEY_TYPE: struct.pack("!H", outer_type), **matched.keys}
+    keys = {KEY_TYPE: struct.pack("!H", outer_type), **matched.keys}
     if inner_type != outer_type:
         outer = None if outer is None else dict(keys)
         keys[_KEY_INNER_TYPE] = struct.pack("!H", inner_type)

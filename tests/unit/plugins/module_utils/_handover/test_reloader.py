@@ -116,6 +116,7 @@ class World:
         self.rejected = ""
         self.lacking: list[str] = []
         self.taken = 0
+        self.vlans: t.Any = None
         self.refused: list[str] = []
         self.transaction = Transaction(root)
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
@@ -153,7 +154,7 @@ class World:
                 types.SimpleNamespace(run=self._run, clock=types.SimpleNamespace(sleep=lambda _s: None)),
             ),
         )
-        captured = types.SimpleNamespace(close=lambda: None, size=1000)
+        captured = types.SimpleNamespace(close=lambda: None, size=1000, vlans={2: [(0x8100, 10)]})
         self.ready: t.Any = types.SimpleNamespace(
             captured=captured,
             ports=(Vport(1, INTERNAL, "br0", 5), Vport(9, INTERNAL, "in4", 13)),
@@ -232,7 +233,10 @@ class World:
             run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"], ready=self.ready
         )
 
-    def _prepare(self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any) -> t.Any:
+    def _prepare(
+        self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any, vlans: t.Any = None
+    ) -> t.Any:
+        self.vlans = vlans
         assert beside == ["a question"]
         coverage = types.SimpleNamespace(covered=self.covered, megaflows=3, text=f"{self.covered} of 3")
         return types.SimpleNamespace(
@@ -371,6 +375,7 @@ def test_replaced_round_the_datapath(world: World) -> None:
     assert world.done == [LOOK, "bypass", "run bbbb", "no bypass"]
     assert world.transaction.documents["gap.json"] == {"ready": 1}
     assert world.missed == ["a flow"]
+    assert world.vlans == {2: [(0x8100, 10)]}
 
 
 def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:

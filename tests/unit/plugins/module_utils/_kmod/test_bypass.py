@@ -115,13 +115,7 @@ class Kernel:
         return [(44, each.body) for each in self.filters[device] if info >> 16 in (0, each.order)]
 
     def _link(self, device: int, promiscuous: bool) -> bytes:
-        """Devices above 100 are VLANs on those below: 610 is the VLAN 10 on 6."""
-        head = tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if promiscuous else 0, 0)
-        if device < 100:
-            return head
-        tag = joined({1: struct.pack("=H", device % 100), 5: struct.pack("!H", 0x8100)})
-        info = joined({1: b"vlan\0", 2: tag})
-        return head + joined({5: struct.pack("=I", device // 100), 18: info})
+        return tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if promiscuous else 0, 0)
 
     @property
     def untouched(self) -> bool:
@@ -157,8 +151,8 @@ def test_it_forwards_then_drops_the_rest_then_lets_it_pass_and_then_is_gone(kern
     made = bypass.prepare(kernel, PORTS, FLOWS)
     assert kernel.untouched
     assert made.install(kernel) == []
-    assert kernel.placed(6) == {(0, 2), (0, 3), (0, 4), (0, 5), (bypass.CHAINS[0x0800], 0x0800)}
-    assert kernel.placed(7) == {(0, 2), (0, 3), (0, 4), (bypass.OTHERS, 0x88B5)}
+    assert kernel.placed(6) == {(0, 3), (0, 4), (0, 5), (0, 6), (bypass.CHAINS[0x0800], 0x0800)}
+    assert kernel.placed(7) == {(0, 3), (0, 4), (0, 5), (bypass.OTHERS, 0x88B5)}
     assert kernel.promiscuous == {5: False, 6: True, 7: True}
     before = kernel.placed(6)
     made.seal(kernel)
@@ -250,16 +244,24 @@ def test_a_device_that_has_gone_costs_the_others_nothing(kernel: t.Any) -> None:
 
 def test_what_is_for_a_vlan_device_of_the_host_goes_its_way(kernel: t.Any) -> None:
     """Linux hands it over before Open vSwitch sees it."""
-    kernel.promiscuous[610] = False
-    made = bypass.prepare(kernel, PORTS, FLOWS)
-    made.install(kernel)
-    assert (0, 1) in kernel.placed(6)
-    assert (0, 1) not in kernel.placed(7)
-    (own,) = [each for each in kernel.filters[6] if each.order == 1]
-    keys = netlink.attributes(netlink.attributes(own.body, tc.TCMSG.size)[2])
-    assert struct.unpack("=H", keys[23]) == (10,)
+    made = bypass.prepare(kernel, PORTS, FLOWS, vlans={6: [(0x88A8, 20), (0x8100, 10)], 5: [(0x8100, 9)]})
+    assert made.install(kernel) == []
+    assert not {(0, 1), (0, 2)} & kernel.placed(7)
+    own = [each for each in kernel.filters[6] if each.order < 3]
+    assert [(each.order, *vlan_of(each)) for each in own] == [
+        (1, 0x8100, 0x8100, 10),
+        (2, 0x88A8, 0x88A8, 20),
+    ]
     made.remove(kernel)
     assert kernel.untouched
+
+
+def vlan_of(entry: Entry) -> tuple[int, int, int]:
+    """The protocol of a filter, and what it looks for: flower looks at no number of a VLAN without the type."""
+    __, __, __, __, info = tc.TCMSG.unpack_from(entry.body)
+    keys = netlink.attributes(netlink.attributes(entry.body, tc.TCMSG.size)[2])
+    protocol = struct.unpack("!H", struct.pack("=H", info & 0xFFFF))[0]
+    return protocol, struct.unpack("!H", keys[8])[0], struct.unpack("=H", keys[23])[0]
 
 
 def test_a_qdisc_that_came_in_between_is_not_taken_away(kernel: t.Any) -> None:
@@ -321,7 +323,7 @@ def test_what_is_beside_is_forwarded_and_not_counted(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS, beside)
     assert made.coverage == bypass.prepare(kernel, PORTS, FLOWS).coverage
     assert made.install(kernel) == []
-    assert (0, 5) in kernel.placed(7)
+    assert (0, 6) in kernel.placed(7)
 
 
 def test_how_much_is_covered(kernel: t.Any) -> None:

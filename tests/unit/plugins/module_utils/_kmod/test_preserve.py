@@ -97,6 +97,24 @@ def test_devices_go_with_those_that_they_are_on_across_namespaces(monkeypatch: p
     assert found == {(0, 5): 0, (0, 6): 1, (0, 7): 2, (1, 13): 1, (1, 14): 2}
 
 
+def tagged(index: int, below: int, protocol: int, number: int, netns: int | None = None) -> links.Link:
+    """A VLAN device."""
+    data = attribute(1, struct.pack("=H", number)) + attribute(5, struct.pack("!H", protocol))
+    info = attribute(1, b"vlan\0") + attribute(2 | NESTED, data)
+    body = struct.pack("=BxHiII", 0, 0, index, 1, 0) + numbered(5, below)
+    body += numbered(37, netns) if netns is not None else b""
+    return links.parse(body + attribute(18 | NESTED, info))
+
+
+def test_vlans_that_linux_hands_over_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On devices of ours, also where the VLAN device is in a container."""
+    monkeypatch.setattr(namespaces, "number", lambda _route, namespace: {100: 7, 200: 0}.get(namespace.inode))
+    here = [link(2), tagged(3, 2, 0x8100, 10), link(4, "macvlan", 2), tagged(5, 2, 0x88A8, 10)]
+    there = [tagged(6, 2, 0x8100, 20, netns=7), tagged(7, 2, 0x8100, 30), tagged(8, 2, 0x8100, 40, netns=9)]
+    found = preserve._vlans(preserve._lower(SPACES, [here, there, []]), [here, there, []])
+    assert found == {2: {(0x8100, 10), (0x88A8, 10), (0x8100, 20)}}
+
+
 def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed:
         def close(self) -> None:
