@@ -88,6 +88,7 @@ class Ready:
     """What is known before the gap: the datapath, its ports and megaflows, and all that goes with the ports.
 
     ``busiest`` and ``flows`` are the megaflows as they will be sent; ``vports`` are the modules that hold the datapath's.
+    ``limits`` are those of conntrack zones.
     """
 
     datapath: Datapath
@@ -96,6 +97,7 @@ class Ready:
     flows: tuple[bytes, ...]
     captured: preserve.Captured
     vports: tuple[str, ...]
+    limits: bytes = b""
     megaflows: tuple[KernelFlow, ...] = ()
 
 
@@ -123,6 +125,7 @@ def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.
         tuple(prepared_flows(found[0].index, flows[BUSIEST:])),
         captured,
         tuple(vports),
+        kernel.zone_limits(),
         megaflows,
     )
 
@@ -219,6 +222,7 @@ class Gap:
         if not any(datapath.name == OURS for datapath in self.kernel.datapaths()):
             self.kernel.make(ready.datapath, self.upcalls)
         self._mark("datapath")
+        self._limit_zones()
         index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
         self._add_ports(index)
         now = self._moved_indexes()
@@ -240,6 +244,15 @@ class Gap:
         self._restore([batch for batch in soon if batch.space], now)
         self._restore([batch for batch in captured.batches if not batch.soon], now)
         self._mark("end")
+
+    def _limit_zones(self) -> None:
+        if not self.ready.limits:
+            return
+        try:
+            refused: t.Sequence[object] = self.kernel.limit_zones(self.ready.limits)
+        except HotUpgradeError as error:  # a module without them
+            refused = [error]
+        self.refused += [f"the limits of conntrack zones: {each}" for each in refused]
 
     def _restore(self, wanted: t.Sequence[preserve.Batch], now: t.Mapping[int, int]) -> None:
         self.refused += self.preserver.restore(self.ready.captured, wanted, now)
@@ -295,6 +308,7 @@ def as_json(ready: Ready) -> Json:
         ],
         "captured": preserve.as_json(ready.captured),
         "vports": list(ready.vports),
+        "limits": ready.limits.hex(),
     }
 
 
@@ -312,4 +326,5 @@ def from_json(record: Json) -> Ready:
         (),
         preserve.from_json(record["captured"]),
         tuple(record["vports"]),
+        bytes.fromhex(record["limits"]),
     )

@@ -15,6 +15,7 @@ import os
 import struct
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import (
     DATAPATH_VERSION,
     DP_NAME,
@@ -59,10 +60,13 @@ _VERSIONS = {
     "ovs_vport": VPORT_VERSION,
     "ovs_flow": FLOW_VERSION,
     "ovs_packet": 1,
+    "ovs_ct_limit": 1,
 }
 _DP_UPCALLS, _DP_CACHE, _DP_UPCALLS_PER_CPU, _DP_INDEX, _VPORT_UPCALLS = 2, 7, 8, 9, 5
 _PACKET, _PACKET_KEY, _PACKET_ACTIONS = 1, 2, 3
 _ACTION_OUTPUT, _ACTION_USERSPACE = 1, 2
+_ZONE_LIMITS, _SET_LIMITS = 1, 1
+_ZONE_LIMIT, _NO_DEFAULT = struct.Struct("=iII"), (-1, 0)  # struct ovs_zone_limit: zone, limit, count
 # To whom upcalls go until ovs-vswitchd sets its own sockets.
 NOBODY = 0
 
@@ -106,6 +110,29 @@ class Kernel:
     def megaflows(self) -> list[KernelFlow]:
         """The megaflows of ours, busiest first."""
         return Reader.of(self._netlink).megaflows()
+
+    def zone_limits(self) -> bytes:
+        """How many connections each conntrack zone may have, as far as somebody has set it (``dpctl/ct-set-limits``).
+
+        Nothing from a kernel without them, nor of more zones than its one message has room for, some hundreds.
+        """
+        try:
+            answer = self._netlink.ask(
+                self._request("ovs_ct_limit", GET, 0, b""), "the kernel does not tell the limits of zones"
+            )
+        except HotUpgradeError:
+            return b""
+        told = attributes(answer, GENERIC_HEADER.size + HEADER.size).get(_ZONE_LIMITS, b"")
+        return b"".join(
+            _ZONE_LIMIT.pack(zone, limit, 0)
+            for zone, limit, __ in _ZONE_LIMIT.iter_unpack(told)
+            if (zone, limit) != _NO_DEFAULT
+        )
+
+    def limit_zones(self, limits: bytes) -> list[Refusal]:
+        """Set what ``zone_limits`` has told; returns what was refused."""
+        body = attribute(_ZONE_LIMITS, limits)
+        return self._send("ovs_ct_limit", batches([_unnumbered("ovs_ct_limit", _SET_LIMITS, 0, body)]))
 
     def delete_ports(self, index: int, numbers: t.Sequence[int]) -> None:
         """Delete ports of the datapath ``index`` in this order; what cannot be deleted goes with the datapath."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import typing as t
 
 import pytest
@@ -141,6 +142,15 @@ class World:
         self.flows |= set(prepared)
         return refused
 
+    def zone_limits(self) -> bytes:
+        return b"limits"
+
+    def limit_zones(self, limits: bytes) -> list[Refusal]:
+        self.change(f"set {limits.decode()}")
+        if self.useless:
+            raise HotUpgradeError("the kernel has no ovs_ct_limit")
+        return []
+
     # Preserver
 
     def move(self, _captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
@@ -191,6 +201,21 @@ class Facade:
 
     def __getattr__(self, name: str) -> t.Any:
         return self.world.list_ports if name == "ports" else getattr(self.world, name)
+
+
+def test_limits_of_zones_are_back_before_flows_that_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = dataclasses.replace(READY, limits=b"limits")
+    world = World()
+    found = dataclasses.replace(a_gap(world), ready=limited)
+    found.run(b"new", b"old")
+    assert world.done.index("make") < world.done.index("set limits") < world.done.index("flows 1")
+    world = World(useless=b"none")
+    found = dataclasses.replace(a_gap(world), ready=limited)
+    found.run(b"new", b"old")
+    assert found.refused == ["the limits of conntrack zones: the kernel has no ovs_ct_limit"]
+    monkeypatch.setattr(preserve, "as_json", lambda _captured: {})
+    monkeypatch.setattr(preserve, "from_json", lambda _record: CAPTURED)
+    assert gap.from_json(json.loads(json.dumps(gap.as_json(limited)))).limits == b"limits"
 
 
 def a_gap(world: World) -> gap.Gap:
@@ -337,3 +362,4 @@ def test_a_port_has_the_name_that_the_database_has_for_it_alone(monkeypatch: pyt
     found = gap.look(t.cast(Kernel, Facade(world)), names, ())
     assert [port.name for port in found.ports] == ["ovs-system", "eth0", "br0", "busy", "in4"]
     assert t.cast(t.Any, found.captured) == found.ports
+    assert found.limits == b"limits"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import struct
 import typing as t
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import kernel as kmod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Told
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import KernelFlow, Vport
@@ -24,14 +26,17 @@ class Socket:
 
     def __init__(self, first: int = 30) -> None:
         self.first = first
+        self.answer = b""
         self.sent: list[tuple[int, int, bytes]] = []
 
     def family(self, name: str) -> int:
-        return self.first + ("ovs_datapath", "ovs_vport", "ovs_flow", "ovs_packet").index(name)
+        return self.first + ("ovs_datapath", "ovs_vport", "ovs_flow", "ovs_packet", "ovs_ct_limit").index(
+            name
+        )
 
     def ask(self, request: bytes, _what: str) -> bytes:
         self._note(request)
-        return b""
+        return self.answer
 
     def dump(self, request: bytes, _what: str) -> list[tuple[int, bytes]]:
         self._note(request)
@@ -151,3 +156,28 @@ def test_only_the_family_changes(bodies: list[bytes], number: int) -> None:
     (batch,) = netlink.batches([netlink.message(7, body) for body in bodies])
     found, before = kmod.retyped(batch, number), list(netlink.parts(batch))
     assert [(number, *part[1:]) for part in before] == list(netlink.parts(found))
+
+
+def test_limits_of_zones_are_set_as_they_were() -> None:
+    """The first one is that of all zones without their own: 0 where there is none."""
+    socket = Socket()
+    told = struct.pack("=iIIiIIiII", -1, 0, 0, 7, 1000, 12, 9, 0, 3)
+    socket.answer = bytes(8) + netlink.attribute(1, told)
+    kernel = a_kernel(socket)
+    limits = kernel.zone_limits()
+    assert socket.sent[-1][:2] == (34, 3)
+    assert struct.unpack("=iIIiII", limits) == (7, 1000, 0, 9, 0, 0)
+    assert kernel.limit_zones(limits) == []
+    family, command, body = socket.sent[-1]
+    assert (family, command, netlink.attributes(body, 4)) == (34, 1, {1: limits})
+    socket.answer = bytes(8) + netlink.attribute(1, struct.pack("=iII", -1, 5, 0))
+    assert struct.unpack("=iII", kernel.zone_limits()) == (-1, 5, 0)
+
+
+def test_a_kernel_without_limits_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_request: bytes, what: str) -> bytes:
+        raise HotUpgradeError(what, "EMSGSIZE")
+
+    socket = Socket()
+    monkeypatch.setattr(socket, "ask", refuse)
+    assert a_kernel(socket).zone_limits() == b""
