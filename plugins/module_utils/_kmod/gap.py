@@ -64,11 +64,14 @@ class Preserver(t.Protocol):
     def move(self, captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
         """See ``preserve.move``."""
 
+    def arrived(self, captured: preserve.Captured) -> preserve.Now:
+        """See ``preserve.arrived``."""
+
     def restore(
         self,
         captured: preserve.Captured,
         wanted: t.Iterable[preserve.Batch],
-        now: t.Mapping[int, int] | None = None,
+        now: preserve.Now | None = None,
     ) -> list[str]:
         """See ``preserve.restore``."""
 
@@ -225,13 +228,14 @@ class Gap:
         self._limit_zones()
         index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
         self._add_ports(index)
-        now = self._moved_indexes()
+        ours = self._moved_indexes()
         self._mark("ports")
         if index == ready.datapath.index:
             self._add_flows(ready.busiest)
         self._mark("busiest flows")
         captured = ready.captured
-        self.refused += self.preserver.move(captured, now)
+        self.refused += self.preserver.move(captured, ours)
+        now = {0: ours, **self.preserver.arrived(captured)}
         # What a tenant has in a namespace of its own, however much, keeps nobody else waiting.
         soon = [batch for batch in captured.batches if batch.soon]
         self._restore([batch for batch in soon if batch.space == 0], now)
@@ -254,7 +258,7 @@ class Gap:
             refused = [error]
         self.refused += [f"the limits of conntrack zones: {each}" for each in refused]
 
-    def _restore(self, wanted: t.Sequence[preserve.Batch], now: t.Mapping[int, int]) -> None:
+    def _restore(self, wanted: t.Sequence[preserve.Batch], now: preserve.Now) -> None:
         self.refused += self.preserver.restore(self.ready.captured, wanted, now)
 
     def _add_ports(self, index: int) -> None:

@@ -58,6 +58,8 @@ _TOLD_ONLY = ("mc_forwarding",)
 _LAST = 99
 
 Json = dict[str, t.Any]
+# By namespace: each ifindex that is another one than before, by that.
+Now = t.Mapping[int, t.Mapping[int, int]]
 T = t.TypeVar("T")
 # Of a namespace, by its identity: the devices that go with their generations, and their settings.
 Known = dict[tuple[int, int], tuple[dict[int, int], list["Batch"]]]
@@ -193,7 +195,7 @@ def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
         gone = {index: generation for (where, index), generation in generations.items() if where == place}
         if gone:
             told[place] = dumps.dump(space.route, some)
-            found += _batches(place, space, told[place], gone)
+            found += _batches(place, space, told[place], gone, below)
             found += _known_settings(place, space, gone, for_now, known)
     return Captured(
         tuple(spaces),
@@ -348,9 +350,15 @@ def _below(spaces: t.Sequence[Space], place: int, link: links.Link) -> tuple[int
     return -1, 0
 
 
-def _batches(place: int, space: Space, told: dumps.Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Batch]:
+def _batches(
+    place: int,
+    space: Space,
+    told: dumps.Dumps,
+    gone: t.Mapping[int, int],
+    below: t.Mapping[tuple[int, int], tuple[int, int]],
+) -> t.Iterator[Batch]:
     found = [link for link in told.links if link.index in gone]
-    requests = [links.made(link) for link in found if gone[link.index]]
+    requests = [_made(place, link, below) for link in found if gone[link.index]]
     requests += [request for link in found for request in links.settings(link)]
     requests += links.bonds(told.links, gone)
     requests += bridging.vlans(told.vlans, told.links, gone)
@@ -367,6 +375,12 @@ def _batches(place: int, space: Space, told: dumps.Dumps, gone: t.Mapping[int, i
 
     for (generation, stage), some in itertools.groupby(sorted(requests, key=when), when):
         yield Batch(place, generation, stage, requests=tuple(some))
+
+
+def _made(place: int, link: links.Link, below: t.Mapping[tuple[int, int], tuple[int, int]]) -> Request:
+    """Its own device may be in one namespace and the one that it is on in another one, with an ifindex of there."""
+    (where, __) = below[place, link.index]
+    return dataclasses.replace(links.made(link), below=None if where == place else where)
 
 
 def _known_settings(
@@ -456,21 +470,41 @@ def move(captured: Captured, now: t.Mapping[int, int]) -> list[str]:
     return [f"{captured.moves[each.place].name} into its namespace: {each}" for each in refused]
 
 
+def arrived(captured: Captured) -> Now:
+    """The ifindex of ports in their namespaces where that is not the one of before: Linux before 5.13 cannot be asked for one."""
+    dumped: dict[int, dict[str, int]] = {}
+    found: dict[int, dict[int, int]] = {}
+    for each in captured.moves:
+        if each.space not in dumped:
+            route = captured.spaces[each.space].route
+            dumped[each.space] = {link.name: link.index for link in links.dump(route)}
+        there = dumped[each.space]
+        if each.wanted in there.values():
+            if not found:
+                return {}  # it was asked, and what holds for one holds for all: they are many, and this is in the gap
+            continue
+        index = there.get(each.name, there.get(each.final))
+        if index is not None:
+            found.setdefault(each.space, {})[each.wanted] = index
+    return found
+
+
 def rename(captured: Captured) -> list[str]:
     """Give ports in other namespaces the names that they had there; returns what was refused.
 
     ovs-vswitchd knows them by the names of the database, so it has to have opened them before.
     """
     failed = []
-    for each in captured.moves:
-        if each.final == each.name:
-            continue
+    moves = [each for each in captured.moves if each.final != each.name]
+    now = arrived(captured) if moves else {}
+    for each in moves:
         route = captured.spaces[each.space].route
-        wanted = [links.renamed(each.wanted, each.final)]
+        index = now.get(each.space, {}).get(each.wanted, each.wanted)
+        wanted = [links.renamed(index, each.final)]
         refused = route.transact(batches(wanted))
         if any(found.number == errno.EBUSY for found in refused):  # it is up, and Linux older than 6.2
-            refused = route.transact(batches([links.down(each.wanted), *wanted]))
-            restore(captured, _of_device(captured, each))
+            refused = route.transact(batches([links.down(index), *wanted]))
+            restore(captured, _of_device(captured, each), now)
         failed += [f"the name {each.final} of {each.name}: {found}" for found in refused]
     return failed
 
@@ -486,18 +520,13 @@ def _of_device(captured: Captured, moved: Move) -> list[Batch]:
     ]
 
 
-def restore(
-    captured: Captured, wanted: t.Iterable[Batch], now: t.Mapping[int, int] | None = None
-) -> list[str]:
-    """Give back what ``wanted`` holds; what is there already stays. Returns what was refused, in words.
-
-    ``now`` holds each ifindex in our namespace that is not the one of before.
-    """
+def restore(captured: Captured, wanted: t.Iterable[Batch], now: Now | None = None) -> list[str]:
+    """Give back what ``wanted`` holds; what is there already stays. Returns what was refused, in words."""
     failed = []
     for batch in wanted:
         requests = batch.requests
-        if now and batch.space == 0:
-            requests = tuple(_elsewhere(each, now) for each in requests)
+        if now and any(now.values()):
+            requests = tuple(_elsewhere(each, batch.space, now) for each in requests)
         if requests:
             space = captured.spaces[batch.space]
             socket = space.generic if batch.stage == Stage.OFFLOAD else space.route
@@ -518,10 +547,11 @@ def _sent(socket: Netlink, prepared: t.Sequence[bytes]) -> list[Refusal]:
     return refused
 
 
-def _elsewhere(request: Request, now: t.Mapping[int, int]) -> Request:
+def _elsewhere(request: Request, space: int, now: Now) -> Request:
+    to = now.get(space, {})
     if request.stage == Stage.OFFLOAD:
-        return dataclasses.replace(request, data=offloads.elsewhere(request.data, now))
-    return elsewhere(request, now)
+        return dataclasses.replace(request, data=offloads.elsewhere(request.data, to))
+    return elsewhere(request, to, now.get(space if request.below is None else request.below, {}))
 
 
 def _words(captured: Captured, batch: Batch, refused: Refusal) -> str:
@@ -624,7 +654,8 @@ def as_json(captured: Captured) -> Json:
                 "generation": batch.generation,
                 "stage": int(batch.stage),
                 "requests": [
-                    [each.device, each.what, each.data.hex(), list(each.places)] for each in batch.requests
+                    [each.device, each.what, each.data.hex(), list(each.places), each.below]
+                    for each in batch.requests
                 ],
                 "settings": [[each.path, each.value.hex()] for each in batch.settings],
             }
@@ -656,8 +687,8 @@ def from_json(record: Json) -> Captured:
 def _batch(record: Json) -> Batch:
     stage = Stage(record["stage"])
     requests = tuple(
-        Request(stage, device, what, bytes.fromhex(data), tuple(places))
-        for device, what, data, places in record["requests"]
+        Request(stage, device, what, bytes.fromhex(data), tuple(places), below)
+        for device, what, data, places, below in record["requests"]
     )
     settings = tuple(Setting(path, bytes.fromhex(value)) for path, value in record["settings"])
     return Batch(record["space"], record["generation"], stage, requests, settings)

@@ -67,7 +67,8 @@ class Stage(enum.IntEnum):
 class Request:
     """One request; ``device`` is the ifindex of whose it is, 0 for a route of others, and ``what`` it is for people.
 
-    ``places`` is where in ``data`` it names devices besides those that every request of its kind names.
+    ``places`` is where in ``data`` it names devices besides those that every request of its kind names.  ``below`` is which
+    namespace (of those of ``preserve``) has the device that it is made on, None for its own.
     """
 
     stage: Stage
@@ -75,6 +76,7 @@ class Request:
     what: str
     data: bytes
     places: tuple[int, ...] = ()
+    below: int | None = None
 
 
 class Told:
@@ -154,8 +156,8 @@ def place_of(data: bytes, offset: int, *path: int) -> int:
     return offset
 
 
-def elsewhere(request: Request, to: t.Mapping[int, int]) -> Request:
-    """The same for devices that have another ifindex now.
+def elsewhere(request: Request, to: t.Mapping[int, int], below: t.Mapping[int, int]) -> Request:
+    """The same for devices that have another ifindex now: ``to``, and ``below`` where ``request.below`` is.
 
     Most headers have it at the same place; a device names the one that it is on, besides.
     """
@@ -163,11 +165,12 @@ def elsewhere(request: Request, to: t.Mapping[int, int]) -> Request:
     (kind,) = struct.unpack_from("=H", data, 4)
     if kind not in _NO_DEVICE_IN_HEADER:
         _replace(data, _HEADER + 4, to)
+    others = to if request.below is None else below
     begin, attributes = _NAMING.get(kind, (0, ()))
     if attributes:
-        _replace_attributes(data, _HEADER + begin, attributes, to)
+        _replace_attributes(data, _HEADER + begin, attributes, others)
     for place in request.places:
-        _replace(data, place, to)
+        _replace(data, place, others)
     return dataclasses.replace(request, device=to.get(request.device, request.device), data=bytes(data))
 
 

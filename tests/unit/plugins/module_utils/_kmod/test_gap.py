@@ -56,7 +56,7 @@ class World:
     flows: set[bytes] = dataclasses.field(default_factory=lambda: {b"busy", b"1", b"2"})
     given: list[preserve.Batch] = dataclasses.field(default_factory=list)
     done: list[str] = dataclasses.field(default_factory=list)
-    now: t.Mapping[int, int] = dataclasses.field(default_factory=dict)
+    now: preserve.Now = dataclasses.field(default_factory=dict)
 
     def change(self, what: str) -> None:
         if self.ends is not None and len(self.done) == self.ends:
@@ -159,11 +159,14 @@ class World:
             self.ports[4] = dataclasses.replace(PORTS[4])
         return []
 
+    def arrived(self, _captured: preserve.Captured) -> preserve.Now:
+        return {1: {7: 94}} if self.old_kernel else {}
+
     def restore(
         self,
         _captured: preserve.Captured,
         wanted: t.Iterable[preserve.Batch],
-        now: t.Mapping[int, int] | None = None,
+        now: preserve.Now | None = None,
     ) -> list[str]:
         self.now = now or {}
         for batch in wanted:
@@ -325,7 +328,7 @@ def test_ended_at_any_moment_another_process_brings_everything_back(moment: int)
 def test_a_kernel_that_gives_its_own_numbers() -> None:
     world = World(old_kernel=True)
     a_gap(world).run(b"new", b"old")
-    assert world.now == {5: 92, 6: 93, preserve.HIGH + 4: 94}
+    assert world.now == {0: {5: 92, 6: 93, preserve.HIGH + 4: 94}, 1: {7: 94}}
 
 
 def test_what_does_not_come_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,8 @@ def test_what_is_written_down_is_read_again(monkeypatch: pytest.MonkeyPatch) -> 
     batch = preserve.Batch(
         1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"), request(Stage.ADDRESS, 13, "b", 20))
     )
+    child = dataclasses.replace(request(Stage.ADDRESS, 13, "c"), below=0)
+    batch = dataclasses.replace(batch, requests=(*batch.requests, child))
     settings = preserve.Batch(
         0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
     )
@@ -223,6 +225,45 @@ def test_who_gives_back_much_is_heard_all_the_time(monkeypatch: pytest.MonkeyPat
 def test_how_much_there_is() -> None:
     told = dumps.Dumps(links=[link(5), link(6)], routes=[b"a"], neighbours=[b"b", b"c"])
     assert dataclasses.replace(captured(), told={0: told, 1: told}).size == 10
+
+
+def test_a_device_knows_in_which_namespace_the_one_below_it_is() -> None:
+    below = {(1, 13): (0, 5), (1, 14): (1, 13)}
+    assert preserve._made(1, link(13, "macvlan", 5, netns=0), below).below == 0
+    assert preserve._made(1, link(14, "vlan", 13), below).below is None
+
+
+def test_an_ifindex_is_that_of_its_namespace() -> None:
+    """Linux before 6.1 and 5.13 has given ports another one: here, and in the namespaces to which they were moved."""
+    route = Route()
+    made = links.made(link(13, "macvlan", 5, netns=0))
+    child = preserve.Batch(1, 1, Stage.CHILD, (dataclasses.replace(made, below=0),))
+    before = with_route(captured(child), 1, route)
+    assert preserve.restore(before, [child], {0: {5: 92, 13: 1}, 2: {13: 2}}) == []
+    (sent,) = route.sent
+    assert struct.unpack_from("=i", sent, 20) == (13,)
+    assert numbered(5, 92) in sent
+    preserve.restore(before, [child], {0: {}, 1: {13: 93}})
+    assert struct.unpack_from("=i", route.sent[-1], 20) == (93,)
+    assert numbered(5, 5) in route.sent[-1]
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ([(13, "in4"), (14, "in6"), (99, "eth0")], {}),  # as it was asked; eth0 is another one
+        ([(90, "in4"), (91, "in6")], {1: {13: 90, 14: 91}}),
+        ([(90, "eth0")], {1: {13: 90}}),  # it has its name again already, and the other one is gone
+        ([], {}),
+    ],
+)
+def test_ports_that_have_got_another_ifindex_where_they_are(
+    there: list[tuple[int, str]], expected: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves = (preserve.Move(1, 9, 13, "in4", "eth0"), preserve.Move(1, 10, 14, "in6", "in6"))
+    named = [types.SimpleNamespace(index=index, name=name) for index, name in there]
+    monkeypatch.setattr(links, "dump", lambda _route: named)
+    assert preserve.arrived(captured(moves=moves)) == expected
 
 
 def test_a_setting_that_cannot_be_written_is_named() -> None:
@@ -283,8 +324,11 @@ def test_what_was_deleted_by_somebody_is_not_missing() -> None:
 
 
 @pytest.mark.parametrize(("refused", "sent"), [([], 1), ([[Refusal(0, errno.EBUSY, "")], []], 3)])
-def test_a_port_gets_its_name_and_what_it_loses_on_the_way(refused: list[list[Refusal]], sent: int) -> None:
+def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
+    refused: list[list[Refusal]], sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before Linux 6.2 a device is renamed while it is down only, which takes addresses and routes from it."""
+    monkeypatch.setattr(preserve, "arrived", lambda _captured: {1: {13: 90}})
     route = Route()
     route.refused = refused
     address = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
@@ -293,6 +337,7 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(refused: list[list[Re
     assert preserve.rename(with_route(captured(address, state, moves=moves), 1, route)) == []
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
+    assert {struct.unpack_from("=i", each, 20)[0] for each in route.sent[:2]} == {90}
 
 
 def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:

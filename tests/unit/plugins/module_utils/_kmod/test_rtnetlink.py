@@ -51,7 +51,7 @@ def test_a_part_of_it() -> None:
 
 
 def sent(kind: int, body: bytes, to: dict[int, int]) -> bytes:
-    found = elsewhere(Request(Stage.STATE, 5, "x", message(kind, body)), to)
+    found = elsewhere(Request(Stage.STATE, 5, "x", message(kind, body)), to, {})
     return found.data[16:]
 
 
@@ -59,6 +59,18 @@ def test_a_device_with_another_number() -> None:
     header = struct.Struct("=BxHiII")
     body = header.pack(0, 0, 5, 1, 1) + numbered(5, 6) + numbered(4, 6)  # it is on 6, and has an MTU of 6
     assert sent(16, body, {5: 50, 6: 60}) == header.pack(0, 0, 50, 1, 1) + numbered(5, 60) + numbered(4, 6)
+
+
+def test_a_device_on_one_of_another_namespace() -> None:
+    """Each namespace counts for itself."""
+    header = struct.Struct("=BxHiII")
+    link = attribute(3, numbered(1, 6))
+    body = header.pack(0, 0, 6, 0, 0) + numbered(5, 6) + link
+    data = message(16, body)
+    request = Request(Stage.CHILD, 6, "x", data, (place_of(data, 32, 3, 1),), below=0)
+    found = elsewhere(request, {}, {6: 60})
+    assert found.data[16:] == header.pack(0, 0, 6, 0, 0) + numbered(5, 60) + attribute(3, numbered(1, 60))
+    assert elsewhere(request, {6: 7}, {}).data[16:] == header.pack(0, 0, 7, 0, 0) + body[16:]
 
 
 def test_an_address_with_another_number() -> None:
@@ -86,7 +98,7 @@ def test_a_device_that_is_named_in_the_middle() -> None:
     place = place_of(data, 20, 1, 2, 3)
     assert struct.unpack_from("=I", data, place) == (5,)
     assert place_of(data, 20, 1, 4) == 0
-    found = elsewhere(Request(Stage.ACTION, 5, "x", data, (place,)), {5: 50})
+    found = elsewhere(Request(Stage.ACTION, 5, "x", data, (place,)), {5: 50}, {})
     assert found.data[16:] == bytes(4) + attribute(1, numbered(1, 5) + attribute(2, numbered(3, 50)))
     assert found.device == 50
 
