@@ -134,9 +134,9 @@ class Captured:
     """All that is to be given back; ``first`` is the ifindex by which each internal port is made, by the port's number.
 
     ``names`` are those of the devices that go, by namespace and ifindex; ``idle`` the numbers of internal ports, those with
-    the fewest packets first. ``told`` is all that the namespaces have told, by their place, and ``below`` on which device
-    another one is; ``vlans`` those of VLAN devices on a device of our namespace, by its ifindex, as Ethernet type and number:
-    for whoever looked himself, they are not written down.
+    the fewest packets first. ``below`` tells on which device another one is. ``told`` is all that the namespaces have told, by
+    their place, ``vlans`` those of VLAN devices on a device of our namespace, by its ifindex, as Ethernet type and number: for
+    whoever looked himself, these are not written down.
     """
 
     spaces: tuple[Space, ...]
@@ -510,14 +510,24 @@ def rename(captured: Captured) -> list[str]:
 
 
 def _of_device(captured: Captured, moved: Move) -> list[Batch]:
-    """What a device loses when it is taken down."""
+    """What a device loses when it is taken down: VLANs on it go down with it, and lose the same."""
+    down = _with_those_above(captured, {(moved.space, moved.wanted)})
     return [
         dataclasses.replace(
-            batch, requests=tuple(each for each in batch.requests if each.device == moved.wanted), settings=()
+            batch,
+            requests=tuple(each for each in batch.requests if (batch.space, each.device) in down),
+            settings=(),
         )
         for batch in captured.batches
-        if batch.space == moved.space and Stage.ADDRESS <= batch.stage <= Stage.NEIGHBOUR
+        if Stage.ADDRESS <= batch.stage <= Stage.NEIGHBOUR
     ]
+
+
+def _with_those_above(captured: Captured, devices: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    found = set(devices)
+    while more := {device for device, lower in captured.below.items() if lower in found} - found:
+        found |= more
+    return found
 
 
 def restore(captured: Captured, wanted: t.Iterable[Batch], now: Now | None = None) -> list[str]:
@@ -619,9 +629,7 @@ def absent(captured: Captured, ports: t.Iterable[Vport], present: t.Container[st
         for port in ports
         if port.kind == INTERNAL and port.number and port.name not in present
     }
-    while more := {device for device, lower in captured.below.items() if lower in found} - found:
-        found |= more
-    return found
+    return _with_those_above(captured, found)
 
 
 def _things(captured: Captured, place: int, told: dumps.Dumps) -> t.Iterator[witness.Thing]:
@@ -647,6 +655,7 @@ def as_json(captured: Captured) -> Json:
         "first": list(captured.first.items()),
         "names": [[*key, name] for key, name in captured.names.items()],
         "idle": list(captured.idle),
+        "below": [[*key, *lower] for key, lower in captured.below.items() if key in captured.names],
         "moves": [dataclasses.astuple(move) for move in captured.moves],
         "batches": [
             {
@@ -681,6 +690,7 @@ def from_json(record: Json) -> Captured:
         tuple(record["idle"]),
         tuple(Move(*fields) for fields in record["moves"] if fields[0] not in gone),
         tuple(_batch(each) for each in record["batches"] if each["space"] not in gone),
+        below={(place, index): (where, lower) for place, index, where, lower in record["below"]},
     )
 
 

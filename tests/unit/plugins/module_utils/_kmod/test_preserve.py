@@ -185,8 +185,10 @@ def test_what_is_written_down_is_read_again(monkeypatch: pytest.MonkeyPatch) -> 
         0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
     )
     before = captured(batch, settings, moves=(preserve.Move(1, preserve.HIGH + 4, 13, "in4", "eth0"),))
+    before = dataclasses.replace(before, below={(1, 13): (0, 5)})
+    looked = dataclasses.replace(before, below={**before.below, (0, 99): (0, 98)})
     monkeypatch.setattr(preserve, "every_space", lambda: list(SPACES))
-    assert preserve.from_json(json.loads(json.dumps(preserve.as_json(before)))) == before
+    assert preserve.from_json(json.loads(json.dumps(preserve.as_json(looked)))) == before
 
 
 def test_a_namespace_that_has_gone_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +340,24 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
     assert {struct.unpack_from("=i", each, 20)[0] for each in route.sent[:2]} == {90}
+
+
+def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
+    """A VLAN goes down with it, also in another namespace; what is beside it does not."""
+    stages = (Stage.CHILD, Stage.ADDRESS, Stage.UP, Stage.ROUTE)
+    found = captured(
+        *(
+            preserve.Batch(1, 0, stage, (request(stage, 13, "port"), request(stage, 21, "beside")))
+            for stage in stages
+        ),
+        *(preserve.Batch(1, 1, stage, (request(stage, 14, "vlan"),)) for stage in stages),
+        *(preserve.Batch(2, 2, stage, (request(stage, 13, "vlan on it"),)) for stage in stages),
+        *(preserve.Batch(0, 0, stage, (request(stage, 14, "elsewhere"),)) for stage in stages),
+    )
+    found = dataclasses.replace(found, below={(1, 14): (1, 13), (2, 13): (1, 14), (1, 22): (1, 21)})
+    given = preserve._of_device(found, preserve.Move(1, 9, 13, "in4", "eth0"))
+    told = [(batch.stage, each.what) for batch in given for each in batch.requests]
+    assert told == [(stage, name) for name in ("port", "vlan", "vlan on it") for stage in stages[1:]]
 
 
 def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:
