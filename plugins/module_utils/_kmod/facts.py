@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
     images,
     namespaces,
+    nftables,
     preserve,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
@@ -35,9 +36,13 @@ _PACKET_SOCKETS = "proc/thread-self/net/packet"
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
-    """What else there is in a namespace in which devices go; ``packet_sockets`` as the kernel shows them."""
+    """What else there is in a namespace in which devices go; ``packet_sockets`` as the kernel shows them.
+
+    ``hooks`` are those of nftables.
+    """
 
     packet_sockets: str = ""
+    hooks: tuple[nftables.Hook, ...] = ()
 
 
 Going = preserve.Going[Beside]
@@ -52,7 +57,7 @@ def read_facts(versions: t.Mapping[str, str | None], root: str = "/", runner: Ru
     ports = _ports() if module.loaded and not module.builtin else {}
     ports_of_ours = ports.get("", {}).get(OURS, ())
     ours = _internal(ports_of_ours)
-    going = _going(ports_of_ours, root)
+    going = _going(ports_of_ours, root, runner)
     return Facts(
         module=module,
         image=image,
@@ -167,10 +172,14 @@ def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
     }
 
 
-def _going(ports: t.Sequence[Vport], root: str) -> list[Going]:
+def _going(ports: t.Sequence[Vport], root: str, runner: Runner) -> list[Going]:
     """What goes with ``ports``, with what else is known of it where it is."""
+
+    def beside() -> Beside:
+        return Beside(_text(root, _PACKET_SOCKETS), nftables.hooks(runner))
+
     with contextlib.suppress(HotUpgradeError):  # whoever captures them says so
-        return preserve.going(ports, lambda _space, _going: Beside(_text(root, _PACKET_SOCKETS)))
+        return preserve.going(ports, lambda _space, _going: beside())
     return []
 
 
@@ -182,6 +191,11 @@ def unrestorable(going: t.Iterable[Going]) -> t.Iterator[str]:
                 yield f"the XDP program of {link.name}"
             if link.kind == "macsec":
                 yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
+        names = {link.name for link in here.devices}
+        for hook in here.beside.hooks:
+            if names & set(hook.devices):
+                at = ", ".join(sorted(names & set(hook.devices)))
+                yield f"{hook.what} at {at}: load its rules again afterwards"
         for link in here.lost:
             yield f"the device {link.name}: the kernel deletes it with the port that it is on ({link.kind})"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts, links, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts, links, nftables, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Holder
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.module_image import Image
@@ -170,15 +170,32 @@ def test_who_configures_a_port(tmp_path: Path) -> None:
     assert found == {"br0": "systemd-networkd", "in1": "NetworkManager"}
 
 
+HOOK = nftables.Hook("the chain in of the table netdev f of nftables", ("eth0", "in1", "in2"))
+
+
+def no_program(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+    raise HotUpgradeError(f"cannot run {argv[0]}")
+
+
+def test_what_of_nftables_goes_with_a_device() -> None:
+    here = dataclasses.replace(goes([device(5, "in1"), device(6, "in2")]), beside=facts.Beside(hooks=(HOOK,)))
+    there = dataclasses.replace(goes([device(5, "eth1")]), beside=facts.Beside(hooks=(HOOK,)))
+    assert list(facts.unrestorable([here, there])) == [
+        "the chain in of the table netdev f of nftables at in1, in2: load its rules again afterwards"
+    ]
+
+
 def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where its packet sockets are, too: /proc/net would be that of the whole process."""
     (tmp_path / "proc/thread-self/net").mkdir(parents=True)
     (tmp_path / "proc/thread-self/net/packet").write_text("there\n")
     monkeypatch.setattr(preserve, "going", lambda _ports, beside: [beside(None, ())])
-    assert t.cast(t.Any, facts._going(PORTS, str(tmp_path))) == [facts.Beside("there")]
+    monkeypatch.setattr(nftables, "hooks", lambda _runner: (HOOK,))
+    found = t.cast(t.Any, facts._going(PORTS, str(tmp_path), no_program))
+    assert found == [facts.Beside("there", (HOOK,))]
 
     def nowhere(_ports: t.Any, _beside: t.Any) -> t.Any:
         raise HotUpgradeError("the network namespace of the port a cannot be found")
 
     monkeypatch.setattr(preserve, "going", nowhere)
-    assert facts._going(PORTS, str(tmp_path)) == []
+    assert facts._going(PORTS, str(tmp_path), no_program) == []
