@@ -85,6 +85,13 @@ def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
     )
 
 
+def filters(route: Netlink, devices: t.Container[int]) -> list[bytes]:
+    """Those at the disciplines of ``devices``."""
+    told = dumped(route, _GETQDISC, bytes(TRAFFIC.size), "queueing disciplines")
+    qdiscs = [body for body in told if TRAFFIC.unpack_from(body)[1] in devices]
+    return list(_filters(route, qdiscs, list(_classes(route, qdiscs))))
+
+
 def _where_known(route: Netlink, kind: int, header: bytes) -> list[bytes]:
     """Nothing from a kernel that knows no such thing, or has no module for it."""
     with contextlib.suppress(HotUpgradeError):

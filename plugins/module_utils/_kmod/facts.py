@@ -15,10 +15,12 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
+    dumps,
     images,
     namespaces,
     nftables,
     preserve,
+    shaping,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import OURS, Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Facts, Holder
@@ -38,11 +40,12 @@ _PACKET_SOCKETS = "proc/thread-self/net/packet"
 class Beside:
     """What else there is in a namespace in which devices go; ``packet_sockets`` as the kernel shows them.
 
-    ``hooks`` are those of nftables.
+    ``hooks`` are those of nftables, ``programs`` those of eBPF in filters of tc, by device.
     """
 
     packet_sockets: str = ""
     hooks: tuple[nftables.Hook, ...] = ()
+    programs: t.Mapping[int, t.Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 Going = preserve.Going[Beside]
@@ -175,11 +178,12 @@ def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
 def _going(ports: t.Sequence[Vport], root: str, runner: Runner) -> list[Going]:
     """What goes with ``ports``, with what else is known of it where it is."""
 
-    def beside() -> Beside:
-        return Beside(_text(root, _PACKET_SOCKETS), nftables.hooks(runner))
+    def beside(space: preserve.Space, going: t.Container[int]) -> Beside:
+        programs = shaping.untold(dumps.filters(space.route, going))
+        return Beside(_text(root, _PACKET_SOCKETS), nftables.hooks(runner), programs)
 
     with contextlib.suppress(HotUpgradeError):  # whoever captures them says so
-        return preserve.going(ports, lambda _space, _going: beside())
+        return preserve.going(ports, beside)
     return []
 
 
@@ -189,6 +193,8 @@ def unrestorable(going: t.Iterable[Going]) -> t.Iterator[str]:
         for link in here.devices:
             if link.filtered:
                 yield f"the XDP program of {link.name}"
+            for name in here.beside.programs.get(link.index, ()):
+                yield f"the program {name} (eBPF) in a filter of {link.name}: whoever has set it has to do so again"
             if link.kind == "macsec":
                 yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
         names = {link.name for link in here.devices}

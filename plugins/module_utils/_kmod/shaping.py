@@ -49,6 +49,8 @@ _CODEL_TIMES = {"fq_codel": (1, 3, 7), "codel": (1, 3, 5)}
 # The handle of a hash table that u32 makes by itself, with its first filter (gen_new_htid in net/sched/cls_u32.c).
 _U32_OWN_TABLE, _U32_OWN = 0x800FFFFF, 0x80000000
 _ROOT = 0xFFFFFFFF
+# TCA_BPF_OPS, TCA_BPF_NAME.
+_BPF_OPS, _BPF_NAME = 5, 7
 OF_A_BLOCK = -1  # what a filter has for a device that is in a block (TCM_IFINDEX_MAGIC_BLOCK)
 # Where a filter has its actions (TCA_FLOWER_ACT, …), and what is in each of them.
 ACTIONS = {"flower": 3, "u32": 7, "matchall": 2, "bpf": 1, "basic": 3, "fw": 4}
@@ -78,6 +80,17 @@ def shaping(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
         yield _traffic(Stage.FILTER, _NEWTFILTER, body)
     theirs = {(kind, number) for body in wanted for kind, number in _numbers(body)}
     yield from _mirrored(dumps.mirrored, gone, theirs)
+
+
+def untold(filters: t.Iterable[bytes]) -> dict[int, list[str]]:
+    """The names of programs of eBPF in filters, by device: the kernel tells the instructions of classic BPF alone."""
+    found: dict[int, list[str]] = {}
+    for body in filters:
+        told = Told(body, TRAFFIC.size)
+        options = told.inside(OPTIONS)
+        if told.text(KIND) == "bpf" and options.kinds() and _BPF_OPS not in options:
+            found.setdefault(_index(body), []).append(options.text(_BPF_NAME) or "without a name")
+    return found
 
 
 def _index(body: bytes) -> int:

@@ -49,6 +49,12 @@ def test_all_is_asked_for() -> None:
     assert kernel.asked == [(42, 5, 0), *((46, *place) for place in places)]
 
 
+def test_filters_of_some_devices() -> None:
+    kernel = Kernel()
+    assert dumps.filters(t.cast(t.Any, kernel), {6, 7}) == [bytes([46])] * 2
+    assert kernel.asked == [(46, 6, 0xFFFFFFF2), (46, 6, 0xFFFFFFF3)]
+
+
 def test_what_a_kernel_does_not_know_is_not_there() -> None:
     found = dumps.dump(t.cast(t.Any, Kernel(106, 86, 50)), ())
     assert (found.nexthops, found.groups, found.mirrored) == ([], [], [])

@@ -8,13 +8,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import struct
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import facts, links, nftables, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    dumps,
+    facts,
+    links,
+    nftables,
+    preserve,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.plan import Holder
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.module_image import Image
@@ -151,8 +158,13 @@ def device(index: int, name: str, kind: str = "", more: bytes = b"") -> links.Li
 def test_what_nobody_brings_back() -> None:
     attached, none = attribute(43, attribute(1, b"\2")), attribute(43, attribute(1, b"\0"))
     going = [device(5, "in1", more=attached), device(6, "in2", more=none), device(7, "ms0", "macsec")]
-    assert list(facts.unrestorable([goes(going, [device(8, "hsr0", "hsr")])])) == [
+    here = dataclasses.replace(
+        goes(going, [device(8, "hsr0", "hsr")]),
+        beside=facts.Beside(programs={6: ["cls_main"], 99: ["other"]}),
+    )
+    assert list(facts.unrestorable([here])) == [
         "the XDP program of in1",
+        "the program cls_main (eBPF) in a filter of in2: whoever has set it has to do so again",
         "the keys of ms0: the kernel does not tell them (macsec)",
         "the device hsr0: the kernel deletes it with the port that it is on (hsr)",
     ]
@@ -173,6 +185,15 @@ def test_who_configures_a_port(tmp_path: Path) -> None:
 HOOK = nftables.Hook("the chain in of the table netdev f of nftables", ("eth0", "in1", "in2"))
 
 
+SPACE = types.SimpleNamespace(route=b"cls_main\0")
+
+
+def a_filter(name: bytes, index: int) -> bytes:
+    """As the kernel tells one with a program of eBPF."""
+    options = attribute(2, attribute(7, name) + attribute(11, bytes(4)))
+    return struct.pack("=BxxxiIII", 0, index, 1, 0, 0) + attribute(1, b"bpf\0") + options
+
+
 def no_program(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
     raise HotUpgradeError(f"cannot run {argv[0]}")
 
@@ -189,10 +210,13 @@ def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPa
     """Where its packet sockets are, too: /proc/net would be that of the whole process."""
     (tmp_path / "proc/thread-self/net").mkdir(parents=True)
     (tmp_path / "proc/thread-self/net/packet").write_text("there\n")
-    monkeypatch.setattr(preserve, "going", lambda _ports, beside: [beside(None, ())])
+    monkeypatch.setattr(preserve, "going", lambda _ports, beside: [beside(SPACE, [5])])
     monkeypatch.setattr(nftables, "hooks", lambda _runner: (HOOK,))
+    monkeypatch.setattr(
+        dumps, "filters", lambda route, devices: [a_filter(route, index) for index in devices]
+    )
     found = t.cast(t.Any, facts._going(PORTS, str(tmp_path), no_program))
-    assert found == [facts.Beside("there", (HOOK,))]
+    assert found == [facts.Beside("there", (HOOK,), {5: ["cls_main"]})]
 
     def nowhere(_ports: t.Any, _beside: t.Any) -> t.Any:
         raise HotUpgradeError("the network namespace of the port a cannot be found")

@@ -154,3 +154,22 @@ def test_a_number_of_flows_that_sfq_has_and_does_not_take(
     body = TRAFFIC.pack(0, OURS, 0x100000, 0x10010, 0) + attribute(1, b"sfq\0") + options
     request = shaping._traffic(Stage.CLASS, 36, body)
     assert Told(request.data, 36).value(2) == parts.pack(1514, 10, wanted[0], 1024, wanted[1], 127)
+
+
+def test_programs_that_the_kernel_does_not_tell() -> None:
+    """Of cBPF it tells the instructions, and of a filter that is only a chain's template nothing at all."""
+
+    def a_filter(index: int, kind: bytes, *options: bytes) -> bytes:
+        head = struct.pack("=BxxxiIII", 0, index, 1, 0, 0) + attribute(1, kind + b"\0")
+        return head + attribute(2, b"".join(options))
+
+    found = shaping.untold(
+        [
+            a_filter(5, b"bpf", attribute(7, b"cls_main\0"), attribute(11, bytes(4))),
+            a_filter(5, b"bpf", attribute(11, bytes(4))),
+            a_filter(6, b"bpf", attribute(4, bytes(2)), attribute(5, bytes(8))),
+            a_filter(7, b"flower", attribute(7, b"no name\0")),
+            a_filter(8, b"bpf"),
+        ]
+    )
+    assert found == {5: ["cls_main", "without a name"]}
