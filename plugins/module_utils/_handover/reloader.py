@@ -56,6 +56,8 @@ _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.
 MODULE = "module"
 _READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "names.json", "module.json"
+# On which devices a bypass was begun.
+_BEGUN = "bypass.json"
 # So much of the network is read, and written down, while no ovs-vswitchd serves: some seconds. Tenants fill their own namespaces.
 _MOST = 500_000
 # So often somebody may set an ingress qdisc just then.
@@ -193,8 +195,7 @@ class Reloader:
                     kernel = Kernel(socket)
                     self._run(kernel, self._gap(kernel, ready, detour, upcalls))
                 finally:
-                    if detour is not None:
-                        detour.remove(route)
+                    self._remove(route, detour)
             finally:
                 ready.captured.close()
 
@@ -279,7 +280,7 @@ class Reloader:
             names = ", ".join(found.left_out)
             self._report.missed([f"no bypass of {names}, which have an ingress qdisc of somebody else"])
         if refused and required:
-            found.remove(route)
+            self._remove(route, found)
             raise HotUpgradeError(
                 f"the kernel does not take {len(refused)} filters of the bypass",
                 str(refused[0]),
@@ -296,12 +297,18 @@ class Reloader:
         found = bypass.prepare(
             route, ready.ports, ready.megaflows, self._beside, self._known, ready.captured.vlans
         )
+        attempt(lambda: self._scope.transaction.write(_BEGUN, list(found.openings)))
         try:
             return found, found.install(route)
         except bypass.Taken:
             if not tries:
                 raise
             return self._installed(route, ready, tries - 1)
+
+    def _remove(self, route: Netlink, detour: bypass.Bypass | None) -> None:
+        if detour is not None:
+            detour.remove(route)
+            self._scope.transaction.prune(_BEGUN)
 
     # Behind it
 
@@ -355,7 +362,8 @@ class Reloader:
                 return True
         finally:  # up to here it keeps what nobody takes from the host's own stack
             with Netlink(ROUTE) as route:
-                bypass.remove_left_over(route)
+                bypass.remove_left_over(route, self._scope.transaction.read(_BEGUN) or ())
+            self._scope.transaction.prune(_BEGUN)
 
     def _complete(self, ready: gap.Ready) -> None:
         if self._scope.transaction.read(_OPEN) is None:
@@ -397,8 +405,7 @@ class Reloader:
                 try:
                     self._cross(self._gap(kernel, ready, detour), "old", "new")
                 finally:
-                    if detour is not None:
-                        detour.remove(route)
+                    self._remove(route, detour)
                 preserve.rename(ready.captured)
             finally:
                 ready.captured.close()

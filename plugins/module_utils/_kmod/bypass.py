@@ -314,13 +314,24 @@ def coverage(found: t.Iterable[tuple[KernelFlow, Filter | Left]]) -> Coverage:
     return Coverage(flows, packets, covered, covered_packets, elsewhere, dict(reasons.most_common()))
 
 
-def remove_left_over(netlink: Netlink) -> list[int]:
-    """What a bypass has left on any device away; returns the devices."""
+def remove_left_over(netlink: Netlink, begun: t.Container[int] = ()) -> list[int]:
+    """What a bypass has left on any device away; returns the devices.
+
+    Whoever is ended between a qdisc and its first guard leaves one that nothing tells from others': it is ours on a device on
+    which a bypass was ``begun``.
+    """
     found = []
     for device, kind in _ingress_qdiscs(netlink):
-        if kind == "clsact" and (cookie := _is_ours(netlink, device)) is not None:
+        if kind != "clsact":
+            continue
+        cookie = _is_ours(netlink, device)
+        if cookie is not None:
             _clear(netlink, device, cookie.endswith(_PROMISCUOUS_WAS_ADDED))
-            found.append(device)
+        elif device in begun and _is_empty(netlink, device):
+            netlink.transact(batches([tc.delete_clsact(device)]))
+        else:
+            continue
+        found.append(device)
     return found
 
 
@@ -387,10 +398,17 @@ def _clear(netlink: Netlink, device: int, promiscuous: bool) -> None:
     away += [tc.flush_chain(device, chain) for chain in (*CHAINS.values(), OTHERS)]
     away += [tc.delete_filters(Place(device, 0, order, 0)) for order in sorted(_GUARDS, reverse=True)]
     netlink.transact(batches(away))
-    if not netlink.dump(tc.filters(device), "the filters of a device cannot be listed"):
+    if _is_empty(netlink, device):
         netlink.transact(batches([tc.delete_clsact(device)]))
     if promiscuous:
         netlink.transact(batches([tc.promiscuous(device, False)]))
+
+
+def _is_empty(netlink: Netlink, device: int) -> bool:
+    return not any(
+        netlink.dump(request, "the filters of a device cannot be listed")
+        for request in (tc.filters(device), tc.filters_of_egress(device))
+    )
 
 
 def _is_ours(netlink: Netlink, device: int) -> bytes | None:

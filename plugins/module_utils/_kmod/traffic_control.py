@@ -34,7 +34,7 @@ MOST_ACTIONS = 32  # TCA_ACT_MAX_PRIO
 TCMSG = struct.Struct("=BxxxiIII")
 IFINFO = struct.Struct("=BxHiII")
 INGRESS = 0xFFFFFFF1  # the parent of the qdiscs clsact and ingress
-_FILTERS_OF_INGRESS = 0xFFFFFFF2
+_FILTERS_OF_INGRESS, _FILTERS_OF_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _CLSACT = 0xFFFF0000
 KIND, _OPTIONS, _CHAIN = 1, 2, 11
 _ACTION_KIND, _ACTION_OPTIONS, _ACTION_COOKIE = 1, 2, 6
@@ -109,6 +109,11 @@ def flush_chain(device: int, chain: int) -> bytes:
 def filters(device: int, order: int = 0) -> bytes:
     """Ask for all filters at the ingress of a device, or for those of one order."""
     return message(GET_FILTER, TCMSG.pack(0, device, 0, _FILTERS_OF_INGRESS, order << 16))
+
+
+def filters_of_egress(device: int) -> bytes:
+    """Ask for all filters at the egress of a device, which a clsact has, too."""
+    return message(GET_FILTER, TCMSG.pack(0, device, 0, _FILTERS_OF_EGRESS, 0))
 
 
 def cookie_of_program(body: bytes) -> bytes:

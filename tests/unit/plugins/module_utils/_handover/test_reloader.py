@@ -116,6 +116,7 @@ class World:
         self.rejected = ""
         self.lacking: list[str] = []
         self.taken = 0
+        self.killed = False
         self.vlans: t.Any = None
         self.refused: list[str] = []
         self.transaction = Transaction(root)
@@ -179,7 +180,7 @@ class World:
             bypass: {
                 "prepare": self._prepare,
                 "try_out": lambda: self.lacking,
-                "remove_left_over": lambda _route: self.done.append("bypass away"),
+                "remove_left_over": lambda _route, begun: self.done.append(f"bypass away{list(begun) or ''}"),
             },
             loading: {"System": lambda: types.SimpleNamespace(insert=self._insert)},
             neighbours: {"megaflows": lambda _trace, _ports, _live: ["a question"]},
@@ -241,6 +242,7 @@ class World:
         coverage = types.SimpleNamespace(covered=self.covered, megaflows=3, text=f"{self.covered} of 3")
         return types.SimpleNamespace(
             coverage=coverage,
+            openings={2: "p1"},
             left_out=(),
             install=self._install,
             remove=lambda _route: self.done.append("no bypass"),
@@ -251,6 +253,9 @@ class World:
             self.taken -= 1
             raise bypass.Taken("the port p1 cannot have the tc filters of the bypass", "EEXIST")
         self.done.append("bypass")
+        assert self.transaction.documents["bypass.json"] == [2]
+        if self.killed:
+            raise KeyboardInterrupt
         return self.refused
 
 
@@ -436,6 +441,21 @@ def leave(world: World, loaded: str) -> None:
         world.reloader.replace()
     world.dies, world.loaded = False, loaded
     world.done.clear()
+
+
+def test_left_between_a_qdisc_and_its_filters(world: World) -> None:
+    """Nothing on the device tells whose it is: the transaction does."""
+    world.killed = True
+    with pytest.raises(KeyboardInterrupt):
+        world.reloader.replace()
+    world.done.clear()
+    world.reloader.bring_back()
+    assert world.done[-1] == "bypass away[2]"
+    world.reloader.bring_back()
+    assert world.done[-1] == "bypass away"
+    world.killed = False
+    world.reloader.replace()
+    assert "bypass.json" not in world.transaction.documents
 
 
 def test_replaced_and_not_wanted(world: World) -> None:

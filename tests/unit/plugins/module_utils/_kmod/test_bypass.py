@@ -47,6 +47,13 @@ class Entry:
     body: bytes
 
 
+EGRESS = 0xFFFFFFF3
+
+
+def parent_of(entry: Entry) -> int:
+    return int(tc.TCMSG.unpack_from(entry.body)[3])
+
+
 class Kernel:
     """Devices 6 and 7 with their qdiscs and filters; refuses what is in ``refuses`` (device, kind of message or of filter)."""
 
@@ -111,8 +118,12 @@ class Kernel:
                 (36, tc.TCMSG.pack(0, device, 0xFFFF0000, tc.INGRESS, 1) + attribute(1, name + b"\0"))
                 for device, name in self.qdiscs.items()
             ]
-        __, device, __, __, info = tc.TCMSG.unpack_from(request, 16)
-        return [(44, each.body) for each in self.filters[device] if info >> 16 in (0, each.order)]
+        __, device, __, parent, info = tc.TCMSG.unpack_from(request, 16)
+        return [
+            (44, each.body)
+            for each in self.filters[device]
+            if info >> 16 in (0, each.order) and (parent == EGRESS) == (parent_of(each) == EGRESS)
+        ]
 
     def _link(self, device: int, promiscuous: bool) -> bytes:
         return tc.IFINFO.pack(0, 0, device, tc.PROMISCUOUS if promiscuous else 0, 0)
@@ -197,6 +208,25 @@ def test_what_somebody_else_has_added_meanwhile_stays_with_its_qdisc(kernel: t.A
     made = bypass.prepare(kernel, PORTS, FLOWS)
     made.install(kernel)
     theirs = Entry(0, 50, b"flower", tc.TCMSG.pack(0, 6, 0, 0, 50 << 16))
+    kernel.filters[6].append(theirs)
+    made.remove(kernel)
+    assert (kernel.qdiscs, kernel.filters) == ({6: b"clsact"}, {6: [theirs], 7: []})
+
+
+@pytest.mark.parametrize("parent", [0, EGRESS])
+def test_an_empty_qdisc_is_ours_where_a_bypass_was_begun(kernel: t.Any, parent: int) -> None:
+    """Whoever is ended between it and its filters has left it; it made the port somebody else's for ever."""
+    kernel.qdiscs = {6: b"clsact", 7: b"clsact"}
+    assert bypass.remove_left_over(kernel) == []
+    kernel.filters[6] = [Entry(0, 1, b"bpf", tc.TCMSG.pack(0, 6, 0, parent, 0) + attribute(1, b"bpf\0"))]
+    assert bypass.remove_left_over(kernel, [6, 7]) == [7]
+    assert kernel.qdiscs == {6: b"clsact"}
+
+
+def test_what_somebody_else_has_at_the_egress_stays(kernel: t.Any) -> None:
+    made = bypass.prepare(kernel, PORTS, FLOWS)
+    made.install(kernel)
+    theirs = Entry(0, 50, b"flower", tc.TCMSG.pack(0, 6, 0, EGRESS, 50 << 16))
     kernel.filters[6].append(theirs)
     made.remove(kernel)
     assert (kernel.qdiscs, kernel.filters) == ({6: b"clsact"}, {6: [theirs], 7: []})
