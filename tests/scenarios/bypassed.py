@@ -83,6 +83,8 @@ def judge(found: Json, dropped: t.Collection[str]) -> None:
     """Raise ``Broken`` unless the bypass has done what Open vSwitch did, but to those that are ``dropped``."""
     if found["refused"]:
         raise Broken(f"the kernel refused {found['refused']} filters")
+    if found["lacking"]:
+        raise Broken(f"the kernel is said to lack {found['lacking']}")
     for name, expected in found["switch"].items():
         got = found["bypass"][name]
         if not expected:

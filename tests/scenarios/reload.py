@@ -36,6 +36,9 @@ systemd-run --quiet --collect bash /run/watch
 """
 
 
+LIMITS = "ovs-appctl dpctl/ct-get-limits"
+
+
 def portrait(scene: Scene) -> set[str]:
     """See tests/harness/furnished.py."""
     return furnished.portrait(scene.lab, scene.host())
@@ -52,6 +55,7 @@ def other_module(scene: Scene) -> str:
     start_with_shipped(scene)
     scene.populate("--no-meter")
     scene.sh(furnished.script(furnished.ALL) + SETTLED)
+    limited = scene.sh(f"ovs-appctl dpctl/ct-set-limits default=10000 zone=55,limit=100; {LIMITS}")
     before, loaded = portrait(scene), facts(scene)["loaded"]
     scene.sh("touch /run/netns/stale")  # as an interrupted "ip netns" leaves it
     require(scene.module("ovs_kmod_reload", {}), changed=False)
@@ -61,6 +65,8 @@ def other_module(scene: Scene) -> str:
         result = scene.module("ovs_kmod_reload", {"confirm": "manual"})
         require(result, state="applied")
         same(before, portrait(scene), "after the reload")
+        if scene.sh(LIMITS) != limited:
+            raise Broken(f"the limits of conntrack zones are {scene.sh(LIMITS)} instead of {limited}")
         if facts(scene)["loaded"] == loaded:
             raise Broken("the loaded module is the old one")
         back = scene.module("ovs_kmod_reload", {"state": "rolled_back"})
@@ -283,6 +289,11 @@ def refused(scene: Scene) -> str:
     modules.install(scene.lab, scene.host(), modules.SHIPPED)  # without a file there is nothing to tell
     if facts(scene)["loaded"] != loaded:
         raise Broken("another module is loaded")
+    scene.sh("sysctl -w kernel.modules_disabled=1")  # for good
+    result = scene.module("ovs_kmod_reload", {"state": "forced"})
+    if not result.get("failed") or "kernel.modules_disabled" not in result["msg"]:
+        raise Broken(f"a kernel that takes no modules any more was not told: {result}")
+    said.append(result["msg"])
     return "; ".join(said)
 
 
