@@ -289,7 +289,7 @@ def refused(scene: Scene) -> str:
     modules.install(scene.lab, scene.host(), modules.SHIPPED)  # without a file there is nothing to tell
     if facts(scene)["loaded"] != loaded:
         raise Broken("another module is loaded")
-    scene.sh("sysctl -w kernel.modules_disabled=1")  # for good
+    scene.sh("echo 1 >/proc/sys/kernel/modules_disabled")  # for good
     result = scene.module("ovs_kmod_reload", {"state": "forced"})
     if not result.get("failed") or "kernel.modules_disabled" not in result["msg"]:
         raise Broken(f"a kernel that takes no modules any more was not told: {result}")
