@@ -257,13 +257,12 @@ class Reloader:
 
     def _cross(self, prepared: gap.Gap, new: str, old: str) -> None:
         """From one module to the other one; raises ``HotUpgradeError`` as ``Gap.run`` does."""
-        loaded = old
         try:
             prepared.run(self._image(new).content, self._image(old).content)
-            loaded = new
         finally:
             if gap.MOMENTS[-1] in prepared.marks:
-                self._scope.transaction.prune(_OPEN, *([_NEW] if loaded == "old" else []))
+                is_old = prepared.loaded == self._image("old").content
+                self._scope.transaction.prune(_OPEN, *([_NEW] if is_old else []))
 
     def _detour(self, route: Netlink, ready: gap.Ready, required: bool) -> bypass.Bypass | None:
         """The bypass, in place; None where none is wanted or, unless it is ``required``, possible."""

@@ -141,7 +141,7 @@ def unobserved(_moment: str) -> None:
 class Gap:
     """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words.
 
-    ``upcalls`` is for ``Kernel.make``; ``observe`` is called at each of ``MOMENTS``.
+    ``upcalls`` is for ``Kernel.make``; ``observe`` is called at each of ``MOMENTS``; ``loaded`` is the module after ``run``.
     """
 
     kernel: Kernel
@@ -151,6 +151,7 @@ class Gap:
     bypass: Detour | None = None
     upcalls: int = NOBODY
     observe: t.Callable[[str], None] = unobserved
+    loaded: bytes = b""
     marks: dict[str, int] = dataclasses.field(default_factory=dict)
     refused: list[str] = dataclasses.field(default_factory=list)
 
@@ -160,6 +161,7 @@ class Gap:
         Raises why ``old`` had to be loaded again; all is back then, too.
         """
         ready = self.ready
+        self.loaded = old
         self._mark("begin")
         # Those that nobody uses first: what they take is no part of the gap of the others.
         self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
@@ -189,6 +191,7 @@ class Gap:
         except HotUpgradeError as error:
             loading.put(self.calls, DATAPATH, old)
             return error
+        self.loaded = new
         return None
 
     def _unload(self) -> None:
@@ -209,8 +212,13 @@ class Gap:
             for datapath in self.kernel.datapaths():
                 if datapath.name == OURS:
                     self.kernel.delete(datapath.index)
-        self._unload()
+        try:
+            self._unload()
+        except HotUpgradeError:  # somebody holds it by now: as much as there can be
+            self._come_back()
+            raise
         loading.put(self.calls, DATAPATH, old)
+        self.loaded = old
         self._come_back()
 
     def finish(self, image: bytes) -> None:

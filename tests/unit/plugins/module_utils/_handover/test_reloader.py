@@ -212,6 +212,7 @@ class World:
         marks = {"begin": 1}
 
         def run(new: bytes, old: bytes) -> None:
+            made.loaded = old
             options["observe"]("begin")
             self.done.append(f"run {module_image.parse(new, '').build_id}")
             if self.dies:
@@ -219,6 +220,7 @@ class World:
             marks["end"] = 2
             if self.fails:
                 raise HotUpgradeError("the kernel does not take the module openvswitch")
+            made.loaded = new
             self.loaded = module_image.parse(new, "").build_id or ""
 
         def finish(image: bytes) -> None:
@@ -230,9 +232,10 @@ class World:
             self.loaded = module_image.parse(old, "").build_id or ""
             self.done.append(f"back to {self.loaded}")
 
-        return types.SimpleNamespace(
+        made = types.SimpleNamespace(
             run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"], ready=self.ready
         )
+        return made
 
     def _prepare(
         self, _route: t.Any, _ports: t.Any, _flows: t.Any, beside: t.Any, _known: t.Any, vlans: t.Any = None

@@ -266,7 +266,7 @@ def test_a_module_that_makes_no_datapath_is_followed_by_the_old_one() -> None:
     found = a_gap(world)
     with pytest.raises(HotUpgradeError, match="does not make the datapath again: EOPNOTSUPP"):
         found.run(b"new", b"old")
-    assert world.module == b"old"
+    assert world.module == found.loaded == b"old"
     assert world.whole()
     assert found.refused == []
     assert gap.MOMENTS[-1] in found.marks
@@ -293,6 +293,28 @@ def test_what_was_made_on_a_module_goes_with_it(monkeypatch: pytest.MonkeyPatch)
     assert world.whole()
     again = world.done[world.done.index("unseal") + 1 :]
     assert again.index("seal") < again.index("delete") < again.index("remove openvswitch")
+
+
+def test_a_useless_module_that_somebody_holds_keeps_what_there_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes wrong once, and nobody can go back: all is there on the new one, and the next one knows that it is."""
+    world = World()
+    found = a_gap(world)
+    move, moved = world.move, []
+
+    def once(captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+        moved.append(now)
+        if len(moved) == 1:
+            world.held = True
+            raise HotUpgradeError("a change of the network", "no answer within 5 s")
+        return move(captured, now)
+
+    monkeypatch.setattr(world, "move", once)
+    with pytest.raises(HotUpgradeError, match="the kernel keeps the module openvswitch"):
+        found.run(b"new", b"old")
+    assert world.module == found.loaded == b"new"
+    assert world.whole()
 
 
 def test_a_module_that_somebody_holds_stays() -> None:
