@@ -58,8 +58,8 @@ MODULE = "module"
 _READY, _OPEN, _NAMES, _NEW = "gap.json", "gap-open.json", "names.json", "module.json"
 # On which devices a bypass was begun.
 _BEGUN = "bypass.json"
-# So much of the network is read, and written down, while no ovs-vswitchd serves: some seconds. Tenants fill their own namespaces.
-_MOST = 500_000
+# So much of the network is read and written down while no ovs-vswitchd serves: seven seconds. Tenants fill their own namespaces.
+_MOST = 200_000
 # So often somebody may set an ingress qdisc just then.
 _OTHERS = 3
 # For how long packets are counted that the bypass is judged by, in seconds.

@@ -293,11 +293,11 @@ def test_a_module_that_the_kernel_would_not_take_ends_it_before(
 
 def test_what_a_tenant_has_filled_is_not_read_while_nobody_serves(world: World) -> None:
     """It is found before; and if it grows just then, nothing is touched."""
-    world.ready.captured.size = 500_001
-    with pytest.raises(HotUpgradeError, match="500001 addresses, routes"):
+    world.ready.captured.size = 200_001
+    with pytest.raises(HotUpgradeError, match="200001 addresses, routes"):
         world.reloader.make_ready()
     world.done.clear()
-    with pytest.raises(HotUpgradeError, match="500001 addresses, routes"):
+    with pytest.raises(HotUpgradeError, match="200001 addresses, routes"):
         world.reloader.replace()
     assert world.done == [LOOK]
     assert "gap.json" not in world.transaction.documents
