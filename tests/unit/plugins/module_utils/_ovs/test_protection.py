@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import protection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, Runner
 
 RECORD = {
     "since": "2026-11-23T06:15:00Z",
@@ -58,13 +58,19 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, record: t.Any) -> 
     assert look(tmp_path, record) is None
 
 
+def answering(answer: Completed | HotUpgradeError) -> Runner:
+    def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        if isinstance(answer, HotUpgradeError):
+            raise answer
+        return answer
+
+    return run
+
+
 def test_what_is_held() -> None:
     told = "hold openvswitch-common\ninstall openvswitch-switch\nunknown openvswitch-dbg\n"
-    assert protection.held(lambda *_words: Completed(0, told, "")) == ["openvswitch-common"]
+    assert protection.held(answering(Completed(0, told, ""))) == ["openvswitch-common"]
 
 
 def test_without_dpkg_nothing_is_held() -> None:
-    def none(*_words: t.Any) -> Completed:
-        raise HotUpgradeError("cannot run dpkg-query")
-
-    assert protection.held(none) == []
+    assert protection.held(answering(HotUpgradeError("cannot run dpkg-query"))) == []
