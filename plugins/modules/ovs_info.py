@@ -63,6 +63,11 @@ upgrade_reasons:
   type: list
   elements: str
   sample: ["ovs-vswitchd runs 3.5.0, 4.0.0 is on disk"]
+pending_since:
+  description: When the programs on the disk came there, in UTC. V(null) when RV(upgrade_pending=false).
+  returned: success
+  type: str
+  sample: "2026-11-23T06:15:00+00:00"
 daemons:
   description: The daemons by name, C(ovs-vswitchd) and C(ovsdb-server).
   returned: success

@@ -11,6 +11,7 @@ A host where Open vSwitch is stopped or not installed is described like any othe
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import typing as t
 
@@ -68,6 +69,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         "installed": found[daemons.VSWITCHD].installed,
         "upgrade_pending": bool(reasons),
         "upgrade_reasons": reasons,
+        "pending_since": _since(found.values()) if reasons else None,
         "daemons": {name: _daemon(daemon) for name, daemon in found.items()},
         "schema": schema,
         "database_error": problem,
@@ -105,6 +107,17 @@ def pending(found: t.Iterable[daemons.Daemon], schema: t.Mapping[str, str | None
     if running and disk and running != disk:
         reasons.append(f"the database has schema {running}, {disk} is on disk")
     return reasons
+
+
+def _since(found: t.Iterable[daemons.Daemon]) -> str | None:
+    """When the newest of the programs on the disk came there, in UTC; None where there is none."""
+    paths = [daemon.binary for daemon in found if daemon.binary and os.path.exists(daemon.binary)]
+    if not paths:
+        return None
+    moment = datetime.datetime.fromtimestamp(
+        max(os.stat(path).st_ctime for path in paths), datetime.timezone.utc
+    )
+    return moment.isoformat(timespec="seconds")
 
 
 def totals(bridges: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, int | None]:

@@ -36,7 +36,7 @@ def test_every_phase_is_documented_with_all_options_and_every_option_has_a_defau
         "begin",
         "rescue",
     }
-    assert set(specs) == {"main", "confirmation", "protect", "rehearse", *phases}
+    assert set(specs) == {"main", "confirmation", "protect", "rehearse", "status", *phases}
     defaults = load("defaults/main.yml")
     for name, spec in specs.items():
         assert spec["options"] == specs["main"]["options"], name
