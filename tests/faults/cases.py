@@ -104,16 +104,22 @@ def seconds_of(strategy: str) -> dict[str, tuple[str, str]]:
 
 
 def in_the_steps(backend: str, strategy: str) -> list[Moment]:
-    names = [step.name for step in steps(backend, strategy)]
+    names = own([step.name for step in steps(backend, strategy)], strategy)
     found = [(name, when, "engine") for name in names for when in ("before", "after")]
     faults = ["ovs-vswitchd", "ovsdb-server", "both daemons", "guard", "engine and guard", "hang", "disk"]
     if backend == "uml":
         faults += ["ssh", "power"]
     found += [(name, "before", fault) for fault in faults for name in names]
     for fault, (first, last) in seconds_of(strategy).items():
-        there = names[names.index(first) : names.index(last) + 1]
-        found += [(name, "before", fault) for name in there]
+        all_names = [step.name for step in steps(backend, strategy)]
+        there = all_names[all_names.index(first) : all_names.index(last) + 1]
+        found += [(name, "before", fault) for name in there if name in names]
     return found
+
+
+def own(names: list[str], strategy: str) -> list[str]:
+    """Those at which a strategy is struck: up to its switch-over ``prefilled`` does what ``make_before_break`` does."""
+    return names[names.index(CUT_OVER) :] if strategy == plan.PREFILLED else names
 
 
 def when_applied(backend: str) -> list[Moment]:
@@ -129,15 +135,13 @@ def when_applied(backend: str) -> list[Moment]:
 
 def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
     """From the decision to the last file that goes."""
-    handed = [
-        f"{faulty.HAND_BACK}{step.name}" for step in steps(backend, strategy, restart_server=False, prove=0)
-    ]
+    back = [step.name for step in steps(backend, strategy, restart_server=False, prove=0)]
+    handed = [f"{faulty.HAND_BACK}{name}" for name in own(back, strategy)]
     server = [name for name in undone(backend, strategy) if name == f"undo {RESTART_SERVER}"]
     found = struck(backend, ["become rolling_back", *handed, *server], ENDINGS)
     for first, last in [there for fault, there in seconds_of(strategy).items() if fault.endswith("vswitchd")]:
-        names = (faulty.HAND_BACK + first, faulty.HAND_BACK + last)
-        filled = handed[handed.index(names[0]) : handed.index(names[1]) + 1]
-        found += [(name, "before", "second ovs-vswitchd") for name in filled]
+        filled = [faulty.HAND_BACK + name for name in back[back.index(first) : back.index(last) + 1]]
+        found += [(name, "before", "second ovs-vswitchd") for name in filled if name in handed]
     return found
 
 
