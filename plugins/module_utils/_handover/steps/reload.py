@@ -76,8 +76,8 @@ def _has_stand_in(request: Request) -> bool:
 
 def _end(host: Host) -> None:
     host.vswitchd.require_no_other()
+    host.reloader.learn_names()  # the pidfile names the old process up to here
     held_process.take_pidfile(host)
-    host.reloader.learn_names()
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
     if host.reloader.stand_in is not None and attempt(host.reloader.stand_in.catch_up):
