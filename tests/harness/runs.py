@@ -96,11 +96,19 @@ def play(argv: t.Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def playbook(
-    lab: hosts.Lab, version: str, check: bool = False, forks: int = 5, **variables: t.Any
+    lab: hosts.Lab,
+    version: str | None,
+    check: bool = False,
+    forks: int = 5,
+    name: str = "hot_upgrade",
+    **variables: t.Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the collection's playbook on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
+    """Run a playbook of the collection on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
     options = [*(["--check"] if check else []), f"--forks={forks}"]
-    return play(playbook_argv([lab.inventory], prefixed(version, variables), *options))
+    argv = playbook_argv(
+        [lab.inventory], prefixed(version, variables), *options, playbook=f"ovsops.hot_upgrade.{name}"
+    )
+    return play(argv)
 
 
 def install(version: str) -> list[str]:

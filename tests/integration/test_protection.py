@@ -18,11 +18,8 @@ LEFT = (
 )
 
 
-def protect(lab: hosts.Lab, wanted: bool = True, *options: str) -> subprocess.CompletedProcess[str]:
-    argv = runs.playbook_argv(
-        [lab.inventory], {"hot_upgrade_protect": wanted}, *options, playbook="ovsops.hot_upgrade.protect"
-    )
-    return runs.play(argv)
+def protect(lab: hosts.Lab, wanted: bool = True, check: bool = False) -> subprocess.CompletedProcess[str]:
+    return runs.playbook(lab, None, check, name="protect", protect=wanted)
 
 
 def test_a_protected_host_is_upgraded_by_us_alone_and_tells_of_a_restart() -> None:
@@ -45,7 +42,7 @@ def _play_it(lab: hosts.Lab, host: hosts.Host) -> None:
 
     laboratory.populate(lab, ["--flows", "50", "--datapath-type", "netdev"])
     assert sh(PENDING) == "2"
-    planned = protect(lab, True, "--check")
+    planned = protect(lab, check=True)
     assert "changed=" in planned.stdout
     assert (planned.returncode, sh(HELD), sh(LEFT)) == (0, "", "")
     done = protect(lab)

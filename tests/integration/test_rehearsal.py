@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -195,13 +194,6 @@ find /var/lib/ovsops -not -name last.json -not -name lock
 """
 
 
-def play(lab: hosts.Lab, version: str, *options: str) -> subprocess.CompletedProcess[str]:
-    argv = runs.playbook_argv(
-        [lab.inventory], runs.prefixed(version, {}), *options, playbook="ovsops.hot_upgrade.rehearse"
-    )
-    return runs.play(argv)
-
-
 def test_the_playbook_changes_nothing_and_says_what_to_expect() -> None:
     name = "rehearsal"
     with hosts.exclusive(name):
@@ -210,11 +202,12 @@ def test_the_playbook_changes_nothing_and_says_what_to_expect() -> None:
             laboratory.populate(lab, ["--flows", "300", "--datapath-type", "netdev"])
             hosts.script(lab, lab.hosts[1], f"ovs-ofctl -O OpenFlow15 add-flow br1 '{UNKNOWN}'")
             before = [hosts.ssh(lab, host, LOOK) for host in lab.hosts]
-            newer, older = play(lab, "4.0.0", "--check"), play(lab, "3.1.0")
+            newer = runs.playbook(lab, "4.0.0", check=True, name="rehearse")
+            older = runs.playbook(lab, "3.1.0", name="rehearse")
             after = [hosts.ssh(lab, host, LOOK) for host in lab.hosts]
-            demands = {**runs.prefixed("4.0.0", {"rehearsal_days": 3}), "hot_upgrade_hosts": "host1"}
-            upgrade = runs.playbook_argv([lab.inventory], demands, "--check")
-            unknown, __, known = runs.play(upgrade), play(lab, "4.0.0"), runs.play(upgrade)
+            unknown = runs.playbook(lab, "4.0.0", check=True, rehearsal_days=3, hosts="host1")
+            runs.playbook(lab, "4.0.0", name="rehearse")
+            known = runs.playbook(lab, "4.0.0", check=True, rehearsal_days=3, hosts="host1")
         finally:
             hosts.down(name)
     assert newer.returncode == 0, newer.stdout

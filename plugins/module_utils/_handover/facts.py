@@ -57,8 +57,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     is_true,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import (
-    SCHEMA_FILES,
     disk_schema_version,
+    schema_file,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
@@ -181,15 +181,7 @@ def _dropped(connection: Connection) -> tuple[str, ...]:
     with open(path, encoding="utf-8") as file:
         schema = json.load(file)
     with connection.open() as database:
-        if database.schema_version == schema["version"]:
-            return ()
-        return tuple(map(str, database_content.dropped(database_content.read(database), schema)))
-
-
-def schema_file() -> str | None:
-    """The schema that the packages on the disk bring."""
-    paths = (os.path.join("/", name) for name in SCHEMA_FILES)
-    return next((path for path in paths if os.path.exists(path)), None)
+        return tuple(database_content.without_place(database, schema))
 
 
 def _service(daemon: Daemon) -> unit_files.Service | None:

@@ -22,9 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import (
-    Database,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.metering import TIMEOUT, Metering

@@ -18,10 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reload_operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import (
-    read_facts,
-    schema_file,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
@@ -44,6 +41,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, lease
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.operation import Operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (

@@ -169,6 +169,13 @@ def dropped(content: Content, schema: Json) -> list[Difference]:
     return found
 
 
+def without_place(database: Ovsdb, schema: Json) -> list[str]:
+    """What is in the running ``database`` that another ``schema`` has no place for, a sentence each."""
+    if database.schema_version == schema["version"]:
+        return []
+    return [str(each) for each in dropped(read(database), schema)]
+
+
 def putting_back(differences: t.Sequence[Difference], schema: Json) -> list[Json]:
     """The operations (RFC 7047 section 5.2) that make everything in ``differences`` what it was before, in one transaction.
 

@@ -16,6 +16,12 @@ SCHEMA_FILES = (
 )
 
 
+def schema_file(root: str = "/") -> str | None:
+    """The schema that the packages below ``root`` bring, None where there is none."""
+    paths = (os.path.join(root, name) for name in SCHEMA_FILES)
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
 def disk_schema_version(root: str = "/") -> str | None:
     """The version of the schema that the packages on disk bring, None when there is none that can be read."""
     for name in SCHEMA_FILES:

@@ -19,7 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     on_disk,
     parse_version,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import SCHEMA_FILES
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_directory
 
@@ -31,19 +31,17 @@ _APART = "usr/lib/openvswitch*"
 
 
 class Programs(t.NamedTuple):
-    """What a version of Open vSwitch brings; each program is the words that it is started with."""
+    """What a version of Open vSwitch brings; each program is the words that it is started with.
+
+    ``schema`` is that of its database (RFC 7047, 3.2), as in ``schema_file``.
+    """
 
     version: str
     server: tuple[str, ...]
     vswitchd: tuple[str, ...]
     tool: tuple[str, ...]
     schema_file: str
-
-    @property
-    def schema(self) -> dict[str, t.Any]:
-        """The schema of its database (RFC 7047, 3.2)."""
-        with open(self.schema_file, encoding="utf-8") as file:
-            return t.cast("dict[str, t.Any]", json.load(file))
+    schema: dict[str, t.Any]
 
 
 def unpack(packages: t.Sequence[str], folder: str, runner: Runner = run) -> None:
@@ -86,11 +84,9 @@ def _unpack_rpm(package: str, folder: str, runner: Runner) -> None:
 def find(root: str = "/", runner: Runner = run) -> Programs:
     """The programs below ``root``.  Raises ``Refused`` where one is missing or does not run on this host."""
     paths = {name: _program(name, root) for name in (OVSDB_SERVER, VSWITCHD, OVSDB_TOOL)}
-    schema = next(
-        (path for path in (os.path.join(root, name) for name in SCHEMA_FILES) if os.path.exists(path)), None
-    )
-    missing = [name for name, path in {**paths, "vswitch.ovsschema": schema}.items() if path is None]
-    if missing or schema is None:
+    file = schema_file(root)
+    missing = [name for name, path in {**paths, "vswitch.ovsschema": file}.items() if path is None]
+    if missing or file is None:
         raise Refused(
             f"{', '.join(missing)} is not there"
             if len(missing) == 1
@@ -99,9 +95,9 @@ def find(root: str = "/", runner: Runner = run) -> Programs:
             "Give all packages that the upgrade would install: on Debian openvswitch-common and openvswitch-switch",
         )
     words = {name: tuple(_words(str(path), root)) for name, path in paths.items()}
-    return Programs(
-        _version(words[VSWITCHD], runner), words[OVSDB_SERVER], words[VSWITCHD], words[OVSDB_TOOL], schema
-    )
+    started = words[OVSDB_SERVER], words[VSWITCHD], words[OVSDB_TOOL]
+    with open(file, encoding="utf-8") as opened:
+        return Programs(_version(words[VSWITCHD], runner), *started, file, json.load(opened))
 
 
 def _program(name: str, root: str) -> str | None:

@@ -96,7 +96,7 @@ def rehearse(call: Call) -> Outcome:
         forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new")
         backward = _back(daemons[0], left, f"{run}/old", f"{store}/old")
         with connection.open() as database:
-            forward.dropped = trial.dropped(database, new)
+            forward.dropped = database_content.without_place(database, new.schema)
     changed = before.changed(Portrait.of(connection, _daemons(connection)))
     values = _values(daemons[0], forward, backward, changed)
     rehearsed.keep(values)

@@ -23,7 +23,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compa
     renumbered,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import restore
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
@@ -169,13 +168,6 @@ def _unreal(database: Ovsdb) -> list[dict[str, t.Any]]:
             for kind in _KINDS_OF_DEVICES
         ),
     ]
-
-
-def dropped(database: Ovsdb, programs: Programs) -> list[str]:
-    """What of the running ``database`` the schema of ``programs`` has no place for, a sentence each."""
-    if database.schema_version == programs.schema["version"]:
-        return []
-    return [str(each) for each in database_content.dropped(database_content.read(database), programs.schema)]
 
 
 def _since(begin: float) -> int:
