@@ -21,6 +21,7 @@ import collections
 import contextlib
 import dataclasses
 import errno
+import itertools
 import struct
 import typing as t
 
@@ -74,6 +75,9 @@ MODULES = (
     "act_csum",
 )
 _HINT = f"It takes the kernel's {', '.join(MODULES)}: or go on without it"
+# The kernel gives the actions of others the lowest numbers that are free: a filter of theirs that was away with its device
+# must find its number free when it is given back.
+_NUMBERS = itertools.count(0x6F760000)
 _OWN_VLANS, _GUARD, _LAST = {VLAN: 1, QINQ: 2}, 3, 0xFFFF
 _GUARDS = {_GUARD: IPV4, 4: IPV6, 5: None}
 _ORDERS = {IPV4: 6, IPV6: 7, ARP: 8, VLAN: 9, QINQ: 10}
@@ -242,7 +246,7 @@ def prepare(
         },
         added,
         tuple(batches(filters)),
-        tuple(batches([tc.flower(place, {}, [tc.drop()]) for place in last])),
+        tuple(batches([tc.flower(place, {}, [tc.drop()], _NUMBERS) for place in last])),
         tuple(batches([tc.delete_filters(place) for place in last])),
     )
 
@@ -263,11 +267,13 @@ def try_out() -> list[str]:
     }
     tried = {
         "sch_ingress": tc.add_clsact(loopback),
-        "cls_bpf": tc.program(Place(loopback, 0, 1, tc.ALL_PROTOCOLS), guard(None), tc.go_to(OTHERS, MARK)),
-        "cls_flower": tc.flower(Place(loopback, 0, 2, IPV4), {}, [tc.accept()]),
+        "cls_bpf": tc.program(
+            Place(loopback, 0, 1, tc.ALL_PROTOCOLS), guard(None), tc.go_to(OTHERS, MARK), _NUMBERS
+        ),
+        "cls_flower": tc.flower(Place(loopback, 0, 2, IPV4), {}, [tc.accept()], _NUMBERS),
     }
     for order, (name, action) in enumerate(actions.items(), 3):
-        tried[name] = tc.flower(Place(loopback, 0, order, IPV4), {}, [action])
+        tried[name] = tc.flower(Place(loopback, 0, order, IPV4), {}, [action], _NUMBERS)
     try:
         with namespaces.private(), Netlink(ROUTE) as route:
             refused = route.transact(batches(list(tried.values())))
@@ -338,7 +344,7 @@ def remove_left_over(netlink: Netlink, begun: t.Container[int] = ()) -> list[int
 def _own(device: int, protocol: int, number: int) -> bytes:
     """Without the type flower does not look at the number."""
     keys = {KEY_TYPE: struct.pack("!H", protocol), KEY_VLAN: struct.pack("=H", number)}
-    return tc.flower(Place(device, 0, _OWN_VLANS[protocol], protocol), keys, [tc.accept()])
+    return tc.flower(Place(device, 0, _OWN_VLANS[protocol], protocol), keys, [tc.accept()], _NUMBERS)
 
 
 def _opening(device: int, name: str, promiscuous: bool, vlans: t.Collection[tuple[int, int]]) -> Opening:
@@ -348,7 +354,9 @@ def _opening(device: int, name: str, promiscuous: bool, vlans: t.Collection[tupl
     for order, kind in _GUARDS.items():
         chain = OTHERS if kind is None else CHAINS[kind]
         found.append(
-            tc.program(Place(device, 0, order, tc.ALL_PROTOCOLS), guard(kind), tc.go_to(chain, cookie))
+            tc.program(
+                Place(device, 0, order, tc.ALL_PROTOCOLS), guard(kind), tc.go_to(chain, cookie), _NUMBERS
+            )
         )
     if promiscuous:
         found.append(tc.promiscuous(device, True))
@@ -379,10 +387,10 @@ def _with_messages(found: Filter | Left) -> tuple[Filter | Left, tuple[bytes, ..
     messages = []
     if found.protocol in _ORDERS:
         place = Place(found.device, 0, _ORDERS[found.protocol], found.protocol)
-        messages.append(tc.flower(place, found.keys, found.actions))
+        messages.append(tc.flower(place, found.keys, found.actions, _NUMBERS))
     if found.outer is not None:
         place = Place(found.device, CHAINS.get(found.inner, OTHERS), found.protocol, found.protocol)
-        messages.append(tc.flower(place, found.outer, found.actions))
+        messages.append(tc.flower(place, found.outer, found.actions, _NUMBERS))
     return found, tuple(messages)
 
 

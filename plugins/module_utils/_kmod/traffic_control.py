@@ -38,7 +38,8 @@ _FILTERS_OF_INGRESS, _FILTERS_OF_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _CLSACT = 0xFFFF0000
 KIND, _OPTIONS, _CHAIN = 1, 2, 11
 _ACTION_KIND, _ACTION_OPTIONS, _ACTION_COOKIE = 1, 2, 6
-_GENERIC = struct.Struct("=IIiii")  # tc_gen
+_GENERIC = struct.Struct("=IIiii")  # tc_gen; the first is the number of the action
+_NUMBER = 8  # where an action has it: after two headers of attributes
 _OK, _PIPE, _SHOT, _STOLEN, _GOTO_CHAIN = 0, 3, 2, 4, 0x20000000
 _FLOWER_ACTIONS, _FLOWER_FLAGS = 3, 22
 _BPF_ACTIONS, _BPF_CLASS, _BPF_LENGTH, _BPF_PROGRAM, _BPF_GENERIC_FLAGS = 1, 3, 4, 5, 9
@@ -76,21 +77,32 @@ def delete_clsact(device: int) -> bytes:
     return message(DELETE_QDISC, TCMSG.pack(0, device, _CLSACT, INGRESS, 0))
 
 
-def flower(place: Place, keys: t.Mapping[int, bytes], actions: t.Sequence[bytes]) -> bytes:
-    """A filter by header fields (TCA_FLOWER_KEY_*), in software whatever the device could do."""
-    options = joined({**keys, _FLOWER_FLAGS: _IN_SOFTWARE, _FLOWER_ACTIONS | NESTED: _listed(actions)})
+def flower(
+    place: Place, keys: t.Mapping[int, bytes], actions: t.Sequence[bytes], numbers: t.Iterator[int]
+) -> bytes:
+    """A filter by header fields (TCA_FLOWER_KEY_*), in software whatever the device could do.
+
+    ``numbers`` are those that its actions get (TC_ACT index): one that is in use would be shared, whatever it does.
+    """
+    listed = _listed(actions, numbers)
+    options = joined({**keys, _FLOWER_FLAGS: _IN_SOFTWARE, _FLOWER_ACTIONS | NESTED: listed})
     rest = attribute(KIND, b"flower\0") + attribute(_OPTIONS | NESTED, options)
     return _filter(NEW_FILTER, place, rest, CREATE | EXCLUSIVE)
 
 
-def program(place: Place, instructions: t.Sequence[tuple[int, int, int, int]], action: bytes) -> bytes:
+def program(
+    place: Place,
+    instructions: t.Sequence[tuple[int, int, int, int]],
+    action: bytes,
+    numbers: t.Iterator[int],
+) -> bytes:
     """A filter by a program of classic BPF; it matches what the program returns 0xffffffff for."""
     options = {
         _BPF_LENGTH: struct.pack("=H", len(instructions)),
         _BPF_PROGRAM: b"".join(struct.pack("=HBBI", *each) for each in instructions),
         _BPF_CLASS: struct.pack("=I", 1),
         _BPF_GENERIC_FLAGS: _IN_SOFTWARE,
-        _BPF_ACTIONS | NESTED: _listed([action]),
+        _BPF_ACTIONS | NESTED: _listed([action], numbers),
     }
     rest = attribute(KIND, b"bpf\0") + attribute(_OPTIONS | NESTED, joined(options))
     return _filter(NEW_FILTER, place, rest, CREATE | EXCLUSIVE)
@@ -129,12 +141,16 @@ def promiscuous(device: int, on: bool) -> bytes:
     return message(NEW_LINK, IFINFO.pack(0, 0, device, PROMISCUOUS if on else 0, PROMISCUOUS))
 
 
-def _listed(actions: t.Sequence[bytes]) -> bytes:
-    return b"".join(attribute(place | NESTED, each) for place, each in enumerate(actions, 1))
+def _listed(actions: t.Sequence[bytes], numbers: t.Iterator[int]) -> bytes:
+    return b"".join(
+        attribute(place | NESTED, each[:_NUMBER] + struct.pack("=I", next(numbers)) + each[_NUMBER + 4 :])
+        for place, each in enumerate(actions, 1)
+    )
 
 
 def _action(kind: bytes, options: t.Mapping[int, bytes], cookie: bytes = b"") -> bytes:
-    whole = attribute(_ACTION_KIND, kind + b"\0") + attribute(_ACTION_OPTIONS | NESTED, joined(options))
+    """Without its number: the options come first, and tc_gen first in them (``_NUMBER``)."""
+    whole = attribute(_ACTION_OPTIONS | NESTED, joined(options)) + attribute(_ACTION_KIND, kind + b"\0")
     return whole + (attribute(_ACTION_COOKIE, cookie) if cookie else b"")
 
 
