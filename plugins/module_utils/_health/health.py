@@ -1,0 +1,196 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""How well a switch is, and what is worse than before; nothing here changes anything.
+
+What was bad before is not what an upgrade has done: counters that grow by themselves and what was down already do not count.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Refused,
+    Unreachable,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._health import counters
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import ovn
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD, inspect
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
+
+Json = dict[str, t.Any]
+
+# How long counters are watched to see whether they grow by themselves, in seconds.
+WATCHED = 1.0
+_USERSPACE = "netdev@"
+
+
+def look(connection: Connection, watched: float = 0.0) -> Json:
+    """The health of the switch.
+
+    ``datapaths`` has the counters by name, ``well`` whether each thing that can fail is well, ``growing`` the names of what was
+    counting losses and errors while it was ``watched``, and ``process`` tells one ovs-vswitchd from the next.
+
+    Raises ``HotUpgradeError`` where ovs-vswitchd or the database do not answer.
+    """
+    first = _counters(connection)
+    growing: list[str] = []
+    if watched:
+        time.sleep(watched)
+        last = _counters(connection)
+        growing, first = sorted(_grown(counters.as_plain(first), counters.as_plain(last))), last
+    daemon = inspect(VSWITCHD, connection.rundir, connection.timeout)
+    process = daemon.process
+    return {
+        "datapaths": counters.as_plain(first),
+        "growing": growing,
+        "well": _well(connection),
+        "process": f"{process.pid}-{process.started}" if process else None,
+    }
+
+
+def _counters(connection: Connection) -> dict[str, counters.DatapathCounters]:
+    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout)
+    try:
+        return counters.parse(control.call("dpctl/show", "--statistics"))
+    except Unreachable:
+        raise
+    except HotUpgradeError as error:
+        if error.why:
+            raise
+        return {}  # a switch without a datapath is refused so, without a word
+
+
+def _well(connection: Connection) -> dict[str, bool]:
+    """What can be up or down by its name, with whether it is up; what does not say is left out."""
+    with connection.open() as database:
+        columns = ("name", "link_state", "bfd_status", "cfm_fault", "lacp_current", "error")
+        interfaces, controllers, managers = database.select_many(
+            ("Interface", columns, ()),
+            ("Controller", ("target", "is_connected"), ()),
+            ("Manager", ("target", "is_connected"), ()),
+        )
+        chassis = ovn.look(connection.rundir, database.external_ids(), connection.timeout)
+    found = {}
+    for row in interfaces:
+        found.update(_interface(row))
+    for kind, rows in (("controller", controllers), ("manager", managers)):
+        for row in rows:
+            found[f"the connection to the {kind} {row['target']}"] = bool(row["is_connected"])
+    if chassis is not None and chassis.connected is not None:
+        found["the connection of ovn-controller to its southbound database"] = chassis.connected
+    return found
+
+
+def _interface(row: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, bool]]:
+    name = row["name"]
+    yield f"the interface {name}", row["error"] is None
+    if row["link_state"] is not None:
+        yield f"the link of {name}", row["link_state"] == "up"
+    if "state" in row["bfd_status"]:
+        yield f"BFD of {name}", row["bfd_status"]["state"] == "up"
+    if row["cfm_fault"] is not None:
+        yield f"CFM of {name}", not row["cfm_fault"]
+    if row["lacp_current"] is not None:
+        yield f"LACP of {name}", bool(row["lacp_current"])
+
+
+def compare(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:
+    """What the module returns of two looks: what is ``down``, what is ``more``, and what the counters tell of losses.
+
+    Raises ``Refused`` where ``before`` is not what ``look`` returns.
+    """
+    try:
+        down, more = list(_down(before, now)), list(_more(before, now))
+        return {"down": down, "more": more, "worse": [*down, *more], "counted": counted(before, now)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Refused(
+            "the option before is refused",
+            f"it is not the health that this module has returned ({type(error).__name__}: {error})",
+            "Register a task with this module before the change, and give its field health",
+        ) from error
+
+
+def _down(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    for name, was in before["well"].items():
+        # What is not there any more was removed by somebody: the hand-over accounts for all that it has to keep.
+        if was and not now["well"].get(name, True):
+            yield f"{name} is down, and was up before"
+
+
+def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    known = set(before["growing"])
+    for name, count in _grown(_comparable(before, now), now["datapaths"]).items():
+        if name not in known:
+            yield f"{name} counts {count} more than before"
+
+
+def _grown(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """By what counts it: the packets lost on their way to ovs-vswitchd, and errors."""
+    found = {}
+    for name, datapath in now.items():
+        was = before.get(name, _NOTHING)
+        found[f"{name} (packets lost on their way to ovs-vswitchd)"] = datapath["lost"] - was["lost"]
+        for port, values in datapath["ports"].items():
+            errors = values["errors"] - was["ports"].get(port, {"errors": values["errors"]})["errors"]
+            found[f"{port} (packets with errors)"] = errors
+    return {name: count for name, count in found.items() if count > 0}
+
+
+_NOTHING: Json = {"lost": 0, "lookups": 0, "ports": {}}
+
+
+def _comparable(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, Json]:
+    """The counters of before, for those datapaths that go on counting from there."""
+    return {
+        name: was
+        for name, was in before["datapaths"].items()
+        if name in now["datapaths"] and not _began_anew(name, before, now)
+    }
+
+
+def _began_anew(name: str, before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> bool:
+    """A datapath in userspace is a part of its process; one of the kernel is another one after a reload of its module."""
+    if name.startswith(_USERSPACE) and before["process"] != now["process"]:
+        return True
+    return bool(now["datapaths"][name]["lookups"] < before["datapaths"][name]["lookups"])
+
+
+def counted(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:
+    """What the host's own counters tell of lost packets: ``lost_upcalls``, and ``dropped`` by ports.
+
+    It is a lower bound: a process that ends takes with it what it has not read.  Both are None where counters began anew, and
+    ``why`` tells so.
+    """
+    anew = [
+        name for name in now["datapaths"] if name in before["datapaths"] and _began_anew(name, before, now)
+    ]
+    if anew:
+        why = f"the counters of {', '.join(anew)} began anew"
+        return {"lost_upcalls": None, "dropped": None, "why": why}
+    lost = dropped = 0
+    for name, was in _comparable(before, now).items():
+        datapath = now["datapaths"][name]
+        lost += datapath["lost"] - was["lost"]
+        for port, values in datapath["ports"].items():
+            dropped += max(0, values["dropped"] - was["ports"].get(port, values)["dropped"])
+    return {"lost_upcalls": lost, "dropped": dropped, "why": ""}
+
+
+def tell(connection: Connection, before: t.Mapping[str, t.Any] | None, wait: float) -> Json:
+    """What the module returns.  What is down may take ``wait`` seconds to be up again, as BFD does."""
+    if before is None:
+        return {"health": look(connection, WATCHED)}
+    end = time.monotonic() + wait
+    while True:
+        now = look(connection)
+        found = compare(before, now)
+        if not found["down"] or time.monotonic() >= end:
+            return {"health": now, **found}
+        time.sleep(WATCHED)
