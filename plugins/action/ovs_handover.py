@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The controller's half of ``ovs_handover``: the connection may cross the switch that is being replaced.
 
-A hand-over whose connection was lost is asked for over a new one.  With ``confirm=reconnected`` that one verifies and confirms
-it, too, all in one task: after each task a host waits for the slowest of its batch, and would go back by itself meanwhile.
+A hand-over whose connection was lost is asked for over a new one.  With ``confirm=reconnected`` that one verifies, judges and
+confirms it, too, all in one task: after each task a host waits for the slowest of its batch, and would go back meanwhile.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ import contextlib
 import time
 import typing as t
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils import fallen
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.judgement import Budget, breaches
+
 INFO = "ovsops.hot_upgrade.ovs_handover_info"
+HEALTH = "ovsops.hot_upgrade.ovs_health_info"
+PROBE = "ovsops.hot_upgrade.ovs_traffic_probe"
 RECONNECTED, MANUAL, AUTOMATIC = "reconnected", "manual", "automatic"
 # Defaults of the module's options, in seconds: how long to wait for the host over a new connection, and it for a confirmation.
 RECONNECT_TIMEOUT = 100
 CONFIRM_TIMEOUT = 120
+# How long what is down after a hand-over may take to be up again, and how often a host is looked at before it is confirmed, in
+# seconds; never more than a third of the time after which it goes back by itself.
+RECOVERY, LOOK_INTERVAL = 30.0, 10.0
 
 Json = dict[str, t.Any]
 
@@ -36,34 +45,78 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     begins: tuple[str, ...] = ("handed_over",)
 
     def run(self, tmp: object = None, task_vars: Json | None = None) -> Json:
-        """Run the module, and after a hand-over what only the connected side can do."""
+        """Run the module, and around a hand-over do what only the connected side can do."""
         super().run(tmp, task_vars)
         self._vars = task_vars or {}
         options: Json = dict(self._task.args)
-        confirm = options.get("confirm", AUTOMATIC)
-        if self._task.async_val and confirm == RECONNECTED:
+        state, confirm = options.get("state", self.begins[0]), options.get("confirm", AUTOMATIC)
+        begins, waits = state in self.begins, not self._task.async_val
+        if self._task.check_mode or not (begins or state == "confirmed"):
+            return self._module(options, wrap_async=not waits)
+        if begins and not waits and confirm == RECONNECTED:
             why = (
                 "confirm=reconnected waits for the host, which a task with async does not: use confirm=manual"
             )
             return failed({}, why)
-        if (
-            options.get("state", self.begins[0]) not in self.begins
-            or self._task.check_mode
-            or self._task.async_val
-        ):
-            return self._module(options, wrap_async=bool(self._task.async_val))
+        try:
+            self._budget = Budget.of(options)
+        except ValueError as error:
+            return failed({}, f"a limit is refused: {error}")
+        mistake = self._budget.mistake("begins" if begins else state, confirm, waits)
+        if mistake:
+            return failed({}, f"{mistake}. Nothing was done")
+        if not waits:
+            return self._module(options, wrap_async=True)
+        return self._begin(options, confirm) if begins else self._end(options)
+
+    def _begin(self, options: Json, confirm: str) -> Json:
+        """Hand over, unless too many others have failed, and confirm it where that is asked for."""
+        host = str(self._vars.get("inventory_hostname"))
+        stopped = self._stopped(host)
+        if stopped:
+            return failed({}, stopped)
+        fallen.record(constants.DEFAULT_LOCAL_TMP, host, None)
+        before = self._health() if self._budget.health else {}
+        if before.get("failed"):
+            return failed({}, f"its health before is not known: {before.get('msg')}. Nothing was done")
         if confirm == RECONNECTED:
             options["confirm"] = MANUAL
         result = self._hand_over(options)
+        if before:
+            result["health_before"] = before["health"]
         # With "automatic" the module has confirmed it, unless the connection was lost.
-        if (
-            confirm not in (RECONNECTED, AUTOMATIC)
-            or result.get("failed")
-            or result.get("state") != "applied"
-        ):
-            return result
+        waits = not result.get("failed") and result.get("state") == "applied"
+        if waits and confirm in (RECONNECTED, AUTOMATIC):
+            result = self._confirm_safely(result, before.get("health"))
+        if result.get("failed"):
+            fallen.record(constants.DEFAULT_LOCAL_TMP, host, str(result.get("msg")))
+        return result
+
+    def _stopped(self, host: str) -> str:
+        """Why this host must not begin; empty if it may."""
+        most = self._task.args.get("max_failed")
+        others = set(self._vars.get("ansible_play_hosts_all", [])) - {host}
+        found = fallen.failed(constants.DEFAULT_LOCAL_TMP, others) if most is not None else {}
+        if len(found) <= int(most or 0):
+            return ""
+        reasons = "; ".join(f"{other}: {why}" for other, why in found.items())
+        return (
+            f"it was not begun, because the hand-over has failed on {len(found)} of the other hosts, and max_failed is {most}. "
+            f"{reasons}. Nothing was done. When the cause is fixed, run it again"
+        )
+
+    def _end(self, options: Json) -> Json:
+        """Confirm what an earlier task has begun, after it was judged."""
+        if not self._budget.judges:
+            return self._module(options)
+        result = self._settled()
+        if result.get("failed") or result.get("state") != "applied":
+            return self._module(options)
+        return {**self._confirm_safely(result, options.get("health_before")), "changed": True}
+
+    def _confirm_safely(self, result: Json, before: Json | None) -> Json:
         try:
-            return self._confirm(result)
+            return self._confirm(result, before)
         except AnsibleConnectionFailure as lost:
             return self._ask_again(
                 result, f"the connection was lost before it was known to be confirmed ({lost})"
@@ -107,17 +160,69 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             f"{why}. If nobody can confirm it, the host goes back by itself at about {deadline}; then ask ovs_handover_info",
         )
 
-    def _confirm(self, result: Json) -> Json:
-        """Reach the host anew, have it account for every difference, and make the hand-over final."""
+    def _confirm(self, result: Json, before: Json | None) -> Json:
+        """Reach the host anew, have it account for every difference, judge it, and make the hand-over final."""
         unreachable = self._reconnect()
         if unreachable:
             return failed(result, f"the host does not answer over a new connection: {unreachable}")
-        for state in ("verified", "confirmed"):
-            found = self._module({**self._place(), "state": state, "transaction": result["transaction"]})
+        of_it = {**self._place(), "transaction": result["transaction"]}
+        # What has become different while it was watched counts, too.
+        for step in ("verified", "judged", *["verified"][: bool(self._budget.soak)], "confirmed"):
+            if step == "judged":
+                result = self._judged(result, before, of_it)
+                if result.get("breaches"):
+                    return self._take_back(result, of_it)
+                continue
+            found = self._module({**of_it, "state": step})
             result = {**result, **told(found)}
             if found.get("failed"):
                 return self._ask_again(result, str(found.get("msg")))
         return {**result, "verified": True}
+
+    def _judged(self, result: Json, before: Json | None, of_it: Json) -> Json:
+        """The ``result`` with its ``breaches``, when the host was watched for long enough, or as soon as it has got worse."""
+        if not self._budget.judges:
+            return result
+        end = time.monotonic() + self._budget.soak
+        while True:
+            health = self._health(before) if before is not None else {}
+            left = end - time.monotonic()
+            if health.get("worse") or health.get("failed") or left <= 0:
+                break
+            time.sleep(min(left, LOOK_INTERVAL, self._third()))
+            # The host has another while before it goes back by itself.
+            self._module({**of_it, "state": "settled"})
+        if health.get("failed"):
+            health = {"worse": [f"its health is not known: {health.get('msg')}"]}
+        found = breaches(self._budget, result, self._traffic(), health.get("worse", []))
+        return {**result, "counted": health.get("counted"), "breaches": found}
+
+    def _health(self, before: Json | None = None) -> Json:
+        """How well the host is; what was up ``before`` gets some time to be up again."""
+        compared = {} if before is None else {"before": before, "wait": min(RECOVERY, self._third())}
+        return self._module({**self._place(), **compared}, HEALTH)
+
+    def _third(self) -> float:
+        """Of the time after which a host goes back by itself, in seconds."""
+        return float(self._task.args.get("confirm_timeout", CONFIRM_TIMEOUT)) / 3
+
+    def _traffic(self) -> Json | None:
+        """What the probe has measured; None without one, or where it does not tell."""
+        if not self._budget.probe:
+            return None
+        found = self._module({"name": self._budget.probe, "state": "stopped"}, PROBE)
+        return t.cast("Json | None", found.get("result"))
+
+    def _take_back(self, result: Json, of_it: Json) -> Json:
+        """Roll a host back that is not as it may be, and say what became of it."""
+        why = "; ".join(result["breaches"])
+        found = self._module({**of_it, "state": "rolled_back"})
+        result = {**result, **told(found)}
+        if result.get("state") != "rolled_back":
+            return failed(result, f"{why}. It could not be taken back: {found.get('msg')}")
+        return failed(
+            result, f"{why}. It was taken back: {result.get('measured') or 'the version before runs'}"
+        )
 
     def _ask_again(self, result: Json, why: str) -> Json:
         """The ``result`` as the host has it now: it may have been confirmed, or have gone back, meanwhile."""
@@ -154,9 +259,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             if name in self._task.args
         }
 
-    def _module(self, options: Json, wrap_async: bool = False) -> Json:
+    def _module(self, options: Json, module: str = "", wrap_async: bool = False) -> Json:
         return t.cast(
-            "Json", self._execute_module(self.module, options, task_vars=self._vars, wrap_async=wrap_async)
+            "Json",
+            self._execute_module(module or self.module, options, task_vars=self._vars, wrap_async=wrap_async),
         )
 
     def _reconnect(self) -> str | None:

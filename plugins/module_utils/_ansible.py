@@ -29,6 +29,18 @@ CONNECTION: Options = {
     "timeout": {"type": "float", "default": 10},
 }
 
+# The options of the doc fragment judgement.py. It is the controller that judges: the action plugins take them.
+JUDGEMENT: Options = {
+    "max_lost_established": {"type": "int"},
+    "max_lost_new": {"type": "int"},
+    "max_gap_ms": {"type": "float"},
+    "probe": {"type": "str"},
+    "health": {"type": "bool", "default": False},
+    "health_before": {"type": "dict"},
+    "soak": {"type": "float", "default": 0},
+    "max_failed": {"type": "int"},
+}
+
 
 def run_module(
     options: Options,

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.judgement
 attributes:
   check_mode:
     support: full
@@ -251,6 +252,21 @@ deadline:
   returned: when there is a transaction
   type: str
   sample: "2026-11-23T06:17:03Z"
+breaches:
+  description: Why it was not confirmed but taken back, one sentence each; see O(soak) and the limits.
+  returned: when something was judged
+  type: list
+  elements: str
+  sample: ["lost 12 of 4012 packets of the established flow (5 allowed)"]
+health_before:
+  description: The health of the switch before, for O(health_before) of a task with O(state=confirmed).
+  returned: with O(health)
+  type: dict
+counted:
+  description: What the host's own counters tell of lost packets, see RV(ovsops.hot_upgrade.ovs_health_info#module:counted).
+  returned: with O(health), when it was judged
+  type: dict
+  sample: {lost_upcalls: 0, dropped: 0, why: ""}
 timeline:
   description: Every step that was done, in microseconds of the host's monotonic clock.
   returned: when there is a transaction
@@ -372,6 +388,7 @@ OPTIONS: adapter.Options = {
     "target_version": {"type": "str"},
     "force": {"type": "bool", "default": False},
     "transaction": {"type": "str"},
+    **adapter.JUDGEMENT,
     **adapter.CONNECTION,
 }
 WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept", "target_version")

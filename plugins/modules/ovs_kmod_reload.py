@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.judgement
 attributes:
   check_mode:
     support: full
@@ -192,6 +193,11 @@ state:
   description: As with M(ovsops.hot_upgrade.ovs_handover).
   returned: when there is a transaction
   type: str
+breaches:
+  description: As with M(ovsops.hot_upgrade.ovs_handover), and so are C(health_before) and C(counted).
+  returned: when something was judged
+  type: list
+  elements: str
 not_carried:
   description: What could not be taken over, one sentence each.
   returned: when there is a transaction
@@ -226,6 +232,7 @@ OPTIONS: adapter.Options = {
     "target_version": {"type": "str"},
     "reconnect_timeout": {"type": "int", "default": 100},
     "transaction": {"type": "str"},
+    **adapter.JUDGEMENT,
     **adapter.CONNECTION,
 }
 WISH = ("state", "bypass", "held", "confirm", "confirm_timeout", "snapshot", "target_version")

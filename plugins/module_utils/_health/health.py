@@ -77,7 +77,7 @@ def _well(connection: Connection) -> dict[str, bool]:
             ("Manager", ("target", "is_connected"), ()),
         )
         chassis = ovn.look(connection.rundir, database.external_ids(), connection.timeout)
-    found = {}
+    found: dict[str, bool] = {}
     for row in interfaces:
         found.update(_interface(row))
     for kind, rows in (("controller", controllers), ("manager", managers)):

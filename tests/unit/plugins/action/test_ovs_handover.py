@@ -14,11 +14,18 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import INFO, ActionModule
+from ansible_collections.ovsops.hot_upgrade.plugins.action import ovs_handover
+from ansible_collections.ovsops.hot_upgrade.plugins.action.ovs_handover import (
+    HEALTH,
+    INFO,
+    PROBE,
+    ActionModule,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils import fallen
 
 LAST = {"transaction": "last", "state": "confirmed"}
 APPLIED = {"transaction": "new", "state": "applied", "deadline": "soon", "plan": {"strategy": "standby"}}
-VARIABLES = {"inventory_hostname": "h1"}
+VARIABLES = {"inventory_hostname": "h1", "ansible_play_hosts_all": ["h1", "h2", "h3"]}
 LOST = AnsibleConnectionFailure("broken pipe")
 
 
@@ -36,7 +43,8 @@ class Action(ActionModule):
         assert task_vars == VARIABLES
         assert wrap_async == bool(self._task.async_val)
         looks = name == INFO
-        what = "info" if looks else options.get("state", "handed_over")
+        words = {INFO: "info", HEALTH: "health", PROBE: "probe"}
+        what = words.get(name) or options.get("state", "handed_over")
         self.asked.append((what, options.get("confirm"), self._task.check_mode))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -48,9 +56,11 @@ class Action(ActionModule):
         return self.unreachable
 
 
-@pytest.fixture(autouse=True)
-def _base(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, name="folder")
+def _base(monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> str:
     monkeypatch.setattr(ActionBase, "run", lambda *__: {})
+    monkeypatch.setattr(ovs_handover.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    return str(tmp_path)
 
 
 BEGINNING = [("info", None, False), ("handed_over", "manual", False)]
@@ -199,3 +209,138 @@ def test_other_confirmations_may_be_asynchronous() -> None:
     action._task.async_val = 60
     assert action.run(task_vars=VARIABLES) == {"ansible_job_id": "1"}
     assert ActionModule._supports_async
+
+
+# What is judged between the verification and the confirmation.
+WELL: dict[str, t.Any] = {"health": {"well": {}}}
+SAME = {**WELL, "worse": [], "counted": {"lost_upcalls": 0}}
+WORSE = {**SAME, "worse": ["the link of p1 is down, and was up before"]}
+VERIFIED, CONFIRMED = {"changes": {}}, {"state": "confirmed"}
+BACK = {"state": "rolled_back", "transaction": "new", "measured": "ovs-vswitchd 3.5.0 forwards"}
+
+
+def words(action: Action) -> list[str]:
+    return [what for what, *__ in action.asked]
+
+
+def test_a_host_as_well_as_before_is_confirmed(folder: str) -> None:
+    action = Action([WELL, LAST, APPLIED, VERIFIED, SAME, CONFIRMED], confirm="reconnected", health=True)
+    result = action.run(task_vars=VARIABLES)
+    assert words(action) == [
+        "health", "info", "handed_over", "reconnect", "verified", "health", "confirmed",
+    ]  # fmt: skip
+    assert (result["state"], result["breaches"], result["counted"]) == ("confirmed", [], SAME["counted"])
+    assert result["health_before"] == WELL["health"]
+    assert fallen.failed(folder, ["h1"]) == {}
+
+
+def test_what_is_worse_than_before_is_taken_back_at_once(folder: str) -> None:
+    action = Action(
+        [WELL, LAST, APPLIED, VERIFIED, WORSE, BACK], confirm="reconnected", health=True, soak=900
+    )
+    result = action.run(task_vars=VARIABLES)
+    assert words(action)[-2:] == ["health", "rolled_back"]
+    assert result["failed"]
+    assert result["msg"] == f"{WORSE['worse'][0]}. It was taken back: ovs-vswitchd 3.5.0 forwards"
+    assert result["state"] == "rolled_back"
+    assert fallen.failed(folder, ["h1"]) == {"h1": result["msg"]}
+
+
+def test_one_that_cannot_be_taken_back_is_not_said_to_be() -> None:
+    stays = {"failed": True, "msg": "the guard is at work", "state": "failed"}
+    answers = [WELL, LAST, APPLIED, VERIFIED, WORSE, stays]
+    result = Action(answers, confirm="reconnected", health=True).run(task_vars=VARIABLES)
+    assert "It could not be taken back: the guard is at work" in result["msg"]
+
+
+def test_a_host_whose_health_is_not_known_is_not_touched() -> None:
+    action = Action([{"failed": True, "msg": "no answer"}], confirm="reconnected", health=True)
+    result = action.run(task_vars=VARIABLES)
+    assert "its health before is not known: no answer. Nothing was done" in result["msg"]
+    assert words(action) == ["health"]
+
+
+def test_more_lost_than_allowed_is_taken_back() -> None:
+    traffic = {"result": {"established": {"lost": 3, "sent": 90, "longest_outage_ms": 7.0}}}
+    answers = [LAST, APPLIED, VERIFIED, traffic, BACK]
+    result = Action(answers, confirm="reconnected", max_lost_established="2", probe="p", max_gap_ms=5).run(
+        task_vars=VARIABLES
+    )
+    assert result["breaches"] == [
+        "lost 3 of 90 packets of the established flow (2 allowed)",
+        "nothing was forwarded for 7 ms (5 allowed)",
+    ]
+
+
+def test_a_host_is_watched_and_its_time_does_not_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waited = [0.0], []
+    monkeypatch.setattr(ovs_handover.time, "monotonic", lambda: now[0])
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(ovs_handover.time, "sleep", sleep)
+    answers = [WELL, LAST, APPLIED, VERIFIED, SAME, APPLIED, SAME, APPLIED, SAME, VERIFIED, CONFIRMED]
+    action = Action(answers, confirm="reconnected", health=True, soak=15)
+    assert action.run(task_vars=VARIABLES)["state"] == "confirmed"
+    assert waited == [10.0, 5.0]
+    assert words(action)[4:] == [
+        "verified", "health", "settled", "health", "settled", "health", "verified", "confirmed",
+    ]  # fmt: skip
+
+
+def test_a_later_task_judges_what_an_earlier_one_has_begun() -> None:
+    answers = [{**APPLIED, "window_ms": 3.0}, VERIFIED, WORSE, BACK]
+    action = Action(answers, state="confirmed", transaction="new", health=True, health_before=WELL["health"])
+    result = action.run(task_vars=VARIABLES)
+    assert words(action) == ["settled", "reconnect", "verified", "health", "rolled_back"]
+    assert (result["failed"], result["changed"]) == (True, True)
+
+
+def test_a_later_task_without_limits_only_confirms() -> None:
+    action = Action([CONFIRMED], state="confirmed", transaction="new")
+    assert action.run(task_vars=VARIABLES) == CONFIRMED
+    assert words(action) == ["confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"soak": 5}, "with confirm=automatic the host confirms"),
+        ({"confirm": "manual", "soak": 5}, "belong to the task with state=confirmed"),
+        ({"confirm": "reconnected", "max_lost_new": 0}, "need the name of a running ovs_traffic_probe"),
+        ({"confirm": "reconnected", "max_gap_ms": "x"}, "a limit is refused"),
+    ],
+)
+def test_limits_that_nobody_could_judge_are_refused_before_anything_is_done(
+    options: dict[str, t.Any], words: str
+) -> None:
+    action = Action([], **options)
+    result = action.run(task_vars=VARIABLES)
+    assert words in result["msg"]
+    assert action.asked == []
+
+
+def test_a_host_does_not_begin_when_others_have_failed(folder: str) -> None:
+    fallen.record(folder, "h2", "it crashed")
+    action = Action([], confirm="reconnected", max_failed=0)
+    result = action.run(task_vars=VARIABLES)
+    assert (
+        "failed on 1 of the other hosts, and max_failed is 0. h2: it crashed. Nothing was done"
+        in result["msg"]
+    )
+    assert action.asked == []
+    for most in (1, None):
+        answers = [LAST, APPLIED, VERIFIED, CONFIRMED]
+        action = Action(answers, confirm="reconnected", **({} if most is None else {"max_failed": most}))
+        assert action.run(task_vars=VARIABLES)["state"] == "confirmed"
+
+
+def test_a_host_of_another_play_and_one_that_went_well_later_do_not_count(folder: str) -> None:
+    fallen.record(folder, "stranger", "it crashed")
+    fallen.record(folder, "h2", "it crashed")
+    fallen.record(folder, "h2", None)
+    answers = [LAST, APPLIED, VERIFIED, CONFIRMED]
+    result = Action(answers, confirm="reconnected", max_failed=0).run(task_vars=VARIABLES)
+    assert result["state"] == "confirmed"
