@@ -207,8 +207,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         return float(self._task.args.get("confirm_timeout", CONFIRM_TIMEOUT)) / 3
 
     def _traffic(self) -> Json | None:
-        """What the probe has measured; None without one, or where it does not tell."""
-        if not self._budget.probe:
+        """What the probe has measured until now; None without one, or where it does not tell."""
+        if not (self._budget.probe and self._budget.measures):
             return None
         found = self._module({"name": self._budget.probe, "state": "stopped"}, PROBE)
         return t.cast("Json | None", found.get("result"))

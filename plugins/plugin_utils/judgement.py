@@ -35,10 +35,15 @@ class Budget:
         )
 
     @property
+    def measures(self) -> bool:
+        """Whether it has to be known what was lost."""
+        limits = (self.max_lost_established, self.max_lost_new, self.max_gap_ms)
+        return any(limit is not None for limit in limits)
+
+    @property
     def limits(self) -> bool:
         """Whether more than the health is judged."""
-        numbers = (self.max_lost_established, self.max_lost_new, self.max_gap_ms)
-        return self.soak > 0 or any(limit is not None for limit in numbers)
+        return self.soak > 0 or self.measures
 
     @property
     def judges(self) -> bool:

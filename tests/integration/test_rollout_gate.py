@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import typing as t
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -61,9 +62,17 @@ class Outcome(t.NamedTuple):
 
 
 def roll_out(
-    core: str, folder: Path, broken: dict[str, dict[str, t.Any]], playbook: str, **variables: t.Any
+    core: str,
+    folder: Path,
+    broken: dict[str, dict[str, t.Any]],
+    playbook: str,
+    settings: t.Mapping[str, str],
+    **variables: t.Any,
 ) -> Outcome:
-    """Run a playbook text over the fleet with the role replaced; who was touched, and the exit status."""
+    """Run a playbook text over the fleet with the role replaced; who was touched, and the exit status.
+
+    ``settings`` are variables of Ansible's environment.
+    """
     collection = folder / "ansible_collections/ovsops/hot_upgrade"
     (collection / "roles/hot_upgrade/tasks").mkdir(parents=True)
     (collection / "roles/hot_upgrade/tasks/main.yml").write_text(ROLE)
@@ -79,7 +88,7 @@ def roll_out(
     done = subprocess.run(
         [IN_ENV, core, "ansible-playbook", "-i", str(inventory), "-e", given,
          "ovsops.hot_upgrade.hot_upgrade"],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_NOCOLOR": "1", **settings},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     recap = done.stdout.partition("PLAY RECAP")[2]
@@ -94,9 +103,16 @@ def fleet(request: t.Any, tmp_path: Path) -> t.Callable[..., Outcome]:
     if subprocess.run([IN_ENV, "--have", core], check=False).returncode:
         pytest.skip(f"there is no Python for {core} here")
 
-    def run(broken: dict[str, dict[str, t.Any]], playbook: str | None = None, **variables: t.Any) -> Outcome:
+    def run(
+        broken: dict[str, dict[str, t.Any]],
+        playbook: str | None = None,
+        settings: t.Mapping[str, str] = MappingProxyType({}),
+        **variables: t.Any,
+    ) -> Outcome:
         text = PLAYBOOK.read_text() if playbook is None else playbook
-        return roll_out(core, tmp_path, broken, text, **{"hot_upgrade_serial": "1,2,100%", **variables})
+        return roll_out(
+            core, tmp_path, broken, text, settings, **{"hot_upgrade_serial": "1,2,100%", **variables}
+        )
 
     return run
 
@@ -118,6 +134,17 @@ def test_no_later_batch_is_touched(
     text = f"The rollout stops here, {who} failed ({why}). Nothing was done on {', '.join(FLEET[len(touched) :])}."
     # When nobody of a batch can be reached any more, Ansible itself ends the play.
     assert (text in " ".join(done.output.split())) == (who == "h2" or how is FAILING)
+
+
+@pytest.mark.parametrize("forks", ["1", "50"])
+@pytest.mark.parametrize("strategy", ["linear", "free"])
+def test_no_later_batch_is_touched_in_whatever_way_ansible_goes_through_the_hosts(
+    fleet: t.Callable[..., Outcome], strategy: str, forks: str
+) -> None:
+    settings = {"ANSIBLE_STRATEGY": strategy, "ANSIBLE_FORKS": forks}
+    done = fleet({"h2": FAILING}, settings=settings)
+    assert done.code != 0
+    assert done.touched == {"h1", "h2", "h3"}
 
 
 def test_the_next_batch_waits_for_the_confirmation(fleet: t.Callable[..., Outcome]) -> None:

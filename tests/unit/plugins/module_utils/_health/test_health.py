@@ -60,6 +60,13 @@ def test_what_is_worse(now: Json, worse: list[str]) -> None:
     assert health.compare(switch(), now)["worse"] == worse
 
 
+def test_what_a_new_process_in_userspace_has_counted_beside_the_old_one_is_no_loss() -> None:
+    before = switch(datapaths=counting(name=USERSPACE))
+    now = counting(lookups=9, lost=385, name=USERSPACE)
+    assert health.compare(before, switch(datapaths=now, process="2-2"))["worse"] == []
+    assert health.compare(before, switch(datapaths=now))["worse"] != []
+
+
 def test_what_grew_by_itself_before_is_nobodys_fault() -> None:
     growing = [f"{SYSTEM} (packets lost on their way to ovs-vswitchd)", "p1 (packets with errors)"]
     before = switch(growing=growing)

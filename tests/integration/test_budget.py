@@ -1,0 +1,96 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rollout with limits: what breaks them is taken back hot, what has not begun does not begin, and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from tests.harness import runs
+from tests.integration.target import PROBE, Target, prepare_traffic
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+
+# Fails on host1 as soon as the new version runs.
+CHECKS = """
+- name: See that the site is content
+  ansible.builtin.assert:
+    that: hot_upgrade_moment == 'before' or inventory_hostname != 'host1'
+    fail_msg: the site is not content
+"""
+
+
+@pytest.fixture(scope="module", name="lab")
+def _lab() -> t.Iterator[hosts.Lab]:
+    name = f"it-budget-{os.getpid()}"
+    try:
+        lab = laboratory.up(name, "native", 2, "3.5.0")
+        for host in lab.hosts:
+            prepare_traffic(Target(lab, host))
+        yield lab
+    finally:
+        hosts.down(name)
+
+
+class Run(t.NamedTuple):
+    """How a run of the playbook ended: its exit status, what it said, and what each host was left as."""
+
+    code: int
+    output: str
+    results: list[dict[str, t.Any]]
+    versions: list[str]
+
+
+def roll_out(lab: hosts.Lab, forks: int = 5, **variables: t.Any) -> Run:
+    report = lab.folder / "report"
+    done = runs.playbook(lab, "4.0.0", forks=forks, serial="100%", report_dir=str(report), **variables)
+    results = [json.loads((report / f"{host.name}.json").read_text()) for host in lab.hosts]
+    return Run(done.returncode, done.stdout, results, [Target(lab, host).version() for host in lab.hosts])
+
+
+def test_limits_that_nobody_could_judge_are_refused(lab: hosts.Lab) -> None:
+    run = roll_out(lab, confirm="manual", max_gap_ms=5)
+    assert run.code != 0
+    assert "hot_upgrade_max_gap_ms need hot_upgrade_confirm=automatic" in run.results[0]["failure"]
+    assert run.versions == ["3.5.0", "3.5.0"]
+
+
+def test_a_host_over_the_limit_goes_back_and_the_others_of_its_batch_do_not_begin(lab: hosts.Lab) -> None:
+    before = [Target(lab, host).flows() for host in lab.hosts]
+    # Without a probe it is the host that measures how long nobody forwarded, which is never nothing.
+    run = roll_out(lab, forks=1, max_gap_ms=0)
+    assert run.code != 0
+    first, second = run.results
+    assert first["outcome"] == "failed", run.output
+    (breach,) = first["breaches"]
+    assert "(0 allowed)" in breach
+    assert "It was taken back: ovs-vswitchd 3.5.0 forwards" in first["failure"]
+    assert "it was not begun, because the hand-over has failed on 1 of the other hosts" in second["failure"]
+    assert run.versions == ["3.5.0", "3.5.0"]
+    assert [Target(lab, host).flows() for host in lab.hosts] == before
+
+
+def test_a_check_of_the_site_takes_its_host_back(lab: hosts.Lab, tmp_path: Path) -> None:
+    checks = tmp_path / "checks.yml"
+    checks.write_text(CHECKS)
+    run = roll_out(lab, checks=str(checks), max_failed=1)
+    assert run.code != 0
+    assert "the site is not content" in run.results[0]["failure"], run.output
+    assert "The host was taken back: ovs-vswitchd 3.5.0 forwards" in run.results[0]["failure"]
+    assert run.results[1]["outcome"] == "upgraded"
+    assert run.versions == ["3.5.0", "4.0.0"]
+
+
+def test_the_next_run_goes_on_and_watches_the_host_first(lab: hosts.Lab) -> None:
+    run = roll_out(lab, probe=PROBE, soak=2, max_gap_ms=60000, max_lost_established=100000)
+    assert run.code == 0, run.output
+    assert [result["outcome"] for result in run.results] == ["upgraded", "unchanged"]
+    assert run.results[0]["breaches"] == []
+    assert run.results[0]["counted"]["why"] == "the counters of netdev@ovs-netdev began anew"
+    assert run.versions == ["4.0.0", "4.0.0"]
