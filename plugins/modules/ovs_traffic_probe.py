@@ -17,13 +17,15 @@ description:
     but not the second.
   - The measurement runs detached on the host. It survives the end of the Ansible connection, and ends by
     itself after O(max_duration).
-  - Both ends belong to you. Attach them to the bridge like a virtual machine, for example with a veth pair
+  - The ends may belong to you. Attach them to the bridge like a virtual machine, for example with a veth pair
     each, and see that the flow table forwards between them. To see every packet of the second stream reach
     C(ovs-vswitchd), the flows it matches must look at the UDP ports. If they do not, one wildcard megaflow
     forwards them all.
+  - Or the module makes them at a O(bridge), with all that they need, and takes them away again.
 extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
+  - ovsops.hot_upgrade.connection
 attributes:
   check_mode:
     support: full
@@ -46,9 +48,18 @@ options:
       - V(stopped) ends it, waits one second for late packets, and returns the result. The result stays on
         the host, so that asking again returns it again.
       - V(absent) ends it if need be and removes everything that belongs to it.
+      - V(prepared) makes the ends at O(bridge) and measures nothing yet, so that they are there before you look at the switch.
     type: str
-    choices: [started, stopped, absent]
+    choices: [started, stopped, absent, prepared]
     default: started
+  bridge:
+    description:
+      - Make both ends at this bridge, and use them. They are two network namespaces with a port each, and three flows with the
+        highest priorities. What is sent from one goes to the other, and nothing of it anywhere else.
+      - O(state=absent) removes all of that. Whatever ends Ansible, it stays until then.
+      - Not for a bridge whose controller deletes flows that are not its own, as C(ovn-controller) does. Give two ends that the
+        controller knows.
+    type: str
   sender_namespace:
     description:
       - Network namespace to send from, by name as C(ip netns list) shows it, or by path, such as
@@ -61,7 +72,7 @@ options:
     type: str
     default: ""
   address:
-    description: IPv4 address of the receiver, in O(receiver_namespace). Required to start.
+    description: IPv4 address of the receiver, in O(receiver_namespace). Required to start, unless O(bridge) is set.
     type: str
   port:
     description: UDP port of the receiver. It must be free there.
@@ -102,6 +113,11 @@ EXAMPLES = r"""
     sender_namespace: h1
     receiver_namespace: h2
     address: 10.77.0.2
+
+- name: Measure on a host where nothing is prepared
+  ovsops.hot_upgrade.ovs_traffic_probe:
+    state: started
+    bridge: br0
 
 - name: Do what is to be measured
   ansible.builtin.systemd_service:
@@ -258,11 +274,17 @@ import dataclasses
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ansible as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.probe import Settings, ensure
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.ends import RECEIVER_ADDRESS, Ends
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.probe import (
+    Probe,
+    Settings,
+    ensure,
+)
 
 OPTIONS: adapter.Options = {
     "name": {"type": "str", "default": "default"},
-    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "state": {"type": "str", "choices": ["started", "stopped", "absent", "prepared"], "default": "started"},
+    "bridge": {"type": "str"},
     "sender_namespace": {"type": "str", "default": ""},
     "receiver_namespace": {"type": "str", "default": ""},
     "address": {"type": "str"},
@@ -270,23 +292,46 @@ OPTIONS: adapter.Options = {
     "rate": {"type": "int", "default": 200},
     "new_flow_rate": {"type": "int", "default": 40},
     "max_duration": {"type": "int", "default": 900},
+    **adapter.CONNECTION,
 }
 
 
 def probe(call: Call) -> Outcome:
     """Bring the probe to the wanted state, and put the outcome as RETURN documents it."""
+    state, bridge = call.params["state"], call.params["bridge"]
+    ends = Ends(call.params["name"], call.connection)
     settings = Settings(**{field.name: call.params[field.name] for field in dataclasses.fields(Settings)})
-    outcome = ensure(call.params["name"], call.params["state"], settings, call.check_mode)
+    made = bool(bridge) and state in ("started", "prepared") and not ends.there()
+    if bridge:
+        settings = dataclasses.replace(
+            settings,
+            sender_namespace=ends.sender,
+            receiver_namespace=ends.receiver,
+            address=RECEIVER_ADDRESS,
+        )
+    if made and not call.check_mode:
+        ends.make(bridge)
+    if state == "prepared" or (made and call.check_mode):
+        return Outcome(made, {"running": False, "directory": Probe(call.params["name"]).directory})
+    outcome = ensure(call.params["name"], state, settings, call.check_mode)
+    removed = state == "absent" and ends.there() and (call.check_mode or ends.remove())
     values: dict[str, object] = {"running": outcome.after == "running", "directory": outcome.directory}
     if outcome.result is not None:
         values["result"] = dataclasses.asdict(outcome.result)
     before, after = {"probe": outcome.before}, {"probe": outcome.after}
-    return Outcome(before != after, values, before, after)
+    return Outcome(before != after or made or removed, values, before, after)
 
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run_module(OPTIONS, probe, required_if=[("state", "started", ["address"])])
+    adapter.run_module(
+        OPTIONS,
+        probe,
+        required_if=[("state", "started", ["address", "bridge"], True), ("state", "prepared", ["bridge"])],
+        mutually_exclusive=[
+            ("bridge", "address"),
+        ],
+    )
 
 
 if __name__ == "__main__":

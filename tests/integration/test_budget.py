@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import runs
-from tests.integration.target import PROBE, Target, prepare_traffic
+from tests.integration.target import Target, prepare_traffic
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 
@@ -88,9 +88,16 @@ def test_a_check_of_the_site_takes_its_host_back(lab: hosts.Lab, tmp_path: Path)
 
 
 def test_the_next_run_goes_on_and_watches_the_host_first(lab: hosts.Lab) -> None:
-    run = roll_out(lab, probe=PROBE, soak=2, max_gap_ms=60000, max_lost_established=100000)
+    run = roll_out(lab, probe={"bridge": "br0"}, soak=2, max_gap_ms=60000, max_lost_established=100000)
     assert run.code == 0, run.output
     assert [result["outcome"] for result in run.results] == ["upgraded", "unchanged"]
-    assert run.results[0]["breaches"] == []
-    assert run.results[0]["counted"]["why"] == "the counters of netdev@ovs-netdev began anew"
+    first = run.results[0]
+    assert first["breaches"] == []
+    assert first["traffic"]["established"]["sent"] > 100
+    assert first["before"] == first["after"]
+    assert first["counted"]["why"] == "the counters of netdev@ovs-netdev began anew"
     assert run.versions == ["4.0.0", "4.0.0"]
+    # What was made for the measurement is gone.
+    target = Target(lab, lab.hosts[0])
+    assert "ovsops" not in target.run("ip", "netns", "list")
+    assert "opr" not in target.run("ovs-vsctl", "list-ports", "br0")

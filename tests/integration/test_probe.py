@@ -288,3 +288,46 @@ def test_the_agent_outlives_the_session_that_started_it(ovs: Ovs) -> None:
     before = packets_in(ovs)
     wait_until(lambda: packets_in(ovs) > before + 50)
     assert stop(ovs)["ended"] == "stopped"
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "4.0.0"])
+def test_ends_of_its_own_on_a_switch_that_forwards_nothing(start_ovs: t.Any, version: str) -> None:
+    """Another port of the bridge, in another namespace, must get none of their packets."""
+    ovs = start_ovs(version)
+    ovs.bridge("br;0", "fail_mode=secure", "protocols=[OpenFlow13,OpenFlow15]")
+    ovs.endpoints("br;0")
+    ovs.ofctl("replace-flows", "br;0", "-", feed="priority=1,actions=drop\n")
+    before = ovs.ofctl("dump-flows", "br;0", "--no-stats")
+    links, namespaces = ovs.run("ip", "-br", "link"), ovs.run("ip", "netns", "list")
+    first = ovs.module("ovs_traffic_probe", state="prepared", bridge="br;0")
+    again = ovs.module("ovs_traffic_probe", state="prepared", bridge="br;0")
+    assert (first["changed"], again["changed"]) == (True, False), first
+    heard = counter(ovs, "h2", "Ip", "InReceives")
+    started = ovs.module("ovs_traffic_probe", bridge="br;0", new_flow_rate=100)
+    assert started["running"], started
+    wait_until(
+        lambda: "tp_src" in ovs.appctl("dpctl/dump-flows") or "udp(src" in ovs.appctl("dpctl/dump-flows")
+    )
+    result = stop(ovs)
+    assert result["established"]["lost"] == result["new_flows"]["lost"] == 0
+    assert result["new_flows"]["sent"] > 0
+    assert counter(ovs, "h2", "Ip", "InReceives") == heard
+    assert ovs.module("ovs_traffic_probe", state="absent")["changed"]
+    assert ovs.ofctl("dump-flows", "br;0", "--no-stats") == before
+    assert (ovs.run("ip", "-br", "link"), ovs.run("ip", "netns", "list")) == (links, namespaces)
+    assert not ovs.module("ovs_traffic_probe", state="absent")["changed"]
+
+
+def test_ends_at_a_bridge_that_is_not_there_are_refused(ovs: Ovs) -> None:
+    found = ovs.module("ovs_traffic_probe", bridge="br9")
+    assert "there is no bridge br9. There are: br0" in found["msg"]
+
+
+def test_ends_that_cannot_be_finished_leave_nothing(ovs: Ovs) -> None:
+    links = ovs.run("ip", "-br", "link")
+    ovs.run("ip", "netns", "add", "ovsops-default-receiver")
+    found = ovs.module("ovs_traffic_probe", state="prepared", bridge="br0")
+    # What an interrupted one has left is removed first.
+    assert found["changed"], found
+    assert ovs.module("ovs_traffic_probe", state="absent")["changed"]
+    assert ovs.run("ip", "-br", "link") == links

@@ -215,7 +215,8 @@ def test_other_confirmations_may_be_asynchronous() -> None:
 WELL: dict[str, t.Any] = {"health": {"well": {}}}
 SAME = {**WELL, "worse": [], "counted": {"lost_upcalls": 0}}
 WORSE = {**SAME, "worse": ["the link of p1 is down, and was up before"]}
-VERIFIED, CONFIRMED = {"changes": {}}, {"state": "confirmed"}
+VERIFIED: dict[str, t.Any] = {"changes": {}}
+CONFIRMED = {"state": "confirmed"}
 BACK = {"state": "rolled_back", "transaction": "new", "measured": "ovs-vswitchd 3.5.0 forwards"}
 
 
@@ -333,7 +334,8 @@ def test_a_host_does_not_begin_when_others_have_failed(folder: str) -> None:
     assert action.asked == []
     for most in (1, None):
         answers = [LAST, APPLIED, VERIFIED, CONFIRMED]
-        action = Action(answers, confirm="reconnected", **({} if most is None else {"max_failed": most}))
+        options: dict[str, t.Any] = {} if most is None else {"max_failed": most}
+        action = Action(answers, "", confirm="reconnected", **options)
         assert action.run(task_vars=VARIABLES)["state"] == "confirmed"
 
 

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Two ends of a measurement that are nobody's: network namespaces on a bridge, each with a veth pair.
+
+What one sends the other one gets, by a flow of its own, and nothing else: no packet of theirs goes to another port, whatever
+the flow table does.  Their addresses are those for measurements (198.18.0.0/15, RFC 2544).
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+import zlib
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    Connection,
+    Ovsdb,
+    reconfigured,
+    request_reconfiguration,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+
+RECEIVER_ADDRESS = "198.18.0.2"
+_SENDER_ADDRESS = "198.18.0.1"
+NAMESPACES = "/run/netns"
+_OWNER = "ovsops-probe"  # in external_ids of a Port: the name of the measurement
+_VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+_PRIORITY, _COOKIE = 65535, 0x6F76_7072_0000_0000
+_HINT = "state=absent removes what is left; or give two namespaces of your own"
+_DEVICE = "e0"
+
+
+class Ends:
+    """Those of the measurement ``name``; ``timeout`` of the connection limits each wait."""
+
+    def __init__(self, name: str, connection: Connection, runner: Runner = run) -> None:
+        self._name, self._connection, self._run = name, connection, runner
+        number = zlib.crc32(name.encode())
+        self.cookie = _COOKIE | number
+        self.sender, self.receiver = f"ovsops-{name}-sender", f"ovsops-{name}-receiver"
+        # A device has 15 characters at most.
+        self._ports = {self.sender: f"opr{number:08x}s", self.receiver: f"opr{number:08x}r"}
+
+    def there(self) -> bool:
+        """Whether both namespaces are."""
+        return all(os.path.exists(os.path.join(NAMESPACES, each)) for each in self._ports)
+
+    def make(self, bridge: str) -> None:
+        """Make them at ``bridge``, from the beginning if only a part is there; what cannot be finished is removed again.
+
+        Raises ``Refused`` where there is no such bridge, ``HotUpgradeError`` for all else.
+        """
+        with self._connection.open() as database:
+            if not database.select("Bridge", ("name",), [("name", "==", bridge)]):
+                names = ", ".join(row["name"] for row in database.select("Bridge", ("name",))) or "none"
+                raise Refused(
+                    f"the ends of probe {self._name!r} cannot be made",
+                    f"there is no bridge {bridge}",
+                    f"There are: {names}",
+                )
+            self._remove(database)
+            try:
+                self._make(database, bridge)
+            except BaseException:
+                self._remove(database)
+                raise
+
+    def remove(self) -> bool:
+        """All of it away; whether there was anything."""
+        with self._connection.open() as database:
+            return self._remove(database)
+
+    def _make(self, database: Ovsdb, bridge: str) -> None:
+        for number, (namespace, port) in enumerate(self._ports.items(), 1):
+            self._ip("netns", "add", namespace)
+            self._ip("link", "add", port, "type", "veth", "peer", "name", _DEVICE, "netns", namespace)
+            self._ip("-n", namespace, "link", "set", _DEVICE, "address", _mac(number))
+            # Else each end looks for routers and neighbours, with packets that nobody counts.
+            self._inside(namespace, "sysctl", "-qw", f"net.ipv6.conf.{_DEVICE}.disable_ipv6=1", needed=False)
+        database.transact(*self._rows(bridge))
+        ofports = self._numbered(database)
+        to_receiver = f"move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:{ofports[1]}"
+        # By that ``move`` each new source port is a new flow of the datapath.
+        self._flow(bridge, f"in_port={ofports[0]},udp,actions={to_receiver}", _PRIORITY)
+        for ofport in ofports:
+            self._flow(bridge, f"in_port={ofport},actions=drop", _PRIORITY - 1)
+        for number, (namespace, port) in enumerate(self._ports.items(), 1):
+            address, other = (_SENDER_ADDRESS, RECEIVER_ADDRESS)[:: 1 if number == 1 else -1]
+            self._ip("-n", namespace, "address", "add", f"{address}/30", "dev", _DEVICE)
+            self._ip("-n", namespace, "link", "set", "lo", "up")
+            self._ip("-n", namespace, "link", "set", _DEVICE, "up")
+            peer = ("lladdr", _mac(3 - number), "dev", _DEVICE)
+            self._ip("-n", namespace, "neighbour", "replace", other, *peer)
+            self._ip("link", "set", port, "up")
+
+    def _rows(self, bridge: str) -> t.Iterator[dict[str, t.Any]]:
+        """The operations that add both ports."""
+        for number, port in enumerate(self._ports.values()):
+            yield {
+                "op": "insert",
+                "table": "Interface",
+                "row": {"name": port},
+                "uuid-name": f"interface{number}",
+            }
+            row = {
+                "name": port,
+                "interfaces": ["named-uuid", f"interface{number}"],
+                "external_ids": ["map", [[_OWNER, self._name]]],
+            }
+            yield {"op": "insert", "table": "Port", "row": row, "uuid-name": f"port{number}"}
+            yield _of_bridge([["name", "==", bridge]], "insert", ["named-uuid", f"port{number}"])
+
+    def _numbered(self, database: Ovsdb) -> list[int]:
+        """The numbers that ovs-vswitchd has given to them."""
+        self._apply(database)
+        found = {
+            row["name"]: row["ofport"]
+            for row in database.select("Interface", ("name", "ofport"))
+            if row["name"] in self._ports.values()
+        }
+        numbers = [found.get(port) for port in self._ports.values()]
+        if None in numbers or min(t.cast("list[int]", numbers)) < 1:
+            raise HotUpgradeError(
+                f"the ends of probe {self._name!r} cannot be made",
+                "ovs-vswitchd could not add their ports",
+                "Its log says why",
+            )
+        return t.cast("list[int]", numbers)
+
+    def _remove(self, database: Ovsdb) -> bool:
+        ports = database.select("Port", ("_uuid", "external_ids"))
+        ours = [row["_uuid"] for row in ports if row["external_ids"].get(_OWNER) == self._name]
+        for row in database.select("Bridge", ("name", "ports")) if ours else []:
+            held = [uuid for uuid in ours if uuid in row["ports"]]
+            if held:
+                self._ofctl("del-flows", row["name"], f"cookie={self.cookie:#x}/-1", needed=False)
+                where = [["name", "==", row["name"]]]
+                database.transact(*(_of_bridge(where, "delete", ["uuid", uuid]) for uuid in held))
+        if ours:
+            self._apply(database)
+        found = bool(ours)
+        for namespace, port in self._ports.items():
+            if os.path.exists(os.path.join(NAMESPACES, namespace)):
+                found = True
+                self._ip("link", "delete", port, needed=False)
+                self._ip("netns", "delete", namespace)
+        return found
+
+    def _apply(self, database: Ovsdb) -> None:
+        number = request_reconfiguration(database)
+        waiter = Waiter(self._connection.timeout)
+        what = "ovs-vswitchd has applied the ports of the probe"
+        waiter.wait(what, lambda: reconfigured(database, number), bool, lambda _: "it has not", _HINT)
+
+    def _flow(self, bridge: str, text: str, priority: int) -> None:
+        self._ofctl("add-flow", bridge, f"cookie={self.cookie:#x},priority={priority},{text}")
+
+    def _ofctl(self, command: str, bridge: str, *words: str, needed: bool = True) -> None:
+        target = f"unix:{management_socket(self._connection.rundir, bridge)}"
+        self._do(("ovs-ofctl", "-O", _VERSIONS, command, target, *words), needed)
+
+    def _ip(self, *words: str, needed: bool = True) -> None:
+        self._do(("ip", *words), needed)
+
+    def _inside(self, namespace: str, *words: str, needed: bool = True) -> None:
+        self._ip("netns", "exec", namespace, *words, needed=needed)
+
+    def _do(self, argv: t.Sequence[str], needed: bool) -> None:
+        done = self._run(argv, self._connection.timeout)
+        if done.rc != 0 and needed:
+            raise HotUpgradeError(
+                f"the ends of probe {self._name!r} cannot be made or removed",
+                f"{' '.join(argv)}: {(done.err or done.out).strip()}",
+                _HINT,
+            )
+
+
+def _of_bridge(where: t.Any, how: str, port: t.Any) -> dict[str, t.Any]:
+    return {"op": "mutate", "table": "Bridge", "where": where, "mutations": [["ports", how, ["set", [port]]]]}
+
+
+def _mac(number: int) -> str:
+    return f"02:6f:76:70:72:{number:02x}"
