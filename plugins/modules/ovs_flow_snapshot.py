@@ -53,6 +53,11 @@ options:
     type: str
     choices: [present, restored, compared, verified, absent]
     default: present
+  keep:
+    description:
+      - With O(state=present), how many snapshots to leave in the folder of O(path). The oldest ones are removed.
+      - What is no snapshot is left alone. By default all are left.
+    type: int
   bridges:
     description:
       - Work on these bridges only. The default is every bridge of the host for O(state=present), else every
@@ -168,6 +173,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+removed:
+  description: The directories of snapshots that were removed.
+  returned: with O(keep)
+  type: list
+  elements: str
+  sample: [/var/lib/openvswitch/before-upgrade-1]
 snapshot:
   description: The directory of the snapshot.
   returned: success
@@ -291,7 +302,11 @@ text:
   sample: {"br-int": ["group group_id=1,type=all,bucket=actions=output:1", "flow priority=0 actions=NORMAL"]}
 """
 
+import dataclasses
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run_module
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._prune.old_snapshots import prune
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.module import behave
 
 OPTIONS = {
@@ -302,6 +317,7 @@ OPTIONS = {
         "choices": ["present", "restored", "compared", "verified", "absent"],
         "default": "present",
     },
+    "keep": {"type": "int"},
     "bridges": {"type": "list", "elements": "str"},
     "ofports": {"type": "str", "choices": ["refuse", "pin", "ignore"], "default": "refuse"},
     "lifetime": {"type": "str", "choices": ["full", "remaining"], "default": "full"},
@@ -321,8 +337,19 @@ OPTIONS = {
 }
 
 
+def snapshot(call: Call) -> Outcome:
+    """Behave, and then leave no more than is to be kept."""
+    outcome = behave(call)
+    keep = call.params["keep"]
+    if keep is None or call.params["state"] != "present":
+        return outcome
+    removed = prune(call.params["path"], keep, call.check_mode)
+    changed = outcome.changed or bool(removed)
+    return dataclasses.replace(outcome, changed=changed, values={**outcome.values, "removed": removed})
+
+
 def main() -> None:
-    run_module(OPTIONS, behave)
+    run_module(OPTIONS, snapshot)
 
 
 if __name__ == "__main__":

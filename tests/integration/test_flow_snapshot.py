@@ -663,3 +663,12 @@ def test_errors_are_sentences(ovs: t.Any) -> None:
     ovs.vsctl("set", "bridge", "br0", "protocols=OpenFlow12")
     with pytest.raises(HotUpgradeError, match="no common OpenFlow version"):
         open_switch(ovs, "br0")
+
+
+def test_no_more_snapshots_than_are_to_be_kept(shared_ovs: t.Any) -> None:
+    shared_ovs.run("mkdir", "-p", "-m", "700", "/srv/kept")
+    for number in range(3):
+        found = shared_ovs.module("ovs_flow_snapshot", path=f"/srv/kept/{number}", keep=2)
+        assert "failed" not in found, found["msg"]
+    assert found["removed"] == ["/srv/kept/0"]
+    assert shared_ovs.run("ls", "/srv/kept").split() == ["1", "2"]

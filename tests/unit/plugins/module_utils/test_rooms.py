@@ -20,7 +20,17 @@ FLOORS = (
     {"_ovs"},
     {"_openflow"},
     {"_kmod", "_snapshot", "_transaction"},
-    {"_handover", "_health", "_info", "_ovn", "_policy_guard", "_probe", "_rehearsal", "_restore_wait"},
+    {
+        "_handover",
+        "_health",
+        "_info",
+        "_ovn",
+        "_policy_guard",
+        "_probe",
+        "_prune",
+        "_rehearsal",
+        "_restore_wait",
+    },
     {"_ansible"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

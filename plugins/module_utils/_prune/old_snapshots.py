@@ -1,0 +1,42 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Of many snapshots in a folder the oldest away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.directory import MANIFEST
+
+
+def prune(path: str, keep: int, check_mode: bool) -> list[str]:
+    """Leave ``keep`` snapshots in the folder of the one at ``path``, that one among them; returns what was removed, or would be.
+
+    What is no snapshot is left alone.  Raises ``Refused`` for a number that makes no sense.
+    """
+    if keep < 1:
+        raise Refused(
+            f"keep={keep} is refused", "the snapshot that was taken is one already", "Keep at least 1"
+        )
+    folder = os.path.dirname(os.path.abspath(path))
+    others = [
+        each
+        for each in (os.path.join(folder, name) for name in os.listdir(folder))
+        if each != os.path.abspath(path) and _is_snapshot(each)
+    ]
+    newest_first = sorted(
+        others, key=lambda each: os.stat(os.path.join(each, MANIFEST)).st_mtime, reverse=True
+    )
+    old = sorted(newest_first[keep - 1 :])
+    for each in old if not check_mode else ():
+        shutil.rmtree(each)
+    return old
+
+
+def _is_snapshot(path: str) -> bool:
+    return not os.path.islink(path) and os.path.isfile(os.path.join(path, MANIFEST))
