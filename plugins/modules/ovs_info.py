@@ -324,6 +324,13 @@ protection:
   returned: success
   type: dict
   sample: {since: "2026-11-23T06:15:00Z", packages: [openvswitch-common, openvswitch-switch], restarted: []}
+rollout:
+  description:
+    - The rollout that has changed the packages of this host last, and their versions before, to which the playbook
+      C(rollback.yml) goes back. V(null) where there was none.
+  returned: success
+  type: dict
+  sample: {id: "20261123T061500Z", at: "2026-11-23T06:15:12Z", packages: {openvswitch-switch: 3.5.0-1}}
 held_packages:
   description: The packages of Open vSwitch and OVN that dpkg holds, whoever wants that. Empty on other systems.
   returned: success

@@ -67,7 +67,7 @@ def test_a_host_over_the_limit_goes_back_and_the_others_of_its_batch_do_not_begi
     run = roll_out(lab, forks=1, max_gap_ms=0)
     assert run.code != 0
     first, second = run.results
-    assert first["outcome"] == "failed", run.output
+    assert (first["outcome"], len(first["breaches"])) == ("failed", 1), first["failure"]
     (breach,) = first["breaches"]
     assert "(0 allowed)" in breach
     assert "It was taken back: ovs-vswitchd 3.5.0 forwards" in first["failure"]
@@ -101,3 +101,25 @@ def test_the_next_run_goes_on_and_watches_the_host_first(lab: hosts.Lab) -> None
     target = Target(lab, lab.hosts[0])
     assert "ovsops" not in target.run("ip", "netns", "list")
     assert "opr" not in target.run("ovs-vsctl", "list-ports", "br0")
+
+
+def test_all_that_a_rollout_has_changed_is_taken_back(lab: hosts.Lab) -> None:
+    """The last rollout has changed host1 alone; host2 was changed by the one before."""
+    targets = [Target(lab, host) for host in lab.hosts]
+    flows = [target.flows() for target in targets]
+    # Both were named by the playbook when the packages came, and not again when a run went on.
+    names = {host["id"] for host in rollouts(lab)}
+    wrong = runs.playbook(lab, None, name="rollback", rollout="nobody")
+    assert (wrong.returncode, [target.version() for target in targets]) == (0, ["4.0.0", "4.0.0"])
+    assert "nothing to take back. Its packages were changed last by the rollout" in wrong.stdout
+    done = runs.playbook(lab, None, name="rollback", rollout=next(iter(names)))
+    assert done.returncode == 0, done.stdout
+    again = runs.playbook(lab, None, name="rollback", rollout="last")
+    assert again.returncode == 0, again.stdout
+    assert [target.version() for target in targets] == ["3.5.0", "3.5.0"]
+    assert [target.flows() for target in targets] == flows
+
+
+def rollouts(lab: hosts.Lab) -> list[dict[str, t.Any]]:
+    record = "/var/lib/ovsops/rollout.json"
+    return [json.loads(Target(lab, host).run("cat", record)) for host in lab.hosts]

@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import rollouts
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts, count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
@@ -88,6 +89,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         "ovn": _ovn(connection, database, root, runner) if database else None,
         "rehearsal": rehearsed.last(root),
         "protection": protection.look({name: _identity(each) for name, each in found.items()}, root),
+        "rollout": rollouts.last(root),
         "held_packages": protection.held(runner),
         "boot": boot_id(),
         "bridges": bridges,

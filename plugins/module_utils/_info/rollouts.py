@@ -1,0 +1,28 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Which rollout has changed the packages of this host last, and which versions were there before.
+
+The record is written by the role (tasks/rollout.yml), before it installs anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+RECORD = "var/lib/ovsops/rollout.json"
+
+
+def last(root: str = "/") -> dict[str, t.Any] | None:
+    """Its id, when it came here, and the packages with their versions; None where there is none that can be read."""
+    try:
+        with open(os.path.join(root, RECORD), encoding="utf-8") as file:
+            record = json.load(file)
+        packages = {str(name): str(version) for name, version in record["packages"].items()}
+        return {"id": str(record["id"]), "at": str(record["at"]), "packages": packages}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
