@@ -45,8 +45,10 @@ ruff: ## Python style and formatting
 	$(in_tools) ruff check --quiet .
 	$(in_tools) ruff format --check --quiet .
 
-mypy: $(linked) ## Types of the engine, the action plugin and the tests, strict
-	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils -p ansible_collections.ovsops.hot_upgrade.plugins.action
+mypy: $(linked) ## Types of the engine, the plugins and the tests, strict
+	$(in_tools) mypy -p ansible_collections.ovsops.hot_upgrade.plugins.module_utils -p ansible_collections.ovsops.hot_upgrade.plugins.action \
+		-p ansible_collections.ovsops.hot_upgrade.plugins.callback -p ansible_collections.ovsops.hot_upgrade.plugins.filter \
+		-p ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils
 # Tests replace what a module has imported, and so name it by that module.
 	$(in_tools) mypy --implicit-reexport --cache-dir build/.mypy_cache/tests tests
 

@@ -193,6 +193,7 @@ result:
         longest_send_gap_ms: 9.644
         max_latency_ms: 3.208
         worst_runs: []
+        around_gap: {at_ms: 6220.1, lasted_ms: 9.87, each: 1, points: [[6216.0, 0.05, 0], [6221.0, 3.2, 0]]}
       contains: &stream
         sent:
           description: Packets sent.
@@ -241,6 +242,25 @@ result:
             outage_ms:
               description: Time between the sending of the packets around them.
               type: float
+        around_gap:
+          description: The packets around the longest gap, for a plot. At most 160 points, whatever the rate is.
+          type: dict
+          contains:
+            at_ms:
+              description: When the gap began, since the start.
+              type: float
+            lasted_ms:
+              description: How long it was, RV(result.established.longest_gap_ms).
+              type: float
+            each:
+              description: How many consecutive packets one point stands for.
+              type: int
+            points:
+              description:
+                - For each point when its first packet was sent, since the start, the longest latency of those that arrived, and
+                  how many were lost. The latency is V(null) where none arrived.
+              type: list
+              elements: list
     new_flows:
       description: The stream in which every packet is the first of a new flow.
       type: dict
@@ -258,6 +278,7 @@ result:
           - at_ms: 6225.0
             lost: 177
             outage_ms: 4500.1
+        around_gap: {at_ms: 6219.8, lasted_ms: 4512.4, each: 2, points: [[6200.0, 0.4, 0], [6225.0, null, 2]]}
       contains: *stream
     events:
       description:

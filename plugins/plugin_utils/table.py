@@ -13,13 +13,15 @@ _GAP = "  "
 
 def table(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
     """``rows``, of which the first one is the heading, as lines with columns; what is no printable text shows as ``?``."""
-    shown = [[_printable(cell) for cell in row] for row in rows]
+    shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*shown)]
     return [_GAP.join(_padded(cell, width) for cell, width in zip(row, widths)).rstrip() for row in shown]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names are what others have chosen: no control sequence of theirs reaches a terminal."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

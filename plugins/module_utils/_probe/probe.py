@@ -32,6 +32,10 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.around_gap import (
+    AroundGap,
+    around_gap,
+)
 
 BASE = "/run/ovsops"
 WARM_UP = 5.0
@@ -80,6 +84,7 @@ class StreamResult:
     longest_send_gap_ms: float
     max_latency_ms: float
     worst_runs: tuple[LossRun, ...]
+    around_gap: AroundGap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,17 +140,20 @@ def analyse(events: t.Iterable[Event], stream: int, start: int) -> StreamResult:
     runs = sorted(_loss_runs(order, sent, arrived, start), key=lambda run: -run.outage_ms)
     sending = [sent[number] for number in order]
     received = sum(number in arrived for number in order)
+    sending_gap = _longest_gap(sending)
+    gap = _longest_gap(sending[:1] + sorted(arrivals) + sending[-1:])
     return StreamResult(
         sent=len(sent),
         received=received,
         lost=len(sent) - received,
         duplicated=len(arrivals) - len(arrived),
         refused_by_sender=refused,
-        longest_gap_ms=_longest_gap(sending[:1] + sorted(arrivals) + sending[-1:]),
+        longest_gap_ms=_ms(gap[1] - gap[0]),
         longest_outage_ms=max((run.outage_ms for run in runs), default=0.0),
-        longest_send_gap_ms=_longest_gap(sending),
+        longest_send_gap_ms=_ms(sending_gap[1] - sending_gap[0]),
         max_latency_ms=_ms(max((arrived[n] - sent[n] for n in arrived if n in sent), default=0)),
         worst_runs=tuple(runs[:_WORST_RUNS]),
+        around_gap=around_gap(sent, arrived, gap, start),
     )
 
 
@@ -166,8 +174,12 @@ def _loss_runs(
         yield LossRun(_ms(sent[order[first]] - start), position - first, _ms(after - before))
 
 
-def _longest_gap(moments: t.Sequence[int]) -> float:
-    return _ms(max((moments[i] - moments[i - 1] for i in range(1, len(moments))), default=0))
+def _longest_gap(moments: t.Sequence[int]) -> tuple[int, int]:
+    """Its begin and its end; both are the same moment where there are not two."""
+    pairs = zip(moments, moments[1:])
+    return max(
+        pairs, key=lambda pair: pair[1] - pair[0], default=(moments[0], moments[0]) if moments else (0, 0)
+    )
 
 
 def _ms(nanoseconds: int) -> float:
