@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole story once: lab hosts on an old version, traffic, the playbook over SSH, a table, a RESULT line."""
+"""The whole story once: lab hosts on an old version, traffic, the playbook over SSH, a page, a table, a RESULT line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import argparse
 import json
 import subprocess
 import sys
-import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils import summary
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.host_facts import Facts, from_result
 from tests.harness import probe, runs
 from tests.lab import hosts, images
 from tests.lab import lab as laboratory
-from tests.lab.images import say
+from tests.lab.images import REPOSITORY, say
 
-COUNTED = ("flows", "groups", "meters")
+REPORTS = REPOSITORY / "build/demo"
 
 
 def upgrade(lab: hosts.Lab, to: str, strategy: str) -> int:
@@ -25,114 +26,22 @@ def upgrade(lab: hosts.Lab, to: str, strategy: str) -> int:
     report.mkdir()
     variables = {"strategy": strategy, "probe": probe.ENDPOINTS, "report_dir": str(report)}
     argv = runs.playbook_argv([lab.inventory], runs.prefixed(to, variables))
-    colour = runs.environment(ANSIBLE_FORCE_COLOR="1" if sys.stdout.isatty() else "0")
-    return subprocess.call(argv, stdin=subprocess.DEVNULL, env=colour)
+    environment = runs.environment(
+        ANSIBLE_FORCE_COLOR="1" if sys.stdout.isatty() else "0",
+        ANSIBLE_CALLBACKS_ENABLED="ovsops.hot_upgrade.rollout_report",
+        OVSOPS_REPORT_FOLDER=str(REPORTS),
+    )
+    return subprocess.call(argv, stdin=subprocess.DEVNULL, env=environment)
 
 
-def results(lab: hosts.Lab) -> list[dict[str, t.Any]]:
+def results(lab: hosts.Lab) -> list[Facts]:
     """What the hosts reported, in the lab's order; a host that reported nothing has failed."""
     found = []
     for host in lab.hosts:
         path = lab.folder / "report" / f"{host.name}.json"
-        nothing = {"host": host.name, "outcome": "failed", "failure": "no result came back"}
-        found.append(json.loads(path.read_text()) if path.exists() else nothing)
+        nothing = {"outcome": "failed", "failure": "no result came back"}
+        found.append(from_result(host.name, json.loads(path.read_text()) if path.exists() else nothing))
     return found
-
-
-def kept(result: dict[str, t.Any]) -> bool:
-    """Whether a host was upgraded with everything it had."""
-    return (
-        result["outcome"] == "upgraded"
-        and result["verified"] is True
-        and bool(result["before"] == result["after"])
-    )
-
-
-def row(result: dict[str, t.Any]) -> dict[str, t.Any]:
-    """One host's line of the table and of RESULT."""
-    traffic = result.get("traffic") or {}
-    established, new = (traffic.get(kind) or {} for kind in ("established", "new_flows"))
-    line: dict[str, t.Any] = {
-        name: result.get(name) for name in ("host", "outcome", "from", "to", "strategy")
-    }
-    for kind in COUNTED:
-        for when in ("before", "after"):
-            line[f"{kind}_{when}"] = (result.get(when) or {}).get(kind)
-    line |= {
-        "sent_established": established.get("sent"),
-        "lost_established": established.get("lost"),
-        "sent_new": new.get("sent"),
-        "lost_new": new.get("lost"),
-        "duplicated": sum(stream.get("duplicated", 0) for stream in (established, new)) if traffic else None,
-        "longest_gap_ms": max((s.get("longest_gap_ms") or 0 for s in (established, new)), default=None)
-        if traffic
-        else None,
-        "verified": result.get("verified", False),
-        "not_carried": result.get("not_carried", []),
-        "failure": result.get("failure", ""),
-    }
-    return line
-
-
-def table(rows: list[dict[str, t.Any]]) -> str:
-    """What a person reads."""
-    head = (
-        "host",
-        "version",
-        "strategy",
-        "flows",
-        "groups",
-        "meters",
-        "lost established",
-        "lost new",
-        "longest gap",
-    )
-    body = [
-        (
-            line["host"],
-            f"{line['from']} → {line['to']}",
-            line["strategy"] or "-",
-            *(f"{line[f'{kind}_before']} → {line[f'{kind}_after']}" for kind in COUNTED),
-            f"{line['lost_established']} of {line['sent_established']}",
-            f"{line['lost_new']} of {line['sent_new']}",
-            f"{line['longest_gap_ms']} ms",
-        )
-        for line in rows
-    ]
-    widths = [max(len(cells[n]) for cells in [head, *body]) for n in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths)) for cells in [head, *body]]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def summary(rows: list[dict[str, t.Any]], options: argparse.Namespace, good: bool) -> dict[str, t.Any]:
-    """RESULT: sums over the hosts, and the hosts themselves."""
-
-    def total(name: str) -> int | None:
-        values = [line[name] for line in rows]
-        return None if None in values else sum(values)
-
-    summed = [f"{kind}_{when}" for kind in COUNTED for when in ("before", "after")]
-    gaps = [line["longest_gap_ms"] for line in rows]
-    return {
-        "hosts": len(rows),
-        "from": options.ovs,
-        "to": options.to,
-        "strategy": "+".join(sorted({line["strategy"] or "none" for line in rows})),
-        **{
-            name: total(name)
-            for name in (
-                *summed,
-                "sent_established",
-                "lost_established",
-                "sent_new",
-                "lost_new",
-                "duplicated",
-            )
-        },
-        "longest_gap_ms": None if None in gaps else max(gaps),
-        "all_kept": good,
-        "per_host": rows,
-    }
 
 
 def main() -> int:
@@ -157,14 +66,15 @@ def main() -> int:
                 say("the hosts go on running: 'tests/tools/lab --name demo ssh host1', and 'down' ends them")
             else:
                 hosts.down(name)
-    rows = [row(result) for result in found]
-    good = code == 0 and all(kept(result) for result in found)
-    print("\n" + table(rows))
-    for line in rows:
-        if line["failure"]:
-            print(f"{line['host']}: {line['failure']}")
+    rows = [summary.line(host) for host in found]
+    good = code == 0 and all(summary.kept(host) for host in found)
+    print("\n" + "\n".join(summary.as_table(rows)))
+    for host in found:
+        if host.failure:
+            print(f"{host.name}: {host.failure}")
     print(("Everything was kept." if good else "NOT everything was kept.") + f" Ansible ended with {code}.")
-    print("RESULT " + json.dumps(summary(rows, options, good)))
+    asked = {"from": options.ovs, "to": options.to, "all_kept": good}
+    print("RESULT " + json.dumps({**summary.sums(rows), **asked, "per_host": rows}))
     return 0 if good else 1
 
 

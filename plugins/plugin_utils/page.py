@@ -48,7 +48,10 @@ Ids = t.Mapping[str, str]
 
 def page(rollout: Rollout, hosts: t.Sequence[Facts], found: Verdict) -> str:
     """The text of the file."""
-    ids = {host.name: f"host-{number}" for number, host in enumerate(hosts)}
+    # Of an untouched host there is nothing to be looked at. One that another play has lost is in no batch.
+    begun = {name for batch in rollout.batches for name in batch.hosts}
+    shown = (host.name for host in hosts if host.name in begun or host.outcome != "untouched")
+    ids = {name: f"host-{number}" for number, name in enumerate(shown)}
     pictured = _pictured(hosts)
     parts = [
         _answers(hosts, found, ids),
@@ -271,7 +274,7 @@ def _all(rollout: Rollout, hosts: t.Sequence[Facts], ids: Ids, pictured: t.Conta
         for batch in rollout.batches
     ]
     begun = {name for batch in rollout.batches for name in batch.hosts}
-    rest = [host.name for host in hosts if host.name not in begun]
+    rest = [host.name for host in hosts if host.name not in begun and host.outcome == "untouched"]
     if rest:
         title = tag("summary", f"Not begun: {counted(len(rest))}, nothing was done on them")
         shown.append(

@@ -23,7 +23,7 @@ header, main, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; margin: 0; }
 h1 { font-size: clamp(1.5rem, 1.1rem + 1.8vw, 2.3rem); }
 h2 { font-size: 1.2rem; margin: 2rem 0 .75rem; }
-p, ul, ol, dl { margin: .5rem 0; }
+p, ul, ol, dl { margin: .5rem 0; overflow-wrap: anywhere; }
 ul, ol { padding-left: 1.2rem; }
 li { margin: .3rem 0; overflow-wrap: anywhere; }
 .banner { border-bottom: 6px solid var(--tone); background: var(--tone-ground); padding: 1.25rem 0; }

@@ -8,7 +8,6 @@ A report is made of whatever has arrived, also from a host that lies.
 
 from __future__ import annotations
 
-import math
 import typing as t
 
 Json = t.Mapping[str, t.Any]
@@ -36,7 +35,8 @@ def number(value: object) -> float | None:
     """``value`` where it is a number that can be drawn."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if math.isfinite(value) and abs(value) < _MOST else None
+    # Not-a-number is not smaller, either.
+    return value if abs(value) < _MOST else None
 
 
 def whole(value: object) -> int | None:

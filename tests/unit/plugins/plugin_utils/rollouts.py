@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils import progress, rollout
 from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.host_facts import Facts, facts
+from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.rollout import Rollout
 from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.verdict import Verdict, verdict
 
 Json = dict[str, t.Any]
@@ -159,10 +160,10 @@ class Told:
         self.hear(self.collector.told(host, HANDOVER, result))
 
     @property
-    def rollout(self) -> rollout.Rollout:
+    def rollout(self) -> Rollout:
         return self.collector.rollout
 
-    def seen(self) -> tuple[rollout.Rollout, list[Facts], Verdict]:
+    def seen(self) -> tuple[Rollout, list[Facts], Verdict]:
         """What page and document are made of."""
         hosts = [facts(host, self.rollout) for host in self.rollout.hosts]
         return self.rollout, hosts, verdict(self.rollout, hosts)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent, probe
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.around_gap import AroundGap
 
 MS = 1_000_000
 SETTINGS = probe.Settings("/proc/self/ns/net", "", "192.0.2.2")
@@ -47,6 +48,7 @@ def test_a_stream_without_trouble() -> None:
         longest_send_gap_ms=5.0,
         max_latency_ms=1.0,
         worst_runs=(),
+        around_gap=AroundGap(1.0, 5.0, 1, tuple((5.0 * n, 1.0, 0) for n in range(5))),
     )
 
 
