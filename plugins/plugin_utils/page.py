@@ -176,8 +176,8 @@ def _traffic(hosts: t.Sequence[Facts], ids: Ids, pictured: t.Container[str]) -> 
     cards = [
         tag(
             "div",
-            page_hosts.traffic(host),
             page_hosts.details(ids[host.name], host, open_=False),
+            page_hosts.traffic(host),
             class_="card",
         )
         for host in shown

@@ -217,7 +217,8 @@ def _actions(rollout: Rollout, hosts: t.Sequence[Facts]) -> t.Iterator[Action]:
     if rollout.state != RUNNING and (by["failed"] or by["unreachable"] or by["unknown"] or by["untouched"]):
         rest = [host for name in ("failed", "unreachable", "unknown", "untouched") for host in by[name]]
         yield Action(
-            "Then start the same rollout again: it goes on from where each host stands, and leaves alone what is done.",
+            "When that is done, start the same rollout again: it goes on from where each host stands, "
+            "and leaves alone what is done.",
             _names(rest),
         )
     if by["unknown"] and rollout.state != RUNNING:

@@ -35,7 +35,7 @@ class Callback(rollout_report.CallbackModule):
         self.lines: list[str] = []
         self.warnings: list[str] = []
         self._display = types.SimpleNamespace(display=self.lines.append, warning=self.warnings.append)
-        self.options = {"folder": str(folder), "progress": True}
+        self.options: dict[str, t.Any] = {"folder": str(folder), "progress": True}
 
     def get_option(self, option: str, hostvars: object = None) -> t.Any:
         return self.options[option]

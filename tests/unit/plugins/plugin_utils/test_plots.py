@@ -44,7 +44,7 @@ def test_nothing_lost_is_nothing_red() -> None:
     st.none() | Number,
 )
 def test_any_numbers_stay_in_the_picture(
-    points: list[object], at_ms: float | None, gap_ms: float | None
+    points: list[tuple[object, ...]], at_ms: float | None, gap_ms: float | None
 ) -> None:
     around = {"points": [list(each) for each in points], "at_ms": at_ms, "each": 1}
     picture = drawn({"sent": 1, "lost": 0, "longest_gap_ms": gap_ms, "around_gap": around})

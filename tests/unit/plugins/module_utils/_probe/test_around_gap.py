@@ -41,7 +41,7 @@ def test_a_long_silence_has_as_few_points_and_loses_nothing() -> None:
     arrived = {n: when for n, when in sent.items() if not 4000 <= n < 16_000 or n == 9000}
     found = around_gap(sent, arrived, (20_000 * MS, 80_000 * MS), 0)
     assert len(found.points) <= module.MOST
-    assert sum(lost for __, __, lost in found.points) == 11_999
+    assert sum(point[2] for point in found.points) == 11_999
 
 
 def test_nothing_sent_is_nothing_to_show() -> None:
@@ -56,4 +56,4 @@ def test_it_is_bounded_and_in_order(count: int, gone: set[int], begin: int, end:
     times = [point[0] for point in found.points]
     assert len(times) <= module.MOST
     assert times == sorted(times)
-    assert all(0 <= lost <= found.each for __, __, lost in found.points)
+    assert all(0 <= point[2] <= found.each for point in found.points)
