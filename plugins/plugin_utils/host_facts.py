@@ -82,7 +82,10 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """One host, ready to be shown. Empty texts and None: nobody has told."""
+    """One host, ready to be shown. Empty texts and None: nobody has told.
+
+    ``own_counters`` are packets lost on their way to ovs-vswitchd and dropped by ports, of all traffic.
+    """
 
     name: str
     outcome: str
@@ -105,6 +108,8 @@ class Facts:
     warnings: tuple[str, ...]
     proof: str
     besides: tuple[str, ...]
+    breaches: tuple[str, ...]
+    own_counters: tuple[int, int] | None
     transaction: str
     state: str
     deadline: str
@@ -167,6 +172,8 @@ def facts(host: Host, rollout: Rollout) -> Facts:
         warnings=texts(result.get("warnings")) or texts(host.plan.get("warnings")),
         proof=text(told.get("proof")),
         besides=_besides(result),
+        breaches=texts(told.get("breaches")),
+        own_counters=_own_counters(result),
         transaction=text(told.get("transaction")),
         state=text(host.handover.get("state")),
         deadline=text(told.get("deadline")),
@@ -287,6 +294,13 @@ def _reasons(found: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _counts(found: object) -> dict[str, int | None]:
     return {name: whole(mapping(found).get(name)) for name in COUNTED}
+
+
+def _own_counters(result: Json) -> tuple[int, int] | None:
+    """What the host itself counts of lost packets, on their way to ovs-vswitchd and at ports; None where it does not tell."""
+    counted = mapping(result.get("counted"))
+    lost, dropped = whole(counted.get("lost_upcalls")), whole(counted.get("dropped"))
+    return None if lost is None or dropped is None else (lost, dropped)
 
 
 def _besides(result: Json) -> tuple[str, ...]:

@@ -142,6 +142,8 @@ def _facts(host: Facts) -> t.Iterator[tuple[str, t.Sequence[str]]]:
     yield "Why no other", [f"{name}: {'; '.join(why)}" for name, why in host.reasons]
     yield "Nobody forwarded", [ms(host.window_ms)] if host.window_ms is not None else []
     yield "Packets", [*_packets("established", host.established), *_packets("new flows", host.new_flows)]
+    yield "Its own counters", _own_counters(host)
+    yield "Over the limits", host.breaches
     yield "Objects", _objects(host)
     yield "Changed by others", host.changes
     yield "Not carried over", host.not_carried
@@ -158,6 +160,16 @@ def _packets(kind: str, found: Stream | None) -> t.Iterator[str]:
     if found:
         twice = f", {found.duplicated:,} twice" if found.duplicated else ""
         yield f"{kind}: {found.lost:,} of {found.sent:,} lost{twice}, longest silence {ms(found.longest_gap_ms)}"
+
+
+def _own_counters(host: Facts) -> list[str]:
+    """Of all traffic, and without what a process has taken with it: a bound and no measurement."""
+    if not host.own_counters:
+        return []
+    upcalls, drops = host.own_counters
+    return [
+        f"of all traffic, at least {upcalls:,} packets lost on their way to ovs-vswitchd, {drops:,} dropped by ports"
+    ]
 
 
 def _objects(host: Facts) -> list[str]:

@@ -82,8 +82,9 @@ def _what(event: Event, rollout: Rollout) -> str:
 
 
 def _cut_over(host: Host) -> str:
-    if text(host.handover.get("state")) not in ("applied", "confirmed"):
-        return "NOT handed over"
+    state = text(host.handover.get("state"))
+    if state not in ("applied", "confirmed"):
+        return "TAKEN BACK" if state == "rolled_back" else "NOT handed over"
     return f"handed over to {printable(text(mapping(host.plan.get('after')).get('ovs-vswitchd')) or 'what is on the disk')}"
 
 

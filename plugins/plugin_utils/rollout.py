@@ -43,7 +43,7 @@ _PLAYBOOK = re.compile(r"/hot_upgrade/playbooks/hot_upgrade\.yml(?::\d+)?$")
 _SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
 # What the module tells of a hand-over that is of interest later, beside the result of the role.
 _KEPT = ("transaction", "state", "deadline", "reason", "not_undone", "measured", "timeline", "refill_ms", "window_ms",
-         "verified", "changes", "not_carried", "proof")  # fmt: skip
+         "verified", "breaches", "changes", "not_carried", "proof")  # fmt: skip
 
 
 def step_of(path: str) -> str | None:

@@ -173,9 +173,14 @@ def _packets(touched: t.Sequence[Facts]) -> t.Iterator[str]:
     if losing:
         counts = ", ".join(f"{lost:,} of {sent:,} of {kind}" for kind, lost, sent in both)
         yield f"Packets were lost on {named(losing)}: {counts}."
-    silent = _unmeasured(touched)
+    counting = [host.own_counters for host in _unmeasured(touched) if host.own_counters]
+    if counting:
+        upcalls, drops = (sum(counts) for counts in zip(*counting))
+        told = f"{upcalls:,} packets lost on their way to ovs-vswitchd, {drops:,} dropped by ports"
+        yield f"Without a probe, {counted(len(counting))} counted of all traffic, as a lower bound: {told}."
+    silent = len(_unmeasured(touched)) - len(counting)
     if silent:
-        yield f"Traffic was not measured on {counted(len(silent))}."
+        yield f"Traffic was not measured on {counted(silent)}."
 
 
 def _objects(touched: t.Sequence[Facts]) -> t.Iterator[str]:

@@ -76,6 +76,21 @@ def test_everything_of_a_host_is_told() -> None:
         assert words in text, words
 
 
+def test_limits_and_counters_of_the_host_are_told() -> None:
+    told = Told()
+    told.batch(["a"], ["a"], [1])
+    told.steps(["a"])
+    limits = {
+        "breaches": ["lost 12 of 4012 packets (5 allowed)"],
+        "counted": {"lost_upcalls": 7, "dropped": 2},
+    }
+    told.fact("a", result("a", "failed", **limits))
+    told.collector.end()
+    text = Seen(page(*told.seen())).text
+    assert "lost 12 of 4012 packets (5 allowed)" in text
+    assert "of all traffic, at least 7 packets lost on their way to ovs-vswitchd, 2 dropped by ports" in text
+
+
 def test_hostile_names_are_text() -> None:
     text = page(*rollouts.hostile().seen())
     text.encode()

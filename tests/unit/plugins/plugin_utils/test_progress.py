@@ -50,7 +50,7 @@ def test_each_line_says_all_by_itself() -> None:
         "| batch 2 of 3 | 1 of 6 hosts done | about 01:24 left | begins: 4 hosts",
         "hand-over: hv-ams1-r07-u02.example.net, the first of 4",
         "u02.example.net: handed over to 4.0.0, nobody forwarded for 412.7 ms",
-        "u04.example.net: NOT handed over, how long nobody forwarded is not known",
+        "u04.example.net: TAKEN BACK, how long nobody forwarded is not known",
         "u02.example.net: upgraded 3.5.0 -> 4.0.0, lost 71 of 8400 of an established flow, lost 12 of 1680 of new flows",
         "u03.example.net: unconfirmed 3.5.0 -> 4.0.0",
         "confirm it before 2026-11-28T03:45:00Z",

@@ -163,6 +163,18 @@ def test_what_is_not_measured_is_not_said_to_be_lost() -> None:
     assert of(result("a", "failed", transaction=None)).lost == ("Nothing: no host was handed over.",)
 
 
+def test_counters_of_the_host_are_told_as_what_they_are() -> None:
+    hosts = [
+        result(name, traffic=None, counted={"lost_upcalls": 3, "dropped": 1, "why": ""})
+        for name in ("a", "b")
+    ]
+    assert of(*hosts, result("c", traffic=None)).lost[:2] == (
+        "Without a probe, 2 hosts counted of all traffic, as a lower bound: "
+        "6 packets lost on their way to ovs-vswitchd, 2 dropped by ports.",
+        "Traffic was not measured on 1 host.",
+    )
+
+
 def test_a_verdict_is_plain_data() -> None:
     assert dataclasses.asdict(rollouts.bad().seen()[2])["actions"]
     assert Trouble("", "t", "m").unreachable is False
