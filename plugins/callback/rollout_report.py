@@ -64,7 +64,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.page import pag
 from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.verdict import verdict
 
 # Between two writings while the rollout runs, in seconds; and not more than this part of the time is spent on them.
-_EVERY, _PART = 5.0, 0.02
+_EVERY = 5.0
+_PART = 0.02
 
 Method = t.TypeVar("Method", bound=t.Callable[..., None])
 

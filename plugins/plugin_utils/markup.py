@@ -32,10 +32,10 @@ def join(parts: t.Iterable[str]) -> Html:
     return Html("".join(map(escaped, parts)))
 
 
-def tag(name: str, /, *children: str, **attributes: Attribute) -> Html:
+def tag(element: str, /, *children: str, **attributes: Attribute) -> Html:
     """An element. ``class_`` is ``class``, ``aria_label`` is ``aria-label``; None and False leave an attribute out."""
-    opening = "".join([f"<{name}", *(_attribute(*each) for each in attributes.items()), ">"])
-    return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
+    opening = "".join([f"<{element}", *(_attribute(*each) for each in attributes.items()), ">"])
+    return Html(opening if element in _VOID else f"{opening}{join(children)}</{element}>")
 
 
 def _attribute(name: str, value: Attribute) -> str:

@@ -219,7 +219,7 @@ def _timeline(rollout: Rollout) -> list[Html]:
 def _batch_row(batch: Batch, rollout: Rollout, span: float) -> Html:
     end = batch.ended if batch.ended is not None else rollout.now
     words = f"from {clock(batch.began - rollout.began)} to {clock(end - rollout.began)}"
-    drawn = plots.bar([_segment(batch.began, end, rollout.began, span, "s-batch")], words)
+    drawn = plots.strip([_segment(batch.began, end, rollout.began, span, "s-batch")], words)
     return _line(
         f"Batch {batch.number} of {batch.of}: {counted(len(batch.hosts))}",
         drawn,
@@ -235,7 +235,7 @@ def _host_row(host: Host, rollout: Rollout, span: float) -> Html:
         for step, end in zip(host.steps, ends)
     ]
     words = ", ".join(f"{step.name} {clock(end - step.began)}" for step, end in zip(host.steps, ends))
-    return _line(host.name, plots.bar(segments, words), ends[-1] - host.steps[0].began)
+    return _line(host.name, plots.strip(segments, words), ends[-1] - host.steps[0].began)
 
 
 def _line(name: str, drawn: Html, took: float, class_: str | None = None) -> Html:

@@ -25,7 +25,7 @@ class Segment(t.NamedTuple):
     kind: str
 
 
-def bar(segments: t.Iterable[Segment], label: str, class_: str = "bar") -> Html:
+def strip(segments: t.Iterable[Segment], label: str, class_: str = "bar") -> Html:
     """Segments on one line, as wide as there is room; the shortest can still be seen."""
     rects = [
         tag(
@@ -173,4 +173,4 @@ def shares(parts: t.Sequence[tuple[str, int]], label: str) -> Html:
     for kind, count in parts:
         segments.append(Segment(place / total, (place + count) / total, kind))
         place += count
-    return join([bar([each for each in segments if each.end > each.begin], label, class_="shares")])
+    return join([strip([each for each in segments if each.end > each.begin], label, class_="shares")])

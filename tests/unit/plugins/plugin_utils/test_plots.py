@@ -66,7 +66,7 @@ def test_there_are_few_ticks(first: float, span: float) -> None:
 
 
 def test_a_bar_can_be_seen_however_short_it_is() -> None:
-    (rect,) = ElementTree.fromstring(plots.bar([plots.Segment(0.5, 0.5, "s-cut")], "x"))
+    (rect,) = ElementTree.fromstring(plots.strip([plots.Segment(0.5, 0.5, "s-cut")], "x"))
     assert (rect.get("x"), rect.get("width"), rect.get("class")) == ("500", "4", "s-cut")
 
 
