@@ -68,7 +68,6 @@ def main() -> int:
                 hosts.down(name)
     rows = [summary.line(host) for host in found]
     good = code == 0 and all(summary.kept(host) for host in found)
-    print("\n" + "\n".join(summary.as_table(rows)))
     for host in found:
         if host.failure:
             print(f"{host.name}: {host.failure}")

@@ -15,6 +15,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.plugin_utils.verdict import 
     GOOD,
     PLAIN,
     WARNING,
+    counted,
     in_utc,
 )
 
@@ -109,7 +110,7 @@ def details(id_: str, host: Facts, open_: bool, in_short: bool = False) -> Html:
 
 
 def _in_short(host: Facts) -> str:
-    lost = f"{host.lost:,} packets lost" if host.lost else ""
+    lost = f"{counted(host.lost, 'packet')} lost" if host.lost else ""
     stage = f"in {host.step}" if host.failure and host.step else ""
     return ", ".join(each for each in (stage, lost) if each)
 
@@ -175,10 +176,10 @@ def _own_counters(host: Facts) -> list[str]:
 def _objects(host: Facts) -> list[str]:
     pairs = {name: (host.before[name], host.after[name]) for name in COUNTED}
     if all(after is None for __, after in pairs.values()):
-        counted = [f"{name} {before:,}" for name, (before, __) in pairs.items() if before is not None]
-        return [f"{', '.join(counted)} before; not counted again"] if counted else []
-    known = ", ".join(f"{name} {_both(*counts)}" for name, counts in pairs.items())
-    return [f"{known}: {'every difference is accounted for' if host.verified else 'not verified'}"]
+        known = [f"{name} {before:,}" for name, (before, __) in pairs.items() if before is not None]
+        return [f"{', '.join(known)} before; not counted again"] if known else []
+    both = ", ".join(f"{name} {_both(*counts)}" for name, counts in pairs.items())
+    return [f"{both}: {'every difference is accounted for' if host.verified else 'not verified'}"]
 
 
 def _both(before: int | None, after: int | None) -> str:

@@ -151,6 +151,12 @@ def _lost(hosts: t.Sequence[Facts]) -> t.Iterator[str]:
     if windows:
         longest, name = max(windows)
         yield f"Nobody forwarded for at most {longest:,.1f} ms ({name})."
+    silences = [
+        (each.longest_gap_ms, host.name) for host in touched for each in host.streams if each.longest_gap_ms
+    ]
+    if silences:
+        longest, name = max(silences)
+        yield f"The longest silence at the receiver was {longest:,.1f} ms ({name})."
     yield from _objects([host for host in touched if host.outcome != "failed"])
     for host in [host for host in touched if host.outcome == "failed"][:NAMES]:
         yield f"{host.name} {host.state.replace('_', ' ') or 'failed'}: {host.measured or 'nobody has looked at it afterwards'}."

@@ -63,6 +63,7 @@ def test_a_good_rollout_needs_nobody() -> None:
     assert found.lost == (
         "No packet was lost: 25,200 of established flows and 5,040 of new flows were counted.",
         "Nobody forwarded for at most 3.2 ms (hv3).",
+        "The longest silence at the receiver was 31.0 ms (hv3).",
         "Flows, groups, meters: every difference is accounted for on 3 hosts.",
     )
     assert verdict.in_words(found)[-1] == "Nothing is to be done."
