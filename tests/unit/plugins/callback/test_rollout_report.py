@@ -37,8 +37,8 @@ class Callback(rollout_report.CallbackModule):
         self._display = types.SimpleNamespace(display=self.lines.append, warning=self.warnings.append)
         self.options: dict[str, t.Any] = {"folder": str(folder), "progress": True}
 
-    def get_option(self, option: str, hostvars: object = None) -> t.Any:
-        return self.options[option]
+    def get_option(self, k: str, hostvars: object = None) -> t.Any:
+        return self.options[k]
 
 
 def host(name: str) -> t.Any:

@@ -42,7 +42,11 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private_files.write(str(tmp_path / "x"), "old")
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("full")))
+
+    def full(descriptor: int) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="full"):
         private_files.write(str(tmp_path / "x"), "new")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
