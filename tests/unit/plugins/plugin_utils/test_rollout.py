@@ -99,6 +99,16 @@ def test_other_plays_of_the_run_are_no_part_of_it() -> None:
     assert len(told.rollout.batches) == 1
 
 
+def test_the_same_play_once_more_is_another_one() -> None:
+    told = Told()
+    for __ in range(2):
+        told.batch(["a"], ["a"], [1])
+        told.step("a", "begin")
+        told.step("a", "result")
+    assert [(batch.number, batch.of) for batch in told.rollout.batches] == [(1, 1), (1, 1)]
+    assert [host.name for host in told.rollout.hosts] == ["a"]
+
+
 def test_each_line_is_said_once_for_a_batch() -> None:
     assert sum("| preflight: " in line for line in rollouts.good().lines) == 2
     assert sum("| begins: " in line for line in rollouts.good().lines) == 2

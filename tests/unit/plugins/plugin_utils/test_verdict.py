@@ -87,6 +87,7 @@ def test_a_bad_one_says_what_to_do_the_urgent_first() -> None:
     )
     assert found.actions[-1].hosts[-1].endswith("u06.example.net")
     assert any("Packets were lost on hv-ams1-r07-u02" in line for line in found.lost)
+    assert not any("No packet was lost" in line for line in found.lost)
     assert any("u04.example.net rolled back: ovs-vswitchd 3.5.0 forwards" in line for line in found.lost)
 
 
