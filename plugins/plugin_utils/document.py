@@ -28,6 +28,7 @@ def document(rollout: Rollout, hosts: t.Sequence[Facts], found: Verdict) -> str:
         "format": FORMAT,
         "version": VERSION,
         "state": rollout.state,
+        "rollout": rollout.name,
         "playbook": rollout.playbook,
         "check_mode": rollout.check_mode,
         "forks": rollout.forks,

@@ -88,8 +88,9 @@ def _banner(rollout: Rollout, found: Verdict) -> Html:
     mode = ", check mode" if rollout.check_mode else ""
     when = f"{began[:10]}, {began[11:19]} to {written[11:19]} UTC, took {clock(rollout.now - rollout.began)}"
     lines = [tag("p", " ".join(found.lost[:2]), class_="lead")] if found.lost else []
+    name = f"Rollout {rollout.name}" if rollout.name else "Rollout"
     lines.append(
-        tag("p", f"Rollout of Open vSwitch by {rollout.playbook or 'ansible-playbook'}{mode}: {when}")
+        tag("p", f"{name} of Open vSwitch by {rollout.playbook or 'ansible-playbook'}{mode}: {when}")
     )
     if rollout.state == RUNNING:
         running = "If nothing runs any more, the run was killed: start it again."
@@ -98,14 +99,15 @@ def _banner(rollout: Rollout, found: Verdict) -> Html:
 
 
 def _answers(hosts: t.Sequence[Facts], found: Verdict, ids: Ids) -> Html:
-    actions = (
-        tag("ol", *(_action(each, ids) for each in found.actions))
-        if found.actions
-        else tag("p", "Nothing. The rollout needs nobody.")
-    )
+    actions = tag("ol", *(_action(each, ids) for each in found.actions))
+    back = found.way_back
+    todo = [
+        actions if found.actions else tag("p", "Nothing. The rollout needs nobody."),
+        tag("details", tag("summary", back.why), tag("pre", tag("code", back.line))) if back else "",
+    ]
     return tag(
         "section",
-        tag("div", tag("h2", "What must I do now?"), actions, class_=f"card wanted {found.tone}"),
+        tag("div", tag("h2", "What must I do now?"), *todo, class_=f"card wanted {found.tone}"),
         tag("div", tag("h2", "What happened?"), _shares(hosts), _list(found.happened), class_="card"),
         tag("div", tag("h2", "Is anything lost?"), _list(found.lost), class_="card"),
         class_="answers",

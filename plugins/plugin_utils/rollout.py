@@ -154,6 +154,13 @@ class Rollout:
         return bool(self.refusal) or any(play.counts for play in self.plays)
 
     @property
+    def name(self) -> str:
+        """By which it can be taken back; empty where no host has told it."""
+        return next(
+            (name for name in (text(host.result.get("rollout")) for host in self.known.values()) if name), ""
+        )
+
+    @property
     def batches(self) -> list[Batch]:
         """Those that have begun, in order."""
         return [batch for play in self.plays if play.counts for batch in play.batches]

@@ -43,20 +43,26 @@ class Action:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The answers, in the order in which they are read."""
+    """The answers, in the order in which they are read; ``way_back`` takes back all that was changed."""
 
     tone: str
     headline: str
     happened: tuple[str, ...]
     lost: tuple[str, ...]
     actions: tuple[Action, ...]
+    way_back: Command | None = None
 
 
 def verdict(rollout: Rollout, hosts: t.Sequence[Facts]) -> Verdict:
     """Of a rollout at any moment."""
     tone, headline = _headline(rollout, hosts)
     return Verdict(
-        tone, headline, tuple(_happened(rollout, hosts)), tuple(_lost(hosts)), tuple(_actions(rollout, hosts))
+        tone,
+        headline,
+        tuple(_happened(rollout, hosts)),
+        tuple(_lost(hosts)),
+        tuple(_actions(rollout, hosts)),
+        _way_back(rollout, hosts),
     )
 
 
@@ -277,11 +283,20 @@ def _causes(failed: t.Sequence[Facts]) -> t.Iterator[Action]:
 
 def _command(rollout: Rollout, playbook: str, hosts: t.Sequence[Facts], why: str = "") -> Command:
     """Without a limit for very many hosts: these playbooks leave alone what waits for nothing."""
-    inventories = [word for path in rollout.inventories for word in ("-i", path)]
     limit = ["--limit", ",".join(_names(hosts))] if len(hosts) <= _LIMIT else []
-    return Command(
-        why, shlex.join(["ansible-playbook", *inventories, f"ovsops.hot_upgrade.{playbook}", *limit])
-    )
+    return Command(why, _line(rollout, playbook, limit))
+
+
+def _line(rollout: Rollout, playbook: str, more: t.Sequence[str]) -> str:
+    inventories = [word for path in rollout.inventories for word in ("-i", path)]
+    return shlex.join(["ansible-playbook", *inventories, f"ovsops.hot_upgrade.{playbook}", *more])
+
+
+def _way_back(rollout: Rollout, hosts: t.Sequence[Facts]) -> Command | None:
+    if not rollout.name or not any(host.outcome in ("upgraded", "resumed") for host in hosts):
+        return None
+    given = ["-e", f"hot_upgrade_rollout={rollout.name}"]
+    return Command("To take back all that this rollout has changed", _line(rollout, "rollback", given))
 
 
 def _by_outcome(hosts: t.Sequence[Facts]) -> dict[str, list[Facts]]:
@@ -308,6 +323,8 @@ def in_words(found: Verdict) -> list[str]:
     for action in found.actions:
         lines.append("  - " + (f"{named(action.hosts)}: " if action.hosts else "") + action.what)
         lines.extend(f"      {_why(command)}{command.line}" for command in action.commands)
+    if found.way_back:
+        lines.append(f"{found.way_back.why}: {found.way_back.line}")
     return lines
 
 

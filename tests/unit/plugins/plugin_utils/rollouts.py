@@ -100,7 +100,8 @@ def result(host: str, outcome: str = "upgraded", **changes: t.Any) -> Json:
     """What the role finds of a host."""
     done = outcome in ("upgraded", "unconfirmed", "resumed")
     return {
-        "host": host, "outcome": outcome, "failure": "", "from": "3.5.0", "to": "4.0.0" if done else None,
+        "host": host, "outcome": outcome, "rollout": "20261128T030405Z",
+        "failure": "", "from": "3.5.0", "to": "4.0.0" if done else None,
         "strategy": "make_before_break", "transaction": f"20261128T030512Z-{len(host):06x}" if done else None,
         "before": TOTALS, "after": TOTALS if done else None, "deadline": None, "confirm_with": None, "warnings": [],
         "proof": "410 of 416 live megaflows, with 99.2 % of their packets, were traced through both versions; none would be "

@@ -21,6 +21,7 @@ def written(told: Told) -> dict[str, t.Any]:
 def test_a_program_finds_all_of_it() -> None:
     found = written(rollouts.bad())
     assert (found["format"], found["version"], found["state"]) == ("ovsops.hot_upgrade.rollout", 1, "ended")
+    assert found["rollout"] == "20261128T030405Z"
     assert found["began"] == "2026-11-28T03:04:05.000+00:00"
     assert found["verdict"]["headline"] == "Stopped: 2 of 6 hosts failed"
     assert found["verdict"]["actions"][0]["commands"][0][0] == "keep the new version"

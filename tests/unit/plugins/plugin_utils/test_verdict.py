@@ -66,7 +66,11 @@ def test_a_good_rollout_needs_nobody() -> None:
         "The longest silence at the receiver was 31.0 ms (hv3).",
         "Flows, groups, meters: every difference is accounted for on 3 hosts.",
     )
-    assert verdict.in_words(found)[-1] == "Nothing is to be done."
+    assert verdict.in_words(found)[-2] == "Nothing is to be done."
+    back = "ansible-playbook -i inventory/prod.yml ovsops.hot_upgrade.rollback -e hot_upgrade_rollout=20261128T030405Z"
+    assert found.way_back == ("To take back all that this rollout has changed", back)
+    assert of(result("a", "planned")).way_back is None
+    assert of(result("a", rollout=None)).way_back is None
 
 
 def test_a_bad_one_says_what_to_do_the_urgent_first() -> None:
