@@ -26,7 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG, SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     identify,
@@ -66,8 +66,11 @@ def process(host: Host) -> Process:
 def take_pidfile(host: Host) -> None:
     """Make the real pidfile name the process, so that its service accepts it when the old one ends.
 
-    It has the owner of the directory: an ovs-vswitchd with ``--user`` opens it as that user.
+    It has the owner of the directory: an ovs-vswitchd with ``--user`` opens it as that user.  Raises ``Unreachable`` where the
+    database has ended, without which the old process does not end either: a rollback has to find that one in its pidfile, else
+    it takes it for gone and starts it anew.
     """
+    host.services.process(OVSDB_SERVER)
     path = os.path.join(host.request.rundir, f"{VSWITCHD}.pid")
     owner = os.stat(host.request.rundir)
     write_durable(path, f"{process(host).pid}\n".encode(), 0o644, (owner.st_uid, owner.st_gid))

@@ -35,6 +35,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     transaction = transactions.create({}, str(tmp_path / "transactions"))
     host = types.SimpleNamespace(
         transaction=transaction,
+        services=types.SimpleNamespace(process=lambda _name: None),
         request=types.SimpleNamespace(
             rundir=str(rundir),
             remote="unix:db.sock",
@@ -65,6 +66,21 @@ def test_it_waits_and_then_becomes_the_program_under_the_same_pid(host: t.Any) -
     Waiter(30.0).wait("it is the program", host.became.exists, bool)
     assert host.became.read_text() == f"{waiting.pid}\n"
     assert alive(waiting)
+
+
+def test_without_a_database_the_pidfile_goes_on_naming_the_old_process(host: t.Any) -> None:
+    """That one does not end either then; a rollback that did not find it there started it anew, under traffic."""
+
+    def process(name: str) -> t.NoReturn:
+        raise Unreachable(f"{name} has ended", "", "")
+
+    held_process.start(host)
+    pidfile = Path(host.request.rundir, "ovs-vswitchd.pid")
+    pidfile.write_text("1\n")
+    host.services = types.SimpleNamespace(process=process)
+    with pytest.raises(Unreachable, match="ovsdb-server has ended"):
+        held_process.take_pidfile(host)
+    assert pidfile.read_text() == "1\n"
 
 
 def test_one_that_was_not_let_go_never_becomes_the_program(host: t.Any) -> None:
