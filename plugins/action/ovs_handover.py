@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
+from types import MappingProxyType
 
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
@@ -32,6 +33,7 @@ CONFIRM_TIMEOUT = 120
 RECOVERY, LOOK_INTERVAL = 30.0, 10.0
 
 Json = dict[str, t.Any]
+NOTHING: t.Mapping[str, t.Any] = MappingProxyType({})
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
@@ -62,7 +64,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             self._budget = Budget.of(options)
         except ValueError as error:
             return failed({}, f"a limit is refused: {error}")
-        mistake = self._budget.mistake("begins" if begins else state, confirm, waits)
+        mistake = self._budget.mistake(
+            "begins" if begins else state, confirm, waits, bool(options.get("health_before"))
+        )
         if mistake:
             return failed({}, f"{mistake}. Nothing was done")
         if not waits:
@@ -109,10 +113,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         """Confirm what an earlier task has begun, after it was judged."""
         if not self._budget.judges:
             return self._module(options)
-        result = self._settled()
+        of_it = {name: options[name] for name in ("transaction",) if name in options}
+        result = self._settled(of_it)
         if result.get("failed") or result.get("state") != "applied":
             return self._module(options)
-        return {**self._confirm_safely(result, options.get("health_before")), "changed": True}
+        result = {**self._confirm_safely(result, options.get("health_before")), "changed": True}
+        if result.get("failed"):
+            host = str(self._vars.get("inventory_hostname"))
+            fallen.record(constants.DEFAULT_LOCAL_TMP, host, str(result.get("msg")))
+        return result
 
     def _confirm_safely(self, result: Json, before: Json | None) -> Json:
         try:
@@ -183,18 +192,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         """The ``result`` with its ``breaches``, when the host was watched for long enough, or as soon as it has got worse."""
         if not self._budget.judges:
             return result
+        # All others have a window in which new flows have to wait, and some of them in vain, as the plan says.
+        zero = (result.get("plan") or {}).get("strategy") == "make_before_break"
         end = time.monotonic() + self._budget.soak
         while True:
             health = self._health(before) if before is not None else {}
             left = end - time.monotonic()
-            if health.get("worse") or health.get("failed") or left <= 0:
+            bad = health.get("down") or health.get("errors") or (zero and health.get("lost"))
+            if bad or health.get("failed") or left <= 0:
                 break
             time.sleep(min(left, LOOK_INTERVAL, self._third()))
             # The host has another while before it goes back by itself.
             self._module({**of_it, "state": "settled"})
         if health.get("failed"):
-            health = {"worse": [f"its health is not known: {health.get('msg')}"]}
-        found = breaches(self._budget, result, self._traffic(), health.get("worse", []))
+            health = {"worse": [f"its health is not known: {health.get('msg')}"], "lost": []}
+        worse = [each for each in health.get("worse", []) if zero or each not in health["lost"]]
+        found = breaches(self._budget, result, self._traffic(), worse)
         return {**result, "counted": health.get("counted"), "breaches": found}
 
     def _health(self, before: Json | None = None) -> Json:
@@ -242,9 +255,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         result = {**result, **told(found)}
         return result if found["state"] == "confirmed" else failed(result, why)
 
-    def _settled(self) -> Json:
-        """How the last hand-over stands when what was under way has come to its end."""
-        return self._module({**self._place(), "state": "settled"})
+    def _settled(self, of_it: t.Mapping[str, t.Any] = NOTHING) -> Json:
+        """How a hand-over, by default the last one, stands when what was under way has come to its end."""
+        return self._module({**self._place(), **of_it, "state": "settled"})
 
     def _record(self, transaction: str | None = None) -> Json:
         """What the host has written down of a hand-over, of the last one by default; nothing where it cannot tell."""

@@ -94,8 +94,13 @@ down:
   returned: with O(before)
   type: list
   elements: str
-more:
-  description: Those of RV(worse) that were counted.
+lost:
+  description: Those of RV(worse) that are packets lost on their way to ovs-vswitchd.
+  returned: with O(before)
+  type: list
+  elements: str
+errors:
+  description: Those of RV(worse) that are errors of ports.
   returned: with O(before)
   type: list
   elements: str

@@ -317,7 +317,7 @@ OPTIONS: adapter.Options = {
 }
 
 
-def probe(call: Call) -> Outcome:
+def measure(call: Call) -> Outcome:
     """Bring the probe to the wanted state, and put the outcome as RETURN documents it."""
     state, bridge = call.params["state"], call.params["bridge"]
     ends = Ends(call.params["name"], call.connection)
@@ -333,9 +333,10 @@ def probe(call: Call) -> Outcome:
     if made and not call.check_mode:
         ends.make(bridge)
     if state == "prepared" or (made and call.check_mode):
-        return Outcome(made, {"running": False, "directory": Probe(call.params["name"]).directory})
+        probe = Probe(call.params["name"])
+        return Outcome(made, {"running": probe.running(), "directory": probe.directory})
     outcome = ensure(call.params["name"], state, settings, call.check_mode)
-    removed = state == "absent" and ends.there() and (call.check_mode or ends.remove())
+    removed = state == "absent" and (ends.there() if call.check_mode else ends.remove())
     values: dict[str, object] = {"running": outcome.after == "running", "directory": outcome.directory}
     if outcome.result is not None:
         values["result"] = dataclasses.asdict(outcome.result)
@@ -347,7 +348,7 @@ def main() -> None:
     """Entry point for Ansible."""
     adapter.run_module(
         OPTIONS,
-        probe,
+        measure,
         required_if=[("state", "started", ["address", "bridge"], True), ("state", "prepared", ["bridge"])],
         mutually_exclusive=[
             ("bridge", "address"),

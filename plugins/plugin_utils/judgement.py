@@ -50,10 +50,10 @@ class Budget:
         """Whether anything is judged before the confirmation."""
         return self.health or self.limits
 
-    def mistake(self, state: str, confirm: str, waits: bool) -> str:
+    def mistake(self, state: str, confirm: str, waits: bool, has_before: bool) -> str:
         """Why a task with this ``state`` (``begins`` or ``confirmed``) cannot judge that; empty if it can.
 
-        ``waits`` is whether the task keeps its connection.
+        ``waits`` is whether the task keeps its connection, ``has_before`` whether it knows the health of before.
         """
         if not self.judges:
             return ""
@@ -63,6 +63,8 @@ class Budget:
             return f"with confirm={confirm} the host confirms, and nothing can be judged before that: use confirm=reconnected"
         if state == "begins" and confirm == "manual" and self.limits:
             return "with confirm=manual limits and soak belong to the task with state=confirmed, which judges"
+        if state == "confirmed" and self.health and not has_before:
+            return "health needs health_before, as the task that began the hand-over has returned it"
         if not self.probe and (self.max_lost_established is not None or self.max_lost_new is not None):
             return "max_lost_established and max_lost_new need the name of a running ovs_traffic_probe in the option probe"
         return ""
@@ -79,6 +81,9 @@ def breaches(budget: Budget, result: Json, traffic: Json | None, worse: t.Sequen
     ``traffic`` is what the probe has measured, None without one. What is limited and not known is a breach.
     """
     found = list(worse)
+    ended = (traffic or {}).get("ended", "stopped")
+    if budget.measures and ended != "stopped":
+        found.append(f"the measurement was over before the end ({ended}), so what was lost is not known")
     for kind, limit, words in (
         ("established", budget.max_lost_established, "of the established flow"),
         ("new_flows", budget.max_lost_new, "of new flows"),

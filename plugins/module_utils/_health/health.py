@@ -29,6 +29,7 @@ Json = dict[str, t.Any]
 # How long counters are watched to see whether they grow by themselves, in seconds.
 WATCHED = 1.0
 _USERSPACE = "netdev@"
+_ON_THEIR_WAY = " (packets lost on their way to ovs-vswitchd)"
 
 
 def look(connection: Connection, watched: float = 0.0) -> Json:
@@ -102,13 +103,14 @@ def _interface(row: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, bool]]:
 
 
 def compare(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:
-    """What the module returns of two looks: what is ``down``, what is ``more``, and what the counters tell of losses.
+    """What the module returns of two looks: what is ``down``, who counts packets ``lost`` and ``errors``, and how many are lost.
 
     Raises ``Refused`` where ``before`` is not what ``look`` returns.
     """
     try:
-        down, more = list(_down(before, now)), list(_more(before, now))
-        return {"down": down, "more": more, "worse": [*down, *more], "counted": counted(before, now)}
+        down, lost, errors = list(_down(before, now)), *_more(before, now)
+        found = {"down": down, "lost": lost, "errors": errors}
+        return {**found, "worse": [*down, *lost, *errors], "counted": counted(before, now)}
     except (KeyError, TypeError, AttributeError) as error:
         raise Refused(
             "the option before is refused",
@@ -124,7 +126,7 @@ def _down(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterat
             yield f"{name} is down, and was up before"
 
 
-def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:
     """A process that forwards in userspace has also counted what it did not take beside the one before: that lost nothing."""
     known = set(before["growing"])
     renewed = before["process"] != now["process"]
@@ -133,9 +135,12 @@ def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterat
         for name, datapath in now["datapaths"].items()
         if not (renewed and name.startswith(_USERSPACE))
     }
+    lost, errors = [], []
     for name, count in _grown(_comparable(before, now), judged).items():
         if name not in known:
-            yield f"{name} counts {count} more than before"
+            kind = lost if name.endswith(_ON_THEIR_WAY) else errors
+            kind.append(f"{name} counts {count} more than before")
+    return lost, errors
 
 
 def _grown(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
@@ -143,7 +148,7 @@ def _grown(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[st
     found = {}
     for name, datapath in now.items():
         was = before.get(name, _NOTHING)
-        found[f"{name} (packets lost on their way to ovs-vswitchd)"] = datapath["lost"] - was["lost"]
+        found[f"{name}{_ON_THEIR_WAY}"] = datapath["lost"] - was["lost"]
         for port, values in datapath["ports"].items():
             errors = values["errors"] - was["ports"].get(port, {"errors": values["errors"]})["errors"]
             found[f"{port} (packets with errors)"] = errors

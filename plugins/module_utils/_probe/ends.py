@@ -15,10 +15,15 @@ import os
 import typing as t
 import zlib
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    Bridge,
     Connection,
     Ovsdb,
     reconfigured,
@@ -33,7 +38,7 @@ _OWNER = "ovsops-probe"  # in external_ids of a Port: the name of the measuremen
 _VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
 _PRIORITY, _COOKIE = 65535, 0x6F76_7072_0000_0000
 _HINT = "state=absent removes what is left; or give two namespaces of your own"
-_DEVICE = "e0"
+_DEVICE, _USUAL_MTU = "e0", 1500
 
 
 class Ends:
@@ -57,30 +62,36 @@ class Ends:
         Raises ``Refused`` where there is no such bridge, ``HotUpgradeError`` for all else.
         """
         with self._connection.open() as database:
-            if not database.select("Bridge", ("name",), [("name", "==", bridge)]):
-                names = ", ".join(row["name"] for row in database.select("Bridge", ("name",))) or "none"
+            bridges = {each.name: each for each in database.bridges()}
+            if bridge not in bridges:
                 raise Refused(
                     f"the ends of probe {self._name!r} cannot be made",
                     f"there is no bridge {bridge}",
-                    f"There are: {names}",
+                    f"There are: {', '.join(bridges) or 'none'}",
                 )
             self._remove(database)
             try:
-                self._make(database, bridge)
+                self._make(database, bridge, _mtu(bridges[bridge]))
             except BaseException:
                 self._remove(database)
                 raise
 
     def remove(self) -> bool:
-        """All of it away; whether there was anything."""
-        with self._connection.open() as database:
-            return self._remove(database)
+        """All of it away, whatever part is left; whether there was anything."""
+        try:
+            with self._connection.open() as database:
+                return self._remove(database)
+        except Unreachable:
+            if any(os.path.exists(os.path.join(NAMESPACES, each)) for each in self._ports):
+                raise
+            return False  # a host without Open vSwitch
 
-    def _make(self, database: Ovsdb, bridge: str) -> None:
+    def _make(self, database: Ovsdb, bridge: str, mtu: int) -> None:
         for number, (namespace, port) in enumerate(self._ports.items(), 1):
             self._ip("netns", "add", namespace)
             self._ip("link", "add", port, "type", "veth", "peer", "name", _DEVICE, "netns", namespace)
-            self._ip("-n", namespace, "link", "set", _DEVICE, "address", _mac(number))
+            self._ip("-n", namespace, "link", "set", _DEVICE, "address", _mac(number), "mtu", str(mtu))
+            self._ip("link", "set", port, "mtu", str(mtu))
             # Else each end looks for routers and neighbours, with packets that nobody counts.
             self._inside(namespace, "sysctl", "-qw", f"net.ipv6.conf.{_DEVICE}.disable_ipv6=1", needed=False)
         database.transact(*self._rows(bridge))
@@ -179,6 +190,16 @@ class Ends:
                 f"{' '.join(argv)}: {(done.err or done.out).strip()}",
                 _HINT,
             )
+
+
+def _mtu(bridge: Bridge) -> int:
+    """What a port must have that changes nothing: ovs-vswitchd gives its internal ports the lowest of all others.
+
+    See find_min_mtu in ofproto/ofproto.c.
+    """
+    others = [each.mtu for each in bridge.interfaces if each.type != "internal" and each.mtu]
+    own = [each.mtu for each in bridge.interfaces if each.name == bridge.name and each.mtu]
+    return min(others or own or [_USUAL_MTU])
 
 
 def _of_bridge(where: t.Any, how: str, port: t.Any) -> dict[str, t.Any]:

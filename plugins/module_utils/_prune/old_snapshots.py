@@ -24,6 +24,8 @@ def prune(path: str, keep: int, check_mode: bool) -> list[str]:
             f"keep={keep} is refused", "the snapshot that was taken is one already", "Keep at least 1"
         )
     folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):  # in check mode nobody has made it
+        return []
     others = [
         each
         for each in (os.path.join(folder, name) for name in os.listdir(folder))

@@ -213,8 +213,9 @@ def test_other_confirmations_may_be_asynchronous() -> None:
 
 # What is judged between the verification and the confirmation.
 WELL: dict[str, t.Any] = {"health": {"well": {}}}
-SAME = {**WELL, "worse": [], "counted": {"lost_upcalls": 0}}
-WORSE = {**SAME, "worse": ["the link of p1 is down, and was up before"]}
+SAME = {**WELL, "worse": [], "down": [], "lost": [], "errors": [], "counted": {"lost_upcalls": 0}}
+DOWN = ["the link of p1 is down, and was up before"]
+WORSE = {**SAME, "worse": DOWN, "down": DOWN}
 VERIFIED: dict[str, t.Any] = {"changes": {}}
 CONFIRMED = {"state": "confirmed"}
 BACK = {"state": "rolled_back", "transaction": "new", "measured": "ovs-vswitchd 3.5.0 forwards"}
@@ -245,6 +246,21 @@ def test_what_is_worse_than_before_is_taken_back_at_once(folder: str) -> None:
     assert result["msg"] == f"{WORSE['worse'][0]}. It was taken back: ovs-vswitchd 3.5.0 forwards"
     assert result["state"] == "rolled_back"
     assert fallen.failed(folder, ["h1"]) == {"h1": result["msg"]}
+
+
+@pytest.mark.parametrize("strategy", ["make_before_break", "restart"])
+def test_what_new_flows_lose_in_a_window_that_was_announced_is_not_judged(strategy: str) -> None:
+    lost = ["system@ovs-system (packets lost on their way to ovs-vswitchd) counts 72 more than before"]
+    applied = {**APPLIED, "plan": {"strategy": strategy}}
+    answers = [WELL, LAST, applied, VERIFIED, {**SAME, "worse": lost, "lost": lost}]
+    answers.append(BACK if strategy == "make_before_break" else CONFIRMED)
+    result = Action(answers, "", confirm="reconnected", health=True).run(task_vars=VARIABLES)
+    assert result["breaches"] == (lost if strategy == "make_before_break" else [])
+
+
+def test_health_of_before_is_needed_to_judge_it_later() -> None:
+    result = Action([], state="confirmed", health=True).run(task_vars=VARIABLES)
+    assert "health needs health_before" in result["msg"]
 
 
 def test_one_that_cannot_be_taken_back_is_not_said_to_be() -> None:

@@ -50,6 +50,12 @@ def test_what_is_limited_and_not_known_is_a_breach() -> None:
     assert found == ["BFD is down", "how many packets of the established flow were lost is not known"]
 
 
+@pytest.mark.parametrize("ended", ["killed", "max_duration"])
+def test_a_measurement_that_was_over_too_early_proves_nothing(ended: str) -> None:
+    (found,) = breaches(Budget(max_lost_new=9, probe="p"), {}, {**TRAFFIC, "ended": ended}, [])
+    assert f"over before the end ({ended})" in found
+
+
 def test_options_may_be_text() -> None:
     options = {"max_lost_established": "5", "max_gap_ms": "1.5", "soak": "", "health": "yes", "probe": None}
     assert Budget.of(options) == Budget(5, None, 1.5, "", True, 0.0)

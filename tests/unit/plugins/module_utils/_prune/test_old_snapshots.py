@@ -33,6 +33,10 @@ def test_the_newest_stay_and_so_does_what_is_no_snapshot(tmp_path: Path) -> None
     assert prune(str(taken), 2, check_mode=False) == []
 
 
+def test_a_folder_that_nobody_has_made_yet_has_none(tmp_path: Path) -> None:
+    assert prune(str(tmp_path / "later" / "now"), 2, check_mode=True) == []
+
+
 def test_none_is_no_number_to_keep(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="Keep at least 1"):
         prune(str(tmp_path / "now"), 0, check_mode=False)
