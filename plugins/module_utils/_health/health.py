@@ -135,7 +135,8 @@ def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> tuple[li
         for name, datapath in now["datapaths"].items()
         if not (renewed and name.startswith(_USERSPACE))
     }
-    lost, errors = [], []
+    lost: list[str] = []
+    errors: list[str] = []
     for name, count in _grown(_comparable(before, now), judged).items():
         if name not in known:
             kind = lost if name.endswith(_ON_THEIR_WAY) else errors
