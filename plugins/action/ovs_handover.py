@@ -62,7 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             return failed({}, why)
         try:
             self._budget = Budget.of(options)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return failed({}, f"a limit is refused: {error}")
         mistake = self._budget.mistake(
             "begins" if begins else state, confirm, waits, bool(options.get("health_before"))
@@ -71,15 +71,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             return failed({}, f"{mistake}. Nothing was done")
         if not waits:
             return self._module(options, wrap_async=True)
-        return self._begin(options, confirm) if begins else self._end(options)
-
-    def _begin(self, options: Json, confirm: str) -> Json:
-        """Hand over, unless too many others have failed, and confirm it where that is asked for."""
+        if not begins and not self._budget.judges:
+            return self._module(options)
         host = str(self._vars.get("inventory_hostname"))
-        stopped = self._stopped(host)
+        stopped = self._stopped(host) if begins else ""
         if stopped:
             return failed({}, stopped)
         fallen.record(constants.DEFAULT_LOCAL_TMP, host, None)
+        result = self._begin(options, confirm) if begins else self._end(options)
+        if result.get("failed"):
+            fallen.record(constants.DEFAULT_LOCAL_TMP, host, str(result.get("msg")))
+        return result
+
+    def _begin(self, options: Json, confirm: str) -> Json:
+        """Hand over, and confirm it where that is asked for."""
         before = self._health() if self._budget.health else {}
         if before.get("failed"):
             return failed({}, f"its health before is not known: {before.get('msg')}. Nothing was done")
@@ -91,9 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         # With "automatic" the module has confirmed it, unless the connection was lost.
         waits = not result.get("failed") and result.get("state") == "applied"
         if waits and confirm in (RECONNECTED, AUTOMATIC):
-            result = self._confirm_safely(result, before.get("health"))
-        if result.get("failed"):
-            fallen.record(constants.DEFAULT_LOCAL_TMP, host, str(result.get("msg")))
+            return self._confirm_safely(result, before.get("health"))
         return result
 
     def _stopped(self, host: str) -> str:
@@ -111,17 +114,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
 
     def _end(self, options: Json) -> Json:
         """Confirm what an earlier task has begun, after it was judged."""
-        if not self._budget.judges:
-            return self._module(options)
-        of_it = {name: options[name] for name in ("transaction",) if name in options}
-        result = self._settled(of_it)
+        result = self._settled({"transaction": options.get("transaction")})
         if result.get("failed") or result.get("state") != "applied":
             return self._module(options)
-        result = {**self._confirm_safely(result, options.get("health_before")), "changed": True}
-        if result.get("failed"):
-            host = str(self._vars.get("inventory_hostname"))
-            fallen.record(constants.DEFAULT_LOCAL_TMP, host, str(result.get("msg")))
-        return result
+        return {**self._confirm_safely(result, options.get("health_before")), "changed": True}
 
     def _confirm_safely(self, result: Json, before: Json | None) -> Json:
         try:
@@ -175,23 +171,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         if unreachable:
             return failed(result, f"the host does not answer over a new connection: {unreachable}")
         of_it = {**self._place(), "transaction": result["transaction"]}
-        # What has become different while it was watched counts, too.
-        for step in ("verified", "judged", *["verified"][: bool(self._budget.soak)], "confirmed"):
-            if step == "judged":
-                result = self._judged(result, before, of_it)
-                if result.get("breaches"):
-                    return self._take_back(result, of_it)
-                continue
-            found = self._module({**of_it, "state": step})
-            result = {**result, **told(found)}
-            if found.get("failed"):
-                return self._ask_again(result, str(found.get("msg")))
-        return {**result, "verified": True}
+        result, why = self._become(result, of_it, "verified")
+        if why is None and self._budget.judges:
+            result = self._judged(result, before, of_it)
+            if result["breaches"]:
+                return self._take_back(result, of_it)
+        if why is None and self._budget.soak:  # what has become different while it was watched
+            result, why = self._become(result, of_it, "verified")
+        if why is None:
+            result, why = self._become(result, of_it, "confirmed")
+        return {**result, "verified": True} if why is None else self._ask_again(result, why)
+
+    def _become(self, result: Json, of_it: Json, state: str) -> tuple[Json, str | None]:
+        """Have the host go on to a ``state``: the ``result`` with what it tells, and why it did not, or None."""
+        found = self._module({**of_it, "state": state})
+        return {**result, **told(found)}, str(found.get("msg")) if found.get("failed") else None
 
     def _judged(self, result: Json, before: Json | None, of_it: Json) -> Json:
         """The ``result`` with its ``breaches``, when the host was watched for long enough, or as soon as it has got worse."""
-        if not self._budget.judges:
-            return result
         # All others have a window in which new flows have to wait, and some of them in vain, as the plan says.
         zero = (result.get("plan") or {}).get("strategy") == "make_before_break"
         end = time.monotonic() + self._budget.soak

@@ -350,9 +350,7 @@ def main() -> None:
         OPTIONS,
         measure,
         required_if=[("state", "started", ["address", "bridge"], True), ("state", "prepared", ["bridge"])],
-        mutually_exclusive=[
-            ("bridge", "address"),
-        ],
+        mutually_exclusive=[("bridge", "address")],
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 Json = t.Mapping[str, t.Any]
 
 
@@ -24,13 +26,13 @@ class Budget:
 
     @classmethod
     def of(cls, options: Json) -> Budget:
-        """As a task has it: what the module has checked may still be text. Raises ``ValueError`` where it is no number."""
+        """As a task has it, perhaps as text. Raises ``ValueError`` or ``TypeError`` where it is nothing of the kind."""
         return cls(
             _number(options, "max_lost_established", int),
             _number(options, "max_lost_new", int),
             _number(options, "max_gap_ms", float),
             str(options.get("probe") or ""),
-            str(options.get("health", False)).lower() in ("true", "yes", "1", "on"),
+            bool(boolean(options.get("health") or False)),
             _number(options, "soak", float) or 0.0,
         )
 

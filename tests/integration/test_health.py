@@ -55,8 +55,12 @@ def test_after_a_restart_the_counters_of_userspace_tell_nothing(ovs: t.Any) -> N
     assert found["worse"] == []
 
 
-def test_a_switch_without_a_datapath_and_what_is_no_health(shared_ovs: t.Any) -> None:
-    assert health(shared_ovs)["health"]["datapaths"] == {}
+@pytest.mark.parametrize("version", ["2.15.0", "4.0.0"])
+def test_a_switch_without_a_datapath(start_ovs: t.Any, version: str) -> None:
+    assert health(start_ovs(version))["health"]["datapaths"] == {}
+
+
+def test_what_is_no_health_is_refused(shared_ovs: t.Any) -> None:
     found = shared_ovs.module("ovs_health_info", before={"well": 5})
     assert found["failed"]
     assert "it is not the health that this module has returned" in found["msg"]

@@ -40,26 +40,24 @@ def look(connection: Connection, watched: float = 0.0) -> Json:
 
     Raises ``HotUpgradeError`` where ovs-vswitchd or the database do not answer.
     """
-    first = _counters(connection)
+    datapaths = _counters(connection)
     growing: list[str] = []
     if watched:
         time.sleep(watched)
-        last = _counters(connection)
-        growing, first = sorted(_grown(counters.as_plain(first), counters.as_plain(last))), last
-    daemon = inspect(VSWITCHD, connection.rundir, connection.timeout)
-    process = daemon.process
+        earlier, datapaths = datapaths, _counters(connection)
+        growing = sorted({**_lost(earlier, datapaths), **_errors(earlier, datapaths)})
     return {
-        "datapaths": counters.as_plain(first),
+        "datapaths": datapaths,
         "growing": growing,
         "well": _well(connection),
-        "process": f"{process.pid}-{process.started}" if process else None,
+        "process": inspect(VSWITCHD, connection.rundir, connection.timeout).identity,
     }
 
 
-def _counters(connection: Connection) -> dict[str, counters.DatapathCounters]:
+def _counters(connection: Connection) -> Json:
     control = Appctl(daemon_socket(connection.rundir, VSWITCHD), connection.timeout)
     try:
-        return counters.parse(control.call("dpctl/show", "--statistics"))
+        return counters.as_plain(counters.parse(control.call("dpctl/show", "--statistics")))
     except Unreachable:
         raise
     except HotUpgradeError as error:
@@ -128,38 +126,32 @@ def _down(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterat
 
 def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:
     """A process that forwards in userspace has also counted what it did not take beside the one before: that lost nothing."""
-    known = set(before["growing"])
-    renewed = before["process"] != now["process"]
-    judged = {
-        name: datapath
-        for name, datapath in now["datapaths"].items()
-        if not (renewed and name.startswith(_USERSPACE))
-    }
-    lost: list[str] = []
-    errors: list[str] = []
-    for name, count in _grown(_comparable(before, now), judged).items():
-        if name not in known:
-            kind = lost if name.endswith(_ON_THEIR_WAY) else errors
-            kind.append(f"{name} counts {count} more than before")
+    was = _comparable(before, now)
+    judged = {name: each for name, each in now["datapaths"].items() if not _is_of_another(name, before, now)}
+    lost, errors = (
+        [f"{name} counts {count} more than before" for name, count in found if name not in before["growing"]]
+        for found in (_lost(was, judged).items(), _errors(was, judged).items())
+    )
     return lost, errors
 
 
-def _grown(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
-    """By what counts it: the packets lost on their way to ovs-vswitchd, and errors."""
+def _lost(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """How many packets more each datapath has lost on their way to ovs-vswitchd; a new one has lost all of them since."""
+    found = {name: each["lost"] - before.get(name, {"lost": 0})["lost"] for name, each in now.items()}
+    return {f"{name}{_ON_THEIR_WAY}": count for name, count in found.items() if count > 0}
+
+
+def _errors(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
+    """How many packets with errors more each port counts; one that has come meanwhile, none."""
     found = {}
     for name, datapath in now.items():
-        was = before.get(name, _NOTHING)
-        found[f"{name}{_ON_THEIR_WAY}"] = datapath["lost"] - was["lost"]
+        known = before.get(name, {"ports": {}})["ports"]
         for port, values in datapath["ports"].items():
-            errors = values["errors"] - was["ports"].get(port, {"errors": values["errors"]})["errors"]
-            found[f"{port} (packets with errors)"] = errors
+            found[f"{port} (packets with errors)"] = values["errors"] - known.get(port, values)["errors"]
     return {name: count for name, count in found.items() if count > 0}
 
 
-_NOTHING: Json = {"lost": 0, "lookups": 0, "ports": {}}
-
-
-def _comparable(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, Json]:
+def _comparable(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:
     """The counters of before, for those datapaths that go on counting from there."""
     return {
         name: was
@@ -169,10 +161,14 @@ def _comparable(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> di
 
 
 def _began_anew(name: str, before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> bool:
-    """A datapath in userspace is a part of its process; one of the kernel is another one after a reload of its module."""
-    if name.startswith(_USERSPACE) and before["process"] != now["process"]:
-        return True
-    return bool(now["datapaths"][name]["lookups"] < before["datapaths"][name]["lookups"])
+    """One of the kernel is another one after a reload of its module."""
+    fewer = now["datapaths"][name]["lookups"] < before["datapaths"][name]["lookups"]
+    return _is_of_another(name, before, now) or bool(fewer)
+
+
+def _is_of_another(name: str, before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> bool:
+    """A datapath in userspace is a part of its process."""
+    return name.startswith(_USERSPACE) and bool(before["process"] != now["process"])
 
 
 def counted(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:

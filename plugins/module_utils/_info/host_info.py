@@ -88,7 +88,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         ),
         "ovn": _ovn(connection, database, root, runner) if database else None,
         "rehearsal": rehearsed.last(root),
-        "protection": protection.look({name: _identity(each) for name, each in found.items()}, root),
+        "protection": protection.look({name: each.identity for name, each in found.items()}, root),
         "rollout": rollouts.last(root),
         "held_packages": protection.held(runner),
         "boot": boot_id(),
@@ -145,11 +145,6 @@ def _ovn(connection: Connection, database: WholeSwitch, root: str, runner: Runne
     return {**described, "controller": _daemon(chassis.controller)}
 
 
-def _identity(daemon: daemons.Daemon) -> str | None:
-    process = daemon.process
-    return f"{process.pid}-{process.started}" if process else None
-
-
 def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:
     process = daemon.process
     return {
@@ -157,7 +152,7 @@ def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:
         "installed": daemon.installed,
         "upgrade_pending": daemon.upgrade_pending,
         "pid": process.pid if process else None,
-        "identity": _identity(daemon),
+        "identity": daemon.identity,
         "pidfile": daemon.pidfile,
         "user": daemon.user,
         "running_version": daemon.running_version,

@@ -10,19 +10,19 @@ The record is written by the role (tasks/rollout.yml), before it installs anythi
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import records
 
 RECORD = "var/lib/ovsops/rollout.json"
 
 
 def last(root: str = "/") -> dict[str, t.Any] | None:
     """Its id, when it came here, and the packages with their versions; None where there is none that can be read."""
-    try:
-        with open(os.path.join(root, RECORD), encoding="utf-8") as file:
-            record = json.load(file)
-        packages = {str(name): str(version) for name, version in record["packages"].items()}
-        return {"id": str(record["id"]), "at": str(record["at"]), "packages": packages}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
+    return records.read(os.path.join(root, RECORD), _told)
+
+
+def _told(record: t.Any) -> dict[str, t.Any]:
+    packages = {str(name): str(version) for name, version in record["packages"].items()}
+    return {"id": str(record["id"]), "at": str(record["at"]), "packages": packages}

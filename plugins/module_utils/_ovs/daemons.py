@@ -91,6 +91,11 @@ class Daemon:
         return self.process is not None
 
     @property
+    def identity(self) -> str | None:
+        """Process id and start time: changes exactly when another process takes over."""
+        return f"{self.process.pid}-{self.process.started}" if self.process else None
+
+    @property
     def installed(self) -> bool:
         """Whether there is a binary to start."""
         return self.binary is not None

@@ -10,12 +10,12 @@ The record is written by the role (tasks/protect.yml).
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import records
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner
 
 RECORD = "var/lib/ovsops/protection.json"
@@ -26,14 +26,13 @@ def look(identities: t.Mapping[str, str | None], root: str = "/") -> dict[str, t
 
     ``identities``: by the name of the daemon.  After a reboot nothing is told of processes.
     """
-    try:
-        with open(os.path.join(root, RECORD), encoding="utf-8") as file:
-            record = json.load(file)
+
+    def told(record: t.Any) -> dict[str, t.Any]:
         known = record["daemons"] if record["boot"] == boot_id() else {}
         restarted = [name for name, identity in known.items() if identities.get(name) != identity]
         return {"since": record["since"], "packages": list(record["packages"]), "restarted": restarted}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
+
+    return records.read(os.path.join(root, RECORD), told)
 
 
 def held(runner: Runner) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import records
 
 RECORDS = "var/lib/ovsops/rehearsals"
 # What of it a look at the host tells.
@@ -25,12 +26,7 @@ def keep(values: t.Mapping[str, t.Any], root: str = "/") -> None:
 
 def last(root: str = "/") -> dict[str, t.Any] | None:
     """When it was, of which versions, and how it went; None where there is none that can be read."""
-    try:
-        with open(_path(root), encoding="utf-8") as file:
-            record = json.load(file)
-        return {name: record[name] for name in _TOLD}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return records.read(_path(root), lambda record: {name: record[name] for name in _TOLD})
 
 
 def _path(root: str) -> str:

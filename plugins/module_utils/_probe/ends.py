@@ -93,7 +93,8 @@ class Ends:
             self._ip("-n", namespace, "link", "set", _DEVICE, "address", _mac(number), "mtu", str(mtu))
             self._ip("link", "set", port, "mtu", str(mtu))
             # Else each end looks for routers and neighbours, with packets that nobody counts.
-            self._inside(namespace, "sysctl", "-qw", f"net.ipv6.conf.{_DEVICE}.disable_ipv6=1", needed=False)
+            quiet = f"net.ipv6.conf.{_DEVICE}.disable_ipv6=1"
+            self._ip("netns", "exec", namespace, "sysctl", "-qw", quiet, needed=False)
         database.transact(*self._rows(bridge))
         ofports = self._numbered(database)
         to_receiver = f"move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:{ofports[1]}"
@@ -101,9 +102,9 @@ class Ends:
         self._flow(bridge, f"in_port={ofports[0]},udp,actions={to_receiver}", _PRIORITY)
         for ofport in ofports:
             self._flow(bridge, f"in_port={ofport},actions=drop", _PRIORITY - 1)
-        for number, (namespace, port) in enumerate(self._ports.items(), 1):
-            address, other = (_SENDER_ADDRESS, RECEIVER_ADDRESS)[:: 1 if number == 1 else -1]
-            self._ip("-n", namespace, "address", "add", f"{address}/30", "dev", _DEVICE)
+        addresses = (_SENDER_ADDRESS, RECEIVER_ADDRESS), (RECEIVER_ADDRESS, _SENDER_ADDRESS)
+        for number, ((namespace, port), (own, other)) in enumerate(zip(self._ports.items(), addresses), 1):
+            self._ip("-n", namespace, "address", "add", f"{own}/30", "dev", _DEVICE)
             self._ip("-n", namespace, "link", "set", "lo", "up")
             self._ip("-n", namespace, "link", "set", _DEVICE, "up")
             peer = ("lladdr", _mac(3 - number), "dev", _DEVICE)
@@ -178,9 +179,6 @@ class Ends:
 
     def _ip(self, *words: str, needed: bool = True) -> None:
         self._do(("ip", *words), needed)
-
-    def _inside(self, namespace: str, *words: str, needed: bool = True) -> None:
-        self._ip("netns", "exec", namespace, *words, needed=needed)
 
     def _do(self, argv: t.Sequence[str], needed: bool) -> None:
         done = self._run(argv, self._connection.timeout)
