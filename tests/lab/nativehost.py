@@ -105,19 +105,23 @@ class NativeHost:
     def stop(self) -> None:
         """End the host and everything in it, by pid, and delete its folder; its mounts end with it."""
         if self.alive():
-            # ip-netns(8) gives its commands other mount and network namespaces, but no other UTS namespace.
-            own = os.readlink(f"/proc/{self.pid}/ns/uts")
-            deadline = time.monotonic() + 20
-            while left := _processes_in(own):
-                if time.monotonic() > deadline:
-                    raise NativeError(f"Native host {self.name}: the processes {left} do not end")
-                for pid in left:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(self.pid, os.WNOHANG)
-                time.sleep(0.01)
+            # While it is open nobody else's namespace gets its number.
+            with open(f"/proc/{self.pid}/ns/uts", "rb") as own:
+                self._end_all(f"uts:[{os.fstat(own.fileno()).st_ino}]")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_all(self, uts: str) -> None:
+        # ip-netns(8) gives its commands other mount and network namespaces, but no other UTS namespace.
+        deadline = time.monotonic() + 20
+        while left := _processes_in(uts):
+            if time.monotonic() > deadline:
+                raise NativeError(f"Native host {self.name}: the processes {left} do not end")
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+            time.sleep(0.01)
 
 
 def _processes_in(uts: str) -> list[int]:
