@@ -195,6 +195,10 @@ plan:
       sample:
         make_before_break:
           - "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
+    window:
+      description: What traffic is expected to see of the switch-over. Empty where nothing is replaced.
+      type: str
+      sample: established and new flows are forwarded all the time
     warnings:
       description: What this hand-over cannot avoid.
       type: list

@@ -43,6 +43,12 @@ options:
     type: list
     elements: path
     required: true
+  prove:
+    description:
+      - So many live megaflows, about, are traced through the running and the new version; see RV(rehearsal.forward.proof).
+        V(0) proves nothing.
+    type: int
+    default: 10000
 seealso:
   - module: ovsops.hot_upgrade.ovs_handover
     description: In check mode it tells the plan, with O(ovsops.hot_upgrade.ovs_handover#module:target_version) that for a
@@ -121,6 +127,12 @@ rehearsal:
           description: The ports that are not there, or have another number.
           type: list
           elements: str
+        proof:
+          description:
+            - What becomes of live packets in both versions, as RV(ovsops.hot_upgrade.ovs_handover#module:verification) tells before a
+              switch-over; its C(text) is all of it in words. V(null) with O(prove=0), and C(text) alone where nothing could be proved.
+            - Links of dummy devices are always up, and they have no tunnels. So it is a foresight, and no reason not to pass.
+          type: dict
         flows:
           description: How many flows it was given.
           type: int
@@ -155,6 +167,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal.rehe
 OPTIONS: adapter.Options = {
     **adapter.CONNECTION,
     "packages": {"type": "list", "elements": "path", "required": True},
+    "prove": {"type": "int", "default": 10000},
 }
 
 

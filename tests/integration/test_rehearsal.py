@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import runs
+from tests.integration.pipeline import pipeline, talk
 from tests.lab import hosts
 from tests.lab import lab as laboratory
 
@@ -127,6 +128,19 @@ def processes() -> list[str]:
         with contextlib.suppress(OSError):
             found.append(path.read_text(errors="replace"))
     return found
+
+
+def test_live_packets_are_traced_through_both_versions(start_ovs: t.Callable[..., Ovs]) -> None:
+    ovs = start_ovs("3.1.0")
+    ends = pipeline(ovs)
+    packages = downloaded(ovs, "4.0.0")
+    talk(ovs, ends)
+    proof = rehearse(ovs, packages)["rehearsal"]["forward"]["proof"]
+    assert (proof["different"], proof["differences"]) == (0, []), proof
+    assert proof["covered"] >= 95, proof
+    assert [moved["group"] for moved in proof["moved"]] == ["group 5 of bridge br0"]
+    nothing = ovs.module("ovs_rehearsal", packages=packages, prove=0)["rehearsal"]
+    assert nothing["forward"]["proof"] is None
 
 
 def test_what_an_older_version_does_not_take_is_named(ovs: Ovs) -> None:

@@ -19,10 +19,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
-    SERVER_LOG,
-    VSWITCHD_LOG,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.kept_programs import keep_binary
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
@@ -42,6 +38,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     Services,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
+    SERVER_LOG,
+    VSWITCHD_LOG,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     DATABASE,
     Ovsdb,

@@ -14,11 +14,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
-    executables,
-    shaping,
-    traffic,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, shaping
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     instance_of,
@@ -61,6 +57,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema imp
     schema_file,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (

@@ -23,7 +23,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.metering import TIMEOUT, Metering
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
@@ -40,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     Connection,
     Ovsdb,

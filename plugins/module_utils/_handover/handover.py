@@ -225,6 +225,7 @@ def describe_plan(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Js
         "strategy": decision.strategy,
         "needed": decision.needed,
         "reasons": {name: list(reasons) for name, reasons in decision.refused.items()},
+        "window": decision.window,
         "warnings": list(decision.warnings),
         "proof": decision.proof if prove else "nothing is proved before the switch-over: prove is 0",
         "before": dict(decision.before),

@@ -11,8 +11,8 @@ import dataclasses
 import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG, log_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG, log_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,

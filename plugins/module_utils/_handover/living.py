@@ -23,7 +23,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account, account
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import monitor, wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
     BY_ITSELF,
@@ -54,6 +53,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
     settings_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.text import lines
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 
 # How often others may change what they have changed while it is made again.
 MOST_ROUNDS = 100

@@ -22,8 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     attempt,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import meters, proof
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import meters
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
@@ -35,6 +34,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.meter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch, settings_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import proof
 
 # How many megaflows are traced to see which OpenFlow meter a kernel meter is.
 _MOST_TRIES = 3

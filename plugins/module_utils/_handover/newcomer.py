@@ -27,7 +27,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import environment_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
@@ -39,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     kill_daemon,
     parse_version,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence

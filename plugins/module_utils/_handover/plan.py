@@ -14,9 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import selection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import ENOUGH, Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
     Spoken,
     runs_bfd,
@@ -27,6 +25,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import selection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflows import ENOUGH, Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.links import LONGEST_NAME, device
 
 MAKE_BEFORE_BREAK = "make_before_break"
@@ -54,6 +54,24 @@ OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
 # Those that are Linux devices; and the first version that does not open one whose name Linux would cut off.
 DEVICES = frozenset({"", "system", "internal", "tap"})
 NAMES_CHECKED_SINCE = (4, 0)
+
+# What traffic sees of each strategy, on the kernel datapath and in userspace; docs/interruption.md has figures.
+WINDOWS = {
+    (MAKE_BEFORE_BREAK, False): "established and new flows are forwarded all the time",
+    (
+        MAKE_BEFORE_BREAK,
+        True,
+    ): "about a millisecond in which what arrives may be lost, and more with hundreds of ports",
+    (PREFILLED, False): "established flows are forwarded all the time, new ones wait for some milliseconds",
+    (PREFILLED, True): "some milliseconds in which what arrives may be lost, whatever the number of flows",
+    (STANDBY, False): "established flows are forwarded all the time, new ones wait until the flows are taken",
+    (STANDBY, True): "what arrives is lost until the ports are open and the flows are taken",
+    (
+        RESTART,
+        False,
+    ): "established flows are forwarded all the time, new ones wait for a start and until the flows are taken",
+    (RESTART, True): "what arrives is lost for a start and until the flows are taken",
+}
 
 Version = tuple[int, ...]
 
@@ -151,6 +169,11 @@ class Plan:
     after: t.Mapping[str, str]
 
     @property
+    def window(self) -> str:
+        """What traffic is expected to see of the switch-over; empty where there is none."""
+        return WINDOWS.get((self.strategy or "", self.userspace), "")
+
+    @property
     def convert(self) -> bool:
         """Whether the schema of the database changes."""
         return self.before["schema"] != self.after["schema"]
@@ -179,6 +202,7 @@ def sentences(plan: Plan) -> list[str]:
     schemas = (plan.before["schema"], plan.after["schema"])
     return [
         f"ovs-vswitchd is {how} from {old} to {new}, by {plan.strategy}",
+        *([f"expected: {plan.window}"] if plan.window else []),
         *([f"the database is converted from schema {schemas[0]} to {schemas[1]}"] if plan.convert else []),
         *([f"proof: {plan.proof}"] if plan.proof else []),
         *(f"warning: {text}" for text in plan.warnings),

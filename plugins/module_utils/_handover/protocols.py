@@ -17,13 +17,13 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import spoken
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.trees import Trees
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import configure_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bonds, spanning_tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Interface, Ovsdb
 
 # A member that nobody answers is "defaulted" only after 3 s (LACP_RX_MULTIPLIER * LACP_FAST_TIME_TX); in seconds.

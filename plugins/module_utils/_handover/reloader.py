@@ -19,7 +19,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
@@ -42,6 +41,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath i
     KernelFlow,
     Vport,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import shown_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (

@@ -12,7 +12,6 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Owner
@@ -21,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.repor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 # How long the service manager may take to notice a new process, in seconds.

@@ -29,7 +29,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer, plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.misses import prefer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
@@ -37,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import (
     CHOICE,
     SLOW,

@@ -18,12 +18,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base import po
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import unheard
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import spanning_tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.spanning_tree import Tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.links import device

@@ -17,10 +17,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_s
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.account import Account
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import Filler
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
-    ENGINE_LOG,
-    VSWITCHD_LOG,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import (
     DELETED,
     Living,
@@ -32,6 +28,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
+    ENGINE_LOG,
+    VSWITCHD_LOG,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.switch import port_faults
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Json
 

@@ -18,10 +18,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
-    SYSTEM_LOG,
-    VSWITCHD_LOG,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Job
@@ -31,6 +27,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
+    SYSTEM_LOG,
+    VSWITCHD_LOG,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops

@@ -22,7 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import READABLE, wait_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import connect_unix
 
 SOCKET = "account.sock"

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import fcntl
 import os
+import re
 import shutil
 import typing as t
 
@@ -31,12 +32,19 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import Wish
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal import programs, trial
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
 
 RECORDS = f"/{rehearsed.RECORDS}"
 RUN = "/run/ovsops"
 _BACKUP_TIMEOUT = 120.0
+# Where a tunnel leads is a matter of routes and devices, and dummies have none.
+TUNNELS = (
+    re.compile(r"\b(?:tunnel|tnl_push|tnl_pop)\("),
+    "they go through a tunnel, and a rehearsal has none",
+)
 
 Json = dict[str, t.Any]
 
@@ -93,7 +101,8 @@ def rehearse(call: Call) -> Outcome:
         given = trial.Left(
             switch.take(connection, f"{store}/snapshot"), backup(connection.remote, _BACKUP_TIMEOUT)
         )
-        forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new")
+        live = _live(connection, call.params["prove"])
+        forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new", live)
         backward = _back(daemons[0], left, f"{run}/old", f"{store}/old")
         with connection.open() as database:
             forward.dropped = database_content.without_place(database, new.schema)
@@ -101,6 +110,17 @@ def rehearse(call: Call) -> Outcome:
     values = _values(daemons[0], forward, backward, changed)
     rehearsed.keep(values)
     return Outcome(False, {"rehearsal": values})
+
+
+def _live(connection: Connection, most: int) -> trial.Live | None:
+    """What forwards now, to be compared with; None where nothing is to be proved."""
+    if not most:
+        return None
+    with connection.open() as database:
+        bridges = database.bridges()
+    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), traffic.DUMP_TIMEOUT)
+    wish = Wish(most, bonds=traffic.members(bridges), beyond=TUNNELS)
+    return trial.Live(control.call, traffic.datapath(bridges), wish)
 
 
 def _daemons(connection: Connection) -> list[Daemon]:

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
@@ -82,6 +83,10 @@ class Sandbox:
     def switch(self, bridge: str, version: int) -> Switch:
         """A connection to ``bridge`` in that version of OpenFlow."""
         return Switch(management_socket(self._directory, bridge), (version,), _ANSWER_TIMEOUT)
+
+    def control(self, command: str, *args: str) -> str:
+        """The answer of ovs-vswitchd on its control socket; raises ``HotUpgradeError``."""
+        return Appctl(daemon_socket(self._directory, VSWITCHD), _ANSWER_TIMEOUT).call(command, *args)
 
     def memory(self) -> int:
         """The most memory that ovs-vswitchd has had, in bytes."""

@@ -26,6 +26,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
+    Datapath,
+    Trace,
+    Wish,
+    prove,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal.programs import Programs
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal.sandbox import Sandbox
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch
@@ -46,7 +52,8 @@ class Trial:
     """What became of it: ``failure`` is why it ended early, empty if it did not.  Times in ms, ``memory`` in bytes.
 
     ``dropped``: what the schema has no place for.  ``refused``: OpenFlow objects that are not taken.  ``changed``: those that
-    are shown otherwise afterwards.  ``ports``: those that have another number, or are not there.
+    are shown otherwise afterwards.  ``ports``: those that have another number, or are not there.  ``proof``: what becomes of
+    live packets, None where nobody asked.
     """
 
     version: str
@@ -56,6 +63,7 @@ class Trial:
     refused: list[str] = dataclasses.field(default_factory=list)
     changed: list[str] = dataclasses.field(default_factory=list)
     ports: list[str] = dataclasses.field(default_factory=list)
+    proof: dict[str, t.Any] | None = None
     flows: int = 0
     convert_ms: int = 0
     start_ms: int = 0
@@ -76,7 +84,18 @@ class Left:
     database: str
 
 
-def attempt(programs: Programs, given: Left, run_directory: str, store: str) -> tuple[Trial, Left | None]:
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """The process that forwards, by its control socket, its datapath, and what is to be compared."""
+
+    ask: Trace
+    datapath: Datapath
+    wish: Wish
+
+
+def attempt(
+    programs: Programs, given: Left, run_directory: str, store: str, live: Live | None = None
+) -> tuple[Trial, Left | None]:
     """Try ``programs`` with what is ``given``; what they hold then, if they started.
 
     Both directories are made: the first one for sockets, the second one for all that may be large.
@@ -87,7 +106,10 @@ def attempt(programs: Programs, given: Left, run_directory: str, store: str) -> 
             os.mkdir(directory, 0o700)
         file = _database(programs, given.database, f"{store}/conf.db", trial)
         with Sandbox(programs, run_directory) as sandbox, sandbox.serve(file) as database:
-            return trial, _fill(sandbox, database, given, store, trial)
+            left = _fill(sandbox, database, given, store, trial)
+            if live is not None:
+                trial.proof = _prove(sandbox, given, live)
+            return trial, left
     except HotUpgradeError as error:
         trial.failure = str(error)
         return trial, None
@@ -121,6 +143,17 @@ def _fill(sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Tri
     trial.memory = sandbox.memory()
     taken = switch.take(sandbox.connection, f"{store}/snapshot")
     return Left(taken, backup(sandbox.connection.remote, _TOOL_TIMEOUT))
+
+
+def _prove(sandbox: Sandbox, given: Left, live: Live) -> dict[str, t.Any]:
+    """What becomes of the packets of live megaflows, as the proof of a hand-over tells it."""
+    try:
+        switch.restore_learned(sandbox.connection, given.snapshot.bridges)
+        # The numbers of meters are the kernel's, and a dummy's are its own.
+        apart = dataclasses.replace(live.datapath, shared=False)
+        return prove(live.ask, sandbox.control, apart, live.wish).report()
+    except HotUpgradeError as error:
+        return {"text": f"nothing is proved: {error}"}
 
 
 def _bridge(sandbox: Sandbox, name: str, given: Left) -> tuple[list[str], list[str], list[str]]:

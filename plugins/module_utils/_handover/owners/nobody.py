@@ -16,7 +16,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import ENGINE_LOG, log_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     environment_of,
@@ -29,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     monitor_of,
     take_in,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG, log_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Launch, Model, prepare
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (

@@ -14,8 +14,8 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,

@@ -40,9 +40,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import wait_until_applied
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import (
-    VSWITCHD_LOG,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Changed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import (
@@ -50,12 +47,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newco
     attended,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.own_snapshot import in_words
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import (
-    KERNEL,
-    USERSPACE,
-    Wish,
-    prove,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.protocols import Unprimed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet import (
     PAUSE,
@@ -91,7 +82,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
+    VSWITCHD_LOG,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
+    KERNEL,
+    USERSPACE,
+    Wish,
+    prove,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
@@ -265,19 +266,13 @@ def _prove(host: Host) -> None:
     old, new = host.services.control(VSWITCHD, 60.0), newcomer.control(host)
     datapath = USERSPACE if host.request.userspace else KERNEL
     with host.database.open() as database:
-        bonds = members(database.bridges())
+        bonds = traffic.members(database.bridges())
     wish = Wish(host.request.prove, tuple(host.request.accept), bonds)
     log = Log(host.request.vswitchd.argv)
     proof = prove(old.call, new.call, datapath, wish)
     host.transaction.note(proof=proof.report())
     proof.require(log.complaints())
     newcomer.connect(host)
-
-
-def members(bridges: t.Sequence[Bridge]) -> dict[str, str]:
-    """The port of each member of a bond."""
-    bonds = [port for bridge in bridges for port in bridge.ports if len(port.interfaces) > 1]
-    return {interface: port.name for port in bonds for interface in port.interfaces}
 
 
 def _catch_up(host: Host) -> None:

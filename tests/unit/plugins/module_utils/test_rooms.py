@@ -19,7 +19,7 @@ FLOORS = (
     {"_system"},
     {"_ovs"},
     {"_openflow"},
-    {"_kmod", "_snapshot", "_transaction"},
+    {"_kmod", "_proof", "_snapshot", "_transaction"},
     {
         "_handover",
         "_health",

@@ -11,7 +11,6 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan as plans
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import Amount, Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import (
     AUTO,
     MAKE_BEFORE_BREAK,
@@ -24,12 +23,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan 
     loses_meters,
     sentences,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import Group
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import Spoken
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bfd, cfm, lacp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, Supervisor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface, Port
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflows import Amount, Survey
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.selection import Group
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 

@@ -10,7 +10,8 @@ import struct
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selection import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.selection import (
     Group,
     Version,
     announce,
@@ -19,7 +20,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.selec
     moved,
     table,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
 OLD, NEW = (3, 1, 0), (4, 0, 0)
 

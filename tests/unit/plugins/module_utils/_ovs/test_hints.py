@@ -9,7 +9,7 @@ import ast
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import hints
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import hints
 
 ROOMS = Path(hints.__file__).parents[1]
 ERRORS = {"HotUpgradeError", "Refused", "Unreachable", "Lost", "TimedOut"}

@@ -16,7 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.proof import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
     CIRCLE,
     GONE,
     KERNEL,

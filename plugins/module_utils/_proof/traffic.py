@@ -11,17 +11,17 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import proof, selection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import Survey
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import proof, selection
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflows import Survey
 
 # A dump of many megaflows takes longer than other answers, in seconds.
-_DUMP_TIMEOUT = 60.0
+DUMP_TIMEOUT = 60.0
 
 
 def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[selection.Group, ...]:
@@ -39,10 +39,20 @@ def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[
 
 def live(connection: Connection, bridges: t.Sequence[Bridge]) -> Survey | None:
     """The live megaflows of the datapath; None where there is none to ask."""
-    userspace = all(bridge.datapath_type == "netdev" for bridge in bridges)
     internal = {each.name for bridge in bridges for each in bridge.interfaces if each.type == "internal"}
-    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), max(connection.timeout, _DUMP_TIMEOUT))
+    control = Appctl(daemon_socket(connection.rundir, VSWITCHD), max(connection.timeout, DUMP_TIMEOUT))
     try:
-        return proof.survey(control.call, proof.USERSPACE if userspace else proof.KERNEL, internal)
+        return proof.survey(control.call, datapath(bridges), internal)
     except HotUpgradeError:
         return None
+
+
+def datapath(bridges: t.Sequence[Bridge]) -> proof.Datapath:
+    """That of all bridges; the kernel's where they have both, which only a restart takes."""
+    return proof.USERSPACE if all(bridge.datapath_type == "netdev" for bridge in bridges) else proof.KERNEL
+
+
+def members(bridges: t.Sequence[Bridge]) -> dict[str, str]:
+    """The port of each member of a bond."""
+    bonds = [port for bridge in bridges for port in bridge.ports if len(port.interfaces) > 1]
+    return {interface: port.name for port in bonds for interface in port.interfaces}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflows import (
     Amount,
     Megaflow,
     circling,

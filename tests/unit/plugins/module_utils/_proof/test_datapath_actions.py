@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.datapath_actions import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.datapath_actions import (
     Fate,
     Reader,
     split,

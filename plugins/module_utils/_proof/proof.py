@@ -25,18 +25,18 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import megaflows
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.datapath_actions import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import datapath_actions
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import megaflows
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.datapath_actions import (
     Fate,
     Reader,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.hints import VSWITCHD_LOG
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.megaflows import (
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflows import (
     ENOUGH,
     Amount,
     Megaflow,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import datapath_actions
 
 MOST_DIFFERENCES = 20
 # So many of them are in the message of a refusal.
@@ -87,11 +87,13 @@ class Wish:
     """At most about ``most`` megaflows; differences whose name matches a pattern of ``accept`` are meant to be.
 
     ``bonds``: the port of each member interface; which member a packet leaves by is each process's own choice.
+    ``beyond``: megaflows that match it are not compared, for the reason with it.
     """
 
     most: int
     accept: tuple[str, ...] = ()
     bonds: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    beyond: tuple[re.Pattern[str], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +280,11 @@ class _Prover:
         """Compare ``flows``, stage by stage."""
         self._chosen = set(flows)
         self._skipped = dict.fromkeys(megaflows.circling(flows), CIRCLE)
+        if self._wish.beyond:
+            pattern, why = self._wish.beyond
+            self._skipped.update(
+                {flow: why for flow in flows if pattern.search(f"{flow.key} {flow.actions}")}
+            )
         by_number: dict[int, list[Megaflow]] = collections.defaultdict(list)
         for flow in flows:
             if flow not in self._skipped:
