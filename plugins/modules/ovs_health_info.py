@@ -14,7 +14,9 @@ description:
   - Looks at what shows that a switch does not do its work. Those are links, BFD, CFM and LACP, the connections to controllers,
     managers and the southbound database of OVN, packets that were lost on their way to ovs-vswitchd, and errors of ports.
   - Run it before a change, and again after it with the first result in O(before). Only what is worse than before is in
-    RV(worse). What was down already is not, nor are counters that grew by themselves before.
+    RV(worse). What was down already is not, nor are counters that grow as they did before, as far as chance tells.
+  - The link of a veth or tap device that Open vSwitch has not made is what its other end does, a container or a virtual machine.
+    It is left out.
   - Changes nothing.
 author:
   - ovsops contributors (@ovsops)
@@ -81,7 +83,7 @@ health:
   sample:
     datapaths: {system@ovs-system: {lookups: 20512, lost: 0, ports: {p1: {errors: 0, dropped: 0}}}}
     growing: []
-    well: {the link of p1: true, "the connection to the controller tcp:192.0.2.1:6653": true}
+    well: {the link of p1: true, "the connection of br0 to the controller tcp:192.0.2.1:6653": true}
     process: 812-1834
 worse:
   description: What is worse than before, one sentence each.

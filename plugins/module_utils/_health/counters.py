@@ -17,13 +17,14 @@ _DATAPATH = re.compile(r"(\S+):")
 _LOOKUPS = re.compile(r"  lookups: hit:(\d+) missed:(\d+) lost:(\d+)")
 _PORT = re.compile(r"  port \d+: (.+?)(?: \(.*\))?")
 # A port that does not count something tells "?".
-_PACKETS = re.compile(r"    [RT]X packets:(?:\d+|\?) errors:(\d+|\?) (?:dropped|aborted):(\d+|\?)\b.*")
+_PACKETS = re.compile(r"    [RT]X packets:(\d+|\?) errors:(\d+|\?) (?:dropped|aborted):(\d+|\?)\b.*")
 
 
 @dataclasses.dataclass
 class PortCounters:
-    """Packets that a port received or sent with ``errors``, and those that it ``dropped``."""
+    """``packets`` that a port received or sent, those with ``errors``, and those that it ``dropped``."""
 
+    packets: int = 0
     errors: int = 0
     dropped: int = 0
 
@@ -55,8 +56,9 @@ def parse(text: str) -> dict[str, DatapathCounters]:
         elif match := _PORT.fullmatch(line):
             port = datapath.ports.setdefault(match[1], PortCounters())
         elif match := _PACKETS.fullmatch(line):
-            port.errors += _number(match[1])
-            port.dropped += _number(match[2])
+            port.packets += _number(match[1])
+            port.errors += _number(match[2])
+            port.dropped += _number(match[3])
     if told != set(found):
         silent = ", ".join(sorted(set(found) - told))
         raise ProtocolError("dpctl/show is not understood", f"it tells no lookups of {silent}")

@@ -5,11 +5,12 @@
 # Private to this collection: no stable interface, no deprecation period.
 """How well a switch is, and what is worse than before; nothing here changes anything.
 
-What was bad before is not what an upgrade has done: counters that grow by themselves and what was down already do not count.
+What was bad before is not what an upgrade has done: counters that grow as they always did and what was down already do not count.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 
@@ -29,6 +30,9 @@ Json = dict[str, t.Any]
 # How long counters are watched to see whether they grow by themselves, in seconds.
 WATCHED = 1.0
 _USERSPACE = "netdev@"
+# Devices whose link is what their other end does: a container, a virtual machine.
+_OTHERS_LINKS = ("veth", "tun")
+_KINDS_OF_DEVICES = ("", "system")
 _ON_THEIR_WAY = " (packets lost on their way to ovs-vswitchd)"
 
 
@@ -69,19 +73,27 @@ def _counters(connection: Connection) -> Json:
 def _well(connection: Connection) -> dict[str, bool]:
     """What can be up or down by its name, with whether it is up; what does not say is left out."""
     with connection.open() as database:
-        columns = ("name", "link_state", "bfd_status", "cfm_fault", "lacp_current", "error")
-        interfaces, controllers, managers = database.select_many(
+        columns = (
+            "name", "type", "status", "link_state", "bfd_status", "cfm_fault", "lacp_current", "error",
+        )  # fmt: skip
+        interfaces, bridges, controllers, managers = database.select_many(
             ("Interface", columns, ()),
-            ("Controller", ("target", "is_connected"), ()),
+            ("Bridge", ("name", "controller"), ()),
+            ("Controller", ("_uuid", "target", "is_connected"), ()),
             ("Manager", ("target", "is_connected"), ()),
         )
         chassis = ovn.look(connection.rundir, database.external_ids(), connection.timeout)
     found: dict[str, bool] = {}
     for row in interfaces:
         found.update(_interface(row))
-    for kind, rows in (("controller", controllers), ("manager", managers)):
-        for row in rows:
-            found[f"the connection to the {kind} {row['target']}"] = bool(row["is_connected"])
+    by_id = {row["_uuid"]: row for row in controllers}
+    for bridge in bridges:
+        for row in (by_id[number] for number in bridge["controller"] if number in by_id):
+            found[f"the connection of {bridge['name']} to the controller {row['target']}"] = bool(
+                row["is_connected"]
+            )
+    for row in managers:
+        found[f"the connection to the manager {row['target']}"] = bool(row["is_connected"])
     if chassis is not None and chassis.connected is not None:
         found["the connection of ovn-controller to its southbound database"] = chassis.connected
     return found
@@ -90,7 +102,8 @@ def _well(connection: Connection) -> dict[str, bool]:
 def _interface(row: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, bool]]:
     name = row["name"]
     yield f"the interface {name}", row["error"] is None
-    if row["link_state"] is not None:
+    foreign = row["type"] in _KINDS_OF_DEVICES and row["status"].get("driver_name") in _OTHERS_LINKS
+    if row["link_state"] is not None and not foreign:
         yield f"the link of {name}", row["link_state"] == "up"
     if "state" in row["bfd_status"]:
         yield f"BFD of {name}", row["bfd_status"]["state"] == "up"
@@ -126,10 +139,10 @@ def _down(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> t.Iterat
 
 def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:
     """A process that forwards in userspace has also counted what it did not take beside the one before: that lost nothing."""
-    was = _comparable(before, now)
+    was, growing = _comparable(before, now), before["growing"]
     judged = {name: each for name, each in now["datapaths"].items() if not _is_of_another(name, before, now)}
     lost, errors = (
-        [f"{name} counts {count} more than before" for name, count in found if name not in before["growing"]]
+        [f"{name} counts {count} more than before" for name, count in found if name not in growing]
         for found in (_lost(was, judged).items(), _errors(was, judged).items())
     )
     return lost, errors
@@ -137,8 +150,12 @@ def _more(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> tuple[li
 
 def _lost(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
     """How many packets more each datapath has lost on their way to ovs-vswitchd; a new one has lost all of them since."""
-    found = {name: each["lost"] - before.get(name, {"lost": 0})["lost"] for name, each in now.items()}
-    return {f"{name}{_ON_THEIR_WAY}": count for name, count in found.items() if count > 0}
+    nothing = {"lost": 0, "lookups": 0}
+    return {
+        f"{name}{_ON_THEIR_WAY}": count
+        for name, each in now.items()
+        if (count := _more_than_usual("lost", "lookups", before.get(name, nothing), each))
+    }
 
 
 def _errors(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[str, int]:
@@ -147,8 +164,20 @@ def _errors(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> dict[s
     for name, datapath in now.items():
         known = before.get(name, {"ports": {}})["ports"]
         for port, values in datapath["ports"].items():
-            found[f"{port} (packets with errors)"] = values["errors"] - known.get(port, values)["errors"]
-    return {name: count for name, count in found.items() if count > 0}
+            if count := _more_than_usual("errors", "packets", known.get(port, values), values):
+                found[f"{port} (packets with errors)"] = count
+    return found
+
+
+def _more_than_usual(counter: str, of: str, was: t.Mapping[str, int], now: t.Mapping[str, int]) -> int:
+    """By how much ``counter`` has grown, if that is more than its rate of before makes likely; else 0.
+
+    The rate is that of all packets since the counter began, and chance is given three standard deviations (Poisson): who has
+    always lost one of a million is no worse when it loses the next one.
+    """
+    more = now[counter] - was[counter]
+    usual = was[counter] / was[of] * max(0, now[of] - was[of]) if was[of] else 0.0
+    return more if more > usual + 3 * math.sqrt(usual) else 0
 
 
 def _comparable(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any]) -> Json:

@@ -45,7 +45,7 @@ system@ovs-system:
 def test_two_datapaths() -> None:
     assert parse(SHOWN) == {
         "netdev@ovs-netdev": DatapathCounters(
-            9, 1, {"ovs-netdev": PortCounters(4, 6), "br0": PortCounters()}
+            9, 1, {"ovs-netdev": PortCounters(0, 4, 6), "br0": PortCounters()}
         ),
         "system@ovs-system": DatapathCounters(25, 0, {"gone": PortCounters()}),
     }

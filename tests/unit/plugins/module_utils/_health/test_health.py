@@ -19,9 +19,9 @@ Json = dict[str, t.Any]
 
 
 def switch(**changed: t.Any) -> Json:
-    port = {"errors": 3, "dropped": 10}
+    port = {"packets": 1000, "errors": 0, "dropped": 10}
     whole = {
-        "datapaths": {SYSTEM: {"lookups": 100, "lost": 5, "ports": {"p1": port}}},
+        "datapaths": {SYSTEM: {"lookups": 100, "lost": 0, "ports": {"p1": port}}},
         "growing": [],
         "well": {"the link of p1": True, "BFD of p2": False},
         "process": "1-1",
@@ -30,9 +30,14 @@ def switch(**changed: t.Any) -> Json:
 
 
 def counting(
-    lookups: int = 200, lost: int = 5, errors: int = 3, dropped: int = 10, name: str = SYSTEM
+    lookups: int = 200,
+    lost: int = 0,
+    errors: int = 0,
+    dropped: int = 10,
+    packets: int = 2000,
+    name: str = SYSTEM,
 ) -> Json:
-    port = {"errors": errors, "dropped": dropped}
+    port = {"packets": packets, "errors": errors, "dropped": dropped}
     return {name: {"lookups": lookups, "lost": lost, "ports": {"p1": port}}}
 
 
@@ -44,10 +49,10 @@ def counting(
         (switch(well={"the link of p1": False}), ["the link of p1 is down, and was up before"]),
         (switch(well={"the link of p1": True, "BFD of p2": False, "CFM of p3": False}), []),
         (
-            switch(datapaths=counting(lost=7)),
+            switch(datapaths=counting(lost=2)),
             [f"{SYSTEM} (packets lost on their way to ovs-vswitchd) counts 2 more than before"],
         ),
-        (switch(datapaths=counting(errors=4)), ["p1 (packets with errors) counts 1 more than before"]),
+        (switch(datapaths=counting(errors=1)), ["p1 (packets with errors) counts 1 more than before"]),
         (switch(datapaths=counting(dropped=99)), []),
         # Another datapath, after a reload: all that it has lost is new.
         (
@@ -72,12 +77,21 @@ def test_what_grew_by_itself_before_is_nobodys_fault() -> None:
     before = switch(growing=growing)
     found = health.compare(before, switch(datapaths=counting(lost=90, errors=90)))
     assert found["worse"] == []
-    assert found["counted"] == {"lost_upcalls": 85, "dropped": 0, "why": ""}
+    assert found["counted"] == {"lost_upcalls": 90, "dropped": 0, "why": ""}
+
+
+@pytest.mark.parametrize(("errors", "worse"), [(12, False), (21, True)])
+def test_a_rate_that_was_there_before_is_nobodys_fault(errors: int, worse: bool) -> None:
+    # Ten in a thousand packets before, and a thousand packets since.
+    was, now = counting(errors=10, packets=1000), counting(errors=10 + errors, packets=2000)
+    assert bool(health.compare(switch(datapaths=was), switch(datapaths=now))["errors"]) == worse
+    was, now = counting(lookups=1000, lost=10), counting(lookups=2000, lost=10 + errors)
+    assert bool(health.compare(switch(datapaths=was), switch(datapaths=now))["lost"]) == worse
 
 
 def test_counters_of_a_port_that_came_meanwhile_are_its_own() -> None:
     now = switch()
-    now["datapaths"][SYSTEM]["ports"]["p9"] = {"errors": 50, "dropped": 50}
+    now["datapaths"][SYSTEM]["ports"]["p9"] = {"packets": 99, "errors": 50, "dropped": 50}
     found = health.compare(switch(), now)
     assert (found["worse"], found["counted"]["dropped"]) == ([], 0)
 
@@ -85,7 +99,7 @@ def test_counters_of_a_port_that_came_meanwhile_are_its_own() -> None:
 @pytest.mark.parametrize(
     ("before", "now", "lost"),
     [
-        (switch(), switch(datapaths=counting(lost=6, dropped=14)), (1, 4)),
+        (switch(), switch(datapaths=counting(lost=1, dropped=14)), (1, 4)),
         (switch(), switch(datapaths=counting(lookups=99)), (None, None)),
         (
             switch(datapaths=counting(name=USERSPACE)),
