@@ -107,12 +107,15 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-scenarios test-faults bench-interruption bench-kmod bench-ports bench-snapshot
+.PHONY: test-scenarios test-faults bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
 test-faults: lab-tools ## A fault at every step of every strategy, its rollback and confirmation (options="--phase …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
+
+bench-fleet: lab-tools ## What many hosts cost the controller, and a model for a thousand (options="--sizes 1,5 …")
+	@$(in_tools) python tests/bench/fleet.py $(options)
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)

@@ -130,8 +130,8 @@ rehearsal:
         proof:
           description:
             - What becomes of live packets in both versions, as RV(ovsops.hot_upgrade.ovs_handover#module:verification) tells
-              before a switch-over. Its C(text) is all of it in words. V(null) with O(prove=0), and C(text) alone where nothing could
-              be proved.
+              before a switch-over. Its C(text) is all of it in words.
+            - V(null) with O(prove=0). C(text) alone where nothing could be proved.
             - Links of dummy devices are always up, and they have no tunnels. So it is a foresight, and no reason not to pass.
           type: dict
         flows:

@@ -22,6 +22,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from tests.bench import fleet_model
 from tests.bench.rows import Row, merged, row
 from tests.harness import runs
 from tests.lab import hosts, images
@@ -35,6 +36,7 @@ MB = 1 << 20
 UNITS = {
     "elapsed": "s",
     "controller_cpu": "s",
+    "main_cpu": "s",
     "hosts_cpu": "s",
     "memory": "MB",
     "results": "task results",
@@ -63,6 +65,20 @@ CASES = [
 ]
 
 
+# Those that differ in nothing but their size.
+USUAL = CASES[:5]
+# What is asked of the model: hosts, forks, cores of a controller, slices that run side by side on a controller each.
+LARGE = [
+    (1_000, 50, 4, 1),
+    (1_000, 50, 16, 1),
+    (10_000, 50, 16, 1),
+    (10_000, 50, 16, 10),
+    (10_000, 100, 16, 20),
+]
+# How far the model may be off at what was measured.
+CLOSE = 0.15
+
+
 def descendants(pid: int) -> list[int]:
     """``pid`` and all below it, as far as they are there."""
     children: dict[int, list[int]] = {}
@@ -87,6 +103,14 @@ def memory(pid: int) -> int:
     return total
 
 
+def own_cpu(pid: int) -> float:
+    """CPU of ``pid`` alone, in seconds (fields 14 and 15 of proc_pid_stat(5)); 0 when it is gone."""
+    with contextlib.suppress(OSError):
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def machine_cpu() -> float:
     """CPU that this machine has used since its start, in seconds: without idle, waiting and what a guest counts twice."""
     user, nice, system, __, __, irq, softirq, *__ = map(
@@ -97,7 +121,7 @@ def machine_cpu() -> float:
 
 def controlled(argv: t.Sequence[str], output: Path) -> dict[str, float]:
     """Run ansible-playbook to its end and say what it took; LabError if it fails."""
-    peak = [0]
+    peak, main = 0, 0.0
     before, began = machine_cpu(), time.monotonic()
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -106,8 +130,9 @@ def controlled(argv: t.Sequence[str], output: Path) -> dict[str, float]:
     over = threading.Event()
 
     def watch() -> None:
+        nonlocal peak, main
         while not over.wait(EVERY):
-            peak[0] = max(peak[0], memory(process.pid))
+            peak, main = max(peak, memory(process.pid)), max(main, own_cpu(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -123,8 +148,9 @@ def controlled(argv: t.Sequence[str], output: Path) -> dict[str, float]:
     return {
         "elapsed": elapsed,
         "controller_cpu": own,
+        "main_cpu": main,
         "hosts_cpu": machine_cpu() - before - own,
-        "memory": peak[0] / MB,
+        "memory": peak / MB,
         "results": float(sum(map(int, re.findall(r"(?:ok|skipped|failed|rescued|ignored)=(\d+)", said)))),
         "lines": float(said.count("\n")),
     }
@@ -155,20 +181,56 @@ def _case(each: Row) -> tuple[t.Any, ...]:
     return each["size"], each["forks"], each["serial"]
 
 
-def table(found: list[Row]) -> str:
-    """The rows as a person reads them: medians."""
-    cases: dict[tuple[t.Any, ...], dict[str, float]] = {}
+def costs_of(found: list[Row]) -> dict[Case, dict[str, float]]:
+    """The median of each metric, by case."""
+    cases: dict[Case, dict[str, float]] = {}
     for each in found:
-        cases.setdefault(_case(each), {})[each["metric"]] = each["value"]
-    columns = ("seconds", "controller CPU", "hosts' CPU", "MB", "results", "lines")
+        cases.setdefault(Case(*_case(each)), {})[each["metric"]] = each["value"]
+    return cases
+
+
+def table(cases: t.Mapping[Case, t.Mapping[str, float]]) -> str:
+    """What was measured, as a person reads it."""
+    columns = ("seconds", "controller CPU", "of these main", "hosts' CPU", "MB", "results", "lines")
     lines = [f"{'hosts':>5}{'forks':>7}  {'batches':12}" + "".join(f"{name:>16}" for name in columns)]
     for (size, forks, serial), cost in cases.items():
-        values = (cost[name] for name in ("elapsed", "controller_cpu", "hosts_cpu", "memory"))
+        values = (cost[name] for name in ("elapsed", "controller_cpu", "main_cpu", "hosts_cpu", "memory"))
         counts = (cost["results"] / size, cost["lines"])
         lines.append(
             f"{size:>5}{forks:>7}  {serial:12}" + "".join(f"{value:>16.1f}" for value in (*values, *counts))
         )
     return "\n".join(lines)
+
+
+def foreseen(cases: t.Mapping[Case, t.Mapping[str, float]]) -> tuple[str, float]:
+    """How far the model is off at each case, and what it says of large fleets; and the largest deviation, as a share."""
+    usual = [case for case in cases if case in USUAL]
+    names = ("elapsed", "controller_cpu", "main_cpu", "hosts_cpu")
+    costs = fleet_model.fit(
+        [fleet_model.Point(case.size, *(cases[case][name] for name in names)) for case in usual]
+    )
+    lines = [
+        "a host costs the controller {:.1f} s of CPU, {:.2f} of these of its one main process, and itself {:.1f} s".format(
+            costs.controller, costs.main, costs.host
+        )
+    ]
+    worst = 0.0
+    for case, measured in cases.items():
+        seconds = fleet_model.seconds(
+            costs, case.size, case.serial, case.forks, os.cpu_count() or 1, shared=True
+        )
+        off = seconds / measured["elapsed"] - 1
+        worst = max(worst, abs(off))
+        lines.append(
+            f"{case.size:>6} hosts, {case.forks} forks, batches {case.serial}: {measured['elapsed']:.0f} s, model {seconds:.0f} s ({off:+.0%})"
+        )
+    for size, forks, cores, slices in LARGE:
+        seconds = fleet_model.seconds(costs, size // slices, "1,25%,100%", forks, cores)
+        lines.append(
+            f"{size:>6} hosts on their own machines, {slices} slices, each with {forks} forks, {cores} cores, batches 1,25%,100%: "
+            f"{seconds / 60:.0f} minutes"
+        )
+    return "\n".join(lines), worst
 
 
 def main() -> int:
@@ -195,8 +257,13 @@ def main() -> int:
                 "from": options.ovs, "to": options.to, "rows": rows(case, repeated),
             }, _case, _case)  # fmt: skip
             OUTPUT.write_text(json.dumps(document, indent=1) + "\n")
-    print(table(document["rows"]))
-    return 0
+    cases = costs_of(document["rows"])
+    print(table(cases))
+    if len(set(cases) & set(USUAL)) < 2 or USUAL[0] not in cases:
+        return 0
+    words, worst = foreseen(cases)
+    print(words)
+    return int(worst > CLOSE)
 
 
 if __name__ == "__main__":
