@@ -31,7 +31,7 @@ from tests.lab.images import REPOSITORY, LabError, program, say
 
 OUTPUT = REPOSITORY / "build/bench/fleet.json"
 # How often the memory of the controller is looked at, in seconds.
-EVERY = 0.5
+EVERY = 1.0
 MB = 1 << 20
 UNITS = {
     "elapsed": "s",
@@ -93,7 +93,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def memory(pid: int) -> int:
+def memory(pid: int) -> float:
     """What ``pid`` and all below it have to themselves and share, in bytes (Pss of proc_pid_smaps_rollup(5))."""
     total = 0
     for each in descendants(pid):
@@ -112,16 +112,15 @@ def own_cpu(pid: int) -> float:
 
 
 def machine_cpu() -> float:
-    """CPU that this machine has used since its start, in seconds: without idle, waiting and what a guest counts twice."""
-    user, nice, system, __, __, irq, softirq, *__ = map(
-        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    """CPU that this machine has used since its start, in seconds: but for idling and waiting (proc_stat(5))."""
+    ticks = list(map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8]))
+    idle, waiting = 3, 4
+    return (sum(ticks) - ticks[idle] - ticks[waiting]) / os.sysconf("SC_CLK_TCK")
 
 
 def controlled(argv: t.Sequence[str], output: Path) -> dict[str, float]:
     """Run ansible-playbook to its end and say what it took; LabError if it fails."""
-    peak, main = 0, 0.0
+    peak, main = 0.0, 0.0
     before, began = machine_cpu(), time.monotonic()
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -210,9 +209,8 @@ def foreseen(cases: t.Mapping[Case, t.Mapping[str, float]]) -> tuple[str, float]
         [fleet_model.Point(case.size, *(cases[case][name] for name in names)) for case in usual]
     )
     lines = [
-        "a host costs the controller {:.1f} s of CPU, {:.2f} of these of its one main process, and itself {:.1f} s".format(
-            costs.controller, costs.main, costs.host
-        )
+        f"a host costs the controller {costs.controller:.1f} s of CPU, {costs.main:.2f} of these of its one main process, "
+        f"and itself {costs.host:.1f} s"
     ]
     worst = 0.0
     for case, measured in cases.items():
@@ -221,15 +219,12 @@ def foreseen(cases: t.Mapping[Case, t.Mapping[str, float]]) -> tuple[str, float]
         )
         off = seconds / measured["elapsed"] - 1
         worst = max(worst, abs(off))
-        lines.append(
-            f"{case.size:>6} hosts, {case.forks} forks, batches {case.serial}: {measured['elapsed']:.0f} s, model {seconds:.0f} s ({off:+.0%})"
-        )
+        took = f"{measured['elapsed']:.0f} s, model {seconds:.0f} s ({off:+.0%})"
+        lines.append(f"{case.size:>6} hosts, {case.forks} forks, batches {case.serial}: {took}")
     for size, forks, cores, slices in LARGE:
         seconds = fleet_model.seconds(costs, size // slices, "1,25%,100%", forks, cores)
-        lines.append(
-            f"{size:>6} hosts on their own machines, {slices} slices, each with {forks} forks, {cores} cores, batches 1,25%,100%: "
-            f"{seconds / 60:.0f} minutes"
-        )
+        how = f"{slices} controllers with {cores} cores and {forks} forks each"
+        lines.append(f"{size:>6} hosts on machines of their own, {how}: {seconds / 60:.0f} minutes")
     return "\n".join(lines), worst
 
 

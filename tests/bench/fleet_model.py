@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a few measured rollouts to large ones: what a rollout takes is what the slowest of four things takes; pure.
 
-A batch of the playbook is over when (1) one host has gone through it, from start to end, (2) as often as there are more hosts than
-forks, (3) the CPUs have done the work of all hosts of the batch, and (4) the main process of Ansible, which is one thread, has read
-all results. Where the hosts are on the same machine as the controller, as in the benchmark, its CPUs have the hosts' work, too.
+A batch of the playbook is over when (1) one host has gone through it, from start to end, (2) as often as there are more hosts
+than forks, (3) the CPUs have done the work of all hosts of the batch, and (4) the main process of Ansible, which is one thread,
+has read all results. Where the hosts are on the same machine as the controller, as in the benchmark, its CPUs have the hosts'
+work, too.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def line(points: t.Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def batches(serial: str, hosts: int) -> list[int]:
     """The sizes of all batches, as Ansible reads ``serial``: the last size goes on until all hosts are done."""
-    sizes, found = serial.split(","), []
+    sizes = serial.split(",")
+    found: list[int] = []
     while left := hosts - sum(found):
         word = sizes[min(len(found), len(sizes) - 1)].strip()
         size = max(1, int(word[:-1]) * hosts // 100) if word.endswith("%") else int(word)
