@@ -90,6 +90,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
             return failed({}, f"its health before is not known: {before.get('msg')}. Nothing was done")
         if confirm == RECONNECTED:
             options["confirm"] = MANUAL
+        if before:
+            options["health_before"] = before["health"]
         result = self._hand_over(options)
         if before:
             result["health_before"] = before["health"]
@@ -193,19 +195,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         zero = (result.get("plan") or {}).get("strategy") == "make_before_break"
         end = time.monotonic() + self._budget.soak
         while True:
-            health = self._health(before) if before is not None else {}
+            health = self._again(lambda: self._health(before)) if before is not None else {}
             left = end - time.monotonic()
             bad = health.get("down") or health.get("errors") or (zero and health.get("lost"))
             if bad or health.get("failed") or left <= 0:
                 break
             time.sleep(min(left, LOOK_INTERVAL, self._third()))
             # The host has another while before it goes back by itself.
-            self._module({**of_it, "state": "settled"})
+            self._again(lambda: self._module({**of_it, "state": "settled"}))
         if health.get("failed"):
             health = {"worse": [f"its health is not known: {health.get('msg')}"], "lost": []}
         worse = [each for each in health.get("worse", []) if zero or each not in health["lost"]]
         found = breaches(self._budget, result, self._traffic(), worse)
         return {**result, "counted": health.get("counted"), "breaches": found}
+
+    def _again(self, ask: t.Callable[[], Json]) -> Json:
+        """The answer of the host, over a new connection if this one ends: that alone is no reason to go back."""
+        try:
+            return ask()
+        except AnsibleConnectionFailure:
+            if self._reconnect():
+                raise
+            return ask()
 
     def _health(self, before: Json | None = None) -> Json:
         """How well the host is; what was up ``before`` gets some time to be up again."""

@@ -35,7 +35,9 @@ options:
     type: bool
     default: false
   health_before:
-    description: The field C(health_before) of the result of the task that began the transaction, for O(state=confirmed).
+    description:
+      - The field C(health_before) of the result of the task that began the transaction, for O(state=confirmed).
+      - The task that begins it finds it out by itself with O(health).
     type: dict
   soak:
     description:

@@ -263,7 +263,9 @@ breaches:
   elements: str
   sample: ["lost 12 of 4012 packets of the established flow (5 allowed)"]
 health_before:
-  description: The health of the switch before, for O(health_before) of a task with O(state=confirmed).
+  description:
+    - The health of the switch before, for O(health_before) of a task with O(state=confirmed).
+    - The host keeps it until then, so another run can judge, too.
   returned: with O(health)
   type: dict
 counted:
@@ -395,7 +397,17 @@ OPTIONS: adapter.Options = {
     **adapter.JUDGEMENT,
     **adapter.CONNECTION,
 }
-WISH = ("strategy", "force", "snapshot", "confirm", "confirm_timeout", "prove", "accept", "target_version")
+WISH = (
+    "strategy",
+    "force",
+    "snapshot",
+    "confirm",
+    "confirm_timeout",
+    "prove",
+    "accept",
+    "target_version",
+    "health_before",
+)
 
 
 def behave(call: Call) -> Outcome:

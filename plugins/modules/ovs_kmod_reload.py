@@ -235,7 +235,16 @@ OPTIONS: adapter.Options = {
     **adapter.JUDGEMENT,
     **adapter.CONNECTION,
 }
-WISH = ("state", "bypass", "held", "confirm", "confirm_timeout", "snapshot", "target_version")
+WISH = (
+    "state",
+    "bypass",
+    "held",
+    "confirm",
+    "confirm_timeout",
+    "snapshot",
+    "target_version",
+    "health_before",
+)
 
 
 def behave(call: Call) -> Outcome:

@@ -71,6 +71,7 @@ class Wish:
     prove: int
     accept: t.Sequence[str] = ()
     target_version: str | None = None
+    health_before: Json | None = None
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
@@ -214,6 +215,7 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         },
         boot=boot_id(),
         protocols=decision.protocols,
+        health_before=wish.health_before,
     )
     steps = [step.name for step in steps_for(request)]
     return dataclasses.replace(request, plan=describe_plan(decision, wish.prove, steps))

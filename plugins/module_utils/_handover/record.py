@@ -40,9 +40,10 @@ def report(transaction: Transaction) -> Json:
     """The outcome as ``ovs_handover`` returns it; times are monotonic microseconds of the host."""
     result = transaction.read("result.json") or {}
     marks = result.get("marks", {})
-    plan = _plan(transaction)
+    plan = _asked(transaction, "plan")
     return {
         "plan": plan,
+        **_judged_by(transaction),
         "transaction": transaction.id,
         "operation": transaction.operation,
         "state": transaction.state,
@@ -62,12 +63,18 @@ def report(transaction: Transaction) -> Json:
     }
 
 
-def _plan(transaction: Transaction) -> Json:
-    """What was planned; nothing where the record is damaged, which is told all the same: it keeps others from beginning."""
+def _asked(transaction: Transaction, name: str) -> Json:
+    """A document of the request; nothing where the record is damaged, which is told all the same: it is in the way of others."""
     try:
-        return dict(transaction.request["plan"])
+        return dict(transaction.request[name])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _judged_by(transaction: Transaction) -> Json:
+    """The health of before, for whoever is to confirm it: it may be another run than the one that began it."""
+    found = _asked(transaction, "health_before") if transaction.state == APPLIED else {}
+    return {"health_before": found} if found else {}
 
 
 def _deadline(transaction: Transaction) -> str | None:

@@ -49,6 +49,7 @@ class ReloadWish:
     confirm_timeout: float
     snapshot: str | None = None
     target_version: str | None = None
+    health_before: Json | None = None
 
 
 def keep(check_mode: bool) -> Outcome:
@@ -134,6 +135,7 @@ def requested_reload(
     request = dataclasses.replace(
         request,
         strategy=plan.RELOAD,
+        health_before=wish.health_before,
         restart_server=facts.server.upgrade_pending,
         reload=Reload(
             found.module.disk_path or "",

@@ -55,7 +55,7 @@ class Request:
     ``owners.choice.as_json``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
     of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
     back by this one; ``protocols`` tells that the new process goes on with LACP, BFD and CFM; ``confirm_timeout`` and
-    ``timeout`` are in seconds.
+    ``timeout`` are in seconds; ``health_before`` is for whoever judges the hand-over, perhaps another run than the first one.
     """
 
     strategy: str
@@ -85,6 +85,7 @@ class Request:
     boot: str
     back_of: str | None = None
     protocols: bool = False
+    health_before: Json | None = None
     reload: Reload | None = None
 
     @classmethod

@@ -36,6 +36,7 @@ class Action(ActionModule):
         self._task = types.SimpleNamespace(args=options, check_mode=False, async_val=0)
         self.answers, self.unreachable = answers, unreachable
         self.asked: list[tuple[str, str | None, bool]] = []
+        self.given: list[dict[str, t.Any]] = []
 
     def _execute_module(
         self, name: str, options: dict[str, t.Any], *, task_vars: t.Any, wrap_async: bool = False
@@ -46,6 +47,7 @@ class Action(ActionModule):
         words = {INFO: "info", HEALTH: "health", PROBE: "probe"}
         what = words.get(name) or options.get("state", "handed_over")
         self.asked.append((what, options.get("confirm"), self._task.check_mode))
+        self.given.append(dict(options))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -233,6 +235,8 @@ def test_a_host_as_well_as_before_is_confirmed(folder: str) -> None:
     ]  # fmt: skip
     assert (result["state"], result["breaches"], result["counted"]) == ("confirmed", [], SAME["counted"])
     assert result["health_before"] == WELL["health"]
+    # The host keeps it, for a run that goes on with it.
+    assert action.given[2]["health_before"] == WELL["health"]
     assert fallen.failed(folder, ["h1"]) == {}
 
 
@@ -305,6 +309,22 @@ def test_a_host_is_watched_and_its_time_does_not_run_out(monkeypatch: pytest.Mon
     assert words(action)[4:] == [
         "verified", "health", "settled", "health", "settled", "health", "verified", "confirmed",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("unreachable", [None, "timed out"])
+def test_a_connection_that_ends_while_a_host_is_watched_is_made_anew(unreachable: str | None) -> None:
+    answers = [{**APPLIED, "window_ms": 3.0}, VERIFIED, LOST, SAME, CONFIRMED]
+    action = Action(answers, state="confirmed", transaction="new", health=True, health_before=WELL["health"])
+    reconnect = action._reconnect
+
+    def answers_or_not() -> str | None:
+        reconnect()
+        return unreachable if "health" in words(action) else None
+
+    action._reconnect = answers_or_not  # type: ignore[method-assign]
+    result = action.run(task_vars=VARIABLES)
+    assert words(action)[:5] == ["settled", "reconnect", "verified", "health", "reconnect"]
+    assert result.get("state") == (None if unreachable else "confirmed")
 
 
 def test_a_later_task_judges_what_an_earlier_one_has_begun() -> None:

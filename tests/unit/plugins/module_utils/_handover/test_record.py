@@ -39,6 +39,16 @@ def test_the_newest_comes_first_and_tells_until_when_it_waits(tmp_path: Path) ->
     assert (lease.age(waits) or 0.0) >= (age or 0.0)  # nobody works on it who only looks
 
 
+def test_one_that_waits_tells_the_health_of_before(tmp_path: Path) -> None:
+    health = {"well": {"the link of p1": True}}
+    waits = transactions.create({**REQUEST, "health_before": health}, str(tmp_path))
+    waits.move("prepared", "applied")
+    lease.renew(waits)
+    assert record.report(waits)["health_before"] == health
+    waits.move("applied", "confirmed")
+    assert "health_before" not in record.report(waits)
+
+
 def test_what_another_operation_has_done_is_no_hand_over(tmp_path: Path) -> None:
     root = str(tmp_path)
     transaction = transactions.create({"operation": "two_files"}, root)
