@@ -112,7 +112,17 @@ def test_all_that_a_rollout_has_changed_is_taken_back(lab: hosts.Lab) -> None:
     wrong = runs.playbook(lab, None, name="rollback", rollout="nobody")
     assert (wrong.returncode, [target.version() for target in targets]) == (2, ["4.0.0", "4.0.0"])
     assert "nothing to take back. Its packages were changed last by the rollout" in wrong.stdout
-    done = runs.playbook(lab, None, name="rollback", rollout=next(iter(names)))
+    name = next(iter(names))
+    wrong = runs.playbook(lab, "4.0.0", name="rollback", rollout=name)
+    assert wrong.returncode != 0
+    assert "make no sense here. Leave them out. Nothing was done." in wrong.stdout
+    # What the inventory wants of all hosts is no hindrance.
+    wanted = lab.folder / "wanted.yml"
+    wanted.write_text(json.dumps({"ovs_hosts": {"vars": runs.prefixed("4.0.0", {})}}))
+    argv = runs.playbook_argv(
+        [lab.inventory, wanted], {"hot_upgrade_rollout": name}, playbook="ovsops.hot_upgrade.rollback"
+    )
+    done = runs.play(argv)
     assert done.returncode == 0, done.stdout
     again = runs.playbook(lab, None, name="rollback", rollout="last")
     assert again.returncode == 0, again.stdout
