@@ -12,6 +12,7 @@ in_tools := tests/tools/in-env tools
 lab := $(in_tools) tests/tools/lab
 linked := build/collections/ansible_collections/ovsops/hot_upgrade
 scenarios := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+beside_each_other := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 
 .PHONY: help
@@ -75,8 +76,7 @@ build: ## Build the collection's tarball into build/dist, check and install it
 	$(in_tools) tests/tools/check-tarball build/dist
 
 integration: $(linked) ## The engine against real daemons in network namespaces
-# They wait more than they work: four files beside each other are done in half of the time on two cores.
-	$(in_tools) python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/integration
+	$(in_tools) python -m pytest $(beside_each_other) tests/integration
 
 molecule: $(linked) ## The molecule scenarios, on lab hosts (one: make molecule scenarios=NAME)
 	cd extensions && for scenario in $(scenarios); do \
@@ -107,7 +107,10 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-scenarios test-faults bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
+.PHONY: test-rollouts test-scenarios test-faults bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
+test-rollouts: lab-tools ## Rollouts that are interrupted, judged, confirmed by hand and taken back, on native hosts
+	@$(in_tools) python -m pytest $(beside_each_other) tests/rollouts
+
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 

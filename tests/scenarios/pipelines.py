@@ -10,7 +10,7 @@ import json
 
 from tests.harness import runs
 from tests.lab import modules
-from tests.scenarios.scene import Broken, Json, Scene, require_sound, until
+from tests.scenarios.scene import Broken, Json, Scene, require_same, require_sound, until
 
 ENOUGH = 95.0
 # Seven buckets have 16 slots up to 3.1.5 and 32 in 3.5.0 and 4.0.0; half of all hashes move.
@@ -125,6 +125,24 @@ def traced(old: str, new: str, moved: int, options: tuple[str, ...], scene: Scen
     return f"{proof['text']}; {'; '.join(announced) or 'no connection moves'}"
 
 
+def rehearsed(scene: Scene) -> str:
+    """A rehearsal traces the packets of the kernel's megaflows through a version that has dummies for devices."""
+    modules.install(scene.lab, scene.host(), modules.SHIPPED)
+    modules.reload(scene.lab, scene.host())
+    talking(scene, ())
+    before = scene.look()
+    done = runs.playbook(scene.lab, "4.0.0", name="rehearse")
+    if done.returncode:
+        raise Broken(f"the rehearsal failed: {done.stdout[-2000:]}{done.stderr[-500:]}")
+    require_same(before, scene.look())
+    proof: Json = scene.module("ovs_info", {})["rehearsal"]["forward"]["proof"]
+    if proof["covered"] < ENOUGH or proof["different"]:
+        raise Broken(f"the proof: {proof}")
+    if {each["group"]: each["moved"] for each in proof["moved"]} != {GROUP: MOVED}:
+        raise Broken(f"{MOVED} of 256 hashes should move in the proof: {proof['moved']}")
+    return str(proof["text"])
+
+
 def little(scene: Scene) -> str:
     """Hardly anything comes by a port that the new process has already: plan and result say so."""
     scene.populate("--datapath-type", "netdev")
@@ -161,6 +179,7 @@ SCENARIOS = [
         for old, new, moved in (("3.1.0", "4.0.0", MOVED), ("3.5.0", "4.0.0", 0), ("3.5.0", "3.1.0", MOVED))
     ),
     ("proof of little", "3.5.0", little, "native"),
+    ("rehearsal of a ct pipeline, 3.1.0 to 4.0.0", "3.1.0", rehearsed),
     *(
         (f"proof of a ct pipeline, {old} to {new}", old, functools.partial(traced, old, new, moved, ()))
         for old, new, moved in (("3.1.0", "4.0.0", MOVED), ("3.5.0", "4.0.0", 0))
