@@ -47,6 +47,7 @@ options:
     description:
       - So many live megaflows, about, are traced through the running and the new version; see RV(rehearsal.forward.proof).
         V(0) proves nothing.
+      - The running ovs-vswitchd is asked for each (C(ofproto/trace)). That changes nothing, and takes some of its CPU.
     type: int
     default: 10000
 seealso:
