@@ -25,11 +25,11 @@ demo: lab-tools ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic a
 	@$(in_tools) python tests/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
-	@tests/tools/gate setup lint docs sanity units build integration molecule
+	@tests/tools/gate setup lint docs site sanity units build integration molecule
 
 ##@ Steps of the gate
 
-.PHONY: setup lint docs sanity units build integration molecule
+.PHONY: setup lint docs site sanity units build integration molecule
 setup: lab-tools ## Install what the tools and the lab need: Debian packages and Python environments
 	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
 
@@ -61,9 +61,13 @@ reuse: ## A licence for every file (REUSE)
 ansible-lint: $(linked) ## Roles and playbooks, production profile
 	$(in_tools) ansible-lint --strict --nocolor -q
 
-docs: $(linked) ## Check the documentation of the collection and the changelog fragments
+docs: $(linked) ## Check the documentation of the collection, the page of refusals and the changelog fragments
 	$(in_tools) antsibull-docs lint-collection-docs --plugin-docs .
 	$(in_tools) antsibull-changelog lint
+	$(in_tools) python tests/tools/refusals.py --check docs/refusals.md
+
+site: $(linked) ## The documentation as a web site, in build/site/html; a dead link is an error
+	tests/tools/in-env site tests/tools/site build/site
 
 sanity: ## ansible-test sanity, oldest and newest supported ansible-core
 	tests/tools/on-each-core sanity
@@ -83,13 +87,16 @@ molecule: $(linked) ## The molecule scenarios, on lab hosts (one: make molecule 
 
 ##@ While developing
 
-.PHONY: check-fast fmt pins
+.PHONY: check-fast fmt refusals pins
 check-fast: ruff mypy ## ruff, mypy and the unit tests, in seconds
 	$(in_tools) python -m pytest --quiet tests/unit
 
 fmt: ## Format and sort imports
 	$(in_tools) ruff format .
 	$(in_tools) ruff check --fix .
+
+refusals: ## Write the page of refusals anew, from the messages of the code
+	$(in_tools) python tests/tools/refusals.py docs/refusals.md
 
 pins: ## Renew the pinned requirements from the .in files beside them
 	tests/tools/pins
