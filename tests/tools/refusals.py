@@ -75,12 +75,12 @@ SPDX-License-Identifier: GPL-3.0-or-later
 -->
 # Every refusal, and what to do
 
-Each message of the collection says what failed, on which object, what was seen, and what to do next. This page has them all, as the code
-has them (`make refusals` writes it). Search for some words of yours. What stands in \\<brackets\\> or as … is filled in on the host. A / stands
-between two wordings of one message.
+Each message of the collection says what failed, on which object, what was seen, and what to do next. This page has them all,
+as the code has them (`make refusals` writes it). Search for some words of yours. What stands in \\<brackets\\> or as … is filled
+in on the host. A / stands between two wordings of one message.
 
-A refusal comes before anything is touched. What fails later is undone, and the message says how the host was found afterwards. The
-[runbook](runbook.md) has what to do with a host that has failed; [the commands for the night](night.md) are to be copied.
+A refusal comes before anything is touched. What fails later is undone, and the message says how the host was found afterwards.
+[For 3 a.m.](night.md) has the commands, and what to do with a host that has failed.
 """
 NOTES: t.Mapping[str, str] = {
     STRATEGY: """\
