@@ -101,6 +101,11 @@ refusals: ## Write the page of refusals anew, from the messages of the code
 pins: ## Renew the pinned requirements from the .in files beside them
 	tests/tools/pins
 
+.PHONY: release
+release: $(linked) ## Make a version of the tree, with its changelog (version=1.0.0); commits and publishes nothing
+	@$(in_tools) tests/tools/release "$(version)"
+	@$(MAKE) docs build
+
 ##@ Lab and measurements
 
 .PHONY: lab-up lab-down lab-clean
