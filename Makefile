@@ -31,6 +31,8 @@ test: ## The whole quality gate: every step below up to molecule, with a summary
 
 .PHONY: setup lint docs site sanity units build integration molecule
 setup: lab-tools ## Install what the tools and the lab need: Debian packages and Python environments
+	@tests/tools/in-env site true
+	@tests/tools/in-env galaxy true
 	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
 
 .PHONY: lab-tools
@@ -139,7 +141,7 @@ bench-snapshot: lab-tools ## Snapshot and restore beside ovs-save (options="…"
 
 .PHONY: clean
 clean: lab-clean ## End the labs and remove what was built in the tree (caches outside it stay)
-	rm -rf build/dist build/gate build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache build/.ruff_cache
+	rm -rf build/dist build/gate build/site build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache build/.ruff_cache
 
 # The tree under the name that Ansible and Python import it by.
 $(linked):
