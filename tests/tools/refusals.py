@@ -213,7 +213,8 @@ class Module:
         self._family = family
         self._sentences = sentences
         self._constants = {**constants, **_constants([parsed])}
-        self._functions = {each.name: each for each in ast.walk(parsed) if isinstance(each, ast.FunctionDef)}
+        functions = [each for each in ast.walk(parsed) if isinstance(each, ast.FunctionDef)]
+        self._functions = sorted(functions, key=lambda each: each.lineno)
 
     def messages(self) -> list[Message]:
         """What is raised, waited for and given as a reason."""
@@ -221,7 +222,7 @@ class Module:
         return [each for each in found if _if_said(each.text)]
 
     def _of_calls(self) -> t.Iterator[Message]:
-        for function in self._functions.values():
+        for function in self._functions:
             for call in _own_nodes(function):
                 if isinstance(call, ast.Call):
                     yield from self._of_call(call, function)
@@ -268,14 +269,15 @@ class Module:
         return ""
 
     def _reasons(self) -> t.Iterator[Message]:
+        by_name = {each.name: each for each in self._functions}
         waiting, seen = list(REASONS.get(self.path, ())), set()
         heading = STRATEGY if self.path in OF_STRATEGIES else _heading(self.path) if waiting else ""
         while waiting:
             name = waiting.pop(0)
-            if name in seen or name not in self._functions:
+            if name in seen or name not in by_name:
                 continue
             seen.add(name)
-            function = self._functions[name]
+            function = by_name[name]
             for node in sorted(ast.walk(function), key=lambda each: getattr(each, "lineno", 0)):
                 if isinstance(node, ast.YieldFrom):
                     waiting += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
