@@ -16,7 +16,7 @@ if t.TYPE_CHECKING:
     from tests.integration.conftest import Ovs
 
 PAGE = (REPOSITORY / "docs/night.md").read_text().partition("## On the host's console")[2]
-BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS: list[str] = re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SNAPSHOT = "/var/lib/ovsops/snapshots/20261123T061500123456Z"
 GROUP = "group_id=7,type=select,bucket=weight:2,actions=output:1,bucket=actions=drop"
 FLOWS = (
