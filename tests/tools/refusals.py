@@ -35,7 +35,7 @@ GROUPS: t.Mapping[str, tuple[str, ...]] = {
     "Why a strategy is not possible": (),
     "Whom root does not believe": (f"{UTILS}_system/trust.py",),
     "Why the kernel module cannot be reloaded": (f"{UTILS}_kmod/plan.py",),
-    "The hand-over": (f"{UTILS}_handover/",),
+    "The hand-over": (f"{UTILS}_handover/", f"{UTILS}_proof/"),
     "The reload of the kernel module": (f"{UTILS}_kmod/",),
     "A transaction: confirm it, take it back, begin another one": (f"{UTILS}_transaction/",),
     "Snapshots: take, restore, compare": (f"{UTILS}_snapshot/", f"{UTILS}_openflow/", f"{UTILS}_prune/"),
