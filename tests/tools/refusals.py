@@ -149,7 +149,7 @@ def messages(tree: Path = TREE) -> list[Message]:
     for path, parsed in files.items():
         if path == WAITER:
             continue
-        found += Module(path, parsed, family, constants, sentences).messages()
+        found += Module(path, parsed, family, constants, _imported(parsed, files), sentences).messages()
     for folder in ("playbooks", "roles"):
         for file in sorted((tree / folder).rglob("*.yml")):
             found += _of_tasks(str(file.relative_to(tree)), yaml.safe_load(file.read_text()))
@@ -197,6 +197,18 @@ def _constants(
     }
 
 
+def _imported(parsed: ast.Module, files: t.Mapping[str, ast.Module]) -> dict[str, ast.expr]:
+    """The constants that a module has from others, by name: two may have one of the same name."""
+    found: dict[str, ast.expr] = {}
+    for statement in parsed.body:
+        if isinstance(statement, ast.ImportFrom):
+            path = (statement.module or "").partition("ansible_collections.ovsops.hot_upgrade.")[2]
+            there = files.get(path.replace(".", "/") + ".py")
+            known = _constants([there]) if there else {}
+            found.update({each.name: known[each.name] for each in statement.names if each.name in known})
+    return found
+
+
 class Module:
     """One file of Python, and the messages in it."""
 
@@ -206,13 +218,14 @@ class Module:
         parsed: ast.Module,
         family: t.Container[str],
         constants: t.Mapping[str, ast.expr],
+        imported: t.Mapping[str, ast.expr],
         sentences: t.Mapping[str, ast.FunctionDef],
     ) -> None:
         self.path = path
         self._parsed = parsed
         self._family = family
         self._sentences = sentences
-        self._constants = {**constants, **_constants([parsed])}
+        self._constants = {**constants, **imported, **_constants([parsed])}
         functions = [each for each in ast.walk(parsed) if isinstance(each, ast.FunctionDef)]
         self._functions = sorted(functions, key=lambda each: each.lineno)
 
