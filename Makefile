@@ -26,12 +26,14 @@ demo: lab-tools ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic a
 	@$(in_tools) python tests/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
-	@tests/tools/gate setup lint docs sanity units build integration molecule
+	@tests/tools/gate setup lint docs site sanity units build integration molecule
 
 ##@ Steps of the gate
 
-.PHONY: setup lint docs sanity units build integration molecule
+.PHONY: setup lint docs site sanity units build integration molecule
 setup: lab-tools ## Install what the tools and the lab need: Debian packages and Python environments
+	@tests/tools/in-env site true
+	@tests/tools/in-env galaxy true
 	@! tests/tools/in-env --have ansible-2.21 || tests/tools/in-env ansible-2.21 true
 
 .PHONY: lab-tools
@@ -62,9 +64,13 @@ reuse: ## A licence for every file (REUSE)
 ansible-lint: $(linked) ## Roles and playbooks, production profile
 	$(in_tools) ansible-lint --strict --nocolor -q
 
-docs: $(linked) ## Check the documentation of the collection and the changelog fragments
+docs: $(linked) ## Check the documentation of the collection, the page of refusals and the changelog fragments
 	$(in_tools) antsibull-docs lint-collection-docs --plugin-docs .
 	$(in_tools) antsibull-changelog lint
+	$(in_tools) python tests/tools/refusals.py --check docs/refusals.md
+
+site: $(linked) ## The documentation as a web site, in build/site/html; a dead link is an error
+	tests/tools/in-env site tests/tools/site build/site
 
 sanity: ## ansible-test sanity, oldest and newest supported ansible-core
 	tests/tools/on-each-core sanity
@@ -84,7 +90,7 @@ molecule: $(linked) ## The molecule scenarios, on lab hosts (one: make molecule 
 
 ##@ While developing
 
-.PHONY: check-fast fmt pins
+.PHONY: check-fast fmt refusals pins
 check-fast: ruff mypy ## ruff, mypy and the unit tests, in seconds
 	$(in_tools) python -m pytest --quiet tests/unit
 
@@ -92,8 +98,16 @@ fmt: ## Format and sort imports
 	$(in_tools) ruff format .
 	$(in_tools) ruff check --fix .
 
+refusals: ## Write the page of refusals anew, from the messages of the code
+	$(in_tools) python tests/tools/refusals.py docs/refusals.md
+
 pins: ## Renew the pinned requirements from the .in files beside them
 	tests/tools/pins
+
+.PHONY: release
+release: $(linked) ## Make a version of the tree, with its changelog (version=1.0.0); commits and publishes nothing
+	@$(in_tools) tests/tools/release "$(version)"
+	@$(MAKE) docs build
 
 ##@ Lab and measurements
 
@@ -134,7 +148,7 @@ bench-snapshot: lab-tools ## Snapshot and restore beside ovs-save (options="…"
 
 .PHONY: clean
 clean: lab-clean ## End the labs and remove what was built in the tree (caches outside it stay)
-	rm -rf build/dist build/gate build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache build/.ruff_cache
+	rm -rf build/dist build/gate build/site build/tools build/ansible-2.21 build/.mypy_cache build/.pytest_cache build/.ruff_cache
 
 # The tree under the name that Ansible and Python import it by.
 $(linked):

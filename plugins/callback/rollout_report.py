@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: rollout_report
 type: aggregate
 short_description: One page about a rollout, and its progress on the terminal
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes one HTML page and one JSON file for each rollout of the role P(ovsops.hot_upgrade.hot_upgrade#role), and for
     hand-overs in playbooks of your own. It needs no further task and asks no host for anything.

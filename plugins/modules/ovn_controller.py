@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovn_controller
 short_description: Have the installed ovn-controller run, without a gap in the flows
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Ends the C(ovn-controller) of a chassis of OVN and has its owner (systemd, or nobody) start the one that is on the disk.
   - The flows of the one before stay in the switch until the new one knows what is to be there (C(exit --restart), and

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_flow_snapshot
 short_description: Take, restore and compare the OpenFlow state of a host's bridges
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes down everything that OpenFlow keeps in a bridge, restores each bridge as a whole or not at all, and
     proves by comparison that nothing is missing.

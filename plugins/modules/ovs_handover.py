@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_handover
 short_description: Replace the running Open vSwitch daemons by those on disk, under traffic
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Replaces ovs-vswitchd and ovsdb-server, which still run an older version, by the programs that are on disk now.
     Install the packages before, without letting their scripts restart anything.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_handover_info
 short_description: Tell how the hand-overs of a host went, and which one waits for its confirmation
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the records that M(ovsops.hot_upgrade.ovs_handover) and M(ovsops.hot_upgrade.ovs_kmod_reload) keep on the host, of the
     last ten at most.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_health_info
 short_description: Tell how well a switch is, and what is worse than before
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Looks at what shows that a switch does not do its work. Those are links, BFD, CFM and LACP, the connections to controllers,
     managers and the southbound database of OVN, packets that were lost on their way to ovs-vswitchd, and errors of ports.

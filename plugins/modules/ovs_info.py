@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_info
 short_description: Tell everything about Open vSwitch that matters for its upgrade
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells what runs and what is on disk, since a difference is the reason to upgrade, together with bridges, ports,
     numbers of OpenFlow objects, kernel modules, and who supervises the daemons.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_kmod_reload
 short_description: Replace the kernel module of Open vSwitch by the one on disk, with everything put back
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Loads the module C(openvswitch) that is on disk, if it is another one than the module that is loaded.
   - The datapath is away for that time. Established flows between devices go round it by tc, see O(bypass). Internal ports come

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_policy_guard
 short_description: Have the host put policy-rc.d back when an installation is cut short
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - M(ansible.builtin.apt) with O(ansible.builtin.apt#module:policy_rc_d) replaces C(/usr/sbin/policy-rc.d) while it installs.
     When it is killed meanwhile, or the power is lost, it stays so, and no package can start a service on this host any more.

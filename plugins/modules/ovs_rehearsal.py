@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_rehearsal
 short_description: Try a version of Open vSwitch with all that a host holds, beside the one that runs
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Days before an upgrade it tells what the new version would make of this host. The packages are unpacked and not installed,
     their daemons are started on a copy of the database, and filled with the whole OpenFlow state.

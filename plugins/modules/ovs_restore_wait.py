@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_restore_wait
 short_description: Make ovs-vswitchd wait for its flows to be restored
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sets or clears C(other_config:flow-restore-wait) in the database of Open vSwitch, and reads it back.
   - An ovs-vswitchd that starts while the flag is set neither flushes nor expires the flows of the datapath, and does

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ovs_traffic_probe
 short_description: Measure what an upgrade of Open vSwitch does to traffic
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends two streams of small UDP packets from one network namespace of the host to another, through the
     bridges between them, and counts what arrives, while something else upgrades or restarts Open vSwitch.

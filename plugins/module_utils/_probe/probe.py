@@ -479,21 +479,24 @@ def check(settings: Settings) -> None:
 
 
 def _check_numbers(settings: Settings) -> None:
+    hint = "Give the address that the receiver's end has in its namespace."
     try:
         address = ipaddress.IPv4Address(settings.address)
     except ValueError as error:
         raise Refused(
             f"{settings.address!r} is no address for the receiver",
             "an IPv4 address is needed",
-            "Give the address that the receiver's end has in its namespace.",
+            hint,
         ) from error
     if address.is_multicast or address.is_loopback or address.is_unspecified:
-        raise Refused(f"{settings.address} is no address for the receiver", "it is not unicast", "")
+        raise Refused(f"{settings.address} is no address for the receiver", "it is not unicast", hint)
     limits = {"port": 65535, "rate": 2000, "new_flow_rate": 1000, "max_duration": 86400}
     for key, limit in limits.items():
         value = getattr(settings, key)
         if not 1 <= value <= limit:
-            raise Refused(f"{key}={value} is out of range", f"1 to {limit} is possible", "")
+            raise Refused(
+                f"{key}={value} is out of range", f"1 to {limit} is possible", f"Choose {key} in that range."
+            )
     # One SENT and one ARRIVED record for each packet, in a tmpfs.
     recorded = 2 * agent.EVENT.size * (settings.rate + settings.new_flow_rate) * settings.max_duration
     if recorded > _MAX_RECORDED:
