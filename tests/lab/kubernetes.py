@@ -102,6 +102,7 @@ def finish(lab: Lab) -> None:
     began = time.monotonic()
     control.wait(lab, "the API server answers", lambda: bool(control.request(lab, "GET", "/version")))
     _say(began, "the API server answers")
+    control.start_controllers(lab)
     place = f"/apis/apps/v1/namespaces/{manifests.NAMESPACE}/daemonsets"
     control.wait(lab, "there is the namespace", lambda: bool(control.request(lab, "GET", place)))
     control.wait(lab, "the DaemonSet is created", lambda: bool(_create(lab, place)))

@@ -29,8 +29,9 @@ BUILDER = ("dpkg-dev", "gcc", "golang-1.19-go", "jq", "libc6-dev", "make", "rsyn
 # Newer runtimes no longer speak this kubelet's version of the CRI.
 RUNTIME = ("containerd", "etcd-server", "runc")
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-# On a host they talk to the daemons of the pod; /usr/sbin, where the daemons would be, has none.
+# What a host has of Open vSwitch: links to a program that runs the pod's.
 TOOLS = ("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovsdb-client")
+OWN_PROGRAMS = ("in-ovs-pod", "kube-node")
 POD_PACKAGES = ("iproute2", "kmod", "openvswitch-switch", "ovn-host", "procps", "python3-minimal")
 POD_PROGRAMS = ("ovs-healthcheck.sh", "start-ovs.sh")
 
@@ -52,11 +53,9 @@ def _look() -> dict[str, str]:
 
 def programs() -> Path:
     """Kubernetes: a folder with control/ and node/."""
-    recipe = [(HERE / name).read_text() for name in ("build.sh", "kube-node")]
-    tools = images.repo().name
-    return images.cached(
-        "kube", images.digest(_versions(), servers().name, recipe[1], RUNTIME, TOOLS, tools, 1), _assemble
-    )
+    own = [(HERE / name).read_text() for name in OWN_PROGRAMS]
+    key = images.digest(_versions(), servers().name, own, RUNTIME, SERVERS, TOOLS, 1)
+    return images.cached("kube", key, _assemble)
 
 
 def servers() -> Path:
@@ -84,8 +83,7 @@ def _build(work: Path) -> None:
 def _assemble(work: Path) -> None:
     packages = work / "packages"
     images.Archive(SUITE).download(packages, *RUNTIME)
-    tools = sorted((images.repo() / "pool").glob(f"openvswitch-*_{images.package_version('3.5.0')}_*.deb"))
-    for deb in (*packages.glob("*.deb"), *tools):
+    for deb in packages.glob("*.deb"):
         run("dpkg", "-x", str(deb), str(packages / "x"))
     control, local = work / "control", work / "node/usr/local"
     for folder in (control, local / "bin", local / "sbin", work / "node/srv/pods"):
@@ -95,10 +93,11 @@ def _assemble(work: Path) -> None:
         shutil.copy2(servers() / name, control)
     for name in ("bin/containerd", "bin/containerd-shim-runc-v2", "bin/ctr", "sbin/runc"):
         shutil.copy2(packages / "x/usr" / name, local / "bin")
-    for name in TOOLS:
-        shutil.copy2(packages / "x/usr/bin" / name, local / "bin")
     shutil.copy2(servers() / "kubelet", local / "bin")
-    shutil.copy2(HERE / "kube-node", local / "sbin")
+    for name in OWN_PROGRAMS:
+        shutil.copy2(HERE / name, local / "sbin")
+    for name in TOOLS:
+        (local / "bin" / name).symlink_to("../sbin/in-ovs-pod")
     (packages / "pause").mkdir()
     shutil.copy2(servers() / "pause", packages / "pause")
     run(

@@ -8,6 +8,7 @@ They end with it: ``hosts.down`` kills whatever runs in there.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -55,58 +56,57 @@ def start(lab: Lab) -> None:
     for name, server in (("kubeconfig", f"127.0.0.1:{outside}"), ("node-kubeconfig", f"{ADDRESS}:{PORT}")):
         (own / name).write_text(json.dumps(_kubeconfig(own, f"https://{server}", token), indent=2))
         (own / name).chmod(0o600)
-    programs = artefacts.programs() / "control"
-    for name, options in _options(own).items():
-        argv = [str(programs / name), *(f"--{option}={value}" for option, value in options.items())]
-        _spawn(lab, name, argv)
+    _run(lab, "etcd", {"data-dir": own / "etcd", "logger": "zap"})
+    _run(lab, "kube-apiserver", _api_server(own))
+
+
+def start_controllers(lab: Lab) -> None:
+    """Start what works through the API server, and gives up if that does not answer yet."""
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        _run(lab, name, {"kubeconfig": folder(lab) / "node-kubeconfig", "leader-elect": "false"})
+
+
+def _run(lab: Lab, name: str, options: dict[str, object]) -> None:
+    program = artefacts.programs() / "control" / name
+    _spawn(lab, name, [str(program), *(f"--{option}={value}" for option, value in options.items())])
 
 
 def _make_keys(own: Path) -> None:
     """One self-signed certificate for the API server; its key also signs the tokens of service accounts."""
     names = f"subjectAltName=IP:{ADDRESS},IP:127.0.0.1,DNS:localhost"
     run(
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
-        "-subj", "/CN=lab", "-addext", names, "-keyout", str(own / "key.pem"), "-out", str(own / "cert.pem"),
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=lab", "-addext", names,
+        "-keyout", str(own / "key.pem"), "-out", str(own / "cert.pem"),
     )  # fmt: skip
 
 
 def _kubeconfig(own: Path, server: str, token: str) -> dict[str, t.Any]:
-    run("openssl", "x509", "-in", str(own / "cert.pem"), "-noout")
-    encoded = run("openssl", "base64", "-A", "-in", str(own / "cert.pem"))
+    encoded = base64.b64encode((own / "cert.pem").read_bytes()).decode()
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "lab", "cluster": {"server": server, "certificate-authority-data": encoded.strip()}}
-        ],
+        "clusters": [{"name": "lab", "cluster": {"server": server, "certificate-authority-data": encoded}}],
         "users": [{"name": "lab", "user": {"token": token}}],
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
         "current-context": "lab",
     }
 
 
-def _options(own: Path) -> dict[str, dict[str, object]]:
-    """Program -> its options."""
-    client = {"kubeconfig": own / "node-kubeconfig", "leader-elect": "false"}
+def _api_server(own: Path) -> dict[str, object]:
     return {
-        "etcd": {"data-dir": own / "etcd", "logger": "zap"},
-        "kube-apiserver": {
-            "etcd-servers": "http://127.0.0.1:2379",
-            "advertise-address": ADDRESS,
-            "secure-port": PORT,
-            "tls-cert-file": own / "cert.pem",
-            "tls-private-key-file": own / "key.pem",
-            "token-auth-file": own / "tokens.csv",
-            "authorization-mode": "RBAC",
-            "service-cluster-ip-range": "10.96.0.0/16",
-            "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-signing-key-file": own / "key.pem",
-            "service-account-key-file": own / "key.pem",
-            "disable-admission-plugins": "ServiceAccount",
-            "allow-privileged": "true",
-        },
-        "kube-controller-manager": client,
-        "kube-scheduler": client,
+        "etcd-servers": "http://127.0.0.1:2379",
+        "advertise-address": ADDRESS,
+        "secure-port": PORT,
+        "tls-cert-file": own / "cert.pem",
+        "tls-private-key-file": own / "key.pem",
+        "token-auth-file": own / "tokens.csv",
+        "authorization-mode": "RBAC",
+        "service-cluster-ip-range": "10.96.0.0/16",
+        "service-account-issuer": "https://kubernetes.default.svc",
+        "service-account-signing-key-file": own / "key.pem",
+        "service-account-key-file": own / "key.pem",
+        "disable-admission-plugins": "ServiceAccount",
+        "allow-privileged": "true",
     }
 
 
