@@ -9,6 +9,7 @@ being deleted it gets the labels of the DaemonSet, whose controller then finds t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import threading
@@ -16,6 +17,8 @@ import time
 import typing as t
 
 from kubernetes import client, config, watch
+from kubernetes.stream import stream
+from urllib3.exceptions import HTTPError
 
 from tests.harness.waiting import wait_until
 from tests.lab import hosts
@@ -29,6 +32,11 @@ MARK = {"ovsops.io/surge": NAME}
 # At its first start the container waits; at every other it does what the template wants.
 MARKED = "/run/ovsops-surge"
 WAIT = f'if [ -e {MARKED}/begun ]; then exec "$@"; fi; : > {MARKED}/begun; while :; do sleep 86400 & wait $!; done'
+TAKE_OVER = """set -e
+ctl=/usr/share/openvswitch/scripts/ovs-ctl
+$ctl restart --no-ovs-vswitchd --system-id=random
+$ctl restart --no-ovsdb-server --system-id=random
+"""
 # The controller of DaemonSets adds these to every pod; the last one only where the node's network is used.
 TAINTS = {
     "not-ready": "NoExecute", "unreachable": "NoExecute", "disk-pressure": "NoSchedule", "memory-pressure": "NoSchedule",
@@ -140,13 +148,29 @@ class Cluster:
         made = Pod.read(
             self.json(self.core.create_namespaced_pod(NAMESPACE, surge_pod(self.daemonset(), host.name)))
         )
-        wait_until(lambda: (pod := self.pod(made.name)) is not None and pod.ready, 60)
+        wait_until(lambda: (pod := self.pod(made.name)) is not None and pod.ready, 180)
         return self.pod(made.name) or made
 
     def label(self, pod: Pod, revision: str) -> None:
         """Give a surge pod what the DaemonSet's pods have."""
         labels = {**self.daemonset()["spec"]["template"]["metadata"]["labels"], HASH: revision}
         self.core.patch_namespaced_pod(pod.name, NAMESPACE, {"metadata": {"labels": labels}})
+
+    def take_over(self, pod: Pod) -> None:
+        """Restart the daemons in a surge pod, by exec: a stand-in for the hand-over, which costs packets."""
+        self.execute(pod, "bash", "-c", TAKE_OVER)
+
+    def execute(self, pod: Pod, *argv: str) -> str:
+        """Run a command in a pod's container and return what it printed; AssertionError if it fails."""
+        opened = stream(
+            self.core.connect_get_namespaced_pod_exec, pod.name, NAMESPACE, command=list(argv),
+            stdout=True, stderr=True, stdin=False, tty=False, _preload_content=False,
+        )  # fmt: skip
+        opened.run_forever(timeout=120)
+        status = opened.returncode  # read_all() forgets it
+        said = str(opened.read_all())
+        assert status == 0, said
+        return said
 
     # --- on the node ----------------------------------------------------------------------------------
 
@@ -211,10 +235,12 @@ class Watched:
         self._watch.stop()
 
     def _follow(self) -> None:
-        for event in self._watch.stream(
-            self._cluster.core.list_namespaced_pod, NAMESPACE, timeout_seconds=600
-        ):
-            self.events.append((time.monotonic(), event["type"], Pod.read(event["raw_object"])))
+        # A connection that is closed while it is read is how the watch ends.
+        with contextlib.suppress(HTTPError):
+            for event in self._watch.stream(
+                self._cluster.core.list_namespaced_pod, NAMESPACE, timeout_seconds=600
+            ):
+                self.events.append((time.monotonic(), event["type"], Pod.read(event["raw_object"])))
 
     def first(self, kind: str, condition: t.Callable[[Pod], bool]) -> float | None:
         """When such an event came first."""

@@ -9,6 +9,7 @@ A host is like one of the native backend, without Open vSwitch of its own.
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import time
@@ -134,3 +135,10 @@ def ready_nodes(lab: Lab) -> set[str]:
         for condition in node["status"].get("conditions", [])
         if (condition["type"], condition["status"]) == ("Ready", "True")
     }
+
+
+def heartbeat(lab: Lab, host: Host) -> float:
+    """When the node's kubelet last said that it is alive, in seconds since the epoch."""
+    place = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{host.name}"
+    said = control.request(lab, "GET", place)["spec"]["renewTime"]
+    return datetime.datetime.fromisoformat(said.replace("Z", "+00:00")).timestamp()

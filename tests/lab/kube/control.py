@@ -107,6 +107,7 @@ def _api_server(own: Path) -> dict[str, object]:
         "service-account-key-file": own / "key.pem",
         "disable-admission-plugins": "ServiceAccount",
         "allow-privileged": "true",
+        "kubelet-preferred-address-types": "InternalIP",
     }
 
 
