@@ -107,12 +107,18 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-scenarios test-faults bench-interruption bench-kmod bench-ports bench-snapshot
+.PHONY: test-kube test-scenarios test-faults bench-adoption bench-interruption bench-kmod bench-ports bench-snapshot
+test-kube: lab-tools ## Open vSwitch in pods, on a real cluster (KUBE_LAB=NAME: on one that is up already)
+	@$(in_tools) python -m pytest --verbose tests/kube
+
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
 test-faults: lab-tools ## A fault at every step of every strategy, its rollback and confirmation (options="--phase …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
+
+bench-adoption: lab-tools ## When a DaemonSet adopts a surge pod, on a cluster that is up (options="--name kube")
+	@$(in_tools) python tests/bench/adoption.py $(options)
 
 bench-interruption: lab-tools ## What each way to upgrade costs the traffic (options="--sizes 1000 …")
 	@$(in_tools) python tests/bench/interruption.py $(options)

@@ -32,7 +32,6 @@ class Trial:
 
 
 TRIALS = (
-    Trial("labels before the deletion", None),
     Trial("at once", 0),
     Trial("0.5 s", 0.5),
     Trial("1 s", 1),
@@ -48,6 +47,7 @@ TRIALS = (
     Trial("at once, the old one an adopted surge", 0, old_is_surge=True),
     Trial("1 s, the old one an adopted surge", 1, old_is_surge=True),
     Trial("4 s, the old one an adopted surge", 4, old_is_surge=True),
+    Trial("labels before the deletion", None),
 )
 
 
@@ -96,7 +96,9 @@ def attempt(cluster: Cluster, host: Host, trial: Trial, number: int) -> dict[str
             "surge" if pod.name == surge.name else "old" if pod.name == old.name else "third" for pod in after
         ],
         "settled": settled,
-        "owner": {old.container: "old", surge.container: "surge"}.get(cluster.daemon_owner(host), "third"),
+        "owner": {old.container: "old", surge.container: "surge", "": "nobody"}.get(
+            cluster.daemon_owner(host), "third"
+        ),
         "updated": cluster.daemonset()["status"].get("updatedNumberScheduled"),
     }
 
@@ -129,7 +131,7 @@ def replace(cluster: Cluster, host: Host, note: str) -> None:
 def reset(cluster: Cluster, host: Host) -> None:
     """One pod of the controller's own on the node, as after an upgrade by deletion."""
     for pod in cluster.pods(host):
-        if pod.labels.get("ovsops.io/surge") == MARK["ovsops.io/surge"] and not pod.ending:
+        if not pod.ending and (not pod.ready or pod.labels.items() >= MARK.items()):
             cluster.delete(pod)
     wait_until(lambda: [(pod.ready, pod.ending) for pod in cluster.pods(host)] == [(True, False)], 120)
 

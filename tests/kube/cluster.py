@@ -182,10 +182,10 @@ class Cluster:
         return sorted(map(int, found.split()))
 
     def daemon_owner(self, host: Host) -> str:
-        """The container that ovs-vswitchd of a node is in."""
-        return hosts.script(
-            self.lab, host, "grep -h '^[0-9]*:pids:' /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cgroup"
-        ).strip().rpartition("/")[2]  # fmt: skip
+        """The container that ovs-vswitchd of a node is in; empty if there is none."""
+        look = "cat /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cgroup 2>/dev/null || :"
+        groups = dict(line.split(":", 2)[1:] for line in hosts.script(self.lab, host, look).splitlines())
+        return groups.get("pids", "").rpartition("/")[2]
 
 
 def surge_pod(daemonset: Json, node: str) -> Json:
@@ -248,4 +248,4 @@ class Watched:
 
     def names(self, host: Host) -> set[str]:
         """Every pod that was seen on a node."""
-        return {pod.name for __, __, pod in list(self.events) if pod.node == host.name}
+        return {event[2].name for event in list(self.events) if event[2].node == host.name}

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 
+from tests.harness.traces import traces
 from tests.kube.cluster import Cluster
 from tests.lab import hosts
 from tests.lab import lab as laboratory
@@ -30,3 +31,4 @@ def cluster() -> t.Iterator[Cluster]:
         yield Cluster(lab)
     finally:
         hosts.down(name)
+    assert traces(name) == []
