@@ -22,13 +22,15 @@ from tests.lab.hosts import Host
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What is done: seconds from deletion to labels (None: labels first), period of grace, PID 1 frozen, what is old."""
+    """What is done: seconds from deletion to labels (None: labels first), or from the moment at which the old pod is gone;
+    the period of grace; whether its first process is frozen; whether it is an adopted surge pod itself."""
 
     name: str
     delay: float | None
     grace: int | None = None
     frozen: bool = False
     old_is_surge: bool = False
+    from_gone: bool = False
 
 
 TRIALS = (
@@ -40,8 +42,9 @@ TRIALS = (
     Trial("at once, frozen", 0, frozen=True),
     Trial("10 s, frozen", 10, frozen=True),
     Trial("25 s, frozen", 25, frozen=True),
-    Trial("40 s, frozen", 40, frozen=True),
     Trial("40 s, frozen, grace 60 s", 40, grace=60, frozen=True),
+    Trial("once it is gone", 0, from_gone=True),
+    Trial("1 s after it is gone", 1, from_gone=True),
     Trial("at once, grace 0 s", 0, grace=0),
     Trial("at once, grace 1 s", 0, grace=1),
     Trial("at once, the old one an adopted surge", 0, old_is_surge=True),
@@ -70,7 +73,10 @@ def attempt(cluster: Cluster, host: Host, trial: Trial, number: int) -> dict[str
             labelled = 0.0
         else:
             cluster.delete(old, trial.grace)
-            time.sleep(max(0.0, began + trial.delay - time.monotonic()))
+            if trial.from_gone:
+                wait_until(lambda: seen.first("DELETED", lambda pod: pod.name == old.name) is not None, 200)
+            since_then = time.monotonic() if trial.from_gone else began
+            time.sleep(max(0.0, since_then + trial.delay - time.monotonic()))
             try:
                 cluster.label(surge, revision)
             except Exception as error:  # what the API says is the result

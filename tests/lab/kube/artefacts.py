@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import typing as t
@@ -90,10 +91,10 @@ def _assemble(work: Path) -> None:
         folder.mkdir(parents=True)
     shutil.copy2(packages / "x/usr/bin/etcd", control)
     for name in SERVERS:
-        shutil.copy2(servers() / name, control)
+        os.link(servers() / name, control / name)
     for name in ("bin/containerd", "bin/containerd-shim-runc-v2", "bin/ctr", "sbin/runc"):
         shutil.copy2(packages / "x/usr" / name, local / "bin")
-    shutil.copy2(servers() / "kubelet", local / "bin")
+    os.link(servers() / "kubelet", local / "bin/kubelet")
     for name in OWN_PROGRAMS:
         shutil.copy2(HERE / name, local / "sbin")
     for name in TOOLS:
