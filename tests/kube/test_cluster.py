@@ -1,7 +1,10 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's cluster is a real one: nodes, the DaemonSet's pods, traffic through them, an upgrade by deletion."""
+"""The lab's cluster is a real one: nodes, the DaemonSet's pods, traffic through them, an upgrade by deletion.
+
+Comes before the tests that leave newer pods.
+"""
 
 from __future__ import annotations
 

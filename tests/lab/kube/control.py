@@ -150,7 +150,7 @@ def request(lab: Lab, method: str, path: str, body: t.Any = None) -> t.Any:
         raise LabError(f"the API server does not answer: {error}") from error
 
 
-def wait(lab: Lab, what: str, holds: t.Callable[[], bool], seconds: float = 180.0) -> None:
+def wait(lab: Lab, what: str, holds: t.Callable[[], bool], seconds: float = 300.0) -> None:
     """Until that holds; what the API server cannot answer yet does not hold yet."""
     deadline = time.monotonic() + seconds
     last = ""

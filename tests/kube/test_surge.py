@@ -30,8 +30,12 @@ def host(cluster: Cluster) -> Host:
 
 @pytest.fixture(scope="module")
 def adopted(cluster: Cluster, host: Host) -> Pod:
-    """The surge pod, adopted in the place of the old one."""
-    cluster.import_image(host, TO)
+    """The surge pod, adopted in the place of the old one.
+
+    Other nodes have pods of older revisions: whoever changes the strategy has them replaced.
+    """
+    for each in cluster.lab.hosts:
+        cluster.import_image(each, TO)
     revision = cluster.retemplate(TO, "adoption")
     old, surge = cluster.only_pod(host), cluster.surge(host)
     assert surge.owner is None
