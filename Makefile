@@ -121,15 +121,22 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-rollouts test-scenarios test-faults bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
+.PHONY: test-rollouts test-kube test-scenarios test-faults
+.PHONY: bench-adoption bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
 test-rollouts: lab-tools ## Rollouts that are interrupted, judged, confirmed by hand and taken back, on native hosts
 	@$(in_tools) python -m pytest $(beside_each_other) tests/rollouts
+
+test-kube: lab-tools ## Open vSwitch in pods, on a real cluster (KUBE_LAB=NAME: on one that is up already)
+	@$(in_tools) python -m pytest --verbose tests/kube
 
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
 test-faults: lab-tools ## A fault at every step of every strategy, its rollback and confirmation (options="--phase …")
 	@$(in_tools) python tests/faults/matrix.py $(options)
+
+bench-adoption: lab-tools ## When a DaemonSet adopts a surge pod, on a cluster that is up (options="--name kube")
+	@$(in_tools) python tests/bench/adoption.py $(options)
 
 bench-fleet: lab-tools ## What many hosts cost the controller, and a model for a thousand (options="--sizes 1,5 …")
 	@$(in_tools) python tests/bench/fleet.py $(options)

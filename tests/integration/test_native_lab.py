@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.traces import traces
 from tests.harness.waiting import wait_until
 from tests.lab import hosts
 from tests.lab import lab as laboratory
@@ -29,22 +30,6 @@ def name() -> t.Iterator[str]:
         yield unique
     finally:
         hosts.down(unique)
-
-
-def traces(name: str) -> list[str]:
-    """Whatever a lab of that name has left: processes, namespaces, folders, mounts."""
-    found = [path for path in ("/proc/self/mountinfo",) if f"/{name}/" in Path(path).read_text()]
-    found += [
-        str(path) for path in (hosts.folder(name), Path("/run/netns", f"ovslab-{name}")) if path.exists()
-    ]
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(f"/{name}/".encode() in word or word == f"ovslab-{name}".encode() for word in command):
-            found.append(b" ".join(command).decode())
-    return found
 
 
 def test_hosts_are_apart_but_can_talk(name: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -226,7 +227,32 @@ def down(name: str) -> None:
         end(int(pid) for pid in pids)
         run("ip", "netns", "delete", netns)
     _unmount_below(folder(name))
+    _remove_cgroups(name)
     shutil.rmtree(folder(name), ignore_errors=True)
+
+
+def cgroup(name: str) -> str:
+    """The control group, in every hierarchy, of a lab of that name, if its hosts need one."""
+    return f"ovslab-{name}"
+
+
+def _remove_cgroups(name: str) -> None:
+    for top in Path("/sys/fs/cgroup").glob(f"*/{cgroup(name)}"):
+        for path, __, __ in os.walk(top, topdown=False):
+            _remove_cgroup(path)
+
+
+def _remove_cgroup(path: str, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            os.rmdir(path)
+        except OSError as error:  # the last process has ended, and the kernel has not noticed everywhere yet
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise LabError(f"the control group {path} cannot be removed: {error.strerror}") from error
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _unmount_below(path: Path) -> None:

@@ -71,6 +71,9 @@ NO_DOCS = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "ma
 DISK_SIZE = "1600M"
 
 
+Known = t.TypeVar("Known")
+
+
 class LabError(Exception):
     """Something about the lab that its user has to know, as a sentence."""
 
@@ -172,14 +175,17 @@ def sweep(kind: str) -> None:
 
 
 class Archive:
-    """One Debian suite, read through an apt area of its own: this machine's apt is left alone."""
+    """One Debian suite, read through an apt area of its own: this machine's apt is left alone.
 
-    def __init__(self, suite: str) -> None:
+    With ``kind`` deb-src it is the suite's source packages.
+    """
+
+    def __init__(self, suite: str, kind: str = "deb") -> None:
         self.suite = suite
-        self.area = cache_dir() / "apt" / suite
+        self.area = cache_dir() / "apt" / (suite if kind == "deb" else f"{suite}-{kind}")
         for sub in ("state/lists/partial", "cache/archives/partial", "etc"):
             (self.area / sub).mkdir(parents=True, exist_ok=True)
-        (self.area / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+        (self.area / "etc/sources.list").write_text(f"{kind} [signed-by={KEYRING}] {MIRROR} {suite} main\n")
 
     def _options(self) -> list[str]:
         settings = {
@@ -205,9 +211,21 @@ class Archive:
         return next(line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("Version: "))
 
     def download(self, into: Path, *packages: str) -> None:
+        self._get("download", into, *packages)
+
+    def source_version(self, package: str) -> str:
+        """The version of a source package."""
+        text = run("apt-cache", *self._options(), "showsrc", "--only-source", package)
+        return next(line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("Version: "))
+
+    def download_source(self, into: Path, package: str) -> None:
+        """A source package; apt compares it with the checksums that the archive has signed."""
+        self._get("source", into, "--download-only", "--only-source", package)
+
+    def _get(self, verb: str, into: Path, *words: str) -> None:
         into.mkdir(parents=True, exist_ok=True)
         try:
-            run("apt-get", "-qq", *self._options(), "download", *packages, cwd=into)
+            run("apt-get", "-qq", *self._options(), verb, *words, cwd=into)
         except LabError as error:
             raise LabError(
                 f"{error}\nWhere {self.suite} has moved on since: 'tests/tools/lab prune' looks for its packages anew"
@@ -224,26 +242,36 @@ def wanted(suite: str) -> list[str]:
     return names
 
 
+def remembered(name: str, look: t.Callable[[], Known]) -> Known:
+    """What ``look()`` found when it was called once, so that a lab does not change under its user."""
+    path = cache_dir() / f"{name}.json"
+    with locked(name):
+        if path.exists():
+            return t.cast(Known, json.loads(path.read_text()))
+        found = look()
+        path.write_text(json.dumps(found, indent=2))
+        return found
+
+
 def resolved() -> dict[str, dict[str, str]]:
-    """Suite -> package -> version, looked up once and then kept, so that a lab does not change under its user.
+    """Suite -> package -> version, looked up once.
 
     A suite that cannot be had (old ones leave the mirrors) is left out; only what needs it is missing then.
     """
-    path = cache_dir() / "resolved.json"
-    with locked("resolved"):
-        if path.exists():
-            return t.cast("dict[str, dict[str, str]]", json.loads(path.read_text()))
-        versions: dict[str, dict[str, str]] = {}
-        for suite in OVS_SUITES.values():
-            say(f"reading the package index of {suite}")
-            archive = Archive(suite)
-            try:
-                archive.update()
-                versions[suite] = {name: archive.version(name) for name in wanted(suite)}
-            except LabError as error:
-                say(f"the suite {suite} cannot be had, so the lab goes without it: {error}")
-        path.write_text(json.dumps(versions, indent=2))
-        return versions
+    return remembered("resolved", _resolve)
+
+
+def _resolve() -> dict[str, dict[str, str]]:
+    versions: dict[str, dict[str, str]] = {}
+    for suite in OVS_SUITES.values():
+        say(f"reading the package index of {suite}")
+        archive = Archive(suite)
+        try:
+            archive.update()
+            versions[suite] = {name: archive.version(name) for name in wanted(suite)}
+        except LabError as error:
+            say(f"the suite {suite} cannot be had, so the lab goes without it: {error}")
+    return versions
 
 
 def package_version(ovs: str) -> str:

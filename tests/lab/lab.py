@@ -13,7 +13,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from tests.lab import hosts, images, native, ovn, uml
+from tests.lab import hosts, images, kubernetes, native, ovn, uml
 from tests.lab.images import LabError, say
 
 
@@ -26,8 +26,10 @@ class Backend(t.Protocol):
 
     def start(self, lab: hosts.Lab, host: hosts.Host) -> hosts.Lab: ...
 
+    def finish(self, lab: hosts.Lab) -> None: ...
 
-BACKENDS: dict[str, Backend] = {"uml": uml, "native": native}
+
+BACKENDS: dict[str, Backend] = {"uml": uml, "native": native, "kubernetes": kubernetes}
 
 
 def up(name: str, backend: str, count: int, ovs: str | None) -> hosts.Lab:
@@ -47,6 +49,7 @@ def up(name: str, backend: str, count: int, ovs: str | None) -> hosts.Lab:
         hosts.wait_for_ssh(lab, host)
         say(f"{host.name} answers at {host.address} after {time.monotonic() - began:.0f} s")
         _have_handlers(lab, host)
+    kind.finish(lab)
     return lab
 
 

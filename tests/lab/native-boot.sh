@@ -5,7 +5,8 @@
 #
 # The first process of a native host, already in namespaces of its own: stands on a root file system of the lab
 # (read-only, shared), starts what starts at boot, says "ready" and reaps.
-#   $1 folder for what the host writes   $2 the root   $3 the collection's tree   $4 host name
+#   $1 folder for what the host writes   $2 the root; several are given with colons, the upper one first
+#   $3 the collection's tree   $4 host name
 #   $5 the lab's network namespace, '' for no network   $6 host number   $7 management and $8 data address
 set -eu
 folder=$1 lower=$2 collection=$3 name=$4 lab=$5
@@ -28,6 +29,11 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 mkdir -p run/sshd srv/collections/ansible_collections/ovsops/hot_upgrade .old
 mount --bind -o ro "$collection" srv/collections/ansible_collections/ovsops/hot_upgrade
+# A container runtime makes overlays, which cannot be made over this one.
+if [ -d "$folder/containerd" ]; then
+  mkdir -p var/lib/containerd
+  mount --bind "$folder/containerd" var/lib/containerd
+fi
 # The machine's kernel modules are not the lab's: loading one succeeds and does nothing.
 for tool in modprobe rmmod insmod; do
   rm -f "usr/sbin/$tool"
@@ -57,6 +63,9 @@ if [ -n "$lab" ]; then
   /usr/sbin/sshd
   if [ -x /etc/init.d/openvswitch-switch ]; then
     service openvswitch-switch start
+  fi
+  if [ -x /usr/local/sbin/kube-node ]; then
+    kube-node start
   fi
 fi
 echo ready

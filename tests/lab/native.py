@@ -28,3 +28,7 @@ def start(lab: Lab, host: Host) -> Lab:
     folder.mkdir(exist_ok=True)
     network = (lab.netns, str(host.index), host.address, host.data_address)
     return spawn(lab, host, boot_argv(folder, images.root(lab.ovs), host.name, network))
+
+
+def finish(lab: Lab) -> None:
+    """What is to be done when every host answers: nothing."""

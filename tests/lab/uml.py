@@ -53,6 +53,10 @@ def start(lab: Lab, host: Host) -> Lab:
     return spawn(lab, host, argv, env={"TMPDIR": "/dev/shm"})
 
 
+def finish(lab: Lab) -> None:
+    """What is to be done when every host answers: nothing."""
+
+
 def boot_with(lab: Lab, host: Host, *parameters: str) -> None:
     """Add these to the kernel's command line from the next start of the host on."""
     (lab.folder / host.name / "parameters").write_text(" ".join(parameters))
