@@ -37,7 +37,8 @@ late = Listener(sys.argv[1], GROUP)
 silent = [ear.heard() for ear in (ears[sys.argv[1]], late)]
 subprocess.run(["ip", "link", "set", sys.argv[1], "up"], check=True)
 noise.send(GROUP + bytes.fromhex("020000000001" "05dc") + bytes(1400))
-again = [[len(each.frame) for each in ear.heard()][-1:] for ear in (ears[sys.argv[1]], late)]
+# Open vSwitch may say something behind it.
+again = [max([len(each.frame) for each in ear.heard()], default=0) for ear in (ears[sys.argv[1]], late)]
 print(json.dumps([found, silent, again]))
 """
 
@@ -75,7 +76,7 @@ def test_what_neighbours_say_is_overheard(start_ovs: StartOvs, version: str, pro
     assert {tree.forward_delay for tree in shown().values()} == {4}
     heard, silent, again = json.loads(ovs.python(LISTEN, "a0", "b0", "a1", "b1"))
     assert silent == [[], []], "a device that is down is no error"
-    assert again == [[128], [128]], "nobody makes us take more than a BPDU can be"
+    assert again == [128, 128], "nobody makes us take more than a BPDU can be"
     own = {name: [bytes.fromhex(frame) for frame, mine in frames if mine] for name, frames in heard.items()}
     others = {
         name: [bytes.fromhex(frame) for frame, mine in frames if not mine] for name, frames in heard.items()
