@@ -12,6 +12,7 @@ in_tools := tests/tools/in-env tools
 lab := $(in_tools) tests/tools/lab
 linked := build/collections/ansible_collections/ovsops/hot_upgrade
 scenarios := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+# In the order of their names: pytest-xdist would have the files with few tests come last, which take longest.
 beside_each_other := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 

@@ -55,6 +55,7 @@ OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
 DEVICES = frozenset({"", "system", "internal", "tap"})
 NAMES_CHECKED_SINCE = (4, 0)
 
+_ESTABLISHED = "established flows are forwarded all the time"
 # What traffic sees of each strategy, on the kernel datapath and in userspace; docs/interruption.md has figures.
 WINDOWS = {
     (MAKE_BEFORE_BREAK, False): "established and new flows are forwarded all the time",
@@ -62,14 +63,17 @@ WINDOWS = {
         MAKE_BEFORE_BREAK,
         True,
     ): "about a millisecond in which what arrives may be lost, and more with hundreds of ports",
-    (PREFILLED, False): "established flows are forwarded all the time, new ones wait for some milliseconds",
+    (PREFILLED, False): f"{_ESTABLISHED}, packets of new ones may be lost for some milliseconds",
     (PREFILLED, True): "some milliseconds in which what arrives may be lost, whatever the number of flows",
-    (STANDBY, False): "established flows are forwarded all the time, new ones wait until the flows are taken",
+    (
+        STANDBY,
+        False,
+    ): f"{_ESTABLISHED}, new ones wait until the flows are taken, and some of their packets are lost",
     (STANDBY, True): "what arrives is lost until the ports are open and the flows are taken",
     (
         RESTART,
         False,
-    ): "established flows are forwarded all the time, new ones wait for a start and until the flows are taken",
+    ): f"{_ESTABLISHED}, new ones wait for a start and the flows, and some of their packets are lost",
     (RESTART, True): "what arrives is lost for a start and until the flows are taken",
 }
 

@@ -32,7 +32,8 @@ WATCHED = 1.0
 _USERSPACE = "netdev@"
 # Devices whose link is what their other end does: a container, a virtual machine.
 _OTHERS_LINKS = ("veth", "tun")
-_KINDS_OF_DEVICES = ("", "system")
+# Types of interfaces whose devices Open vSwitch has not made.
+_FOREIGN = ("", "system")
 _ON_THEIR_WAY = " (packets lost on their way to ovs-vswitchd)"
 
 
@@ -102,7 +103,7 @@ def _well(connection: Connection) -> dict[str, bool]:
 def _interface(row: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, bool]]:
     name = row["name"]
     yield f"the interface {name}", row["error"] is None
-    foreign = row["type"] in _KINDS_OF_DEVICES and row["status"].get("driver_name") in _OTHERS_LINKS
+    foreign = row["type"] in _FOREIGN and row["status"].get("driver_name") in _OTHERS_LINKS
     if row["link_state"] is not None and not foreign:
         yield f"the link of {name}", row["link_state"] == "up"
     if "state" in row["bfd_status"]:

@@ -314,14 +314,15 @@ def test_a_host_is_watched_and_its_time_does_not_run_out(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("unreachable", [None, "timed out"])
 def test_a_connection_that_ends_while_a_host_is_watched_is_made_anew(unreachable: str | None) -> None:
     answers = [{**APPLIED, "window_ms": 3.0}, VERIFIED, LOST, SAME, CONFIRMED]
-    action = Action(answers, state="confirmed", transaction="new", health=True, health_before=WELL["health"])
-    reconnect = action._reconnect
 
-    def answers_or_not() -> str | None:
-        reconnect()
-        return unreachable if "health" in words(action) else None
+    class Unreachable(Action):
+        def _reconnect(self) -> str | None:
+            super()._reconnect()
+            return unreachable if "health" in words(self) else None
 
-    action._reconnect = answers_or_not  # type: ignore[method-assign]
+    action = Unreachable(
+        answers, state="confirmed", transaction="new", health=True, health_before=WELL["health"]
+    )
     result = action.run(task_vars=VARIABLES)
     assert words(action)[:5] == ["settled", "reconnect", "verified", "health", "reconnect"]
     assert result.get("state") == (None if unreachable else "confirmed")
