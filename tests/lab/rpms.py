@@ -21,6 +21,13 @@ SOURCES = Path(__file__).with_name("rpm")
 # On the hosts.
 DEBS, OFFERED = "/var/tmp/dnf", "/srv/rpms"
 CONF = "[main]\ngpgcheck=0\nbest=True\nskip_if_unavailable=False\nplugins=1\n"
+REPO = f"[ovsops]\nname=Open vSwitch\nbaseurl=file://{OFFERED}\nenabled=1\ngpgcheck=0\n"
+FILES = {
+    "/etc/dnf/dnf.conf": CONF,
+    # It would look for packages that were installed before.
+    "/etc/dnf/plugins/local.conf": "[main]\nenabled = false\n",
+    "/etc/yum.repos.d/ovsops.repo": REPO,
+}
 # Nothing of Debian's package stays: dpkg knows no Open vSwitch any more.
 SWITCH = """
 purge="dpkg --purge --force-depends openvswitch-switch openvswitch-common"
@@ -36,7 +43,6 @@ else
 fi
 ovs-vsctl --timeout=20 show
 """
-REPO = f"[ovsops]\nname=Open vSwitch\nbaseurl=file://{OFFERED}\nenabled=1\ngpgcheck=0\n"
 
 
 def tools() -> Path:
@@ -74,7 +80,7 @@ def offer(lab: hosts.Lab) -> None:
         hosts.put(lab, host, sorted(tools().glob("*.deb")), DEBS)
         hosts.put(lab, host, sorted(packages().iterdir()), OFFERED)
         hosts.script(lab, host, f"dpkg --install {DEBS}/*.deb >/run/dnf.log 2>&1 || {{ cat /run/dnf.log >&2; false; }}\nrm -r {DEBS}")
-        for path, text in (("/etc/dnf/dnf.conf", CONF), ("/etc/yum.repos.d/ovsops.repo", REPO)):
+        for path, text in FILES.items():
             hosts.script(lab, host, f"mkdir -p {Path(path).parent}\ncat > {path} <<'END'\n{text}END")
 
 
