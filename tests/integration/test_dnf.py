@@ -95,13 +95,19 @@ def test_protected_it_is_upgraded_by_us_alone(target: Target) -> None:
     locks = "grep --count '^openvswitch' /etc/dnf/plugins/versionlock.list || :"
     assert target.shell(locks).strip() == "0"
     play(target, "protect")
-    assert target.shell("grep '^openvswitch' /etc/dnf/plugins/versionlock.list").strip() == "openvswitch-0:3.5.0-1.*"
+    assert (
+        target.shell("grep '^openvswitch' /etc/dnf/plugins/versionlock.list").strip()
+        == "openvswitch-0:3.5.0-1.*"
+    )
     assert "changed=0" in play(target, "protect")
     target.shell("dnf --quiet --assumeyes upgrade openvswitch")
     assert installed(target) == "openvswitch-3.5.0-1.x86_64"
     play(target, version=NEW)
     assert target.version() == "4.0.0"
-    assert target.shell("grep '^openvswitch' /etc/dnf/plugins/versionlock.list").strip() == "openvswitch-0:4.0.0-1.*"
+    assert (
+        target.shell("grep '^openvswitch' /etc/dnf/plugins/versionlock.list").strip()
+        == "openvswitch-0:4.0.0-1.*"
+    )
     play(target, "protect", protect=False)
     assert target.shell(locks).strip() == "0"
     assert "changed=0" in play(target, "protect", protect=False)

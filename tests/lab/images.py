@@ -213,7 +213,6 @@ class Archive:
                 f"{error}\nWhere {self.suite} has moved on since: 'tests/tools/lab prune' looks for its packages anew"
             ) from error
 
-
     def download_missing(self, into: Path, root_dir: Path, *packages: str) -> None:
         """Download packages with all that they need and a root file system has not."""
         into.mkdir(parents=True, exist_ok=True)

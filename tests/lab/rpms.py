@@ -67,7 +67,13 @@ def _build(work: Path) -> None:
             for name in images.OVS_PACKAGES:
                 (deb,) = (images.repo() / "pool").glob(f"{name}_{images.package_version(version)}_*.deb")
                 images.run("dpkg-deb", "--extract", str(deb), str(unpacked))
-            settings = {"_topdir": scratch, "_rpmdir": str(work), "ovs": version, "unpacked": str(unpacked), "here": str(SOURCES)}
+            settings = {
+                "_topdir": scratch,
+                "_rpmdir": str(work),
+                "ovs": version,
+                "unpacked": str(unpacked),
+                "here": str(SOURCES),
+            }
             defined = [word for name, value in settings.items() for word in ("--define", f"{name} {value}")]
             for spec in SOURCES.glob("*.spec"):
                 images.run("rpmbuild", "-bb", "--nodeps", *defined, str(spec))
@@ -79,7 +85,11 @@ def offer(lab: hosts.Lab) -> None:
     for host in lab.hosts:
         hosts.put(lab, host, sorted(tools().glob("*.deb")), DEBS)
         hosts.put(lab, host, sorted(packages().iterdir()), OFFERED)
-        hosts.script(lab, host, f"dpkg --install {DEBS}/*.deb >/run/dnf.log 2>&1 || {{ cat /run/dnf.log >&2; false; }}\nrm -r {DEBS}")
+        hosts.script(
+            lab,
+            host,
+            f"dpkg --install {DEBS}/*.deb >/run/dnf.log 2>&1 || {{ cat /run/dnf.log >&2; false; }}\nrm -r {DEBS}",
+        )
         for path, text in FILES.items():
             hosts.script(lab, host, f"mkdir -p {Path(path).parent}\ncat > {path} <<'END'\n{text}END")
 

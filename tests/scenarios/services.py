@@ -246,7 +246,10 @@ def rpm(scene: Scene) -> str:
     rpms.install(scene.lab, "3.5.0")
     scene.populate()
     said = []
-    ways = (("4.0.0", "hot_upgrade", {"version": "4.0.0*", "rollout": "rpm"}), ("3.5.0", "rollback", {"rollout": "rpm"}))
+    ways = (
+        ("4.0.0", "hot_upgrade", {"version": "4.0.0*", "rollout": "rpm"}),
+        ("3.5.0", "rollback", {"rollout": "rpm"}),
+    )
     for version, name, variables in ways:
         before = scene.look()
         with scene.traffic() as traffic:
@@ -259,7 +262,10 @@ def rpm(scene: Scene) -> str:
         said.append(f"{name}: {measured(traffic)}")
         for daemon in ("ovs-vswitchd", "ovsdb-server"):
             pid = scene.sh(f"systemctl show --property=MainPID --value {daemon}").strip()
-            if scene.sh(f"cat /run/openvswitch/{daemon}.pid; stat -c %U /proc/{pid}").split() != [pid, "openvswitch"]:
+            if scene.sh(f"cat /run/openvswitch/{daemon}.pid; stat -c %U /proc/{pid}").split() != [
+                pid,
+                "openvswitch",
+            ]:
                 raise Broken(f"{daemon} is not that of its unit, or not of its user")
     return "; ".join(said)
 

@@ -53,14 +53,20 @@ def test_every_phase_is_documented_with_all_options_and_every_option_has_a_defau
     ("installed", "wanted", "comes"),
     [
         ({}, [], False),
-        ({"stdout": "Inst openvswitch-common [3.1.0-2] (3.5.0-1)\nInst python3-openvswitch (3.5.0-1)"}, [], False),
+        (
+            {"stdout": "Inst openvswitch-common [3.1.0-2] (3.5.0-1)\nInst python3-openvswitch (3.5.0-1)"},
+            [],
+            False,
+        ),
         ({"stdout": "Inst openvswitch-datapath-dkms [3.1.0-2] (3.5.0-1)"}, [], True),
         ({"stdout": "Inst acme-ovs (1.2)"}, [], False),
         ({"stdout": "Inst acme-ovs (1.2)"}, ["acme-ovs"], True),
         ({"results": ["Installed: acme-ovs-1.2-1.x86_64"]}, ["acme-ovs"], True),
     ],
 )
-def test_packages_that_may_bring_a_module(installed: dict[str, t.Any], wanted: list[str], comes: bool) -> None:
+def test_packages_that_may_bring_a_module(
+    installed: dict[str, t.Any], wanted: list[str], comes: bool
+) -> None:
     daemons = ["openvswitch-common", "openvswitch-switch"]
     filters = {
         "intersect": lambda one, two: [each for each in one if each in two],

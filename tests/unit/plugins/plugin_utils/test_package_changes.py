@@ -47,13 +47,21 @@ def test_what_dnf_would_do() -> None:
 
 
 def test_another_name_replaces_one_that_goes() -> None:
-    told = ["Removed: openvswitch2.17-0:2.17.0-9.el9.x86_64", "Downloaded: openvswitch3.3-1:3.3.0-2.el9fdp.x86_64"]
+    told = [
+        "Removed: openvswitch2.17-0:2.17.0-9.el9.x86_64",
+        "Downloaded: openvswitch3.3-1:3.3.0-2.el9fdp.x86_64",
+    ]
     found = changes({"results": told})
-    assert (found["coming"], found["removed"]) == ({"openvswitch3.3": "1:3.3.0-2.el9fdp"}, ["openvswitch2.17"])
+    assert (found["coming"], found["removed"]) == (
+        {"openvswitch3.3": "1:3.3.0-2.el9fdp"},
+        ["openvswitch2.17"],
+    )
     assert (found["version"], found["replaced"]) == ("3.3.0", {})
 
 
-@pytest.mark.parametrize("result", [{}, {"stdout": ""}, {"results": []}, {"results": ["No package x available."]}])
+@pytest.mark.parametrize(
+    "result", [{}, {"stdout": ""}, {"results": []}, {"results": ["No package x available."]}]
+)
 def test_nothing(result: dict[str, t.Any]) -> None:
     found = changes(result)
     assert (found["needed"], found["coming"], found["version"]) == (False, {}, None)
