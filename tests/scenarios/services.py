@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import typing as t
 
 from tests.harness import runs
 from tests.lab import rpms
@@ -246,14 +247,17 @@ def rpm(scene: Scene) -> str:
     rpms.install(scene.lab, "3.5.0")
     scene.populate()
     said = []
-    ways = (
+    ways: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
         ("4.0.0", "hot_upgrade", {"version": "4.0.0*", "rollout": "rpm"}),
         ("3.5.0", "rollback", {"rollout": "rpm"}),
     )
     for version, name, variables in ways:
         before = scene.look()
         with scene.traffic() as traffic:
-            done = runs.playbook(scene.lab, None, name=name, **variables)
+            argv = runs.playbook_argv(
+                [scene.lab.inventory], runs.prefixed(None, variables), playbook=f"ovsops.hot_upgrade.{name}"
+            )
+            done = runs.play(argv)
         if done.returncode:
             raise Broken(f"{name} failed: {done.stdout[-2000:]}")
         require_sound(scene, version)
