@@ -37,9 +37,9 @@ dnf --quiet --assumeyes install system-release openvswitch-{version} >/run/dnf.l
 if [ -d /run/systemd/system ]; then
     systemctl enable --now openvswitch
 else
-    mkdir -p /run/openvswitch
-    chown -R openvswitch:openvswitch /run/openvswitch
-    /usr/share/openvswitch/scripts/ovs-ctl --system-id=random --ovs-user=openvswitch:openvswitch start
+    # As root: no other user may make the userspace datapath's devices here.
+    chown -R root:root /etc/openvswitch /var/lib/openvswitch /var/log/openvswitch
+    /usr/share/openvswitch/scripts/ovs-ctl --system-id=random start
 fi
 ovs-vsctl --timeout=20 show
 """
@@ -95,7 +95,7 @@ def offer(lab: hosts.Lab) -> None:
 
 
 def install(lab: hosts.Lab, version: str) -> None:
-    """Have Open vSwitch on every host come from an RPM instead, and run as ``openvswitch``."""
+    """Have Open vSwitch on every host come from an RPM instead; with systemd it runs as ``openvswitch``."""
     offer(lab)
     for host in lab.hosts:
         hosts.script(lab, host, SWITCH.format(version=version))
