@@ -331,8 +331,23 @@ rollout:
   returned: success
   type: dict
   sample: {id: "20261123T061500Z", at: "2026-11-23T06:15:12Z", packages: {openvswitch-switch: 3.5.0-1}}
+package_manager:
+  description:
+    - What has installed Open vSwitch, or would, V(apt), V(dnf4) or V(dnf5). V(null) where there is none of them.
+  returned: success
+  type: str
+  sample: apt
+restarting_packages:
+  description:
+    - The RPMs of Open vSwitch and OVN whose own scripts restart a service when another version replaces them. With apt nothing is
+      told of that, since C(policy-rc.d) keeps scripts from it.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 held_packages:
-  description: The packages of Open vSwitch and OVN that dpkg holds, whoever wants that. Empty on other systems.
+  description:
+    - The packages of Open vSwitch and OVN that dpkg holds or dnf has locked (C(versionlock)), whoever wants that.
   returned: success
   type: list
   elements: str

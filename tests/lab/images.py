@@ -231,6 +231,18 @@ class Archive:
                 f"{error}\nWhere {self.suite} has moved on since: 'tests/tools/lab prune' looks for its packages anew"
             ) from error
 
+    def download_missing(self, into: Path, root_dir: Path, *packages: str) -> None:
+        """Download packages with all that they need and a root file system has not."""
+        into.mkdir(parents=True, exist_ok=True)
+        self.update()
+        (into / "partial").mkdir()
+        settings = {"Dir::State::status": root_dir / "var/lib/dpkg/status", "Dir::Cache::archives": into}
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        run(
+            "apt-get", "-qq", *self._options(), *options, "--yes", "--no-install-recommends", "--download-only",
+            "install", *packages,
+        )  # fmt: skip
+
 
 def wanted(suite: str) -> list[str]:
     """The packages that the lab takes from a suite."""

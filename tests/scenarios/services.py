@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import typing as t
 
+from tests.harness import runs
+from tests.lab import rpms
 from tests.scenarios.again import back
 from tests.scenarios.scene import (
     GONE,
@@ -239,6 +242,38 @@ def other_user_back(scene: Scene) -> str:
     return back("make_before_break", (), scene)
 
 
+def rpm(scene: Scene) -> str:
+    """Open vSwitch from an RPM, with its units and its user, upgraded by the playbook and dnf, and taken back."""
+    rpms.install(scene.lab, "3.5.0")
+    scene.populate()
+    said = []
+    ways: tuple[tuple[str, str, dict[str, t.Any]], ...] = (
+        ("4.0.0", "hot_upgrade", {"version": "4.0.0*", "rollout": "rpm"}),
+        ("3.5.0", "rollback", {"rollout": "rpm"}),
+    )
+    for version, name, variables in ways:
+        before = scene.look()
+        with scene.traffic() as traffic:
+            argv = runs.playbook_argv(
+                [scene.lab.inventory], runs.prefixed(None, variables), playbook=f"ovsops.hot_upgrade.{name}"
+            )
+            done = runs.play(argv)
+        if done.returncode:
+            raise Broken(f"{name} failed: {done.stdout[-2000:]}")
+        require_sound(scene, version)
+        require_same(before, scene.look())
+        measured(traffic).none()
+        said.append(f"{name}: {measured(traffic)}")
+        for daemon in ("ovs-vswitchd", "ovsdb-server"):
+            pid = scene.sh(f"systemctl show --property=MainPID --value {daemon}").strip()
+            if scene.sh(f"cat /run/openvswitch/{daemon}.pid; stat -c %U /proc/{pid}").split() != [
+                pid,
+                "openvswitch",
+            ]:
+                raise Broken(f"{daemon} is not that of its unit, or not of its user")
+    return "; ".join(said)
+
+
 def dpdk(scene: Scene) -> str:
     """A host that is set up for DPDK: the plan says what is possible and why not more."""
     scene.populate()
@@ -295,5 +330,6 @@ SCENARIOS = [
             (MONITORS, "restart", True),
         )
     ),
+    ("Open vSwitch from an RPM, upgraded by dnf", "3.5.0", rpm),
     ("DPDK", "3.5.0", dpdk),
 ]

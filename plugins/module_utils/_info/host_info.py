@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
     daemons,
     ovn,
+    packages,
     protection,
     rehearsed,
 )
@@ -66,6 +67,7 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
     modules = kmod.modules(root, runner)
     kernel = os.uname().release
     reasons = pending(found.values(), schema)
+    known = packages.look(runner, root)
     return {
         "installed": found[daemons.VSWITCHD].installed,
         "upgrade_pending": bool(reasons),
@@ -90,7 +92,9 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
         "rehearsal": rehearsed.last(root),
         "protection": protection.look({name: each.identity for name, each in found.items()}, root),
         "rollout": rollouts.last(root),
-        "held_packages": protection.held(runner),
+        "package_manager": known.manager,
+        "held_packages": known.held,
+        "restarting_packages": known.restarting,
         "boot": boot_id(),
         "bridges": bridges,
         "totals": totals(bridges),

@@ -14,9 +14,7 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import records
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner
 
 RECORD = "var/lib/ovsops/protection.json"
 
@@ -33,14 +31,3 @@ def look(identities: t.Mapping[str, str | None], root: str = "/") -> dict[str, t
         return {"since": record["since"], "packages": list(record["packages"]), "restarted": restarted}
 
     return records.read(os.path.join(root, RECORD), told)
-
-
-def held(runner: Runner) -> list[str]:
-    """The packages of Open vSwitch and OVN that somebody has had dpkg hold; none on other systems."""
-    try:
-        done = runner(
-            ["dpkg-query", "--show", "--showformat=${db:Status-Want} ${Package}\n", "openvswitch-*", "ovn-*"]
-        )
-    except HotUpgradeError:
-        return []
-    return sorted(line.partition(" ")[2] for line in done.out.splitlines() if line.startswith("hold "))

@@ -20,7 +20,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     parse_version,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import (
+    Runner,
+    check,
+    convert,
+    run,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_directory
 
 OVSDB_TOOL = "ovsdb-tool"
@@ -69,10 +74,10 @@ def unpack(packages: t.Sequence[str], folder: str, runner: Runner = run) -> None
 
 
 def _unpack_rpm(package: str, folder: str, runner: Runner) -> None:
-    """By rpm2archive(8), which writes its archive beside the package."""
-    archive = f"{package}.tgz"
+    """By rpm2archive(8), from one stream to another: with names of files each version does something else."""
+    archive = f"{folder}.tgz"
     try:
-        check(runner, ["rpm2archive", package], _UNPACK_TIMEOUT)
+        convert(["rpm2archive", "-"], package, archive, _UNPACK_TIMEOUT)
         check(
             runner, ["tar", "--extract", "--gzip", "--file", archive, "--directory", folder], _UNPACK_TIMEOUT
         )

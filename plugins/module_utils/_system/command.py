@@ -23,6 +23,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a command may say: a database of 50,000 ports takes 100 MB.
 MOST_OUTPUT = 512 << 20
 _READ = 1 << 16
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,21 +48,16 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
     Raises ``HotUpgradeError`` when it cannot be started, after ``timeout`` seconds, or when it does not stop to talk: it is
     killed then.  Something that it has left behind and that has its streams counts as itself.
     """
-    environment = {**os.environ, "LC_ALL": "C", "PATH": PATH}
     try:
         process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env=_environment(),
         )
     except OSError as error:
-        why, hint = (
-            error.strerror or str(error),
-            f"Look for {argv[0]} in {PATH} and install its package again",
-        )
-        raise HotUpgradeError(f"cannot run {argv[0]}", why, hint) from error
+        raise _not_started(argv, error) from error
     with process:
         try:
             out, err = _listen(process, time.monotonic() + timeout)
@@ -69,10 +65,48 @@ def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
             process.kill()
             if not isinstance(error, TimeoutError):
                 raise
-            what, why = f"{' '.join(argv)} did not end", f"killed after {timeout:g} s"
-            raise HotUpgradeError(what, why, "Run it by hand to see what it waits for") from error
+            raise _not_ended(argv, timeout) from error
     beat()
     return Completed(process.returncode, out, err)
+
+
+def convert(argv: t.Sequence[str], source: str, target: str, timeout: float = 30.0) -> None:
+    """Run ``argv`` from the file ``source`` to the new file ``target``, which only its owner can read.
+
+    Raises ``HotUpgradeError`` as ``run`` and ``check`` do.
+    """
+    with open(source, "rb") as taken, os.fdopen(os.open(target, _NEW, 0o600), "wb") as given:
+        try:
+            done = subprocess.run(
+                list(argv),
+                stdin=taken,
+                stdout=given,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                timeout=timeout,
+                check=False,
+            )
+        except OSError as error:
+            raise _not_started(argv, error) from error
+        except subprocess.TimeoutExpired as error:
+            raise _not_ended(argv, timeout) from error
+    _require(argv, Completed(done.returncode, "", done.stderr.decode(errors="replace")))
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C", "PATH": PATH}
+
+
+def _not_started(argv: t.Sequence[str], error: OSError) -> HotUpgradeError:
+    why = error.strerror or str(error)
+    return HotUpgradeError(
+        f"cannot run {argv[0]}", why, f"Look for {argv[0]} in {PATH} and install its package again"
+    )
+
+
+def _not_ended(argv: t.Sequence[str], timeout: float) -> HotUpgradeError:
+    why = f"killed after {timeout:g} s"
+    return HotUpgradeError(f"{' '.join(argv)} did not end", why, "Run it by hand to see what it waits for")
 
 
 def _listen(process: subprocess.Popen[bytes], end: float) -> tuple[str, str]:
@@ -107,9 +141,13 @@ def _listen(process: subprocess.Popen[bytes], end: float) -> tuple[str, str]:
 def check(runner: Runner, argv: t.Sequence[str], timeout: float = 30.0) -> str:
     """Run ``argv`` and return its output; raise ``HotUpgradeError`` with its words when it fails."""
     done = runner(argv, timeout)
+    _require(argv, done)
+    return done.out
+
+
+def _require(argv: t.Sequence[str], done: Completed) -> None:
     if done.rc != 0:
         why = (done.err or done.out).strip() or "it said nothing"
         raise HotUpgradeError(
             f"{' '.join(argv)} failed with status {done.rc}", why, "Run it by hand for all that it says"
         )
-    return done.out

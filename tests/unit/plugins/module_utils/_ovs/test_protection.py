@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import protection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, Runner
 
 RECORD = {
     "since": "2026-11-23T06:15:00Z",
@@ -56,21 +54,3 @@ def test_a_reboot_is_no_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("record", ["", "7", "[]", "{}", {**RECORD, "daemons": 7}, {**RECORD, "packages": 7}])
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, record: t.Any) -> None:
     assert look(tmp_path, record) is None
-
-
-def answering(answer: Completed | HotUpgradeError) -> Runner:
-    def run(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
-        if isinstance(answer, HotUpgradeError):
-            raise answer
-        return answer
-
-    return run
-
-
-def test_what_is_held() -> None:
-    told = "hold openvswitch-common\ninstall openvswitch-switch\nunknown openvswitch-dbg\n"
-    assert protection.held(answering(Completed(0, told, ""))) == ["openvswitch-common"]
-
-
-def test_without_dpkg_nothing_is_held() -> None:
-    assert protection.held(answering(HotUpgradeError("cannot run dpkg-query"))) == []

@@ -89,13 +89,14 @@ def test_one_that_does_not_run_says_why(tree: Path) -> None:
 
 def test_packages_are_unpacked_by_their_own_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "doubt_of_directory", lambda _path: None)
-    runner, folder = Runner(), str(tmp_path / "tree")
+    runner, folder, converted = Runner(), str(tmp_path / "tree"), []
+    monkeypatch.setattr(programs, "convert", lambda *given: converted.append(given[:3]))
     programs.unpack([f"{tmp_path}/a.deb", f"{tmp_path}/b.rpm"], folder, runner)
     assert runner.done == [
         ["dpkg-deb", "--extract", f"{tmp_path}/a.deb", folder],
-        ["rpm2archive", f"{tmp_path}/b.rpm"],
-        ["tar", "--extract", "--gzip", "--file", f"{tmp_path}/b.rpm.tgz", "--directory", folder],
+        ["tar", "--extract", "--gzip", "--file", f"{folder}.tgz", "--directory", folder],
     ]
+    assert converted == [(["rpm2archive", "-"], f"{tmp_path}/b.rpm", f"{folder}.tgz")]
     assert os.stat(folder).st_mode & 0o777 == 0o700
 
 

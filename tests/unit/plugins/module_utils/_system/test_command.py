@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import command
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, check, convert, run
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -90,3 +90,29 @@ def test_commands_are_found_where_root_alone_puts_them(
     (tmp_path / "id").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert run(["id", "-u"]).out == f"{os.getuid()}\n"
+
+
+COPY = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])"
+
+
+def test_a_file_is_converted_into_a_new_one_of_its_owner_alone(tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(b"\xff\x00abc")
+    convert(python(COPY), str(source), str(target))
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"cba\x00\xff", 0o600)
+    with pytest.raises(FileExistsError):
+        convert(python(COPY), str(source), str(target))
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (python("import sys; sys.exit('no package')"), "failed with status 1: no package"),
+        (python("import signal; signal.pause()"), r"did not end: killed after 0\.2 s"),
+        (["/nonexistent/rpm2archive"], "cannot run /nonexistent/rpm2archive"),
+    ],
+)
+def test_a_conversion_that_fails_says_why(argv: list[str], why: str, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"")
+    with pytest.raises(HotUpgradeError, match=why):
+        convert(argv, str(tmp_path / "in"), str(tmp_path / "out"), timeout=0.2 if "pause" in argv[-1] else 30)
