@@ -35,7 +35,7 @@ class Changes(t.TypedDict):
 def changes(result: t.Mapping[str, t.Any]) -> Changes:
     """From a result of ``ansible.builtin.apt`` or ``ansible.builtin.dnf``; nothing changes where there is none.
 
-    ``version`` is that of Open vSwitch which comes, as upstream counts, and ``module`` whether there may be a kernel module in it.
+    ``version`` is that of Open vSwitch which comes, as upstream counts, and ``module`` whether a kernel module may be in it.
     """
     printed = str(result.get("stdout") or "")
     coming, replaced, removed = _dnf(result["results"]) if result.get("results") else _apt(printed)

@@ -30,7 +30,7 @@ _RESTARTS = re.compile(
 
 
 class Packages(t.NamedTuple):
-    """``manager``: apt, dnf4, dnf5 or None; ``restarting`` are packages whose own scripts restart a service when they are replaced."""
+    """``manager``: apt, dnf4, dnf5 or None; ``restarting`` are those whose own scripts restart a service when replaced."""
 
     manager: str | None
     held: list[str]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which package manager it is, and what it has been told to leave alone; facts of RPM systems as rpm and dnf wrote them in the lab."""
+"""Which package manager it is, and what it has been told to leave alone; facts of RPM systems as rpm and dnf wrote them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,12 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import command
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, check, convert, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import (
+    Completed,
+    check,
+    convert,
+    run,
+)
 
 
 def python(code: str, *arguments: str) -> list[str]:
