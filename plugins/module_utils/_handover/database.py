@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
@@ -18,7 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers, homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.kept_programs import keep_binary
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
@@ -87,12 +88,15 @@ class Database:
 
     def backup(self) -> str:
         """The whole content, as ovsdb-client(1) writes it."""
-        return backup(self._scope.request.remote, BACKUP_TIMEOUT, self._outside.run)
+        runner = homes.runner_in(self._scope.container, self._outside.run)
+        return backup(self._scope.request.remote, BACKUP_TIMEOUT, runner)
 
     def keep(self) -> None:
         """Copy what is needed to go back: the running programs, their schema, the database."""
         kept = self._scope.kept
-        for name in (VSWITCHD, OVSDB_SERVER):
+        os.makedirs(kept, mode=0o700, exist_ok=True)
+        # The programs of a pod stay where they are.
+        for name in (VSWITCHD, OVSDB_SERVER) if self._scope.request.homes is None else ():
             keep_binary(self._scope.request.rundir, name, kept)
         with self.open() as database:
             write_durable(os.path.join(kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
@@ -100,12 +104,18 @@ class Database:
 
     def convert(self, schema_file: str) -> None:
         """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""
-        with open(schema_file, encoding="utf-8") as file:
-            schema = json.load(file)
+        schema = self.read_schema(schema_file)
         with self.open() as database:
             if database.schema_version != schema["version"]:
                 database.call("convert", DATABASE, schema, timeout=60.0)
         self.wait_for_vswitchd()
+
+    def read_schema(self, path: str) -> dict[str, t.Any]:
+        """The schema in the file ``path``: one of ours, or as the programs of the new version call it."""
+        kept = path.startswith(self._scope.transaction.path)
+        root = "/" if kept else homes.root_of(self._scope.container)
+        with open(os.path.join(root, path.lstrip("/")), encoding="utf-8") as file:
+            return t.cast("dict[str, t.Any]", json.load(file))
 
     def restart_server(self, free_try: bool = False) -> None:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.

@@ -14,7 +14,8 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, shaping
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, homes, shaping
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     instance_of,
@@ -58,7 +59,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema imp
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers, links, unit_files
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_directory,
@@ -67,10 +68,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 )
 
 
-def read_facts(connection: Connection) -> Facts:
-    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
-    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
-    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
+def read_facts(connection: Connection, between: Homes | None = None) -> Facts:
+    """The facts that a plan rests on; ``between`` are the containers that the daemons are to move between.
+
+    Raises ``HotUpgradeError`` when the database does not answer.
+    """
+    home = homes.enter(between)
+    homes.require_shared(home, connection.rundir)
+    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout, home=home)
+    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout, home=home)
     database = read_database(connection)
     process = vswitchd.process
     instances = {daemon.name: instance_of(daemon.process) for daemon in (vswitchd, server) if daemon.process}
@@ -78,7 +84,7 @@ def read_facts(connection: Connection) -> Facts:
         vswitchd=vswitchd,
         server=server,
         schema_running=database.schema_version,
-        schema_on_disk=disk_schema_version() or database.schema_version,
+        schema_on_disk=disk_schema_version(homes.root_of(home)) or database.schema_version,
         bridges=database.bridges,
         other_config=database.other_config,
         flows=_flows(connection, database.bridges) if process else 0,
@@ -88,13 +94,14 @@ def read_facts(connection: Connection) -> Facts:
         confined=_confinement(process.pid) if process else None,
         down=frozenset(filter(links.is_down, _cut_off_devices(database.bridges))),
         tracked=_tracked(connection, database.bridges) if process else 0,
-        socket_user=_socket_user(server),
-        start=_foresight(connection, server, vswitchd),
+        socket_user=_socket_user(server) if home is None else None,
+        start=_foresight(connection, server, vswitchd) if home is None else service_start.Foresight(),
         groups=traffic.select_groups(connection, database.bridges) if process else (),
         live=traffic.live(connection, database.bridges) if process else None,
         instances=instances,
-        distrust=tuple(_distrust(connection.rundir, instances)),
-        dropped=_dropped(connection),
+        distrust=(*_distrust(connection.rundir, instances), *_astray(between, (vswitchd, server))),
+        dropped=_dropped(connection, homes.root_of(home)),
+        homes=between,
         ingress=_ingress(connection),
         spoken=_spoken(connection, database.bridges) if process else Spoken(),
         upcalls_told=_upcalls_told(database.bridges),
@@ -115,6 +122,15 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
                 f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a rollback "
                 f"could be executed as that user; have it started as root with --ovs-user={user_name(user)} (ovs-ctl)"
             )
+
+
+def _astray(between: Homes | None, found: t.Iterable[Daemon]) -> t.Iterator[str]:
+    """Daemons that are in neither of the containers that they are to move between."""
+    for daemon in found if between else ():
+        where = containers.holding(daemon.process) if daemon.process else None
+        if daemon.process and between and where not in (between.before, between.after):
+            own = f"container {where[:12]}" if where else "no container"
+            yield f"{daemon.name} is in {own}, not in container {between.before[:12]} as was said"
 
 
 def _cut_off_devices(bridges: t.Sequence[Bridge]) -> set[str]:
@@ -170,9 +186,9 @@ def _ingress(connection: Connection) -> tuple[str, ...]:
     return tuple(each.device for each in found if each.ingress)
 
 
-def _dropped(connection: Connection) -> tuple[str, ...]:
+def _dropped(connection: Connection, root: str) -> tuple[str, ...]:
     """What is in the database that the schema on the disk has no place for."""
-    path = schema_file()
+    path = schema_file(root)
     if path is None:
         return ()
     with open(path, encoding="utf-8") as file:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
@@ -16,9 +17,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     attempt,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reload_operation
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import homes, reload_operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
@@ -72,11 +74,12 @@ class Wish:
     accept: t.Sequence[str] = ()
     target_version: str | None = None
     health_before: Json | None = None
+    homes: Homes | None = None
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
-    facts = read_facts(connection)
+    facts = read_facts(connection, wish.homes)
     if check_mode and wish.target_version:
         facts = facts.with_version(wish.target_version)
     decision = decide(facts, wish.strategy, wish.force)
@@ -121,7 +124,7 @@ def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transact
             break
         # Not the plan of before: ovsdb-server may be the new one already.
         unprimed = result.get(UNPRIMED, unprimed)
-        facts = dataclasses.replace(read_facts(connection), unprimed=unprimed)
+        facts = dataclasses.replace(read_facts(connection, wish.homes), unprimed=unprimed)
         decision = decide(facts, wish.strategy, wish.force)
         if decision.strategy is None:
             break
@@ -207,11 +210,13 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         dispatch=decision.dispatch,
         restart_server=decision.restart_server,
         start=decision.start,
-        schema=schema_file() or "",
+        schema=_schema_of(wish.homes),
+        homes=wish.homes,
         vswitchd=first_of(facts.instances[VSWITCHD], connection),
         server=first_of(facts.instances[OVSDB_SERVER], connection),
         supervisors={
-            name: choice.as_json(choice.of_daemon(daemon), daemon.binary) for name, daemon in daemons.items()
+            name: choice.as_json(choice.of_daemon(daemon, wish.homes), daemon.binary)
+            for name, daemon in daemons.items()
         },
         boot=boot_id(),
         protocols=decision.protocols,
@@ -219,6 +224,13 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
     )
     steps = [step.name for step in steps_for(request)]
     return dataclasses.replace(request, plan=describe_plan(decision, wish.prove, steps))
+
+
+def _schema_of(between: Homes | None) -> str:
+    """Its file as the programs of the new version call it, empty without one."""
+    root = homes.root_of(homes.enter(between))
+    found = schema_file(root)
+    return os.path.join("/", os.path.relpath(found, root)) if found else ""
 
 
 def describe_plan(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Json:

@@ -49,6 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
+    Json,
     Observer,
     Transaction,
     nested,
@@ -223,9 +224,9 @@ def _prefixed(transaction: Transaction) -> Observer:
 
 
 def _request_back(transaction: Transaction, request: Request) -> Request:
-    old = transaction.file("old")
     supervisors = {
-        name: {**owner, "program": os.path.join(old, name)} for name, owner in request.supervisors.items()
+        name: _owner_back(owner, os.path.join(transaction.file("old"), name))
+        for name, owner in request.supervisors.items()
     }
     with Ovsdb(request.remote, request.timeout) as database:
         found = database.bridges()
@@ -243,7 +244,17 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
         vswitchd=forwards,
         back_of=transaction.id,
         reload=_reload_back(transaction, request),
+        homes=request.homes and request.homes.swapped(),
     )
+
+
+def _owner_back(owner: Json, kept: str) -> Json:
+    """Who owns the daemon of before: its kept program, or that in the pod of before."""
+    homes = owner.get("homes")
+    if not homes:
+        return {**owner, "program": kept}
+    back = {"before": homes["after"], "after": homes["before"]}
+    return {**owner, "program": homes["before"]["program"], "homes": back}
 
 
 def _reload_back(transaction: Transaction, request: Request) -> Reload | None:

@@ -59,7 +59,8 @@ def _give_back(host: Host) -> None:
 
 def _keep(host: Host) -> None:
     host.database.keep()
-    executables.require_kept(host.scope.kept)
+    if host.request.homes is None:
+        executables.require_kept(host.scope.kept)
 
 
 def _let_go(host: Host) -> None:

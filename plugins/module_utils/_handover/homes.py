@@ -1,0 +1,94 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""Where the programs are, and where the daemons live: on the host itself, or in the containers of two pods.
+
+With containers the version before stays where it is, so nothing of it is copied: to go back is to start it in its own
+container again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, Runner, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import believe, owner_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Homes:
+    """``before`` and ``after`` are ids of containers; None means the host itself."""
+
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, options: t.Mapping[str, t.Any]) -> Homes | None:
+        """From the options of a module (the doc fragment ``containers``); None where they are not set."""
+        before, after = options["container_before"], options["container"]
+        return cls(before, after) if before and after else None
+
+    def swapped(self) -> Homes:
+        """Those of the way back."""
+        return Homes(self.after, self.before)
+
+
+def enter(homes: Homes | None) -> Container | None:
+    """The container of the new daemons, None for the host; daemons in both are believed from now on.
+
+    Raises ``Refused`` when one of them does not run.
+    """
+    if homes is None:
+        return None
+    found = [containers.find(identifier) for identifier in (homes.before, homes.after)]
+    for container in found:
+        believe(containers.mount_namespace(container))
+    return found[1]
+
+
+def require_shared(container: Container | None, rundir: str) -> None:
+    """Raise ``Refused`` unless the container has the host's own run directory, which only root writes to."""
+    if container is None:
+        return
+    try:
+        same = os.path.samefile(rundir, container.root + rundir)
+    except OSError:
+        same = False
+    if not same:
+        raise Refused(
+            f"container {container.id[:12]} does not have {rundir} of this host",
+            "both versions have to find the same sockets and pidfiles there",
+            f"Its pod needs a volume of the type hostPath with {rundir}, mounted there",
+        )
+    if owner_of(rundir) != 0:
+        raise Refused(
+            f"{rundir} is not root's",
+            "the new daemon's files would be in a directory that somebody else can change",
+            "Open vSwitch in containers has to run as root",
+        )
+
+
+def root_of(container: Container | None) -> str:
+    """Where the files of its programs are."""
+    return "/" if container is None else container.root
+
+
+def inside(container: Container | None, argv: t.Sequence[str]) -> list[str]:
+    """The command that runs ``argv`` where its programs are."""
+    return list(argv) if container is None else container.inside(argv)
+
+
+def runner_in(container: Container | None, runner: Runner = run) -> Runner:
+    """A runner whose commands are those of the container."""
+
+    def entered(argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        return runner(inside(container, argv), timeout)
+
+    return entered
