@@ -50,6 +50,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     request_reconfiguration,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 
 # How long a daemon may take to start, in seconds.
@@ -117,8 +118,17 @@ class Database:
         with open(os.path.join(root, path.lstrip("/")), encoding="utf-8") as file:
             return t.cast("dict[str, t.Any]", json.load(file))
 
-    def restart_server(self, free_try: bool = False) -> None:
+    def put_server_back(self, free_try: bool) -> None:
+        """Undo ``restart_server``: the database answers.  That of a pod is in the pod of before again, which stays."""
+        self.ensure()
+        homes = self._scope.request.homes
+        if homes is not None and containers.holding(self._services.process(OVSDB_SERVER)) != homes.before:
+            self.restart_server(free_try, self._scope.kept)
+
+    def restart_server(self, free_try: bool = False, binaries: str | None = None) -> None:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
+
+        With ``binaries`` it is that of before (see ``Owner``).
 
         Without its database the main loop of ovs-vswitchd does nothing, for a second at least.  One with a
         ``free_try`` (see ``newcomer.command_line``) that moves packets in this loop is stopped instead for as long as the
@@ -131,7 +141,7 @@ class Database:
         vswitchd = self._services.process(VSWITCHD)
         quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
         with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
-            self._finish(owner.restart(self._server(), None))
+            self._finish(owner.restart(self._server(), binaries))
             self.wait()
         self._add_remotes(remotes)
         if self._schema_version() != before:

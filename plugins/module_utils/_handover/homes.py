@@ -11,6 +11,7 @@ container again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import typing as t
@@ -47,10 +48,16 @@ def enter(homes: Homes | None) -> Container | None:
     """
     if homes is None:
         return None
-    found = [containers.find(identifier) for identifier in (homes.before, homes.after)]
-    for container in found:
-        believe(containers.mount_namespace(container))
-    return found[1]
+    trust(homes)
+    containers.find(homes.before)
+    return containers.find(homes.after)
+
+
+def trust(homes: Homes) -> None:
+    """Believe the daemons of those of the two containers that run."""
+    for identifier in (homes.before, homes.after):
+        with contextlib.suppress(Refused):
+            believe(containers.mount_namespace(containers.find(identifier)))
 
 
 def require_shared(container: Container | None, rundir: str) -> None:

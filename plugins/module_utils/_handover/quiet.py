@@ -60,11 +60,16 @@ def _may_raise_priorities() -> bool:
 @contextlib.contextmanager
 def stopped(process: Process) -> t.Iterator[None]:
     """Have a daemon do nothing at all for a while (SIGSTOP)."""
-    _signal(process, signal.SIGSTOP)
+    hold(process)
     try:
         yield
     finally:
         resume(process)
+
+
+def hold(process: Process) -> None:
+    """Have a process do nothing until ``resume``."""
+    _signal(process, signal.SIGSTOP)
 
 
 def resume(process: Process) -> None:

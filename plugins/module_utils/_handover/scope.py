@@ -16,7 +16,6 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
@@ -38,9 +37,8 @@ class Scope:
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self.request = Request.read(transaction.request)
-        # Whoever works on a transaction believes the daemons of its containers, if they are still there.
         if self.request.homes is not None:
-            attempt(lambda: homes.enter(self.request.homes))
+            homes.trust(self.request.homes)
         self.deleted: frozenset[str] = frozenset()
 
     @property

@@ -103,7 +103,7 @@ def _server_restarted(request: Request, free_try: bool) -> list[Step[Host]]:
         Step(
             RESTART_SERVER,
             lambda host: rehearsal.restart_server(host, free_try),
-            lambda host: host.database.ensure(),
+            lambda host: host.database.put_server_back(free_try),
         )
     ]
 
