@@ -374,8 +374,8 @@ not_undone:
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ansible as adapter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import handover
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 
 OPTIONS: adapter.Options = {
     "state": {

@@ -19,7 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers, homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.kept_programs import keep_binary
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     OWNED_TIMEOUT,
     Services,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
     SERVER_LOG,
@@ -50,7 +51,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     request_reconfiguration,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 
 # How long a daemon may take to start, in seconds.
@@ -122,7 +122,7 @@ class Database:
         """Undo ``restart_server``: the database answers.  That of a pod is in the pod of before again, which stays."""
         self.ensure()
         homes = self._scope.request.homes
-        if homes is not None and containers.holding(self._services.process(OVSDB_SERVER)) != homes.before:
+        if homes is not None and not homes.in_before(self._services.process(OVSDB_SERVER)):
             self.restart_server(free_try, self._scope.kept)
 
     def restart_server(self, free_try: bool = False, binaries: str | None = None) -> None:

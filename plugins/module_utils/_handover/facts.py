@@ -14,8 +14,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, homes, shaping
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, shaping
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     instance_of,
@@ -37,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
     conntrack,
     database_content,
+    homes,
     service_start,
     upcall_dispatch,
 )
@@ -47,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     Daemon,
     inspect,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -127,8 +128,8 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
 def _astray(between: Homes | None, found: t.Iterable[Daemon]) -> t.Iterator[str]:
     """Daemons that are in neither of the containers that they are to move between."""
     for daemon in found if between else ():
-        where = containers.holding(daemon.process) if daemon.process else None
-        if daemon.process and between and where not in (between.before, between.after):
+        if daemon.process and between and not between.in_either(daemon.process):
+            where = containers.holding(daemon.process)
             own = f"container {where[:12]}" if where else "no container"
             yield f"{daemon.name} is in {own}, not in container {between.before[:12]} as was said"
 

@@ -17,10 +17,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     attempt,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import homes, reload_operation
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reload_operation
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.facts import read_facts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.operation import OPERATION
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
@@ -40,8 +39,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reque
     inventory,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, lease
@@ -190,6 +191,7 @@ def settle(identifier: str | None, check_mode: bool, root: str = ROOT) -> Outcom
 def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) -> Request:
     """What is to be done where ``facts`` led to the ``decision``, which has a strategy."""
     daemons = {VSWITCHD: facts.vswitchd, OVSDB_SERVER: facts.server}
+    between = homes.with_pods(wish.homes)
     request = Request(
         strategy=decision.strategy or "",
         plan={},
@@ -211,11 +213,11 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         restart_server=decision.restart_server,
         start=decision.start,
         schema=_schema_of(wish.homes),
-        homes=wish.homes,
+        homes=between,
         vswitchd=first_of(facts.instances[VSWITCHD], connection),
         server=first_of(facts.instances[OVSDB_SERVER], connection),
         supervisors={
-            name: choice.as_json(choice.of_daemon(daemon, wish.homes), daemon.binary)
+            name: choice.as_json(choice.of_daemon(daemon, between), daemon.binary)
             for name, daemon in daemons.items()
         },
         boot=boot_id(),

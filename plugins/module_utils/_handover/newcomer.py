@@ -215,10 +215,11 @@ def start(host: Host, remote: str, program: str) -> None:
 def command_line(host: Host, remote: str, program: str, place: str) -> list[str]:
     """The command line of the first ovs-vswitchd for another ``program``, database and run directory.
 
-    It has the address three times, and with that two free tries: where it loses its database for the first and for the
-    second time, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
+    It has the address several times, and with that one free try less: where it loses its database for the first time, and
+    so on, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).  It loses
+    the private one, and the real one by a restart or a conversion; in the pod of before by both.
     """
-    address = ",".join([remote] * 3)
+    address = ",".join([remote] * (3 if host.request.homes is None else 4))
     arguments = [
         address if word.startswith(("unix:", "tcp:", "ssl:")) else word
         for word in host.request.vswitchd.detached

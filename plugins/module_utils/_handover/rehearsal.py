@@ -25,13 +25,13 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import runner_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import fill_up
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import runner_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size, written
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check

@@ -15,8 +15,8 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -106,7 +106,7 @@ class Request:
             "vswitchd": _instance(known["vswitchd"]),
             "server": _instance(known["server"]),
             "reload": Reload(**known["reload"]) if known.get("reload") else None,
-            "homes": Homes(**known["homes"]) if known.get("homes") else None,
+            "homes": _homes(known.get("homes")),
         })  # fmt: skip
 
     def json(self) -> Json:
@@ -138,6 +138,10 @@ def _foresight(record: Json) -> Foresight:
         name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
     }
     return Foresight(**values)
+
+
+def _homes(record: Json | None) -> Homes | None:
+    return Homes(record["before"], record["after"], tuple(record["pods"])) if record else None
 
 
 def _instance(record: Json) -> Instance:

@@ -21,7 +21,6 @@ import shutil
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
-    HotUpgradeError,
     Unreachable,
     attempt,
 )
@@ -42,9 +41,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import (
@@ -125,22 +123,10 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.filler.fill_up)
     _leave_meters(host)
-    failures += attempt(host.services.require_places) + attempt(lambda: _require_home(host))
+    failures += attempt(host.services.require_places) + attempt(host.services.require_home)
     attempt(lambda: remove_dead_links(host))
     _tell_not_carried(transaction, host)
     return failures
-
-
-def _require_home(host: Host) -> None:
-    """Raise ``HotUpgradeError`` where a daemon is still in the pod that was to have it: whoever deletes that pod ends it."""
-    homes = host.request.homes
-    for name in (VSWITCHD, OVSDB_SERVER) if homes else ():
-        if homes and containers.holding(host.services.process(name)) != homes.before:
-            raise HotUpgradeError(
-                f"{name} is not in the container of before",
-                f"it is still in container {homes.after[:12]}",
-                "Leave that pod where it is, and roll back again",
-            )
 
 
 def _ready_for_undo(host: Host, state: str) -> None:

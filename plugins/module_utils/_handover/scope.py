@@ -16,9 +16,9 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.switch import live_bridges
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container

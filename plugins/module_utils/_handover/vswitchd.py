@@ -32,7 +32,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints impo
     VSWITCHD_LOG,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
@@ -69,7 +68,7 @@ class Vswitchd:
         """Whether the program runs that was kept to go back to.  Raises ``Unreachable`` when none runs."""
         process, homes = self._services.process(VSWITCHD), self._scope.request.homes
         if homes is not None:
-            return containers.holding(process) == homes.before
+            return homes.in_before(process)
         return os.path.dirname(os.readlink(f"/proc/{process.pid}/exe")) == self._scope.kept
 
     def require_no_other(self) -> None:

@@ -48,6 +48,11 @@ class Container:
         return f"/proc/{self.first.pid}/root"
 
     @property
+    def pod(self) -> str:
+        """What the group of its pod is called: one that is started in its place is there, too."""
+        return _pod_of(self.first)
+
+    @property
     def namespaces(self) -> dict[str, str]:
         """Those of its namespaces that are not ours; raises ``Unreachable`` when it has ended."""
         try:
@@ -86,15 +91,18 @@ class Container:
         )
 
 
-def find(identifier: str) -> Container:
-    """The container with that id.  Raises ``Refused`` for a name that is no id, or for one that no hand-over can go into."""
+def find(identifier: str, pod: str = "") -> Container:
+    """The container with that id, or what has been started in its place in the group ``pod`` since (see ``Container.pod``).
+
+    Raises ``Refused`` for a name that is no id, and for a container that does not run, or that no hand-over can go into.
+    """
     if not ID.fullmatch(identifier):
         raise Refused(
             f"{identifier!r} is no container",
             "an id has 64 hexadecimal digits",
             "Give what kubectl shows as containerID, without containerd:// before it",
         )
-    members = list(_members(identifier))
+    members = list(_members(identifier)) or _successor(pod)
     if not members:
         raise Refused(
             f"container {identifier[:12]} does not run on this host",
@@ -109,7 +117,32 @@ def find(identifier: str) -> Container:
             f"it has namespaces of its own: {', '.join(alien)}",
             "Its pod needs hostNetwork and hostPID, and no user namespace",
         )
-    return Container(identifier, first, cgroups.places(first.pid))
+    return Container(holding(first) or identifier, first, cgroups.places(first.pid))
+
+
+def _successor(pod: str) -> list[Process]:
+    """The processes of the newest container of a pod: kubelet starts one in the place of one that has ended."""
+    by_container: dict[str, list[Process]] = {}
+    for process in _processes() if pod else ():
+        found = holding(process)
+        if found and _pod_of(process) == pod:
+            by_container.setdefault(found, []).append(process)
+    # The first one of a pod holds its namespaces, and has no program of ours.
+    newest = sorted(by_container.values(), key=lambda members: min(each.started for each in members))
+    return newest[-1] if len(newest) > 1 else []
+
+
+def is_in(process: Process, identifier: str, pod: str) -> bool:
+    """Whether a process is in the container, or in what has been started in its place."""
+    return holding(process) == identifier or (bool(pod) and _pod_of(process) == pod)
+
+
+def _pod_of(process: Process) -> str:
+    """The group that the groups of a pod's containers are in, by its own name; empty where there is none."""
+    for path in cgroups.places(process.pid).values():
+        if ID.search(os.path.basename(path)):
+            return os.path.basename(os.path.dirname(path))
+    return ""
 
 
 def holding(process: Process) -> str | None:
@@ -123,11 +156,16 @@ def holding(process: Process) -> str | None:
 
 def _members(identifier: str) -> t.Iterator[Process]:
     """Every process that is in the very groups of the container: what it has below them is its own affair."""
+    for process in _processes():
+        if _is_in(identifier, cgroups.places(process.pid)) and alive(process):
+            yield process
+
+
+def _processes() -> t.Iterator[Process]:
     for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        if _is_in(identifier, cgroups.places(number)):
-            process = identify(number)
-            if process is not None and alive(process):
-                yield process
+        process = identify(number)
+        if process is not None:
+            yield process
 
 
 def _is_in(identifier: str, places: t.Mapping[str, str]) -> bool:

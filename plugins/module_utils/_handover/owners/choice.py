@@ -12,7 +12,6 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import instance_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import pod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import Nobody
@@ -24,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.pod import Home, Pod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import Systemd
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import program_of
 
@@ -38,8 +38,8 @@ def of_daemon(daemon: Daemon, homes: Homes | None = None) -> Owner:
     rundir = os.path.dirname(daemon.pidfile)
     heritage = heritage_of(instance_of(daemon.process))
     if homes is not None:
-        before = Home(homes.before, program_of(daemon.process.pid))
-        return Pod(daemon.name, rundir, before, Home(homes.after, daemon.binary), heritage)
+        before = Home(homes.before, homes.pods[0], program_of(daemon.process.pid))
+        return Pod(daemon.name, rundir, before, Home(homes.after, homes.pods[1], daemon.binary), heritage)
     unit = Systemd(owner.unit or "", daemon.name, rundir, heritage)
     # Of a daemon with a monitor it is not known yet whether a unit began it: its main process is either of them then.
     monitored = owner.kind == "monitor" and owner.unit is not None and heritage.owner == owner.unit
@@ -51,9 +51,8 @@ def of_daemon(daemon: Daemon, homes: Homes | None = None) -> Owner:
 def as_json(owner: Owner, program: str | None) -> dict[str, t.Any]:
     """``owner`` as JSON for a transaction's request; ``program`` is the one on the disk."""
     unit = owner.unit if isinstance(owner, Systemd) else None
-    own = owner.own if isinstance(owner, Pod) else owner.heritage
     homes = pod.as_json(owner) if isinstance(owner, Pod) else None
-    return {"unit": unit, "program": program, "heritage": dataclasses.asdict(own), "homes": homes}
+    return {"unit": unit, "program": program, "heritage": dataclasses.asdict(owner.heritage), "homes": homes}
 
 
 def of_json(name: str, rundir: str, record: t.Mapping[str, t.Any], start: t.Sequence[str] = ()) -> Owner:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     environment_of,
@@ -25,33 +26,33 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     family,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 
 @dataclasses.dataclass(frozen=True)
 class Home:
-    """A container with the daemon's program in it, as it is called there."""
+    """A container with the daemon's program in it, as it is called there, and the group of its pod."""
 
     container: str
+    pod: str
     program: str
+
+    def find(self) -> Container:
+        """The container; raises ``Refused`` when it does not run, and nothing was started in its place."""
+        return containers.find(self.container, self.pod)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """``after`` is where the next daemon is started, ``before`` where the one was at the beginning."""
+    """``after`` is where the next daemon is started, ``before`` where the one was at the beginning, with its ``heritage``."""
 
     name: str
     rundir: str
     before: Home
     after: Home
-    own: Heritage
-
-    @property
-    def heritage(self) -> Heritage:
-        """See ``Owner``: like the first one, with what the container of the next one has for all of its processes."""
-        container = containers.find(self.after.container)
-        return Heritage(container.places, None, container.like(self.own.like))
+    heritage: Heritage
 
     @property
     def born_there(self) -> bool:
@@ -60,16 +61,22 @@ class Pod:
 
     def model(self, _old: Process) -> Model:
         """See ``Owner``: its streams are those of the container."""
-        return self._model(self.after)
+        return self._model(self.after.find())
 
-    def _model(self, home: Home) -> Model:
-        container = containers.find(home.container)
-        return Model(container.like(self.own.like), container.first, container.places)
+    def _model(self, container: Container) -> Model:
+        return Model(container.like(self.heritage.like), container.first, container.places)
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
-        """See ``Owner``; with ``binaries`` it is the program of before, in its own container."""
-        home = self.after if binaries is None else self.before
-        return start_like(self, old, home.program, environment_of(old, None), self._model(home))
+        """See ``Owner``; with ``binaries`` it is the program of before, in its own container.
+
+        Where that has gone, the other one is better than none.
+        """
+        home, other = (self.after, self.before) if binaries is None else (self.before, self.after)
+        try:
+            container = home.find()
+        except Refused:
+            home, container = other, other.find()
+        return start_like(self, old, home.program, environment_of(old, None), self._model(container))
 
     def adopt(self, _new: Process) -> list[str]:
         """See ``Owner``: it was born in its place."""
@@ -88,17 +95,20 @@ class Pod:
 
     @property
     def revives(self) -> bool:
-        """See ``Owner``: kubelet would restart the container, which its liveness probe takes minutes for."""
+        """See ``Owner``: kubelet would restart the container, when its liveness probe has failed for long."""
         return False
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Owner``: in either container it is well, whichever version it is of."""
-        ours = (self.after.container, self.before.container)
         for each in family(process):
-            found = containers.holding(each)
-            if found not in ours:
+            if not any(
+                containers.is_in(each, home.container, home.pod) for home in (self.after, self.before)
+            ):
+                found = containers.holding(each)
                 where = f"container {found[:12]}" if found else "no container"
-                return f"process {each.pid} is in {where}, not in that of its pod, {ours[0][:12]}"
+                return (
+                    f"process {each.pid} is in {where}, not in that of its pod, {self.after.container[:12]}"
+                )
         return None
 
     def healthy(self, process: Process) -> str | None:
@@ -113,6 +123,6 @@ def as_json(pod: Pod) -> dict[str, t.Any]:
     return {"before": dataclasses.asdict(pod.before), "after": dataclasses.asdict(pod.after)}
 
 
-def of_json(name: str, rundir: str, record: t.Mapping[str, t.Any], own: Heritage) -> Pod:
+def of_json(name: str, rundir: str, record: t.Mapping[str, t.Any], heritage: Heritage) -> Pod:
     """Undo ``as_json``."""
-    return Pod(name, rundir, Home(**record["before"]), Home(**record["after"]), own)
+    return Pod(name, rundir, Home(**record["before"]), Home(**record["after"]), heritage)

@@ -106,6 +106,9 @@ class FakeHost:
     def require_places(self) -> None:
         self.note("placed")
 
+    def require_home(self) -> None:
+        """It has no pods."""
+
     def note(self, what: str) -> None:
         FakeHost.done.append(f"{os.path.basename(self.transaction.path)[:5]}{what}")
         if what in self.broken:

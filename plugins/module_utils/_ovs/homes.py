@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import typing as t
 
@@ -20,15 +21,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import believe, owner_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Homes:
-    """``before`` and ``after`` are ids of containers; None means the host itself."""
+    """``before`` and ``after`` are ids of containers, ``pods`` the groups of theirs (see ``Container.pod``)."""
 
     before: str
     after: str
+    pods: tuple[str, str] = ("", "")
 
     @classmethod
     def of(cls, options: t.Mapping[str, t.Any]) -> Homes | None:
@@ -38,7 +41,15 @@ class Homes:
 
     def swapped(self) -> Homes:
         """Those of the way back."""
-        return Homes(self.after, self.before)
+        return Homes(self.after, self.before, (self.pods[1], self.pods[0]))
+
+    def in_before(self, process: Process) -> bool:
+        """Whether a daemon is where it was before."""
+        return containers.is_in(process, self.before, self.pods[0])
+
+    def in_either(self, process: Process) -> bool:
+        """Whether a daemon is in either of the two."""
+        return self.in_before(process) or containers.is_in(process, self.after, self.pods[1])
 
 
 def enter(homes: Homes | None) -> Container | None:
@@ -49,15 +60,29 @@ def enter(homes: Homes | None) -> Container | None:
     if homes is None:
         return None
     trust(homes)
-    containers.find(homes.before)
-    return containers.find(homes.after)
+    before, after = _find(homes)
+    before()
+    return after()
+
+
+def with_pods(homes: Homes | None) -> Homes | None:
+    """The same, with the groups of their pods; raises ``Refused`` when one does not run."""
+    if homes is None:
+        return None
+    before, after = (find() for find in _find(homes))
+    return dataclasses.replace(homes, pods=(before.pod, after.pod))
 
 
 def trust(homes: Homes) -> None:
     """Believe the daemons of those of the two containers that run."""
-    for identifier in (homes.before, homes.after):
+    for find in _find(homes):
         with contextlib.suppress(Refused):
-            believe(containers.mount_namespace(containers.find(identifier)))
+            believe(containers.mount_namespace(find()))
+
+
+def _find(homes: Homes) -> tuple[t.Callable[[], Container], ...]:
+    named = zip((homes.before, homes.after), homes.pods)
+    return tuple(functools.partial(containers.find, *each) for each in named)
 
 
 def require_shared(container: Container | None, rundir: str) -> None:
