@@ -139,7 +139,8 @@ class Database:
         before = self._schema_version()
         owner = self._services.owner(OVSDB_SERVER)
         vswitchd = self._services.process(VSWITCHD)
-        quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
+        alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
+        quiet = stopped if free_try and alone else modest
         with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
             self._finish(owner.restart(self._server(), binaries))
             self.wait()

@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import quiet
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
@@ -19,6 +20,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+
+# A signal comes when the process is on a CPU next, in seconds.
+_SIGNAL_TIMEOUT = 10.0
 
 CONTROLLER = "ovn-controller"
 HELD, RELEASED, INFO = "held", "released", "info"
@@ -39,6 +43,12 @@ def bring(identifier: str, state: str, rundir: str, ovn_rundir: str, check_mode:
     wanted = {HELD: True, RELEASED: False}.get(state, before)
     if wanted != before and not check_mode:
         (quiet.hold if wanted else quiet.resume)(container.first)
+        Waiter(_SIGNAL_TIMEOUT).wait(
+            f"process {container.first.pid} is {state}",
+            lambda: _is_stopped(container.first),
+            lambda stopped: stopped == wanted,
+            hint="Look at its state in /proc/PID/status",
+        )
     daemons = _daemons(container, rundir, ovn_rundir)
     values = {"running": True, "pid": container.first.pid, "held": wanted, "daemons": daemons}
     return Outcome(wanted != before, values, {"held": before}, {"held": wanted})

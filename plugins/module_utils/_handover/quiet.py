@@ -78,12 +78,15 @@ def resume(process: Process) -> None:
 
 
 def forwards_in_main_loop(process: Process) -> bool:
-    """Whether this ovs-vswitchd polls ports in its main loop: the userspace datapath without PMD threads (dpif-netdev.c)."""
+    """Whether this ovs-vswitchd with the userspace datapath polls ports in its main loop: without PMD threads (dpif-netdev.c).
+
+    Whether it has threads that handle upcalls depends on the version.
+    """
     names = set()
     for thread in os.listdir(f"/proc/{process.pid}/task"):
         with open(f"/proc/{process.pid}/task/{thread}/comm", encoding="ascii", errors="replace") as file:
             names.add(file.read())
-    return not any(name.startswith(("handler", "pmd")) for name in names)
+    return not any(name.startswith("pmd") for name in names)
 
 
 def _signal(process: Process, number: int) -> None:
