@@ -19,7 +19,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes impo
 @pytest.fixture
 def scope(make_request: t.Callable[..., Request]) -> Scope:
     request = make_request(bridges={"br0": ("tcp:1.2.3.4",), "br1": ()}, ports=1000, boot=boot_id())
-    transaction = types.SimpleNamespace(request=request.json(), file=lambda name: f"/t/{name}")
+    transaction = types.SimpleNamespace(
+        id="20260101T000000Z-abcdef", request=request.json(), file=lambda name: f"/t/{name}"
+    )
     return Scope(t.cast("t.Any", transaction))
 
 
@@ -52,7 +54,6 @@ def test_a_boot_is_noticed(scope: Scope, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_a_container_is_to_see_is_in_the_run_directory(scope: Scope) -> None:
-    scope.transaction.id = "20260101T000000Z-abcdef"
     assert (scope.beside, scope.seen("dry")) == (f"{scope.request.rundir}-", "/t/dry")
     scope.request = dataclasses.replace(scope.request, homes=Homes("1" * 64, "2" * 64))
     assert scope.beside == f"{scope.request.rundir}/ovsops-"

@@ -37,7 +37,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Container]:
 
 
 def believed() -> set[str]:
-    return t.cast("set[str]", trust._BELIEVED)
+    return trust._BELIEVED
 
 
 def test_options_that_are_not_set_mean_the_host_itself() -> None:
