@@ -30,7 +30,7 @@ START = """
 own=/run/pods/$1
 setsid -f unshare --mount --propagation private sh -c '
     cd "$0"/root
-    for place in proc sys dev run etc/openvswitch var/log/openvswitch; do mount --rbind /$place $place; done
+    for place in proc sys dev run etc/openvswitch var/lib/openvswitch var/log/openvswitch; do mount --rbind /$place $place; done
     mkdir -p old
     pivot_root . old
     umount -l /old

@@ -80,6 +80,8 @@ def read_facts(connection: Connection, between: Homes | None = None) -> Facts:
     server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout, home=home)
     database = read_database(connection)
     process = vswitchd.process
+    if server.process is not None:
+        homes.require_database(home, server.process, instance_of(server.process).argv)
     instances = {daemon.name: instance_of(daemon.process) for daemon in (vswitchd, server) if daemon.process}
     return Facts(
         vswitchd=vswitchd,

@@ -125,8 +125,17 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     _leave_meters(host)
     failures += attempt(host.services.require_places) + attempt(host.services.require_home)
     attempt(lambda: remove_dead_links(host))
+    attempt(lambda: _remove_dead_sockets(host))
     _tell_not_carried(transaction, host)
     return failures
+
+
+def _remove_dead_sockets(host: Host) -> None:
+    """The control sockets of daemons that were handed over to and did not end in an orderly way, as with their pod."""
+    for name, process in applied_processes(host.transaction).items():
+        if not alive(process):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(host.request.rundir, f"{name}.{process.pid}.ctl"))
 
 
 def _ready_for_undo(host: Host, state: str) -> None:

@@ -22,7 +22,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed, Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import believe, owner_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    believe,
+    owner_of,
+    real_file,
+)
+
+# Where ovsdb-server looks when it is not told (lib/dirs.h, ovs_dbdir()).
+DATABASE_FILE = "/etc/openvswitch/conf.db"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +96,7 @@ def require_shared(container: Container | None, rundir: str) -> None:
     """Raise ``Refused`` unless the container has the host's own run directory, which only root writes to."""
     if container is None:
         return
-    try:
-        same = os.path.samefile(rundir, container.root + rundir)
-    except OSError:
-        same = False
-    if not same:
+    if not _same(rundir, container.root + rundir):
         raise Refused(
             f"container {container.id[:12]} does not have {rundir} of this host",
             "both versions have to find the same sockets and pidfiles there",
@@ -105,6 +108,29 @@ def require_shared(container: Container | None, rundir: str) -> None:
             "the new daemon's files would be in a directory that somebody else can change",
             "Open vSwitch in containers has to run as root",
         )
+
+
+def require_database(container: Container | None, server: Process, argv: t.Sequence[str]) -> None:
+    """Raise ``Refused`` unless the container sees the very files that ovsdb-server (its process and command line) serves."""
+    if container is None:
+        return
+    files = [word for word in argv[1:] if word.startswith("/")] or [DATABASE_FILE]
+    for path in files:
+        places = (f"/proc/{server.pid}/root", container.root)
+        served, seen = (real_file(path, root) for root in places)
+        if served is None or seen is None or not _same(served, seen):
+            raise Refused(
+                f"container {container.id[:12]} does not have the database {path}",
+                "its ovsdb-server would serve another one, or none",
+                "Its pod needs the same volume there as the old one",
+            )
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def root_of(container: Container | None) -> str:

@@ -85,6 +85,27 @@ def test_a_container_has_to_have_the_run_directory_of_the_host(
     homes.require_shared(None, rundir)
 
 
+def test_a_container_has_to_have_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is a link, which leads somewhere else in each of the two."""
+    monkeypatch.setattr(Container, "root", property(lambda self: str(tmp_path / "new")))
+    monkeypatch.setattr(
+        homes, "real_file", lambda path, root: trust.real_file(path, root.replace("/proc/11/root", old))
+    )
+    old, container = str(tmp_path / "old"), Container(AFTER, Process(12, 2), {})
+    for root in (old, container.root):
+        os.makedirs(f"{root}/etc/openvswitch")
+        os.makedirs(f"{root}/var/lib")
+        os.symlink("/var/lib/conf.db", f"{root}/etc/openvswitch/conf.db")
+        Path(f"{root}/var/lib/conf.db").touch()
+    for argv in (["ovsdb-server"], ["ovsdb-server", "/etc/openvswitch/conf.db", "--monitor"]):
+        with pytest.raises(Refused, match="does not have the database /etc/openvswitch/conf.db.*same volume"):
+            homes.require_database(container, Process(11, 1), argv)
+    os.unlink(f"{container.root}/var/lib/conf.db")
+    os.link(f"{old}/var/lib/conf.db", f"{container.root}/var/lib/conf.db")
+    homes.require_database(container, Process(11, 1), ["ovsdb-server", "/var/lib/conf.db"])
+    homes.require_database(None, Process(11, 1), ["ovsdb-server"])
+
+
 def test_commands_of_a_container_are_run_in_it() -> None:
     done: list[list[str]] = []
 
