@@ -123,7 +123,7 @@ lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
 .PHONY: test-rollouts test-kube test-scenarios test-faults
-.PHONY: bench-adoption bench-fleet bench-interruption bench-kmod bench-ports bench-snapshot
+.PHONY: bench-adoption bench-fleet bench-interruption bench-kmod bench-kube bench-ports bench-snapshot
 test-rollouts: lab-tools ## Rollouts that are interrupted, judged, confirmed by hand and taken back, on native hosts
 	@$(in_tools) python -m pytest $(beside_each_other) tests/rollouts
 
@@ -138,6 +138,9 @@ test-faults: lab-tools ## A fault at every step of every strategy, its rollback 
 
 bench-adoption: lab-tools ## When a DaemonSet adopts a surge pod, on a cluster that is up (options="--name kube")
 	@$(in_tools) python tests/bench/adoption.py $(options)
+
+bench-kube: lab-tools ## A pod replaced under traffic, by deletion, by a restart and by us, on a cluster that is up (options="--name kube")
+	@$(in_tools) python tests/bench/kube.py $(options)
 
 bench-fleet: lab-tools ## What many hosts cost the controller, and a model for a thousand (options="--sizes 1,5 …")
 	@$(in_tools) python tests/bench/fleet.py $(options)

@@ -22,6 +22,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call impor
 
 Options = dict[str, dict[str, t.Any]]
 
+# The options of the doc fragment containers.py, which are given together.
+CONTAINERS: Options = {"container": {"type": "str"}, "container_before": {"type": "str"}}
+TOGETHER = [("container", "container_before")]
+
 # The options of the doc fragment connection.py.
 CONNECTION: Options = {
     "rundir": {"type": "path", "default": "/run/openvswitch"},

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.containers
   - ovsops.hot_upgrade.judgement
 attributes:
   check_mode:
@@ -168,6 +169,11 @@ EXAMPLES = r"""
   ovsops.hot_upgrade.ovs_handover:
     state: settled
   register: left
+
+- name: Have the daemons move from one pod to another one
+  ovsops.hot_upgrade.ovs_handover:
+    container: "{{ surge.container }}"
+    container_before: "{{ old.container }}"
 
 - name: Take back what nobody has confirmed
   ovsops.hot_upgrade.ovs_handover:
@@ -369,6 +375,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils import _ansible
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import handover
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 
 OPTIONS: adapter.Options = {
     "state": {
@@ -395,6 +402,7 @@ OPTIONS: adapter.Options = {
     "force": {"type": "bool", "default": False},
     "transaction": {"type": "str"},
     **adapter.JUDGEMENT,
+    **adapter.CONTAINERS,
     **adapter.CONNECTION,
 }
 WISH = (
@@ -419,7 +427,8 @@ def behave(call: Call) -> Outcome:
                 "it is the controller that reconnects (the action plugin of this module), and it was not asked",
                 "Run the module as a task, or use confirm=manual",
             )
-        wish = handover.Wish(**{name: call.params[name] for name in WISH})
+        asked = {name: call.params[name] for name in WISH}
+        wish = handover.Wish(**asked, homes=Homes.of(call.params))
         return handover.hand_over(call.connection, wish, call.check_mode)
     if call.params["state"] == "verified":
         return handover.verify(call.params["transaction"])
@@ -430,7 +439,7 @@ def behave(call: Call) -> Outcome:
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run_module(OPTIONS, behave)
+    adapter.run_module(OPTIONS, behave, required_together=adapter.TOGETHER)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes.info_module
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.containers
 seealso:
   - module: ovsops.hot_upgrade.ovs_flow_snapshot
   - module: ovsops.hot_upgrade.ovs_restore_wait
@@ -528,17 +529,24 @@ totals:
   sample: {bridges: 2, ports: 6, flows: 5006, groups: 2, meters: 1, tlvs: 0}
 """
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import CONNECTION, run_module
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import (
+    CONNECTION,
+    CONTAINERS,
+    TOGETHER,
+    run_module,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import host_info
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
 
 def tell(call: Call) -> Outcome:
-    return Outcome(changed=False, values=host_info.gather(call.connection))
+    home = homes.enter(homes.Homes.of(call.params))
+    return Outcome(changed=False, values=host_info.gather(call.connection, home=home))
 
 
 def main() -> None:
-    run_module(CONNECTION, tell)
+    run_module({**CONTAINERS, **CONNECTION}, tell, required_together=TOGETHER)
 
 
 if __name__ == "__main__":

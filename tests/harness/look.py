@@ -160,7 +160,8 @@ def problems() -> list[str]:
                 found.append(f"{daemon} is not in the cgroup of its unit")
     if "flow-restore-wait" in run("ovs-vsctl", "get", "open_vswitch", ".", "other_config"):
         found.append("flow-restore-wait is set")
-    found += [f"{path} is left over" for path in glob.glob(f"{RUNDIR}-*") if not os.path.islink(path)]
+    private = [*glob.glob(f"{RUNDIR}-*"), *glob.glob(f"{RUNDIR}/ovsops-*")]
+    found += [f"{path} is left over" for path in private if not os.path.islink(path)]
     found += [f"{path} is left over" for path in glob.glob("/etc/systemd/system/ovsops-*")]
     sockets = {os.path.basename(path) for path in glob.glob(f"{RUNDIR}/*.ctl")}
     extra = sockets - {f"{daemon}.{pid_of(daemon)}.ctl" for daemon in DAEMONS}

@@ -27,6 +27,35 @@ RECORD = struct.Struct("<BBxxIq")
 Json = dict[str, t.Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Packets of the probe that were lost or came twice; the longest silence at the receiver, in ms."""
+
+    established: int
+    new: int
+    duplicates: int
+    sent: int
+    gap_ms: float
+
+    @classmethod
+    def of(cls, result: Json) -> t.Self:
+        """From a result of ovs_traffic_probe."""
+        streams = result["established"], result["new_flows"]
+        return cls(
+            streams[0]["lost"],
+            streams[1]["lost"],
+            sum(stream["duplicated"] for stream in streams),
+            sum(stream["sent"] for stream in streams),
+            max(stream["longest_gap_ms"] for stream in streams),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"lost {self.established} established, {self.new} new, {self.duplicates} duplicates of {self.sent}, "
+            f"longest gap {self.gap_ms:.0f} ms"
+        )
+
+
 @dataclasses.dataclass
 class Probe:
     """A probe while it runs; ``result`` (that of ovs_traffic_probe) when it has ended."""

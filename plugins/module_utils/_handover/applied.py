@@ -7,8 +7,13 @@
 
 from __future__ import annotations
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    parse_version,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     Json,
@@ -36,9 +41,20 @@ def conclude(host: Host) -> Json:
 
 
 def flush(host: Host) -> None:
-    """Without the guard of the next boot nobody would clear a flag that a power loss brings back."""
+    """Have the disk have all, with the versions of now.
+
+    Without the guard of the next boot nobody would clear a flag that a power loss brings back.
+    """
+    attempt(lambda: _tell_versions(host))
     with host.database.open() as database:
         database.flush()
+
+
+def _tell_versions(host: Host) -> None:
+    running = parse_version(host.services.control(VSWITCHD).call("version"))
+    with host.database.open() as database:
+        if running:
+            database.tell_versions(running)
 
 
 def applied_processes(transaction: Transaction) -> dict[str, Process]:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
@@ -37,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     OWNED_TIMEOUT,
     Services,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
     SERVER_LOG,
@@ -87,12 +89,15 @@ class Database:
 
     def backup(self) -> str:
         """The whole content, as ovsdb-client(1) writes it."""
-        return backup(self._scope.request.remote, BACKUP_TIMEOUT, self._outside.run)
+        runner = homes.runner_in(self._scope.container, self._outside.run)
+        return backup(self._scope.request.remote, BACKUP_TIMEOUT, runner)
 
     def keep(self) -> None:
         """Copy what is needed to go back: the running programs, their schema, the database."""
         kept = self._scope.kept
-        for name in (VSWITCHD, OVSDB_SERVER):
+        os.makedirs(kept, mode=0o700, exist_ok=True)
+        # The programs of a pod stay where they are.
+        for name in (VSWITCHD, OVSDB_SERVER) if self._scope.request.homes is None else ():
             keep_binary(self._scope.request.rundir, name, kept)
         with self.open() as database:
             write_durable(os.path.join(kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
@@ -100,15 +105,30 @@ class Database:
 
     def convert(self, schema_file: str) -> None:
         """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""
-        with open(schema_file, encoding="utf-8") as file:
-            schema = json.load(file)
+        schema = self.read_schema(schema_file)
         with self.open() as database:
             if database.schema_version != schema["version"]:
                 database.call("convert", DATABASE, schema, timeout=60.0)
         self.wait_for_vswitchd()
 
-    def restart_server(self, free_try: bool = False) -> None:
+    def read_schema(self, path: str) -> dict[str, t.Any]:
+        """The schema in the file ``path``: one of ours, or as the programs of the new version call it."""
+        kept = path.startswith(self._scope.transaction.path)
+        root = "/" if kept else homes.root_of(self._scope.container)
+        with open(os.path.join(root, path.lstrip("/")), encoding="utf-8") as file:
+            return t.cast("dict[str, t.Any]", json.load(file))
+
+    def put_server_back(self, free_try: bool) -> None:
+        """Undo ``restart_server``: the database answers.  That of a pod is in the pod of before again, which stays."""
+        self.ensure()
+        homes = self._scope.request.homes
+        if homes is not None and not homes.in_before(self._services.process(OVSDB_SERVER)):
+            self.restart_server(free_try, self._scope.kept)
+
+    def restart_server(self, free_try: bool = False, binaries: str | None = None) -> None:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
+
+        With ``binaries`` it is that of before (see ``Owner``).
 
         Without its database the main loop of ovs-vswitchd does nothing, for a second at least.  One with a
         ``free_try`` (see ``newcomer.command_line``) that moves packets in this loop is stopped instead for as long as the
@@ -119,9 +139,10 @@ class Database:
         before = self._schema_version()
         owner = self._services.owner(OVSDB_SERVER)
         vswitchd = self._services.process(VSWITCHD)
-        quiet = stopped if free_try and forwards_in_main_loop(vswitchd) else modest
+        alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
+        quiet = stopped if free_try and alone else modest
         with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
-            self._finish(owner.restart(self._server(), None))
+            self._finish(owner.restart(self._server(), binaries))
             self.wait()
         self._add_remotes(remotes)
         if self._schema_version() != before:

@@ -36,6 +36,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.count
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
     conntrack,
     database_content,
+    homes,
     service_start,
     upcall_dispatch,
 )
@@ -46,6 +47,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     Daemon,
     inspect,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,
@@ -58,7 +60,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema imp
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, unit_files
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers, links, unit_files
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_directory,
@@ -67,18 +69,25 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 )
 
 
-def read_facts(connection: Connection) -> Facts:
-    """The facts that a plan rests on.  Raises ``HotUpgradeError`` when the database does not answer."""
-    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout)
-    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout)
+def read_facts(connection: Connection, between: Homes | None = None) -> Facts:
+    """The facts that a plan rests on; ``between`` are the containers that the daemons are to move between.
+
+    Raises ``HotUpgradeError`` when the database does not answer.
+    """
+    home = homes.enter(between)
+    homes.require_shared(home, connection.rundir)
+    vswitchd = inspect(VSWITCHD, connection.rundir, connection.timeout, home=home)
+    server = inspect(OVSDB_SERVER, connection.rundir, connection.timeout, home=home)
     database = read_database(connection)
     process = vswitchd.process
+    if server.process is not None:
+        homes.require_database(home, server.process, instance_of(server.process).argv)
     instances = {daemon.name: instance_of(daemon.process) for daemon in (vswitchd, server) if daemon.process}
     return Facts(
         vswitchd=vswitchd,
         server=server,
         schema_running=database.schema_version,
-        schema_on_disk=disk_schema_version() or database.schema_version,
+        schema_on_disk=disk_schema_version(homes.root_of(home)) or database.schema_version,
         bridges=database.bridges,
         other_config=database.other_config,
         flows=_flows(connection, database.bridges) if process else 0,
@@ -88,13 +97,14 @@ def read_facts(connection: Connection) -> Facts:
         confined=_confinement(process.pid) if process else None,
         down=frozenset(filter(links.is_down, _cut_off_devices(database.bridges))),
         tracked=_tracked(connection, database.bridges) if process else 0,
-        socket_user=_socket_user(server),
-        start=_foresight(connection, server, vswitchd),
+        socket_user=_socket_user(server) if home is None else None,
+        start=_foresight(connection, server, vswitchd) if home is None else service_start.Foresight(),
         groups=traffic.select_groups(connection, database.bridges) if process else (),
         live=traffic.live(connection, database.bridges) if process else None,
         instances=instances,
-        distrust=tuple(_distrust(connection.rundir, instances)),
-        dropped=_dropped(connection),
+        distrust=(*_distrust(connection.rundir, instances), *_astray(between, (vswitchd, server))),
+        dropped=_dropped(connection, homes.root_of(home)),
+        homes=between,
         ingress=_ingress(connection),
         spoken=_spoken(connection, database.bridges) if process else Spoken(),
         upcalls_told=_upcalls_told(database.bridges),
@@ -115,6 +125,15 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
                 f"{name} runs as {user_name(user)}, which it did not become by --user: nothing that is kept for a rollback "
                 f"could be executed as that user; have it started as root with --ovs-user={user_name(user)} (ovs-ctl)"
             )
+
+
+def _astray(between: Homes | None, found: t.Iterable[Daemon]) -> t.Iterator[str]:
+    """Daemons that are in neither of the containers that they are to move between."""
+    for daemon in found if between else ():
+        if daemon.process and between and not between.in_either(daemon.process):
+            where = containers.holding(daemon.process)
+            own = f"container {where[:12]}" if where else "no container"
+            yield f"{daemon.name} is in {own}, not in container {between.before[:12]} as was said"
 
 
 def _cut_off_devices(bridges: t.Sequence[Bridge]) -> set[str]:
@@ -170,9 +189,9 @@ def _ingress(connection: Connection) -> tuple[str, ...]:
     return tuple(each.device for each in found if each.ingress)
 
 
-def _dropped(connection: Connection) -> tuple[str, ...]:
+def _dropped(connection: Connection, root: str) -> tuple[str, ...]:
     """What is in the database that the schema on the disk has no place for."""
-    path = schema_file()
+    path = schema_file(root)
     if path is None:
         return ()
     with open(path, encoding="utf-8") as file:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
@@ -38,8 +39,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reque
     inventory,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import connected, lease
@@ -72,11 +75,12 @@ class Wish:
     accept: t.Sequence[str] = ()
     target_version: str | None = None
     health_before: Json | None = None
+    homes: Homes | None = None
 
 
 def hand_over(connection: Connection, wish: Wish, check_mode: bool) -> Outcome:
     """Bring the daemons of this host to the version on the disk, and wait until that is done or undone."""
-    facts = read_facts(connection)
+    facts = read_facts(connection, wish.homes)
     if check_mode and wish.target_version:
         facts = facts.with_version(wish.target_version)
     decision = decide(facts, wish.strategy, wish.force)
@@ -121,7 +125,7 @@ def _carry_out(connection: Connection, request: Request, wish: Wish) -> Transact
             break
         # Not the plan of before: ovsdb-server may be the new one already.
         unprimed = result.get(UNPRIMED, unprimed)
-        facts = dataclasses.replace(read_facts(connection), unprimed=unprimed)
+        facts = dataclasses.replace(read_facts(connection, wish.homes), unprimed=unprimed)
         decision = decide(facts, wish.strategy, wish.force)
         if decision.strategy is None:
             break
@@ -187,6 +191,7 @@ def settle(identifier: str | None, check_mode: bool, root: str = ROOT) -> Outcom
 def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) -> Request:
     """What is to be done where ``facts`` led to the ``decision``, which has a strategy."""
     daemons = {VSWITCHD: facts.vswitchd, OVSDB_SERVER: facts.server}
+    between = homes.with_pods(wish.homes)
     request = Request(
         strategy=decision.strategy or "",
         plan={},
@@ -207,11 +212,13 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
         dispatch=decision.dispatch,
         restart_server=decision.restart_server,
         start=decision.start,
-        schema=schema_file() or "",
+        schema=_schema_of(wish.homes),
+        homes=between,
         vswitchd=first_of(facts.instances[VSWITCHD], connection),
         server=first_of(facts.instances[OVSDB_SERVER], connection),
         supervisors={
-            name: choice.as_json(choice.of_daemon(daemon), daemon.binary) for name, daemon in daemons.items()
+            name: choice.as_json(choice.of_daemon(daemon, between), daemon.binary)
+            for name, daemon in daemons.items()
         },
         boot=boot_id(),
         protocols=decision.protocols,
@@ -219,6 +226,13 @@ def requested(connection: Connection, facts: Facts, decision: Plan, wish: Wish) 
     )
     steps = [step.name for step in steps_for(request)]
     return dataclasses.replace(request, plan=describe_plan(decision, wish.prove, steps))
+
+
+def _schema_of(between: Homes | None) -> str:
+    """Its file as the programs of the new version call it, empty without one."""
+    root = homes.root_of(homes.enter(between))
+    found = schema_file(root)
+    return os.path.join("/", os.path.relpath(found, root)) if found else ""
 
 
 def describe_plan(decision: Plan, prove: int, steps: t.Sequence[str] = ()) -> Json:

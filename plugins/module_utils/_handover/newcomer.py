@@ -43,7 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model, prepare, spawn
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import prepare, spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
@@ -74,7 +74,7 @@ Act = t.Callable[[Host], None]
 
 def directory(host: Host) -> str:
     """The private run directory of this transaction."""
-    return f"{os.path.realpath(host.request.rundir)}-{host.transaction.id[-6:]}"
+    return f"{host.scope.beside}{host.transaction.id[-6:]}"
 
 
 def database(host: Host) -> str:
@@ -169,7 +169,7 @@ def copy_database(host: Host) -> None:
     become a link to the real one.
     """
     os.symlink(_database_socket(host), os.path.join(directory(host), "db.sock"))
-    with serve_copy(host, host.transaction.file("database"), _database_socket(host), directory(host)):
+    with serve_copy(host, host.scope.seen("database"), _database_socket(host), directory(host)):
         pass
 
 
@@ -185,16 +185,18 @@ def serve_copy(host: Host, own: str, listening: str, place: str) -> Ovsdb:
     with open(os.path.join(own, "conf.db"), "w", encoding="utf-8") as file:
         file.write(host.database.backup())
     spawn(
-        [
-            host.request.supervisors[OVSDB_SERVER]["program"],
-            os.path.join(own, "conf.db"),
-            f"--remote=punix:{listening}",
-            f"--unixctl={own}/{OVSDB_SERVER}.ctl",
-            f"--pidfile={own}/{OVSDB_SERVER}.pid",
-            "--no-chdir",
-            "-vconsole:warn",
-            "-vsyslog:off",
-        ],
+        host.scope.inside(
+            [
+                host.request.supervisors[OVSDB_SERVER]["program"],
+                os.path.join(own, "conf.db"),
+                f"--remote=punix:{listening}",
+                f"--unixctl={own}/{OVSDB_SERVER}.ctl",
+                f"--pidfile={own}/{OVSDB_SERVER}.pid",
+                "--no-chdir",
+                "-vconsole:warn",
+                "-vsyslog:off",
+            ]
+        ),
         {**os.environ, "OVS_RUNDIR": place},
         host.transaction.file("second.log"),
     )
@@ -213,10 +215,11 @@ def start(host: Host, remote: str, program: str) -> None:
 def command_line(host: Host, remote: str, program: str, place: str) -> list[str]:
     """The command line of the first ovs-vswitchd for another ``program``, database and run directory.
 
-    It has the address three times, and with that two free tries: where it loses its database for the first and for the
-    second time, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).
+    It has the address several times, and with that one free try less: where it loses its database for the first time, and
+    so on, it connects again at once and not after a second (jsonrpc_session_open_multiple, reconnect_disconnected).  It loses
+    the private one, and the real one by a restart or a conversion; in the pod of before by both.
     """
-    address = ",".join([remote] * 3)
+    address = ",".join([remote] * (3 if host.request.homes is None else 4))
     arguments = [
         address if word.startswith(("unix:", "tcp:", "ssl:")) else word
         for word in host.request.vswitchd.detached
@@ -230,14 +233,15 @@ def command_line(host: Host, remote: str, program: str, place: str) -> list[str]
 def launch(host: Host, argv: t.Sequence[str], program: str, place: str) -> None:
     """Start ``argv``, which is or becomes ``program``, like the first ovs-vswitchd in all that exec(2) keeps.
 
-    It is in the control groups of this process until ``Host.adopt``: what nobody has adopted ends with its maker.
+    It is in the control groups of this process until ``Services.adopt``: what nobody has adopted ends with its maker.  One of
+    a pod is in those of its container from its birth.
     """
     environment = environment_of(host.request.vswitchd, os.path.dirname(program))
     if place != host.request.rundir:
         environment["OVS_RUNDIR"] = place
-    heritage = host.services.owner(VSWITCHD).heritage
-    model = Model(heritage.like, host.request.vswitchd.process, heritage.places)
-    starting = prepare(argv, environment, model, here=True)
+    owner = host.services.owner(VSWITCHD)
+    model = owner.model(host.request.vswitchd.process)
+    starting = prepare(argv, environment, model, here=not owner.born_there)
     own = list(argv[argv.index(program) :])
     host.transaction.write("second.json", {"argv": own, "since": log_size(own)})
     starting.go()
@@ -332,14 +336,14 @@ def has_moved_in(host: Host) -> bool:
 def end_database(host: Host) -> None:
     """End the private database: after ``move_in`` the second process finds the real one in its place."""
     with contextlib.suppress(Unreachable):
-        kill(host.outside.running(host.transaction.file("database"), OVSDB_SERVER).process)
+        kill(host.outside.running(host.scope.seen("database"), OVSDB_SERVER).process)
 
 
 def tidy(host: Host) -> None:
     """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
     for suffix in _BESIDE:
         shutil.rmtree(directory(host) + suffix, ignore_errors=True)
-    host.transaction.prune("database")
+    shutil.rmtree(host.scope.seen("database"), ignore_errors=True)
     remove_dead_links(host)
 
 
@@ -359,7 +363,7 @@ def remove(host: Host) -> None:
             os.unlink(path)
         elif os.path.isdir(path):
             shutil.rmtree(path)
-    host.transaction.prune("database")
+    shutil.rmtree(host.scope.seen("database"), ignore_errors=True)
 
 
 def processes_of(place: str, names: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> list[Process]:
@@ -395,7 +399,7 @@ def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process
 
 def remove_dead_links(host: Host) -> None:
     """Remove links of earlier hand-overs whose process has been replaced since."""
-    for path in glob.glob(glob.escape(os.path.realpath(host.request.rundir)) + "-*"):
+    for path in glob.glob(f"{glob.escape(host.scope.beside)}*"):
         if os.path.islink(path) and not processes_of(path):
             os.unlink(path)
 

@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
     watched,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import selection
@@ -94,7 +95,7 @@ class Facts:
     ``distrust`` tells what of this host root cannot rely on; ``dropped`` what the conversion of the database has no place for;
     ``ingress`` are the ports with an ingress qdisc of somebody else; ``spoken`` is what ovs-vswitchd shows of LACP, BFD and CFM;
     ``unprimed`` is why a new process was found unable to go on with them, empty where it was not tried; ``upcalls_told`` that the
-    kernel tells where its upcalls go.
+    kernel tells where its upcalls go; ``homes`` are the containers that the daemons are to move between.
     """
 
     vswitchd: Daemon
@@ -121,6 +122,7 @@ class Facts:
     spoken: Spoken = Spoken()
     unprimed: str = ""
     upcalls_told: bool = False
+    homes: Homes | None = None
 
     @property
     def userspace(self) -> bool:
@@ -289,8 +291,8 @@ def _common(facts: Facts) -> t.Iterator[str]:
             yield f"what the pidfile {daemon.pidfile} names is not taken for {daemon.name}: {daemon.doubt}"
         elif daemon.supervisor is None or daemon.running_version is None:
             yield f"{daemon.name} does not run or does not answer: there is nothing to take over from"
-        elif daemon.supervisor.kind == "container":
-            yield f"{daemon.name} runs in a container: this module replaces daemons of the host itself"
+        elif daemon.supervisor.kind == "container" and facts.homes is None:
+            yield f"{daemon.name} runs in a container, and it was not said which one it is to move to (container)"
         if daemon.disk_version is None:
             yield f"no usable {daemon.name} is on the disk: install the new packages first"
     yield from facts.start.refusals

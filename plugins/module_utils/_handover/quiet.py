@@ -60,11 +60,16 @@ def _may_raise_priorities() -> bool:
 @contextlib.contextmanager
 def stopped(process: Process) -> t.Iterator[None]:
     """Have a daemon do nothing at all for a while (SIGSTOP)."""
-    _signal(process, signal.SIGSTOP)
+    hold(process)
     try:
         yield
     finally:
         resume(process)
+
+
+def hold(process: Process) -> None:
+    """Have a process do nothing until ``resume``."""
+    _signal(process, signal.SIGSTOP)
 
 
 def resume(process: Process) -> None:
@@ -73,12 +78,15 @@ def resume(process: Process) -> None:
 
 
 def forwards_in_main_loop(process: Process) -> bool:
-    """Whether this ovs-vswitchd polls ports in its main loop: the userspace datapath without PMD threads (dpif-netdev.c)."""
+    """Whether this ovs-vswitchd with the userspace datapath polls ports in its main loop: without PMD threads (dpif-netdev.c).
+
+    Whether it has threads that handle upcalls depends on the version.
+    """
     names = set()
     for thread in os.listdir(f"/proc/{process.pid}/task"):
         with open(f"/proc/{process.pid}/task/{thread}/comm", encoding="ascii", errors="replace") as file:
             names.add(file.read())
-    return not any(name.startswith(("handler", "pmd")) for name in names)
+    return not any(name.startswith("pmd") for name in names)
 
 
 def _signal(process: Process, number: int) -> None:

@@ -103,7 +103,8 @@ class Recovery:
             self._filler.read_states()
         self._end_running()
         kept = self._scope.kept
-        self.replace(kept if os.path.exists(os.path.join(kept, VSWITCHD)) else None)
+        go_back = self._scope.request.homes is not None or os.path.exists(os.path.join(kept, VSWITCHD))
+        self.replace(kept if go_back else None)
         if self._snapshot.exists:
             self._filler.load()
         self._filler.release()

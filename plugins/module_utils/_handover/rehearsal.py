@@ -31,9 +31,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import runner_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size, written
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify, terminate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import user_of
@@ -63,7 +64,7 @@ _LOGGED = re.compile(r"\|(WARN|ERR|EMER)\|")
 
 def place(host: Host) -> str:
     """The directory of the dry start."""
-    return f"{os.path.realpath(host.request.rundir)}-{host.transaction.id[-6:]}-dry"
+    return f"{host.scope.beside}{host.transaction.id[-6:]}-dry"
 
 
 def rehearse(host: Host) -> None:
@@ -179,8 +180,7 @@ def _logged(argv: t.Sequence[str], since: int = 0) -> list[str]:
 
 def convert(host: Host, schema_file: str) -> None:
     """Convert the database, and keep what the other schema has no place for."""
-    with open(schema_file, encoding="utf-8") as file:
-        schema = json.load(file)
+    schema = host.database.read_schema(schema_file)
     with host.database.open() as database:
         lost = database_content.dropped(database_content.read(database), schema)
     host.transaction.write(DROPPED, database_content.as_json(lost))
@@ -217,7 +217,7 @@ def command_line(host: Host) -> list[str]:
 
 def _apart(host: Host) -> str:
     """The directory of what root opens or runs as a script meanwhile: not where the daemon's user could change it."""
-    return place(host) if host.request.start.user else host.transaction.file("dry")
+    return place(host) if host.request.start.user else host.scope.seen("dry")
 
 
 def _without_places(word: str) -> str:
@@ -254,10 +254,11 @@ def _lay_out(host: Host) -> database_content.Content:
     with open(path, "w", encoding="utf-8") as file:
         file.write(host.database.backup())
     silent = {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": ["set", []]}}
-    check(run, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)
+    runner = runner_in(host.scope.container)
+    check(runner, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)
     before = database_content.read(t.cast(Ovsdb, _File(path, host)))
     if host.request.convert and not host.request.start.argv:  # ovs-ctl does it by itself
-        check(run, ["ovsdb-tool", "convert", path, host.request.schema], timeout=120)
+        check(runner, ["ovsdb-tool", "convert", path, host.request.schema], timeout=120)
     with contextlib.suppress(FileNotFoundError):  # what ovsdb-tool left, and only root could open
         os.unlink(f"{directory}/.conf.db.~lock~")
     _give(host, path, directory)
@@ -281,14 +282,14 @@ class _File:
     """A database in a file that nobody serves, for ``database_content.read``."""
 
     def __init__(self, path: str, host: Host) -> None:
-        self.path = path
+        self.path, self._run = path, runner_in(host.scope.container)
         with host.database.open() as database:
             self.schema = database.schema
 
     def transact(self, *operations: dict[str, t.Any]) -> t.Any:
         """The results of operations that only read (ovsdb-tool(1), query)."""
         argv = ["ovsdb-tool", "query", self.path, json.dumps([DATABASE, *operations])]
-        return json.loads(check(run, argv, timeout=120))
+        return json.loads(check(self._run, argv, timeout=120))
 
 
 def _give(host: Host, *paths: str) -> None:
@@ -321,7 +322,8 @@ def _start(host: Host) -> str:
     # Not where the daemon's user could put a link in its place.
     said = host.transaction.file("dry.log")
     with open(said, "w", encoding="utf-8") as output:
-        process = _popen(command_line(host), environment, output, _credentials(host))
+        argv = host.scope.inside(command_line(host))
+        process = _popen(argv, environment, output, _credentials(host))
     try:
         code: int | None = Waiter(TIMEOUT).wait(
             "it has ended", process.poll, lambda status: status is not None

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -55,7 +56,8 @@ class Request:
     ``owners.choice.as_json``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
     of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
     back by this one; ``protocols`` tells that the new process goes on with LACP, BFD and CFM; ``confirm_timeout`` and
-    ``timeout`` are in seconds; ``health_before`` is for whoever judges the hand-over, perhaps another run than the first one.
+    ``timeout`` are in seconds; ``health_before`` is for whoever judges the hand-over, perhaps another run than the first one;
+    ``homes`` are the containers that the daemons move between.
     """
 
     strategy: str
@@ -87,6 +89,7 @@ class Request:
     protocols: bool = False
     health_before: Json | None = None
     reload: Reload | None = None
+    homes: Homes | None = None
 
     @classmethod
     def read(cls, record: Json) -> Request:
@@ -103,6 +106,7 @@ class Request:
             "vswitchd": _instance(known["vswitchd"]),
             "server": _instance(known["server"]),
             "reload": Reload(**known["reload"]) if known.get("reload") else None,
+            "homes": _homes(known.get("homes")),
         })  # fmt: skip
 
     def json(self) -> Json:
@@ -136,6 +140,10 @@ def _foresight(record: Json) -> Foresight:
     return Foresight(**values)
 
 
+def _homes(record: Json | None) -> Homes | None:
+    return Homes(record["before"], record["after"], tuple(record["pods"])) if record else None
+
+
 def _instance(record: Json) -> Instance:
     return Instance(Process(**record["process"]), tuple(record["argv"]), dict(record["environment"]))
 
@@ -152,7 +160,6 @@ def first_of(instance: Instance, connection: Connection) -> Instance:
     environment = dict(instance.environment)
     if "OVS_RUNDIR" in environment:
         environment["OVS_RUNDIR"] = connection.rundir
-    argv = tuple(
-        connection.remote if word.startswith(f"unix:{connection.rundir}-") else word for word in instance.argv
-    )
+    ours = (f"unix:{connection.rundir}-", f"unix:{connection.rundir}/ovsops-")
+    argv = tuple(connection.remote if word.startswith(ours) else word for word in instance.argv)
     return Instance(instance.process, argv, environment)

@@ -20,7 +20,10 @@ import secrets
 import shutil
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable, attempt
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    Unreachable,
+    attempt,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured, plan, shaping
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import (
     applied_processes,
@@ -49,6 +52,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import (
     APPLIED,
+    Json,
     Observer,
     Transaction,
     nested,
@@ -119,10 +123,19 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.filler.fill_up)
     _leave_meters(host)
-    failures += attempt(host.services.require_places)
+    failures += attempt(host.services.require_places) + attempt(host.services.require_home)
     attempt(lambda: remove_dead_links(host))
+    attempt(lambda: _remove_dead_sockets(host))
     _tell_not_carried(transaction, host)
     return failures
+
+
+def _remove_dead_sockets(host: Host) -> None:
+    """The control sockets of daemons that were handed over to and did not end in an orderly way, as with their pod."""
+    for name, process in applied_processes(host.transaction).items():
+        if not alive(process):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(host.request.rundir, f"{name}.{process.pid}.ctl"))
 
 
 def _ready_for_undo(host: Host, state: str) -> None:
@@ -223,9 +236,9 @@ def _prefixed(transaction: Transaction) -> Observer:
 
 
 def _request_back(transaction: Transaction, request: Request) -> Request:
-    old = transaction.file("old")
     supervisors = {
-        name: {**owner, "program": os.path.join(old, name)} for name, owner in request.supervisors.items()
+        name: _owner_back(owner, os.path.join(transaction.file("old"), name))
+        for name, owner in request.supervisors.items()
     }
     with Ovsdb(request.remote, request.timeout) as database:
         found = database.bridges()
@@ -243,7 +256,17 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
         vswitchd=forwards,
         back_of=transaction.id,
         reload=_reload_back(transaction, request),
+        homes=request.homes and request.homes.swapped(),
     )
+
+
+def _owner_back(owner: Json, kept: str) -> Json:
+    """Who owns the daemon of before: its kept program, or that in the pod of before."""
+    homes = owner.get("homes")
+    if not homes:
+        return {**owner, "program": kept}
+    back = {"before": homes["after"], "after": homes["before"]}
+    return {**owner, "program": homes["before"]["program"], "homes": back}
 
 
 def _reload_back(transaction: Transaction, request: Request) -> Reload | None:

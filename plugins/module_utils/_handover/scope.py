@@ -11,11 +11,17 @@ in the transaction's request, the rest is looked up.
 
 from __future__ import annotations
 
+import functools
+import os
+import typing as t
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock import boot_id
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.switch import live_bridges
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Transaction
 
 # How long the ovs-vswitchd that takes over may need to open all ports, and what each port adds, in seconds: 50,000 ports
@@ -31,12 +37,35 @@ class Scope:
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self.request = Request.read(transaction.request)
+        if self.request.homes is not None:
+            homes.trust(self.request.homes)
         self.deleted: frozenset[str] = frozenset()
 
     @property
     def kept(self) -> str:
         """The directory of what is needed to go back: old programs, old schema, the database as it was."""
         return self.transaction.file("old")
+
+    @property
+    def beside(self) -> str:
+        """How the names of our own run directories begin: beside the real one, or in it where a container sees only that."""
+        place = os.path.realpath(self.request.rundir)
+        return f"{place}-" if self.request.homes is None else f"{place}/ovsops-"
+
+    def seen(self, name: str) -> str:
+        """The path of ``name``, of this transaction, for a daemon that is to open it."""
+        if self.request.homes is None:
+            return self.transaction.file(name)
+        return f"{self.beside}{self.transaction.id[-6:]}.{name}"
+
+    @functools.cached_property
+    def container(self) -> Container | None:
+        """Where the programs of the new version are; None for the host itself."""
+        return homes.enter(self.request.homes)
+
+    def inside(self, argv: t.Sequence[str]) -> list[str]:
+        """The command that runs ``argv``, of the new version."""
+        return homes.inside(self.container, argv)
 
     @property
     def connection(self) -> Connection:

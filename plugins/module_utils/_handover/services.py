@@ -11,6 +11,7 @@ import functools
 import os
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
@@ -67,6 +68,17 @@ class Services:
         for name in (VSWITCHD, OVSDB_SERVER):
             owner, process = self.owner(name), self.process(name)
             self._wait_until(f"the service owns {name}", functools.partial(owner.healthy, process))
+
+    def require_home(self) -> None:
+        """Raise ``HotUpgradeError`` where a daemon is still in the pod that was to have it: it would end with that."""
+        homes = self._scope.request.homes
+        for name in (VSWITCHD, OVSDB_SERVER) if homes else ():
+            if homes and not homes.in_before(self.process(name)):
+                raise HotUpgradeError(
+                    f"{name} is not in the container of before",
+                    f"it is still in that of the new pod, {homes.after[:12]}",
+                    "Leave that pod where it is, and roll back again",
+                )
 
     def _wait_until(self, what: str, wrong: t.Callable[[], str | None]) -> None:
         waiter = Waiter(OWNED_TIMEOUT, clock=self._outside.clock)

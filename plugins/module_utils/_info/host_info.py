@@ -42,6 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_swit
     read_database,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 
 
 def present(connection: Connection, root: str = "/") -> bool:
@@ -52,10 +53,12 @@ def present(connection: Connection, root: str = "/") -> bool:
     return any(daemons.on_disk(name, root) for name in names) or any(map(os.path.exists, traces))
 
 
-def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dict[str, t.Any]:
-    """All that ``ovs_info`` returns, as its RETURN documents it."""
+def gather(
+    connection: Connection, root: str = "/", runner: Runner = run, home: Container | None = None
+) -> dict[str, t.Any]:
+    """All that ``ovs_info`` returns, as its RETURN documents it; with a ``home`` the disk is that of a container."""
     found = {
-        name: daemons.inspect(name, connection.rundir, connection.timeout, root, runner)
+        name: daemons.inspect(name, connection.rundir, connection.timeout, root, runner, home=home)
         for name in (daemons.VSWITCHD, daemons.OVSDB_SERVER)
     }
     database, problem = _read_database(connection) if present(connection, root) else (None, "")
@@ -63,7 +66,10 @@ def gather(connection: Connection, root: str = "/", runner: Runner = run) -> dic
     bridges = side_by_side(
         lambda bridge: _bridge(bridge, connection, answering), database.bridges if database else ()
     )
-    schema = {"running": database.schema_version if database else None, "disk": disk_schema_version(root)}
+    schema = {
+        "running": database.schema_version if database else None,
+        "disk": disk_schema_version(home.root if home else root),
+    }
     modules = kmod.modules(root, runner)
     kernel = os.uname().release
     reasons = pending(found.values(), schema)
@@ -107,6 +113,8 @@ def pending(found: t.Iterable[daemons.Daemon], schema: t.Mapping[str, str | None
     for daemon in found:
         if daemon.upgrade_pending and daemon.running_version != daemon.disk_version:
             reasons.append(f"{daemon.name} runs {daemon.running_version}, {daemon.disk_version} is on disk")
+        elif daemon.upgrade_pending and daemon.supervisor and daemon.supervisor.kind == "container":
+            reasons.append(f"{daemon.name} runs in another container")
         elif daemon.upgrade_pending:
             reasons.append(f"{daemon.name} runs from a file that was replaced since it was started")
     running, disk = schema["running"], schema["disk"]

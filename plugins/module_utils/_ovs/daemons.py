@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
@@ -37,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
     elsewhere,
     owner_of,
     program_of,
+    real_file,
     user_name,
     user_of,
 )
@@ -119,9 +121,11 @@ def inspect(
     root: str = "/",
     runner: Runner = run,
     control: t.Callable[[str, float], Appctl] = Appctl,
+    home: Container | None = None,
 ) -> Daemon:
     """Look at the daemon ``name`` whose pidfile is in ``rundir``; ``timeout`` (seconds) is for its answer.
 
+    With a ``home``, what is on the disk is what that container has, and a daemon that is not in it is to be replaced.
     Never fails because a daemon is stopped or not installed.
     """
     pidfile = os.path.join(rundir, f"{name}.pid")
@@ -138,6 +142,11 @@ def inspect(
         doubt, process = f"process {process.pid} is another program, in namespaces of its own", None
     started_from = program_of(process.pid, root) if process else ""
     binary = started_from.removesuffix(DELETED) if contained else _binary(name, started_from, root)
+    disk_version = _disk_version(binary, runner) if binary and not contained else None
+    replaced = started_from.endswith(DELETED) or started_from.startswith(KEPT)
+    if home is not None:
+        binary, disk_version = _in_container(name, home, runner)
+        replaced = process is not None and not home.holds(process)
     user = user_of(process.pid, root) if process else None
     return Daemon(
         name=name,
@@ -145,9 +154,9 @@ def inspect(
         process=process,
         user=None if user is None else user_name(user),
         running_version=running_version,
-        disk_version=_disk_version(binary, runner) if binary and not contained else None,
+        disk_version=disk_version,
         binary=binary or None,
-        binary_replaced=started_from.endswith(DELETED) or started_from.startswith(KEPT),
+        binary_replaced=replaced,
         supervisor=_supervisor(name, process, root, runner) if process else None,
         doubt=doubt,
     )
@@ -194,6 +203,18 @@ def on_disk(name: str, root: str = "/") -> str | None:
     return next((os.path.join(root, path) for path in paths if _executable(f"/{path}", root)), None)
 
 
+def _in_container(name: str, home: Container, runner: Runner) -> tuple[str | None, str | None]:
+    """The program as it is called in the container, and its version."""
+    path = on_disk(name, home.root)
+    if path is None:
+        return None, None
+    called = path.removeprefix(home.root)
+    try:
+        return called, parse_version(runner(home.inside([called, "--version"])).out)
+    except HotUpgradeError:
+        return called, None
+
+
 def _binary(name: str, started_from: str, root: str) -> str | None:
     path = started_from.removesuffix(DELETED)
     if path and not path.startswith(KEPT) and _executable(path, root):
@@ -202,7 +223,8 @@ def _binary(name: str, started_from: str, root: str) -> str | None:
 
 
 def _executable(path: str, root: str) -> bool:
-    return os.access(os.path.join(root, path.lstrip("/")), os.X_OK) and doubt_of_file(path, root) is None
+    found = real_file(path, root)
+    return found is not None and os.access(found, os.X_OK) and doubt_of_file(path, root) is None
 
 
 def _disk_version(binary: str, runner: Runner) -> str | None:

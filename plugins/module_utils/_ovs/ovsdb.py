@@ -266,6 +266,17 @@ class Ovsdb:
         count = {"op": "mutate", "table": DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
         self.transact(count, {"op": "commit", "durable": True})
 
+    def tell_versions(self, running: str) -> None:
+        """Correct what is told of the version that runs, and of the schema, where anybody has told it.
+
+        The daemons do not: ``ovs-ctl`` does at each start (ovs-ctl.in, set_system_ids), and ``ovs-vsctl show`` prints it.
+        """
+        wanted = {"ovs_version": running, "db_version": self.schema_version}
+        (row,) = self.select(DATABASE, tuple(wanted)) or [dict(wanted)]
+        wrong = {name: value for name, value in wanted.items() if row[name] and row[name] != value}
+        if wrong:
+            self.transact({"op": "update", "table": DATABASE, "where": [], "row": wrong})
+
     def _type(self, table: str, column: str) -> t.Any:
         if column == "_uuid":
             return "uuid"

@@ -18,6 +18,7 @@ in a fork of a process with threads.  Lines of JSON go through standard input an
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import errno
@@ -37,6 +38,8 @@ CAPABILITIES = 64
 CAPABILITY_VERSION = 0x20080522
 PIDFD_GETFD = 438
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
+# Python reads the code of a codec when it is first used: in another mount namespace that file may not be there any more.
+CODECS = ("ascii", "utf-8")
 # Signals that cannot be ignored, and those that the C library keeps for itself.
 UNTOUCHED = frozenset({signal.SIGKILL, signal.SIGSTOP, 32, 33})
 
@@ -101,7 +104,9 @@ class Task:
     # In this order: what needs capabilities comes before they are given up.
 
     def join_namespaces(self) -> None:
-        """Raises ``OSError``: in another network it would be another daemon."""
+        """Raises ``OSError``: in another network, or with other files, it would be another daemon."""
+        for name in CODECS:
+            codecs.lookup(name)
         for name, identity in self.like["namespaces"].items():
             if os.readlink(f"/proc/self/ns/{name}") == identity:
                 continue

@@ -30,6 +30,9 @@ DELETED = " (deleted)"
 
 _MOST_LINKS = 40
 
+# The mount namespaces of the containers that whoever called has named, see ``believe``.
+_BELIEVED: set[str] = set()
+
 # The arguments with which ovs-ctl starts the daemons (utilities/ovs-lib.in, ovs-ctl.in), and harmless ones: none names
 # another file than these.
 _HARMLESS = re.compile(
@@ -69,11 +72,28 @@ def doubt_of_file(path: str, root: str = "/") -> str | None:
 
     It, every directory on the way to it, and every link on that way are root's, and nobody else can write to them.
     """
-    left, here, links = path.strip("/").split("/"), root.rstrip("/"), 0
+    here, wrong = _walk(path, root)
+    if wrong:
+        return wrong
+    if not here[len(root.rstrip("/")) :].startswith((*PLACES, *KEPT)):
+        return f"{here} is not where packages put programs"
+    return None if stat.S_ISREG(os.lstat(here).st_mode) else f"{here} is no file"
+
+
+def real_file(path: str, root: str = "/") -> str | None:
+    """Where the file ``path`` really is, for somebody who has ``root`` for his root; None when it is not there, or not root's."""
+    here, wrong = _walk(path, root)
+    return None if wrong else here
+
+
+def _walk(path: str, root: str) -> tuple[str, str | None]:
+    """Where ``path`` leads, seen from ``root``, and what on the way to there is not root's."""
+    top = root.rstrip("/")
+    left, here, links = path.strip("/").split("/"), top, 0
     wrong = _doubt_of_node(here or "/")
     while left and not wrong:
         name = left.pop(0)
-        if name in ("", "."):
+        if name in ("", ".") or (name == ".." and here == top):
             continue
         step = f"{here}/{name}" if name != ".." else os.path.dirname(here)
         wrong = _doubt_of_node(step)
@@ -82,16 +102,12 @@ def doubt_of_file(path: str, root: str = "/") -> str | None:
             continue
         links += 1
         if links > _MOST_LINKS:
-            return f"{path} leads in a circle"
+            return here, f"{path} leads in a circle"
         target = os.readlink(step)
         if target.startswith("/"):
-            here = root.rstrip("/")
+            here = top
         left = [*target.split("/"), *left]
-    if wrong:
-        return wrong
-    if not here[len(root.rstrip("/")) :].startswith((*PLACES, *KEPT)):
-        return f"{here} is not where packages put programs"
-    return None if stat.S_ISREG(os.lstat(here).st_mode) else f"{here} is no file"
+    return here, wrong
 
 
 def doubt_of_directory(path: str) -> str | None:
@@ -113,18 +129,23 @@ def program_of(pid: int, root: str = "/") -> str:
     return path[len(root.rstrip("/")) :] if path.startswith(root) else path
 
 
+def believe(namespace: str) -> None:
+    """Take daemons with that mount namespace for what they are: it is that of a container whose image is trusted."""
+    _BELIEVED.add(namespace)
+
+
 def doubt_of_daemon(pid: int, name: str, owner: int, root: str = "/") -> str | None:
     """Why the process ``pid`` is not taken for the daemon ``name``; None when it is believed.
 
     It runs a program of that name that only root can have installed (it may have been replaced since), as root or as
-    ``owner``, whose run directory names it, and sees the host as we do.
+    ``owner``, whose run directory names it, and sees the host as we do, or is in a container that is believed.
     """
     user = user_of(pid, root)
     if user is None:
         return f"process {pid} has ended"
     if user not in (0, os.geteuid(), owner):
         return f"process {pid} is of the user {user_name(user)}, not of root or {user_name(owner)}"
-    if elsewhere(pid, root):
+    if elsewhere(pid, root) and not _is_believed(pid, root):
         return f"process {pid} is in namespaces of its own"
     path = program_of(pid, root)
     base = os.path.basename(path.removesuffix(DELETED))
@@ -235,6 +256,16 @@ def elsewhere(pid: int, root: str = "/") -> bool:
         if theirs != ours:
             return True
     return False
+
+
+def _is_believed(pid: int, root: str) -> bool:
+    """Whether it is in a container that whoever called has named, and root there is root here."""
+    places = [os.path.join(root, "proc", who, "ns/user") for who in (str(pid), "self")]
+    try:
+        seen = os.readlink(os.path.join(root, "proc", str(pid), "ns/mnt"))
+        return seen in _BELIEVED and os.readlink(places[0]) == os.readlink(places[1])
+    except OSError:
+        return False
 
 
 def owner_of(directory: str) -> int:

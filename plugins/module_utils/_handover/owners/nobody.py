@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     HotUpgradeError,
@@ -24,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.insta
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
     Heritage,
     Job,
+    Owner,
     misplaced_of,
     monitor_of,
     take_in,
@@ -51,24 +53,17 @@ class Nobody:
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Owner``: the new process is there, in the old one's control groups, before that ends."""
         program = self.program if binaries is None else os.path.join(binaries, self.name)
-        arguments = [f"--pidfile={self.rundir}/{self.name}.pid", "--no-chdir"]
-        arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
-        model = Model(self.heritage.like, old.process, self.heritage.places)
-        detach = "--detach" in old.argv
-        words = os.memfd_create("words")
-        launch = prepare(
-            [program, *old.detached, *arguments],
-            environment_of(old, os.path.dirname(program)),
-            model,
-            words=words if detach else None,
-        )
-        try:
-            _end_with_monitor(old.process)
-            launch.go()
-        except BaseException:
-            launch.cancel()
-            raise
-        return _Started(launch, self, detach, words)
+        environment = environment_of(old, os.path.dirname(program))
+        return start_like(self, old, program, environment, self.model(old.process))
+
+    @property
+    def born_there(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def model(self, old: Process) -> Model:
+        """See ``Owner``."""
+        return Model(self.heritage.like, old, self.heritage.places)
 
     def adopt(self, new: Process) -> list[str]:
         """See ``Owner``."""
@@ -101,6 +96,26 @@ class Nobody:
         return self.misplaced(process)
 
 
+def start_like(
+    owner: Owner, old: Instance, program: str, environment: t.Mapping[str, str], model: Model
+) -> Job:
+    """Have ``program`` take the place of the daemon ``old``, with its arguments, as soon as that has ended."""
+    arguments = [f"--pidfile={owner.rundir}/{owner.name}.pid", "--no-chdir"]
+    arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
+    detach = "--detach" in old.argv
+    words = os.memfd_create("words")
+    launch = prepare(
+        [program, *old.detached, *arguments], environment, model, words=words if detach else None
+    )
+    try:
+        _end_with_monitor(old.process)
+        launch.go()
+    except BaseException:
+        launch.cancel()
+        raise
+    return _Started(launch, owner, detach, words)
+
+
 def _end_with_monitor(process: Process) -> None:
     """The monitor first: it would start another one."""
     monitor = monitor_of(process)
@@ -115,7 +130,7 @@ class _Started:
     """A daemon that nobody owns, while it starts; one with ``--detach`` leaves another process when it has."""
 
     launch: Launch
-    owner: Nobody
+    owner: Owner
     detach: bool
     words: int
 

@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     identify,
@@ -50,8 +51,23 @@ class Owner(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
 
     @property
+    def name(self) -> str:
+        """The daemon."""
+
+    @property
+    def rundir(self) -> str:
+        """Its run directory."""
+
+    @property
     def heritage(self) -> Heritage:
         """What the daemon had when the hand-over began."""
+
+    @property
+    def born_there(self) -> bool:
+        """Whether another daemon is in its place from its birth, and not only when it is adopted."""
+
+    def model(self, old: Process) -> Model:
+        """What a new daemon is made like, beside ``old``, which runs."""
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """Begin to end ``old`` and to start the daemon; returns at once."""

@@ -33,6 +33,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     take_in,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, is_monitor
 
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
@@ -64,6 +65,15 @@ class Systemd:
     rundir: str
     heritage: Heritage
     start: tuple[str, ...] = ()
+
+    @property
+    def born_there(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def model(self, old: Process) -> Model:
+        """See ``Owner``."""
+        return Model(self.heritage.like, old, self.heritage.places)
 
     def restart(self, old: Instance, binaries: str | None) -> Job:
         """See ``Owner``."""

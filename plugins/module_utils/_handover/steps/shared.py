@@ -59,7 +59,8 @@ def _give_back(host: Host) -> None:
 
 def _keep(host: Host) -> None:
     host.database.keep()
-    executables.require_kept(host.scope.kept)
+    if host.request.homes is None:
+        executables.require_kept(host.scope.kept)
 
 
 def _let_go(host: Host) -> None:
@@ -102,7 +103,7 @@ def _server_restarted(request: Request, free_try: bool) -> list[Step[Host]]:
         Step(
             RESTART_SERVER,
             lambda host: rehearsal.restart_server(host, free_try),
-            lambda host: host.database.ensure(),
+            lambda host: host.database.put_server_back(free_try),
         )
     ]
 

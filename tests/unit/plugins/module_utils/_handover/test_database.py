@@ -13,7 +13,9 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers, database
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,11 @@ class Server:
 
 @pytest.fixture(name="server")
 def _server(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> Server:
+    return serving(world, monkeypatch)
+
+
+def serving(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """An ovsdb-server that is restarted once, and an ovs-vswitchd."""
     server = Server("punix:/run/db.sock ptcp:6640 db:x", "pfd:3 db:x")
     monkeypatch.setattr(type(world.host.services), "control", lambda *__: server)
     monkeypatch.setattr(database, "forwards_in_main_loop", lambda _process: True)
@@ -85,9 +92,16 @@ def test_a_start_that_converts_the_database_is_told(
         world.host.database.restart_server()
 
 
+@pytest.fixture(params=[True, False])
+def userspace(world: t.Any, request: pytest.FixtureRequest) -> bool:
+    """Before anything else makes the host."""
+    world.wish["userspace"] = request.param
+    return bool(request.param)
+
+
 @pytest.mark.parametrize("free_try", [True, False])
 def test_a_process_that_moves_packets_itself_is_stopped_only_if_it_comes_back_at_once(
-    world: t.Any, server: Server, monkeypatch: pytest.MonkeyPatch, free_try: bool
+    world: t.Any, userspace: bool, server: Server, monkeypatch: pytest.MonkeyPatch, free_try: bool
 ) -> None:
     used: list[str] = []
 
@@ -96,7 +110,25 @@ def test_a_process_that_moves_packets_itself_is_stopped_only_if_it_comes_back_at
             database, name, lambda _process, name=name: contextlib.nullcontext(used.append(name))
         )
     world.host.database.restart_server(free_try)
-    assert used == ["stopped" if free_try else "modest"]
+    assert used == ["stopped" if free_try and userspace else "modest"]
+
+
+def test_the_server_of_a_pod_goes_back_into_the_pod_of_before(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would end with the new pod, which is deleted then."""
+    world.wish["homes"] = Homes("1" * 64, "2" * 64)
+    server = serving(world, monkeypatch)
+    where = ["2"]
+    monkeypatch.setattr(
+        homes.containers, "is_in", lambda _process, identifier, _pod: identifier[0] == where[0]
+    )
+    world.host.database.put_server_back(free_try=False)
+    assert f"owner of ovsdb-server: restart with {world.host.scope.kept}" in world.done
+    assert server.added == ["ptcp:6640"]
+    where[0], world.done[:] = "1", []
+    world.host.database.put_server_back(free_try=False)
+    assert not [each for each in world.done if "restart" in each]
 
 
 def test_a_database_that_answers_is_left_alone(world: t.Any, server: Server) -> None:

@@ -58,7 +58,14 @@ def host(tmp_path: Path, **start: t.Any) -> t.Any:
     return types.SimpleNamespace(
         request=request,
         database=types.SimpleNamespace(),
-        scope=types.SimpleNamespace(kept="/kept", management=lambda name: name),
+        scope=types.SimpleNamespace(
+            kept="/kept",
+            management=lambda name: name,
+            beside=f"{tmp_path}/run-",
+            seen=lambda name: str(tmp_path / name),
+            container=None,
+            inside=list,
+        ),
         outside=Outside(open_switch=lambda _path: t.cast("t.Any", contextlib.nullcontext())),
         report=Report(),
         written=written,
@@ -302,6 +309,7 @@ def test_what_a_conversion_drops_is_announced(tmp_path: Path, database: t.Callab
     schema.write_text(json.dumps({"version": "8.3.1", "tables": {"Open_vSwitch": {"columns": {}}}}))
     made = host(tmp_path)
     made.database.convert = lambda _file: None
+    made.database.read_schema = lambda path: json.loads(Path(path).read_text())
     database(made, _switch(external_ids="a"))
     rehearsal.convert(made, str(schema))
     assert made.report.not_carried == ["schema 8.3.1 has no place for Open_vSwitch.external_ids = {k=a}"]

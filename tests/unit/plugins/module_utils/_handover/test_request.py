@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.reque
     Request,
     first_of,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -30,7 +31,7 @@ def test_what_was_written_is_what_is_read(make_request: Make) -> None:
     request = make_request(
         bridges={"br0": ("tcp:1",), "br1": ()}, lost_ports=("p1",), accept=("*>p2:*",), vswitchd=first,
         start=Foresight((), ("a warning",), ("ovs-ctl", "start"), ("[Service]",), {"A": "B"}, "ovs"),
-        supervisors={"ovs-vswitchd": {"unit": None}},
+        supervisors={"ovs-vswitchd": {"unit": None}}, homes=Homes("1" * 64, "2" * 64, ("pod1", "pod2")),
     )  # fmt: skip
     assert Request.read(json.loads(json.dumps(request.json()))) == request
 
@@ -41,13 +42,14 @@ def test_another_format_is_not_guessed_at(make_request: Make, other: int | None)
         Request.read({**make_request().json(), "format": other})
 
 
-def test_one_that_was_handed_over_before_is_started_in_the_real_directory() -> None:
+@pytest.mark.parametrize("place", ["/run/openvswitch-abcdef", "/run/openvswitch/ovsops-abcdef"])
+def test_one_that_was_handed_over_before_is_started_in_the_real_directory(place: str) -> None:
     connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 10.0)
-    private = "unix:/run/openvswitch-abcdef/db.sock"
+    private = f"unix:{place}/db.sock"
     shown = Instance(
         Process(1, 2),
         ("ovs-vswitchd", f"{private},{private}", "--detach"),
-        {"OVS_RUNDIR": "/run/openvswitch-abcdef"},
+        {"OVS_RUNDIR": place},
     )
     first = first_of(shown, connection)
     assert first.argv == ("ovs-vswitchd", connection.remote, "--detach")

@@ -106,6 +106,9 @@ class FakeHost:
     def require_places(self) -> None:
         self.note("placed")
 
+    def require_home(self) -> None:
+        """It has no pods."""
+
     def note(self, what: str) -> None:
         FakeHost.done.append(f"{os.path.basename(self.transaction.path)[:5]}{what}")
         if what in self.broken:
@@ -472,6 +475,25 @@ def test_what_cannot_be_undone_is_told_and_the_state_says_so(
     assert transaction.state == FAILED
     (failure,) = transaction.read("result.json")["not_undone"]
     assert failure.startswith("b: IndexError: list index out of range (test_rollback.py, line ")
+
+
+def test_sockets_of_new_daemons_that_were_killed_do_not_stay(
+    transaction: Transaction, tmp_path: Path
+) -> None:
+    """As those of a pod that has ended; whoever still runs keeps his."""
+    me = identify(os.getpid())
+    assert me
+    transaction.note(forwards={"ovs-vswitchd": [1 << 30, 1], "ovsdb-server": [me.pid, me.started]})
+    names = {f"ovs-vswitchd.{1 << 30}.ctl", f"ovsdb-server.{me.pid}.ctl", "ovs-vswitchd.7.ctl"}
+    for name in names:
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    host: t.Any = types.SimpleNamespace(
+        transaction=transaction, request=types.SimpleNamespace(rundir=str(tmp_path / "run"))
+    )
+    for __ in range(2):
+        rollback._remove_dead_sockets(host)
+        assert set(os.listdir(tmp_path / "run")) == names - {f"ovs-vswitchd.{1 << 30}.ctl"}
 
 
 def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing as t
 
@@ -12,12 +13,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import scope as scopes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 
 
 @pytest.fixture
 def scope(make_request: t.Callable[..., Request]) -> Scope:
     request = make_request(bridges={"br0": ("tcp:1.2.3.4",), "br1": ()}, ports=1000, boot=boot_id())
-    transaction = types.SimpleNamespace(request=request.json(), file=lambda name: f"/t/{name}")
+    transaction = types.SimpleNamespace(
+        id="20260101T000000Z-abcdef", request=request.json(), file=lambda name: f"/t/{name}"
+    )
     return Scope(t.cast("t.Any", transaction))
 
 
@@ -47,3 +51,10 @@ def test_a_boot_is_noticed(scope: Scope, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not scope.rebooted
     monkeypatch.setattr(scopes, "boot_id", lambda: "another")
     assert scope.rebooted
+
+
+def test_what_a_container_is_to_see_is_in_the_run_directory(scope: Scope) -> None:
+    assert (scope.beside, scope.seen("dry")) == (f"{scope.request.rundir}-", "/t/dry")
+    scope.request = dataclasses.replace(scope.request, homes=Homes("1" * 64, "2" * 64))
+    assert scope.beside == f"{scope.request.rundir}/ovsops-"
+    assert scope.seen("dry") == f"{scope.request.rundir}/ovsops-abcdef.dry"

@@ -9,10 +9,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import services
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 
 
 def looks(*answers: str | None) -> t.Callable[..., str | None]:
@@ -72,3 +77,25 @@ def test_the_control_socket_is_that_of_the_process_that_runs(world: t.Any) -> No
     assert (
         world.host.services.control(VSWITCHD).socket_path == f"{world.rundir}/ovs-vswitchd.{process.pid}.ctl"
     )
+
+
+def test_a_pod_that_is_to_go_must_have_no_daemon(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback that leaves one there says so."""
+    world.wish["homes"] = Homes("1" * 64, "2" * 64)
+    daemons = {name: world.daemon(name) for name in (VSWITCHD, OVSDB_SERVER)}
+    moved = {daemons[OVSDB_SERVER]}
+    monkeypatch.setattr(
+        homes.containers,
+        "is_in",
+        lambda process, identifier, _pod: (process in moved) == (identifier[0] == "2"),
+    )
+    with pytest.raises(
+        HotUpgradeError, match=r"ovsdb-server is not in the container of before.*Leave that pod"
+    ):
+        world.host.services.require_home()
+    moved.clear()
+    world.host.services.require_home()
+
+
+def test_a_host_without_pods_has_no_such_place(world: t.Any) -> None:
+    world.host.services.require_home()

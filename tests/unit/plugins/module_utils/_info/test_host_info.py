@@ -120,7 +120,7 @@ def test_the_database_is_told_but_no_key(
 
     monkeypatch.setattr(host_info, "count", count)
     running = daemon("ovs-vswitchd", "3.5.0", "3.5.0")
-    monkeypatch.setattr(daemons, "inspect", lambda name, *rest: running)
+    monkeypatch.setattr(daemons, "inspect", lambda name, *rest, home: running)
     found = host_info.gather(place(tmp_path), str(tmp_path), nothing)
     assert (found["flow_restore_wait"], found["hw_offload"]) == (True, True)
     assert found["managers"] == ["ptcp:6640:127.0.0.1"]
@@ -140,7 +140,7 @@ def test_a_hanging_vswitchd_is_not_asked_bridge_by_bridge(
     database.add("Bridge", "b", name="br0")
     serve(database)
     hanging = daemons.Daemon("ovs-vswitchd", "x", Process(1, 2), "root", None, "3.5.0", "/x", False, None)
-    monkeypatch.setattr(daemons, "inspect", lambda name, *rest: hanging)
+    monkeypatch.setattr(daemons, "inspect", lambda name, *rest, home: hanging)
     monkeypatch.setattr(host_info, "count", lambda path, timeout: pytest.fail("asked"))
     (told,) = host_info.gather(place(tmp_path), str(tmp_path), nothing)["bridges"]
     assert (told["counts"], told["counts_error"]) == (None, "ovs-vswitchd does not answer")
@@ -160,7 +160,7 @@ def test_one_bad_bridge_does_not_hide_the_others(
 
     monkeypatch.setattr(host_info, "count", count)
     running = daemon("ovs-vswitchd", "3.5.0", "3.5.0")
-    monkeypatch.setattr(daemons, "inspect", lambda name, *rest: running)
+    monkeypatch.setattr(daemons, "inspect", lambda name, *rest, home: running)
     bad, good = host_info.gather(place(tmp_path), str(tmp_path), nothing)["bridges"]
     assert (bad["counts"], bad["counts_error"]) == (None, "cannot connect to bad.mgmt")
     assert good["counts"]["flows"] == 1

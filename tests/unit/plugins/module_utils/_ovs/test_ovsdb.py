@@ -229,3 +229,24 @@ def test_nonsense_of_a_database_is_an_error_that_says_so(serve: t.Any, schema: t
         database.select("Bridge", ("name",))
     with Ovsdb(serve(script, "2.sock").remote) as database, pytest.raises(ProtocolError, match="nonsense"):
         database.bridges()
+
+
+@pytest.mark.parametrize(
+    ("told", "changed"),
+    [
+        ({"ovs_version": "3.1.0", "db_version": "8.3.1"}, {"ovs_version": "3.5.0"}),
+        ({"ovs_version": "3.1.0", "db_version": "8.3.0"}, {"ovs_version": "3.5.0", "db_version": "8.3.1"}),
+        ({"ovs_version": "3.5.0", "db_version": "8.3.1"}, None),
+        # Nobody has ever told it: what starts it is not ovs-ctl.
+        ({"ovs_version": None, "db_version": None}, None),
+    ],
+)
+def test_the_version_that_is_told_is_the_one_that_runs(
+    serve: t.Any, database: t.Any, monkeypatch: pytest.MonkeyPatch, told: t.Any, changed: t.Any
+) -> None:
+    with Ovsdb(serve(database).remote) as db:
+        done: list[t.Any] = []
+        monkeypatch.setattr(db, "select", lambda table, columns: [{name: told[name] for name in columns}])
+        monkeypatch.setattr(db, "transact", done.append)
+        db.tell_versions("3.5.0")
+    assert [operation["row"] for operation in done] == ([changed] if changed else [])

@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import trust
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify
+from tests.harness.waiting import wait_until
 
 SOMEBODY = 65534
 PROGRAM = "/usr/sbin/ovs-vswitchd"
@@ -53,6 +54,14 @@ def test_links_of_root_are_followed(root: Path) -> None:
     (root / "sbin").symlink_to("usr/sbin")
     assert trust.doubt_of_file("/usr/bin/daemon", str(root)) is None
     assert trust.doubt_of_file("/usr/bin/../bin/./daemon", str(root)) is None
+
+
+def test_a_link_does_not_lead_out_of_the_root(root: Path) -> None:
+    """Whoever has that root for his own cannot get above it either."""
+    (root / "usr/bin").mkdir()
+    (root / "usr/bin/daemon").symlink_to(f"../../../../../../../../..{PROGRAM}")
+    assert trust.real_file("/usr/bin/daemon", str(root)) == f"{root}{PROGRAM}"
+    assert trust.doubt_of_file("/usr/bin/daemon", str(root)) is None
 
 
 @pytest.mark.parametrize(
@@ -151,6 +160,20 @@ def test_a_name_alone_makes_no_daemon(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_in_a_container_only_that_is_believed_which_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of any pod could have that name, and the number that a pidfile has."""
+    monkeypatch.setattr(trust, "_BELIEVED", set())
+    argv = ["unshare", "--mount", "/bin/sleep", "60"]
+    with process(*argv) as pid:
+        wait_until(lambda: trust.program_of(pid).endswith("/sleep"))
+        assert trust.doubt_of_daemon(pid, "sleep", 0) == f"process {pid} is in namespaces of its own"
+        trust.believe(os.readlink("/proc/self/ns/mnt") + "0")
+        assert trust.doubt_of_daemon(pid, "sleep", 0)
+        trust.believe(os.readlink(f"/proc/{pid}/ns/mnt"))
+        assert trust.doubt_of_daemon(pid, "sleep", 0) is None
+        assert trust.doubt_of_daemon(pid, "ovs-vswitchd", 0)
+
+
 def test_another_users_process_is_no_daemon(tmp_path: Path) -> None:
     name = os.path.basename(os.path.realpath("/bin/cat"))
     environment = {"OVS_RUNDIR": str(tmp_path)}

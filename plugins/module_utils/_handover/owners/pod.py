@@ -1,0 +1,128 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A daemon that belongs to a pod: it is started in the pod's container, and ends with it.
+
+Two pods are there during a hand-over.  The new daemon is in the new one's container from its birth, so that memory and CPU are
+charged where they belong; the program of before is started in the old one's again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
+    Instance,
+    environment_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import start_like
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
+    Heritage,
+    Job,
+    family,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+
+
+@dataclasses.dataclass(frozen=True)
+class Home:
+    """A container with the daemon's program in it, as it is called there, and the group of its pod."""
+
+    container: str
+    pod: str
+    program: str
+
+    def find(self) -> Container:
+        """The container; raises ``Refused`` when it does not run, and nothing was started in its place."""
+        return containers.find(self.container, self.pod)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pod:
+    """``after`` is where the next daemon is started, ``before`` where the one was at the beginning, with its ``heritage``."""
+
+    name: str
+    rundir: str
+    before: Home
+    after: Home
+    heritage: Heritage
+
+    @property
+    def born_there(self) -> bool:
+        """See ``Owner``."""
+        return True
+
+    def model(self, _old: Process) -> Model:
+        """See ``Owner``: its streams are those of the container."""
+        return self._model(self.after.find())
+
+    def _model(self, container: Container) -> Model:
+        return Model(container.like(self.heritage.like), container.first, container.places)
+
+    def restart(self, old: Instance, binaries: str | None) -> Job:
+        """See ``Owner``; with ``binaries`` it is the program of before, in its own container.
+
+        Where that has gone, the other one is better than none.
+        """
+        home, other = (self.after, self.before) if binaries is None else (self.before, self.after)
+        try:
+            container = home.find()
+        except Refused:
+            home, container = other, other.find()
+        return start_like(self, old, home.program, environment_of(old, None), self._model(container))
+
+    def adopt(self, _new: Process) -> list[str]:
+        """See ``Owner``: it was born in its place."""
+        return []
+
+    def hold(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def cancel_restart(self) -> None:
+        """See ``Owner``."""
+
+    def let_go(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    @property
+    def revives(self) -> bool:
+        """See ``Owner``: kubelet would restart the container, when its liveness probe has failed for long."""
+        return False
+
+    def misplaced(self, process: Process) -> str | None:
+        """See ``Owner``: in either container it is well, whichever version it is of."""
+        for each in family(process):
+            if not any(
+                containers.is_in(each, home.container, home.pod) for home in (self.after, self.before)
+            ):
+                found = containers.holding(each)
+                where = f"container {found[:12]}" if found else "no container"
+                return (
+                    f"process {each.pid} is in {where}, not in that of its pod, {self.after.container[:12]}"
+                )
+        return None
+
+    def healthy(self, process: Process) -> str | None:
+        """See ``Owner``."""
+        if not alive(process):
+            return f"process {process.pid} of {self.name} has ended"
+        return self.misplaced(process)
+
+
+def as_json(pod: Pod) -> dict[str, t.Any]:
+    """What of it is written into a transaction's request, besides its heritage."""
+    return {"before": dataclasses.asdict(pod.before), "after": dataclasses.asdict(pod.after)}
+
+
+def of_json(name: str, rundir: str, record: t.Mapping[str, t.Any], heritage: Heritage) -> Pod:
+    """Undo ``as_json``."""
+    return Pod(name, rundir, Home(**record["before"]), Home(**record["after"]), heritage)

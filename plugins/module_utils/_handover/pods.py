@@ -1,0 +1,77 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""What ``ovs_container`` does: whose the daemons are, and an old pod's first process that is held while the pod is deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import quiet
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+
+# A signal comes when the process is on a CPU next, in seconds.
+_SIGNAL_TIMEOUT = 10.0
+
+CONTROLLER = "ovn-controller"
+HELD, RELEASED, INFO = "held", "released", "info"
+
+
+def bring(identifier: str, state: str, rundir: str, ovn_rundir: str, check_mode: bool) -> Outcome:
+    """Hold the first process of a container, have it go on, or only look.
+
+    Raises ``Refused`` when the container does not run; to look at one that has ended is no error.
+    """
+    try:
+        container = containers.find(identifier)
+    except Refused:
+        if state == INFO and containers.ID.fullmatch(identifier):
+            return Outcome(False, {"running": False, "pid": None, "held": False, "daemons": {}})
+        raise
+    before = _is_stopped(container.first)
+    wanted = {HELD: True, RELEASED: False}.get(state, before)
+    if wanted != before and not check_mode:
+        (quiet.hold if wanted else quiet.resume)(container.first)
+        Waiter(_SIGNAL_TIMEOUT).wait(
+            f"process {container.first.pid} is {state}",
+            lambda: _is_stopped(container.first),
+            lambda stopped: stopped == wanted,
+            hint="Look at its state in /proc/PID/status",
+        )
+    daemons = _daemons(container, rundir, ovn_rundir)
+    values = {"running": True, "pid": container.first.pid, "held": wanted, "daemons": daemons}
+    return Outcome(wanted != before, values, {"held": before}, {"held": wanted})
+
+
+def _daemons(container: Container, rundir: str, ovn_rundir: str) -> dict[str, bool]:
+    """Of each daemon that runs whether it is in the container."""
+    places = {VSWITCHD: rundir, OVSDB_SERVER: rundir, CONTROLLER: ovn_rundir}
+    found: dict[str, bool] = {}
+    for name, place in places.items():
+        with contextlib.suppress(Unreachable):
+            process = identify(read_pid(os.path.join(place, f"{name}.pid")))
+            if process is not None:
+                found[name] = container.holds(process)
+    return found
+
+
+def _is_stopped(process: Process) -> bool:
+    """Whether it does nothing at all (proc_pid_stat(5), state T)."""
+    with (
+        contextlib.suppress(OSError),
+        open(f"/proc/{process.pid}/stat", encoding="utf-8", errors="replace") as file,
+    ):
+        state: t.Sequence[str] = file.read().rpartition(")")[2].split()
+        return state[0] == "T"
+    return False

@@ -1,0 +1,156 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What traffic through a node sees when its pod of Open vSwitch is replaced: by deletion, by a surge pod that restarts, by us.
+
+Wants a cluster of the lab ('tests/tools/lab up --backend kubernetes'); changes its first node, whose pods have the userspace
+datapath. The methods take turns. Each is measured from before its first step until one pod is left, ready. By deletion the tables
+are empty afterwards; they are loaded again at once when the new pod is ready, which stands for what ovn-controller does. Writes
+build/bench/kube.json; cases of earlier runs stay in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import typing as t
+
+from tests.bench.rows import Row, merged, row
+from tests.harness import probe, runs
+from tests.harness.waiting import wait_until
+from tests.kube.cluster import Cluster, Pod
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+from tests.lab.hosts import Host
+from tests.lab.images import REPOSITORY, LabError, say
+from tests.lab.kube import manifests
+
+OUTPUT = REPOSITORY / "build/bench/kube.json"
+FROM, TO = "3.1.0", "3.5.0"
+SLOW = 180.0
+METRICS = {"lost": "packets", "sent": "packets", "longest_gap_ms": "ms"}
+
+
+def only(cluster: Cluster, host: Host, other_than: Pod, image: str) -> bool:
+    """Whether the node has one pod, another one, ready, with the daemons."""
+    pods = cluster.pods(host)
+    return (
+        [(pod.ready, pod.ending, pod.image) for pod in pods] == [(True, False, image)]
+        and pods[0].name != other_than.name
+        and cluster.daemon_owner(host) == pods[0].container
+    )
+
+
+def load(cluster: Cluster, host: Host, size: int) -> None:
+    laboratory.populate(dataclasses.replace(cluster.lab, hosts=(host,)), ["--flows", str(size)])
+
+
+def reset(cluster: Cluster, host: Host, size: int) -> Pod:
+    """A node with one pod of the controller's own, with the old version and full tables; the template names the new one."""
+    cluster.retemplate(FROM)
+    before = cluster.pods(host)
+    for pod in before:
+        cluster.delete(pod)
+    wait_until(lambda: only(cluster, host, before[0], manifests.image(FROM)), SLOW)
+    load(cluster, host, size)
+    cluster.retemplate(TO)
+    return cluster.only_pod(host)
+
+
+def on_delete(cluster: Cluster, host: Host, old: Pod, size: int) -> None:
+    cluster.delete(old)
+    wait_until(lambda: only(cluster, host, old, manifests.image(TO)), SLOW)
+    load(cluster, host, size)
+
+
+def restarted(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
+    surge = cluster.surge(host)
+    cluster.take_over(surge)
+    adopt(cluster, host, old, surge)
+
+
+def handed_over(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
+    surge = cluster.surge(host)
+    homes = {"container": surge.container, "container_before": old.container, "confirm": "manual"}
+    for arguments in (homes, {"state": "verified"}, {"state": "confirmed"}):
+        result = runs.module(cluster.lab, host, "ovs_handover", arguments)
+        if result["failed"]:
+            raise LabError(result["msg"])
+    runs.module(cluster.lab, host, "ovs_container", {"id": old.container, "state": "held"})
+    adopt(cluster, host, old, surge)
+
+
+def adopt(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> None:
+    cluster.delete(old)
+    cluster.label(surge, cluster.revision())
+    wait_until(lambda: only(cluster, host, old, manifests.image(TO)), SLOW)
+
+
+METHODS: dict[str, t.Callable[[Cluster, Host, Pod, int], None]] = {
+    "OnDelete": on_delete,
+    "surge with ovs-ctl restart": restarted,
+    "ovsops": handed_over,
+}
+
+
+def measure(cluster: Cluster, host: Host, method: str, size: int) -> dict[str, float]:
+    """One replacement of the pod under traffic."""
+    old = reset(cluster, host, size)
+    with probe.probing(cluster.lab, host, 3) as probing:
+        METHODS[method](cluster, host, old, size)
+    losses = probe.Losses.of(probing.result)
+    say(f"{size} flows, {method}: {losses}")
+    if losses.duplicates:
+        raise LabError(f"{method}: {losses.duplicates} packets came twice")
+    return {
+        "lost": losses.established + losses.new,
+        "sent": losses.sent,
+        "longest_gap_ms": losses.gap_ms,
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="kube", help="the lab")
+    parser.add_argument("--sizes", default="200,10000", help="flows of br0")
+    parser.add_argument("--methods", default=";".join(METHODS))
+    parser.add_argument("--repetitions", type=int, default=3)
+    options = parser.parse_args()
+    cluster = Cluster(hosts.require(options.name))
+    host = cluster.lab.hosts[0]
+    cluster.import_image(host, TO)
+    rows: list[Row] = []
+    for size in map(int, options.sizes.split(",")):
+        found: dict[str, list[dict[str, float]]] = {method: [] for method in options.methods.split(";")}
+        for __ in range(options.repetitions):
+            for method, results in found.items():
+                results.append(measure(cluster, host, method, size))
+        for method, results in found.items():
+            case = {"tool": method, "size": size, "datapath": "userspace"}
+            rows += [
+                row(case, name, unit, [each[name] for each in results]) for name, unit in METRICS.items()
+            ]
+    document = {
+        "machine": {"cpus": os.cpu_count(), "kernel": platform.release()},
+        "versions": [FROM, TO],
+        "rows": rows,
+    }
+    order = [*METHODS]
+    whole = merged(
+        OUTPUT,
+        document,
+        lambda each: (each["tool"], each["size"]),
+        lambda each: (each["size"], order.index(each["tool"]), each["metric"]),
+    )
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(whole, indent=2) + "\n")
+    for each in whole["rows"]:
+        print(f"{each['size']:>7} {each['tool']:<28} {each['metric']:<16} {each['values']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The daemons move from the old pod to a surge pod, and the surge pod becomes the DaemonSet's: real pods, real traffic.
+
+The pods have the userspace datapath: what arrives in some milliseconds is lost there, and no more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from tests.harness import probe, runs
+from tests.harness.waiting import wait_until
+from tests.kube.cluster import Cluster, Pod
+from tests.kube.conftest import FROM, TO
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+from tests.lab.hosts import Host
+from tests.lab.kube import manifests
+
+FLOWS = 200
+SLOW = 120.0
+# Of 1,000 packets a second; the longest silence of the stock way is a second and more.
+MOST_LOST, LONGEST_GAP_MS = 100, 300
+
+
+@pytest.fixture
+def host(cluster: Cluster) -> Host:
+    """A node whose daemons are in a pod of the DaemonSet with the old version, beside a surge pod with the new one."""
+    host = cluster.lab.hosts[0]
+    cluster.retemplate(FROM)
+    gone = {pod.name for pod in cluster.pods(host)}
+    for pod in cluster.pods(host):
+        cluster.delete(pod)
+
+    def anew() -> bool:
+        pods = cluster.pods(host)
+        return (
+            [(pod.image, pod.ready) for pod in pods] == [(manifests.image(FROM), True)]
+            and pods[0].name not in gone
+            and cluster.daemon_owner(host) == pods[0].container
+        )
+
+    wait_until(anew, SLOW)
+    laboratory.populate(dataclasses.replace(cluster.lab, hosts=(host,)), ["--flows", str(FLOWS)])
+    cluster.import_image(host, TO)
+    cluster.retemplate(TO)
+    return host
+
+
+def module(cluster: Cluster, host: Host, name: str, **arguments: t.Any) -> dict[str, t.Any]:
+    """A module of the collection that goes well."""
+    result = runs.module(cluster.lab, host, name, arguments)
+    assert not result["failed"], result["msg"]
+    return result
+
+
+def hand_over(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> dict[str, t.Any]:
+    return module(
+        cluster,
+        host,
+        "ovs_handover",
+        container=surge.container,
+        container_before=old.container,
+        confirm="manual",
+    )
+
+
+def flows(cluster: Cluster, host: Host) -> list[str]:
+    """Of the bridge that traffic goes through, without what counts."""
+    told = hosts.ssh(cluster.lab, host, "ovs-ofctl --no-stats dump-flows br0")
+    return sorted(line.strip() for line in told.splitlines() if "actions" in line)
+
+
+def owners(cluster: Cluster, host: Host, pod: Pod) -> dict[str, bool]:
+    """Of each daemon whether it is in the container of the pod."""
+    return t.cast("dict[str, bool]", module(cluster, host, "ovs_container", id=pod.container)["daemons"])
+
+
+BOTH = {"ovs-vswitchd": True, "ovsdb-server": True}
+
+
+def require_milliseconds(probing: probe.Probe) -> None:
+    losses = probe.Losses.of(probing.result)
+    assert losses.established + losses.new <= MOST_LOST, losses
+    assert losses.gap_ms <= LONGEST_GAP_MS, losses
+    print(losses)
+
+
+def adopt(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> None:
+    """Have the surge pod be the only one of the node, the DaemonSet's."""
+    module(cluster, host, "ovs_container", id=old.container, state="held")
+    cluster.delete(old)
+    cluster.label(surge, cluster.revision())
+    wait_until(lambda: [pod.name for pod in cluster.pods(host)] == [surge.name], SLOW)
+
+
+def test_the_whole_way_costs_milliseconds(cluster: Cluster, host: Host) -> None:
+    old, surge = cluster.only_pod(host), cluster.surge(host)
+    before = flows(cluster, host)
+    with probe.probing(cluster.lab, host, 2, rate=1000) as probing:
+        done = hand_over(cluster, host, old, surge)
+        module(cluster, host, "ovs_handover", state="verified")
+        module(cluster, host, "ovs_handover", state="confirmed")
+        adopt(cluster, host, old, surge)
+    assert done["plan"]["strategy"] == "make_before_break"
+    require_milliseconds(probing)
+    adopted = cluster.only_pod(host)
+    assert (adopted.uid, adopted.owner) == (surge.uid, cluster.daemonset()["metadata"]["uid"])
+    assert (owners(cluster, host, adopted), adopted.restarts) == (BOTH, 0)
+    assert hosts.ssh(cluster.lab, host, "ovs-vsctl get open_vswitch . ovs_version").strip() == f'"{TO}"'
+    assert flows(cluster, host) == before
+
+
+def test_taken_back_it_is_in_the_old_pod_again(cluster: Cluster, host: Host) -> None:
+    """The surge pod may go then, and nothing ends with it."""
+    old, surge = cluster.only_pod(host), cluster.surge(host)
+    before = flows(cluster, host)
+    with probe.probing(cluster.lab, host, 2, rate=1000) as probing:
+        hand_over(cluster, host, old, surge)
+        assert owners(cluster, host, surge) == BOTH
+        module(cluster, host, "ovs_handover", state="rolled_back")
+        assert owners(cluster, host, old) == BOTH
+        cluster.delete(surge)
+        wait_until(lambda: [pod.name for pod in cluster.pods(host)] == [old.name], SLOW)
+    require_milliseconds(probing)
+    assert (owners(cluster, host, old), flows(cluster, host)) == (BOTH, before)
+    assert hosts.ssh(cluster.lab, host, "ovs-vsctl get open_vswitch . ovs_version").strip() == f'"{FROM}"'
+
+
+def test_what_is_no_container_of_this_node_is_refused(cluster: Cluster, host: Host) -> None:
+    """Nothing was touched."""
+    old, elsewhere = cluster.only_pod(host), cluster.pods(cluster.lab.hosts[1])[0]
+    given = {"container": elsewhere.container, "container_before": old.container}
+    refused = runs.module(cluster.lab, host, "ovs_handover", given)
+    assert f"container {elsewhere.container[:12]} does not run on this host" in refused["msg"]
+    swapped = runs.module(
+        cluster.lab, host, "ovs_handover", {"container": old.container, "container_before": "x"}
+    )
+    assert "'x' is no container" in swapped["msg"]
+    assert owners(cluster, host, old) == BOTH

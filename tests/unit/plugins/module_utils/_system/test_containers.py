@@ -1,0 +1,110 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers, likeness
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+
+ONE, TWO, PAUSE, OTHER = ("1" * 64, "2" * 64, "3" * 64, "4" * 64)
+POD = "/kubepods/burstable/pod7"
+ME = identify(os.getpid())
+
+
+class Machine:
+    """Processes, by the control groups that they are in; the start of each is its number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.groups: dict[int, str] = {}
+        monkeypatch.setattr(containers.cgroups, "places", self.places)
+        monkeypatch.setattr(
+            containers, "_processes", lambda: [Process(pid, pid) for pid in sorted(self.groups, reverse=True)]
+        )
+        monkeypatch.setattr(containers, "alive", lambda _process: True)
+        monkeypatch.setattr(containers, "_namespace", lambda _pid, name: f"{name}:[1]")
+
+    def places(self, pid: int) -> dict[str, str]:
+        path = self.groups.get(pid)
+        return {} if path is None else {"pids": path, "memory": path, "name=systemd": path}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_the_first_process_of_a_container_is_the_one_that_started_first(machine: Machine) -> None:
+    machine.groups = {9: f"{POD}/{ONE}", 5: f"{POD}/{ONE}", 3: f"{POD}/{TWO}", 7: "/user.slice"}
+    found = containers.find(ONE)
+    assert (found.id, found.first, found.pod, found.root) == (ONE, Process(5, 5), "pod7", "/proc/5/root")
+    assert found.holds(Process(9, 9))
+    assert not found.holds(Process(3, 3))
+    assert containers.holding(Process(7, 7)) is None
+
+
+def test_below_systemd_a_group_is_a_scope(machine: Machine) -> None:
+    pod = "/kubepods.slice/kubepods-pod7.slice"
+    machine.groups = {5: f"{pod}/cri-containerd-{ONE}.scope"}
+    assert containers.find(ONE).pod == "kubepods-pod7.slice"
+
+
+def test_what_has_groups_of_its_own_below_is_not_the_first_process(machine: Machine) -> None:
+    machine.groups = {5: f"{POD}/{ONE}/inner", 6: f"{POD}/{ONE}"}
+    assert containers.find(ONE).first == Process(6, 6)
+
+
+def test_one_that_was_started_in_the_place_of_one_that_has_ended_is_it(machine: Machine) -> None:
+    """Not the one that only holds the namespaces of the pod, nor what another pod has."""
+    machine.groups = {2: f"{POD}/{PAUSE}", 8: f"{POD}/{TWO}", 9: f"/kubepods/burstable/pod8/{OTHER}"}
+    assert containers.find(ONE, "pod7").id == TWO
+    assert containers.is_in(Process(8, 8), ONE, "pod7")
+    assert not containers.is_in(Process(9, 9), ONE, "pod7")
+    with pytest.raises(Refused, match="does not run on this host"):
+        containers.find(ONE)
+    del machine.groups[8]
+    with pytest.raises(Refused, match="does not run on this host"):
+        containers.find(ONE, "pod7")
+
+
+@pytest.mark.parametrize("name", ["", "x", ONE[:12], f"{ONE}0", f"containerd://{ONE}", f"../{ONE}"])
+def test_a_name_that_is_no_id_is_refused(machine: Machine, name: str) -> None:
+    with pytest.raises(Refused, match="is no container"):
+        containers.find(name)
+
+
+def test_one_with_a_network_of_its_own_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.groups = {5: f"{POD}/{ONE}"}
+    monkeypatch.setattr(containers, "_namespace", lambda pid, name: f"{name}:[{pid if name == 'net' else 1}]")
+    with pytest.raises(Refused, match="namespaces of its own: net.*hostNetwork and hostPID"):
+        containers.find(ONE)
+
+
+def test_its_programs_run_with_its_files() -> None:
+    argv = Container(ONE, Process(5, 6), {}).inside(["/usr/sbin/ovs-vswitchd", "--version"])
+    assert argv == ["nsenter", "--mount=/proc/5/ns/mnt", "--", "/usr/sbin/ovs-vswitchd", "--version"]
+
+
+def test_a_daemon_is_like_the_old_one_with_what_the_container_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ME
+    own = likeness.read(ME.pid)
+    monkeypatch.setattr(Container, "namespaces", property(lambda _self: {"mnt": "mnt:[7]"}))
+    daemon = likeness.dataclasses.replace(
+        own, nice=-10, umask=0o27, bounding=0, cwd="/somewhere", files={**own.files, "oom_score_adj": "-998"}
+    )
+    found = Container(ONE, ME, {}).like(daemon)
+    assert (found.nice, found.umask, found.cwd) == (-10, 0o27, "/")
+    assert (found.bounding, found.files["oom_score_adj"]) == (own.bounding, own.files["oom_score_adj"])
+    assert found.namespaces["mnt"] == "mnt:[7]"
+
+
+def test_of_one_that_has_ended_nothing_can_be_known() -> None:
+    gone = Container(ONE, Process(1 << 30, 1), {})
+    with pytest.raises(Unreachable, match="does not run: its first process has ended"):
+        _ = gone.namespaces
+    assert containers.mount_namespace(gone) == ""
