@@ -60,6 +60,9 @@ START_TIMEOUT = 120.0
 REVIVED_TIMEOUT = 10.0
 MONITOR_TIMEOUT = 0.3
 
+# How often it is looked whether the database is back while somebody stands still for it, in seconds.
+WINDOW_POLL = 0.005
+
 # How long a copy of the whole database may take, in seconds.
 BACKUP_TIMEOUT = 120
 
@@ -74,9 +77,9 @@ class Database:
         """A session with it."""
         return self._outside.open_database(self._scope.request.remote, self._scope.request.timeout)
 
-    def wait(self, timeout: float = START_TIMEOUT) -> None:
+    def wait(self, timeout: float = START_TIMEOUT, interval: float = 0.05) -> None:
         """Return when the database answers; raises ``TimedOut``."""
-        self._waiter(timeout).wait(
+        self._waiter(timeout, interval).wait(
             "the database answers", self._schema_version, lambda _version: True, hint=SERVER_LOG
         )
 
@@ -141,9 +144,13 @@ class Database:
         vswitchd = self._services.process(VSWITCHD)
         alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
         quiet = stopped if free_try and alone else modest
-        with quiet(vswitchd), attention({VSWITCHD: vswitchd}):
-            self._finish(owner.restart(self._server(), binaries))
-            self.wait()
+        with contextlib.ExitStack() as stack, attention({VSWITCHD: vswitchd}):
+            # Not before: what becomes the new server takes its time to be there.
+            def ending() -> None:
+                stack.enter_context(quiet(vswitchd))
+
+            self._finish(owner.restart(self._server(), binaries, ending))
+            self.wait(interval=WINDOW_POLL)
         self._add_remotes(remotes)
         if self._schema_version() != before:
             raise HotUpgradeError(

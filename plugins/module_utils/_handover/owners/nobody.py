@@ -28,6 +28,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Owner,
     misplaced_of,
     monitor_of,
+    nothing,
     take_in,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG, log_of
@@ -50,11 +51,11 @@ class Nobody:
     program: str
     heritage: Heritage
 
-    def restart(self, old: Instance, binaries: str | None) -> Job:
+    def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
         """See ``Owner``: the new process is there, in the old one's control groups, before that ends."""
         program = self.program if binaries is None else os.path.join(binaries, self.name)
         environment = environment_of(old, os.path.dirname(program))
-        return start_like(self, old, program, environment, self.model(old.process))
+        return start_like(self, old, program, environment, self.model(old.process), ending)
 
     @property
     def born_there(self) -> bool:
@@ -97,9 +98,14 @@ class Nobody:
 
 
 def start_like(
-    owner: Owner, old: Instance, program: str, environment: t.Mapping[str, str], model: Model
+    owner: Owner,
+    old: Instance,
+    program: str,
+    environment: t.Mapping[str, str],
+    model: Model,
+    ending: t.Callable[[], None],
 ) -> Job:
-    """Have ``program`` take the place of the daemon ``old``, with its arguments, as soon as that has ended."""
+    """Have ``program`` take the place of the daemon ``old``, with its arguments, as soon as that has ended (see ``Owner``)."""
     arguments = [f"--pidfile={owner.rundir}/{owner.name}.pid", "--no-chdir"]
     arguments += [word for word in ("--detach", "--monitor") if word in old.argv]
     detach = "--detach" in old.argv
@@ -108,6 +114,7 @@ def start_like(
         [program, *old.detached, *arguments], environment, model, words=words if detach else None
     )
     try:
+        ending()
         _end_with_monitor(old.process)
         launch.go()
     except BaseException:
@@ -142,7 +149,7 @@ class _Started:
         return not alive(self.launch.process) and not self._runs()
 
     def wait(self, timeout: float) -> None:
-        Waiter(timeout, 0.02).wait(
+        Waiter(timeout, 0.005).wait(
             f"{self.owner.name} has started",
             self._has_started,
             bool,

@@ -47,6 +47,10 @@ def heritage_of(instance: Instance) -> Heritage:
     return Heritage(cgroups.places(pid), cgroups.unit_of(pid), like)
 
 
+def nothing() -> None:
+    """What is to be done where nobody wants anything."""
+
+
 class Owner(t.Protocol):
     """Owns a daemon; ``binaries`` is a directory with programs to use instead of the installed ones."""
 
@@ -69,8 +73,8 @@ class Owner(t.Protocol):
     def model(self, old: Process) -> Model:
         """What a new daemon is made like, beside ``old``, which runs."""
 
-    def restart(self, old: Instance, binaries: str | None) -> Job:
-        """Begin to end ``old`` and to start the daemon; returns at once."""
+    def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
+        """Begin to end ``old`` and to start the daemon; returns at once.  ``ending`` is called right before ``old`` ends."""
 
     def adopt(self, new: Process) -> list[str]:
         """Own ``new`` from the end of the present daemon on; the pidfile must name it by then.

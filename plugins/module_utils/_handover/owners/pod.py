@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Heritage,
     Job,
     family,
+    nothing,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
@@ -66,7 +67,7 @@ class Pod:
     def _model(self, container: Container) -> Model:
         return Model(container.like(self.heritage.like), container.first, container.places)
 
-    def restart(self, old: Instance, binaries: str | None) -> Job:
+    def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
         """See ``Owner``; with ``binaries`` it is the program of before, in its own container.
 
         Where that has gone, the other one is better than none.
@@ -76,7 +77,8 @@ class Pod:
             container = home.find()
         except Refused:
             home, container = other, other.find()
-        return start_like(self, old, home.program, environment_of(old, None), self._model(container))
+        model = self._model(container)
+        return start_like(self, old, home.program, environment_of(old, None), model, ending)
 
     def adopt(self, _new: Process) -> list[str]:
         """See ``Owner``: it was born in its place."""

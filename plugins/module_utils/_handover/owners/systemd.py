@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     family,
     misplaced_of,
     monitor_of,
+    nothing,
     take_in,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
@@ -75,8 +76,9 @@ class Systemd:
         """See ``Owner``."""
         return Model(self.heritage.like, old, self.heritage.places)
 
-    def restart(self, old: Instance, binaries: str | None) -> Job:
+    def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
         """See ``Owner``."""
+        ending()
         path = environment_of(old, None).get("PATH", "")
         self.override(
             binaries,

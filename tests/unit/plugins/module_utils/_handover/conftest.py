@@ -121,7 +121,10 @@ class World:
     def owner(self, name: str) -> t.Any:
         """One that starts a daemon, and finds nothing wrong."""
 
-        def restart(old: Instance, binaries: str | None) -> t.Any:
+        def restart(
+            old: Instance, binaries: str | None, ending: t.Callable[[], None] = lambda: None
+        ) -> t.Any:
+            ending()
             self.done[-1] += f" with {binaries or 'the installed program'}"
             job: t.Any = Spy(self.done, f"job of {name}", failed=False)
             job.refused = []

@@ -87,11 +87,13 @@ def test_a_container_has_to_have_the_run_directory_of_the_host(
 
 def test_a_container_has_to_have_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it is a link, which leads somewhere else in each of the two."""
-    monkeypatch.setattr(Container, "root", property(lambda self: str(tmp_path / "new")))
-    monkeypatch.setattr(
-        homes, "real_file", lambda path, root: trust.real_file(path, root.replace("/proc/11/root", old))
-    )
     old, container = str(tmp_path / "old"), Container(AFTER, Process(12, 2), {})
+
+    def found(path: str, root: str) -> str | None:
+        return trust.real_file(path, old if root == "/proc/11/root" else root)
+
+    monkeypatch.setattr(Container, "root", property(lambda _self: str(tmp_path / "new")))
+    monkeypatch.setattr(homes, "real_file", found)
     for root in (old, container.root):
         os.makedirs(f"{root}/etc/openvswitch")
         os.makedirs(f"{root}/var/lib")

@@ -70,7 +70,7 @@ def test_each_version_starts_in_its_own_container(
     for each in gone:
         del known[each]
     owner.restart(OLD, binaries)
-    ((who, old, run, __, model),) = started
+    ((who, old, run, __, model, __),) = started
     assert (who, old, run, dict(model.places)) == (owner, OLD, program, {"pids": place})
 
 
