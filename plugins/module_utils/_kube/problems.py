@@ -180,8 +180,8 @@ def warnings(seen: Seen, wanted: Wanted) -> t.Iterator[str]:
         for prefix, manager in MANAGERS.items():
             if name.startswith(prefix):
                 yield (
-                    f"{manager} manages {daemonset} ({name}): if it puts the strategy back meanwhile, the controller replaces the "
-                    "other pods by itself, with an outage on each node. Suspend it for the rollout"
+                    f"{manager} manages {daemonset} ({name}): if it puts the strategy back meanwhile, the controller replaces "
+                    "the other pods by itself, with an outage on each node. Suspend it for the rollout"
                 )
     elsewhere = [each for each in seen.pods if each.owner == daemonset.uid and each.node not in wanted.nodes]
     unready = sorted(each.node for each in elsewhere if not each.ready)
