@@ -26,7 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import program
 
-AGAIN = "Nothing was changed. Run it again when that is so"
+AGAIN = "Nothing was changed"
 # Who sets objects back to what is in a repository, by a label or an annotation of what it manages.
 MANAGERS = {
     "argocd.argoproj.io/": "Argo CD",

@@ -52,7 +52,7 @@ class Begun:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
+class Finished:
     """What the end of a rollout has found and done.
 
     ``restored`` is None where no rollout has left anything to put back; ``left`` are the nodes whose pods are older, or whose
@@ -156,21 +156,21 @@ class Rollout:
 
     # --- the end --------------------------------------------------------------------------------------
 
-    def end(self, check_mode: bool = False) -> Ended:
+    def end(self, check_mode: bool = False) -> Finished:
         """Put the strategy of before back if every pod is of the newest revision: the controller would replace the others."""
         return self._retried(lambda: self._end(check_mode))
 
-    def _end(self, check_mode: bool) -> Ended:
+    def _end(self, check_mode: bool) -> Finished:
         seen = self.look()
         was, memory = state(seen.daemonset, self._container), seen.daemonset.memory
         if memory is None:
-            return Ended(None, was, was, ())
+            return Finished(None, was, was, ())
         left = tuple(unfinished(seen))
         if left or not seen.daemonset.followed:
-            return Ended(False, was, was, left)
+            return Finished(False, was, was, left)
         if not check_mode:
             self._cluster.patch_daemonset(ending(seen.daemonset, memory))
-        return Ended(True, was, {**was, "strategy": memory.strategy}, ())
+        return Finished(True, was, {**was, "strategy": memory.strategy}, ())
 
 
 def image(daemonset: DaemonSet, container: str) -> str:

@@ -80,7 +80,7 @@ def test_why_a_pod_is_not_ready_is_told_in_the_words_of_kubernetes() -> None:
 
 
 def test_hooks_are_named() -> None:
-    containers = [
+    containers: list[Json] = [
         {"name": "a", "lifecycle": {"preStop": {}, "postStart": {}, "stopSignal": "TERM"}},
         {"name": "b"},
     ]

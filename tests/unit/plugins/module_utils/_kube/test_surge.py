@@ -93,7 +93,11 @@ def test_one_whose_container_was_started_again_has_run_the_daemonsets_program(cl
 
 def test_one_that_goes_away_meanwhile(cluster: FakeCluster) -> None:
     cluster.becomes_ready = False
-    cluster.clock.works = lambda: cluster.all_pods.pop("ovs-ovn-3", None) and None
+
+    def evicted() -> None:
+        cluster.all_pods.pop("ovs-ovn-3", None)
+
+    cluster.clock.works = evicted
     with pytest.raises(HotUpgradeError, match="went away before it was ready"):
         surge(cluster).present(60)
 
