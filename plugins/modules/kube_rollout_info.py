@@ -74,6 +74,10 @@ nodes:
       description: Its name.
       type: str
       sample: worker1
+    address:
+      description: Its address within the cluster (C(InternalIP)); empty where it does not tell.
+      type: str
+      sample: 192.0.2.11
     ready:
       description: Whether the node is ready.
       type: bool

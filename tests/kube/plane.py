@@ -77,7 +77,14 @@ class Kubelets:
         ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "reason": "KubeletReady"}
         room = {"cpu": "64", "memory": "64Gi", "pods": "110"}
         images = [{"names": [manifests.image("3.1.0")], "sizeBytes": 1}]
-        status = {"conditions": [ready], "capacity": room, "allocatable": room, "images": images}
+        places = [{"type": "InternalIP", "address": f"192.0.2.{self.nodes.index(node) + 1}"}]
+        status = {
+            "conditions": [ready],
+            "addresses": places,
+            "capacity": room,
+            "allocatable": room,
+            "images": images,
+        }
         self.cluster.core.patch_node_status(node, {"status": status})
 
     def _pod(self, pod: Pod) -> None:

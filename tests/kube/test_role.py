@@ -129,14 +129,15 @@ class Fleet:
     def run(
         self, *options: str, playbook: str = "kube_ovn", **variables: t.Any
     ) -> subprocess.CompletedProcess[str]:
+        name = "{{ kube_ovn_node | default(inventory_hostname) }}"
         given = {
             "kube_ovn_image": NEW, "kube_ovn_kubeconfig": str(self.kubeconfig), "kube_ovn_grace": 10, "kube_ovn_timeout": 60,
-            "kube_ovn_rundir": f"{self.folder}/{{{{ kube_ovn_node }}}}", "ansible_connection": "local", **variables,
+            "kube_ovn_rundir": f"{self.folder}/{name}", "ansible_connection": "local", **variables,
         }  # fmt: skip
         return subprocess.run(
             [
                 REPOSITORY / "tests/tools/in-env", "tools", "ansible-playbook", "-i", str(self.folder / "inventory.json"),
-                "-e", json.dumps(given), *options, f"ovsops.hot_upgrade.{playbook}",
+                "-e", json.dumps(given), *options, playbook if "/" in playbook else f"ovsops.hot_upgrade.{playbook}",
             ],
             env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(self.folder), "ANSIBLE_NOCOLOR": "1"},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
@@ -205,6 +206,7 @@ def test_all_nodes_one_after_the_other(fleet: Fleet) -> None:
     before = {pod.name for pod in fleet.cluster.pods()}
     checked = fleet.run("--check")
     assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("would be replaced") == len(NODES)
     assert {pod.name for pod in fleet.cluster.pods()} == before
     assert fleet.strategy() == "RollingUpdate"
     with Watched(fleet.cluster) as seen:
@@ -274,21 +276,47 @@ def test_a_run_that_was_ended_after_the_hand_over_is_gone_on_with(fleet: Fleet) 
     assert fleet.only("n2").name != second.name
 
 
-def test_a_pod_that_went_before_the_hand_over_is_said(fleet: Fleet) -> None:
+def test_a_third_pod_goes_where_the_daemons_are_in_the_surge_pod(fleet: Fleet) -> None:
     cluster = fleet.cluster
-    cluster.patch({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}})
-    cluster.retemplate("3.5.0")
-    surge = cluster.surge(hosts.Host("n1", 0))
-    old = next(pod for pod in cluster.pods() if pod.node == "n1" and pod.name != surge.name)
-    cluster.delete(old)
-    wait_until(lambda: cluster.pod(old.name) is None, 60)
-    wait_until(lambda: len([pod for pod in cluster.pods() if pod.node == "n1" and pod.ready]) == 2, 60)
+    surge, third = with_a_third_pod(cluster)
+    (fleet.folder / "n1/owner").write_text(surge.container)
+    done = fleet.run("--limit", "host-n1")
+    assert done.returncode == 0, done.stdout
+    assert f"the controller had made {third.name} meanwhile" in done.stdout
+    assert fleet.rolled()[0]
+    assert fleet.only("n1").name == surge.name
+
+
+def test_a_pod_that_went_before_the_hand_over_is_said(fleet: Fleet) -> None:
+    surge, third = with_a_third_pod(fleet.cluster)
     done = fleet.run("--limit", "host-n1")
     assert done.returncode != 0
     assert "somebody deleted the old pod" in done.stdout
-    third = fleet.only("n1")
-    assert third.name not in (old.name, surge.name)
+    assert fleet.only("n1").name == third.name
     # Its own program has started the daemons there.
     (fleet.folder / "n1/owner").write_text(third.container)
     assert fleet.run().returncode == 0
     assert all(fleet.rolled())
+
+
+def with_a_third_pod(cluster: Cluster) -> tuple[Pod, Pod]:
+    """The first node with a surge pod, and a pod that the controller made when somebody deleted the old one."""
+    cluster.patch({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}})
+    cluster.retemplate("3.5.0")
+    surge = cluster.surge(hosts.Host("n1", 0))
+    (old,) = (pod for pod in cluster.pods() if pod.node == "n1" and pod.name != surge.name)
+    cluster.delete(old)
+
+    def others() -> list[Pod]:
+        return [pod for pod in cluster.pods() if pod.node == "n1" and pod.name not in (old.name, surge.name)]
+
+    wait_until(lambda: cluster.pod(old.name) is None and [pod.ready for pod in others()] == [True], 60)
+    return surge, others()[0]
+
+
+def test_the_nodes_can_be_had_from_the_cluster(fleet: Fleet) -> None:
+    example = str(REPOSITORY / "examples/kube-ovn/fleet.yml")
+    done = fleet.run("--check", playbook=example, hot_upgrade_hosts="n1,n3")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("would be replaced") == 2
+    assert "n1: pod" in done.stdout

@@ -282,6 +282,12 @@ def has_image(node: Json, image: str) -> bool:
     return full_image(image) in map(full_image, told)
 
 
+def address(node: Json) -> str:
+    """Where a node is reached by others of the cluster; empty where it does not tell."""
+    every = (node.get("status") or {}).get("addresses") or []
+    return next((str(each["address"]) for each in every if each["type"] == "InternalIP"), "")
+
+
 def is_ready(node: Json) -> bool:
     """Whether a node is ready."""
     conditions = (node.get("status") or {}).get("conditions") or []

@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
     DaemonSet,
     Memory,
     Pod,
+    address,
     crew,
     has_image,
     is_ready,
@@ -246,6 +247,7 @@ def node_state(seen: Seen, node: str, wanted_image: str) -> Json:
     pod = found.surge if found.adopted else next(iter(found.old), None)
     return {
         "node": node,
+        "address": address(raw),
         "ready": is_ready(raw),
         "current": current(seen, node),
         "image_present": has_image(raw, wanted_image),

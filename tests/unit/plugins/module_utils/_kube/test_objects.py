@@ -140,6 +140,12 @@ def test_a_node_tells_of_its_images() -> None:
     assert not has_image({}, "kubeovn/kube-ovn:v2")
 
 
+def test_a_node_tells_where_it_is() -> None:
+    told = [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "192.0.2.1"}]
+    assert objects.address({"status": {"addresses": told}}) == "192.0.2.1"
+    assert objects.address({}) == ""
+
+
 def test_what_others_have_written_is_no_memory() -> None:
     memory = Memory({"type": "RollingUpdate"}, "i")
     assert Memory.read(memory.written()) == memory
