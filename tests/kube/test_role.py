@@ -167,7 +167,12 @@ def fleet(cluster: Cluster, kubelets: plane.Kubelets, tmp_path: Path) -> t.Itera
     cluster.apps.delete_namespaced_daemon_set(NAME, NAMESPACE)
     for pod in cluster.pods():
         cluster.core.delete_namespaced_pod(pod.name, NAMESPACE, grace_period_seconds=0)
-    wait_until(lambda: not cluster.pods(), 60)
+    # The next DaemonSet would find a revision of its own name that is still this one's.
+    wait_until(lambda: not cluster.pods() and not revisions(cluster), 60)
+
+
+def revisions(cluster: Cluster) -> list[t.Any]:
+    return list(cluster.apps.list_namespaced_controller_revision(NAMESPACE).items)
 
 
 def allowed(cluster: Cluster, folder: Path) -> Path:
