@@ -34,10 +34,11 @@ class ConfigError(Exception):
 
 
 class Api:
-    """Answers every call with what ``answer`` is, or raises it; keeps what was asked."""
+    """Answers every call with ``answer``, or raises ``failure``; keeps what was asked."""
 
     asked: t.ClassVar[list[t.Any]] = []
     answer: t.ClassVar[t.Any] = {"items": [1]}
+    failure: t.ClassVar[Exception | None] = None
 
     def __init__(self, _api: object = None) -> None:
         pass
@@ -47,8 +48,8 @@ class Api:
             assert options.pop("_preload_content") is False
             assert options.pop("_request_timeout") == client.PATIENCE
             Api.asked.append((name, *words, *([options] if options else [])))
-            if isinstance(Api.answer, Exception):
-                raise Api.answer
+            if Api.failure is not None:
+                raise Api.failure
             return types.SimpleNamespace(data=json.dumps(Api.answer).encode())
 
         return call
@@ -82,7 +83,7 @@ def kubernetes(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     )
     monkeypatch.setattr(client, "kubernetes", made)
     monkeypatch.setattr(Api, "asked", [])
-    monkeypatch.setattr(Api, "answer", {"items": [1]})
+    monkeypatch.setattr(Api, "failure", None)
     return made
 
 
@@ -132,10 +133,10 @@ def test_what_errors_mean(
     kubernetes: object, raised: Exception, kind: type[HotUpgradeError], text: str
 ) -> None:
     cluster = client.connect(None, None, "kube-system", "ovs-ovn")
-    Api.answer = raised
+    Api.failure = raised
     with pytest.raises(kind) as caught:
         cluster.patch_pod("p", {})
-    assert type(caught.value) is kind
+    assert caught.type is kind
     assert text in str(caught.value)
 
 
