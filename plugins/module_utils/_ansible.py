@@ -33,6 +33,15 @@ CONNECTION: Options = {
     "timeout": {"type": "float", "default": 10},
 }
 
+# The options of the doc fragment kubernetes.py.
+KUBERNETES: Options = {
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+    "namespace": {"type": "str", "default": "kube-system"},
+    "daemonset": {"type": "str", "default": "ovs-ovn"},
+    "container": {"type": "str", "default": "openvswitch"},
+}
+
 # The options of the doc fragment judgement.py. It is the controller that judges: the action plugins take them.
 JUDGEMENT: Options = {
     "max_lost_established": {"type": "int"},
@@ -49,15 +58,17 @@ JUDGEMENT: Options = {
 def run_module(
     options: Options,
     behaviour: t.Callable[[Call], Outcome],
+    privileged: bool = True,
     **spec: t.Any,
 ) -> None:
     """Run ``behaviour`` as an Ansible module and end the process with its JSON.
 
-    ``spec`` goes to AnsibleModule (``required_if`` and the like).
+    ``privileged``: only root can do it. ``spec`` goes to AnsibleModule (``required_if`` and the like).
     """
     module = AnsibleModule(argument_spec=options, supports_check_mode=True, **spec)
     try:
-        require_root()
+        if privileged:
+            require_root()
         outcome = behaviour(Call(dict(module.params), module.check_mode))
     except HotUpgradeError as error:
         module.fail_json(**failure(error))

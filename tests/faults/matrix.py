@@ -53,7 +53,9 @@ PLACE = "/srv/faults"
 ASKED, TOLD = "/run/faults.asked", "/run/faults.told"
 ENGINE = REPOSITORY / "plugins/module_utils"
 # Capabilities that the engine does not run: none imports another.
-OTHERS = re.compile(r"/_(health|info|ovn|policy_guard|probe|prune|rehearsal|restore_wait)/|/_ansible\.py$")
+OTHERS = re.compile(
+    r"/_(health|info|kube|ovn|policy_guard|probe|prune|rehearsal|restore_wait)/|/_ansible\.py$"
+)
 # What only a reload of the kernel module runs.
 OF_RELOADS = re.compile(r"_kmod/|_handover/(steps/)?reload|_handover/stand_in")
 PACKAGE = "ansible_collections/ovsops/hot_upgrade/plugins/module_utils"

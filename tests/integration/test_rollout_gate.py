@@ -77,7 +77,7 @@ def roll_out(
     (collection / "roles/hot_upgrade/tasks").mkdir(parents=True)
     (collection / "roles/hot_upgrade/tasks/main.yml").write_text(ROLE)
     (collection / "roles/hot_upgrade/tasks/confirmation.yml").write_text(CONFIRMATION)
-    (collection / "playbooks").mkdir()
+    shutil.copytree(REPOSITORY / "playbooks", collection / "playbooks")
     (collection / "playbooks/hot_upgrade.yml").write_text(playbook)
     shutil.copy(REPOSITORY / "galaxy.yml", collection)
     inventory, waited = folder / "inventory.json", folder / "waited"

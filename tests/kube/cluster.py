@@ -10,7 +10,6 @@ being deleted it gets the labels of the DaemonSet, whose controller then finds t
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import threading
 import time
@@ -20,6 +19,9 @@ from kubernetes import client, config, watch
 from kubernetes.stream import stream
 from urllib3.exceptions import HTTPError
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube import objects
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import HASH
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import surge_pod
 from tests.harness.waiting import wait_until
 from tests.lab import hosts
 from tests.lab.hosts import Host, Lab
@@ -27,21 +29,12 @@ from tests.lab.kube import control, manifests
 
 Json = dict[str, t.Any]
 NAMESPACE, NAME = manifests.NAMESPACE, manifests.NAME
-HASH = "controller-revision-hash"
-MARK = {"ovsops.io/surge": NAME}
-# At its first start the container waits; at every other it does what the template wants.
-MARKED = "/run/ovsops-surge"
-WAIT = f'if [ -e {MARKED}/begun ]; then exec "$@"; fi; : > {MARKED}/begun; while :; do sleep 86400 & wait $!; done'
+MARK = {objects.MARK: NAME}
 TAKE_OVER = """set -e
 ctl=/usr/share/openvswitch/scripts/ovs-ctl
 $ctl restart --no-ovs-vswitchd --system-id=random
 $ctl restart --no-ovsdb-server --system-id=random
 """
-# The controller of DaemonSets adds these to every pod; the last one only where the node's network is used.
-TAINTS = {
-    "not-ready": "NoExecute", "unreachable": "NoExecute", "disk-pressure": "NoSchedule", "memory-pressure": "NoSchedule",
-    "pid-pressure": "NoSchedule", "unschedulable": "NoSchedule", "network-unavailable": "NoSchedule",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +138,8 @@ class Cluster:
 
     def surge(self, host: Host) -> Pod:
         """Start a surge pod on a node; returns when it is ready."""
-        made = Pod.read(
-            self.json(self.core.create_namespaced_pod(NAMESPACE, surge_pod(self.daemonset(), host.name)))
-        )
+        body = surge_pod(self.daemonset(), host.name, "openvswitch", self.revision())
+        made = Pod.read(self.json(self.core.create_namespaced_pod(NAMESPACE, body)))
         wait_until(lambda: (pod := self.pod(made.name)) is not None and pod.ready, 180)
         return self.pod(made.name) or made
 
@@ -186,36 +178,6 @@ class Cluster:
         look = "cat /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cgroup 2>/dev/null || :"
         groups = dict(line.split(":", 2)[1:] for line in hosts.script(self.lab, host, look).splitlines())
         return groups.get("pids", "").rpartition("/")[2]
-
-
-def surge_pod(daemonset: Json, node: str) -> Json:
-    """The pod that is to become the DaemonSet's one of that node, with labels that are not its own yet."""
-    template = copy.deepcopy(daemonset["spec"]["template"])
-    spec = template["spec"]
-    spec["nodeName"] = node
-    spec["tolerations"] = [
-        *spec.get("tolerations", []),
-        *(
-            {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": effect}
-            for taint, effect in TAINTS.items()
-        ),
-    ]
-    spec.setdefault("volumes", []).append({"name": "ovsops-surge", "emptyDir": {}})
-    container = spec["containers"][0]
-    entrypoint = [*container["command"], *container.get("args", [])]
-    container["command"], container["args"] = ["/bin/sh", "-c", WAIT, "surge"], entrypoint
-    container.setdefault("volumeMounts", []).append({"name": "ovsops-surge", "mountPath": MARKED})
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": f"{NAME}-",
-            "namespace": NAMESPACE,
-            "labels": dict(MARK),
-            "annotations": template["metadata"].get("annotations", {}),
-        },
-        "spec": spec,
-    }
 
 
 class Watched:

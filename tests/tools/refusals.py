@@ -43,6 +43,7 @@ GROUPS: t.Mapping[str, tuple[str, ...]] = {
     "The rehearsal": (f"{UTILS}_rehearsal/",),
     "Measured traffic, and health": (f"{UTILS}_probe/", f"{UTILS}_health/"),
     "OVN": (f"{UTILS}_ovn/",),
+    "Pods of a DaemonSet": (f"{UTILS}_kube/",),
     "Packages": (f"{UTILS}_policy_guard/",),
     "The database and the daemons": (f"{UTILS}_ovs/", f"{UTILS}_info/"),
     "The host": (UTILS, "plugins/modules/"),

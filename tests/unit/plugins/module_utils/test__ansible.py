@@ -128,3 +128,19 @@ def test_another_user_than_root_is_told_what_to_do(run: Run, monkeypatch: pytest
     result, _status = run(never)
     assert "must run as root: it runs as user id 1000" in result["msg"]
     assert "become: true" in result["error"]["hint"]
+
+
+def test_what_asks_a_cluster_needs_no_root(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with patch_module_args({}), pytest.raises(SystemExit):
+        adapter.run_module(
+            adapter.KUBERNETES, lambda call: Outcome(False, dict(call.params)), privileged=False
+        )
+    told = json.loads(capsys.readouterr().out)
+    assert (told["namespace"], told["daemonset"], told["container"]) == (
+        "kube-system",
+        "ovs-ovn",
+        "openvswitch",
+    )

@@ -24,6 +24,7 @@ FLOORS = (
         "_handover",
         "_health",
         "_info",
+        "_kube",
         "_ovn",
         "_policy_guard",
         "_probe",

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The surge pod that is made of a template; its wrapper is run."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import MARK, REVISION, Revision
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import (
+    MOUNT,
+    WAIT,
+    adoption,
+    surge_pod,
+    tolerations,
+)
+from tests.unit.plugins.module_utils._kube.fake import daemonset
+
+
+def test_it_is_the_templates_pod_with_labels_of_its_own() -> None:
+    given = daemonset()
+    before = copy.deepcopy(given)
+    made = surge_pod(given, "n1", "openvswitch", "h1")
+    assert given == before
+    about, spec = made["metadata"], made["spec"]
+    assert about["labels"] == {MARK: "ovs-ovn"}
+    assert about["annotations"] == {"site": "here", REVISION: "h1"}
+    assert (about["generateName"], about["namespace"], spec["nodeName"]) == ("ovs-ovn-", "kube-system", "n1")
+    container, other = spec["containers"]
+    assert container["command"] == ["/bin/sh", "-c", WAIT, "surge"]
+    assert container["args"] == ["/kube-ovn/start-ovs.sh", "--x"]
+    assert {"name": "ovsops-surge", "mountPath": MOUNT} in container["volumeMounts"]
+    assert {"name": "ovsops-surge", "emptyDir": {}} in spec["volumes"]
+    assert other == given["spec"]["template"]["spec"]["containers"][1]
+
+
+def test_the_entry_point_of_an_image_has_to_be_named() -> None:
+    given = daemonset()
+    del given["spec"]["template"]["spec"]["containers"][0]["command"]
+    with pytest.raises(Refused, match="names no command"):
+        surge_pod(given, "n1", "openvswitch", "h1")
+    made = surge_pod(given, "n1", "openvswitch", "h1", ["/start"])
+    assert made["spec"]["containers"][0]["args"] == ["/start", "--x"]
+
+
+def test_the_controllers_tolerations_are_added_once() -> None:
+    names = {each["key"].rpartition("/")[2] for each in tolerations({})}
+    assert names == {
+        "not-ready",
+        "unreachable",
+        "disk-pressure",
+        "memory-pressure",
+        "pid-pressure",
+        "unschedulable",
+    }
+    more = tolerations({"hostNetwork": True, "tolerations": tolerations({})})
+    assert len(more) == 7
+    assert more[-1]["key"] == "node.kubernetes.io/network-unavailable"
+
+
+def test_adoption_gives_the_labels_of_the_revision_it_was_made_from() -> None:
+    assert adoption(Revision("h1", 1, {"app": "ovs"})) == {
+        "metadata": {"labels": {"app": "ovs", "controller-revision-hash": "h1"}}
+    }
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """The wrapper, in a process group of its own: what it waits by outlives it."""
+    script = WAIT.replace(MOUNT, str(folder))
+    argv = ["/bin/sh", "-c", script, "surge", "/bin/echo", "the DaemonSet's", "own program"]
+    with (folder / "said").open("wb") as said:
+        return subprocess.Popen(argv, stdout=said, start_new_session=True)
+
+
+def test_the_wrapper_waits_at_the_first_start_and_runs_the_program_at_the_next(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    try:
+        while not (tmp_path / "begun").exists():
+            assert first.poll() is None
+        first.terminate()
+        # Before it has said what it does then, the signal itself ends it.
+        assert first.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+    assert (tmp_path / "said").read_text() == ""
+    assert start(tmp_path).wait(60) == 0
+    assert (tmp_path / "said").read_text() == "the DaemonSet's own program\n"
