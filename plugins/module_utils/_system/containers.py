@@ -24,9 +24,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     alive,
     identify,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import user_of
 
-# What containerd, CRI-O and Docker call a container: 64 hexadecimal digits.
+# What containerd, CRI-O and Docker call a container: 64 hexadecimal digits.  The group of one is called so, or, below systemd,
+# like cri-containerd-ID.scope.
 ID = re.compile(r"[0-9a-f]{64}")
+_GROUP = re.compile(r"(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?")
 # Namespaces that a container may have of its own; those of the network and of processes have to be the host's.
 _OWN = ("ipc", "uts", "mnt")
 _SHARED = ("net", "pid", "user")
@@ -44,8 +47,13 @@ class Container:
 
     @property
     def root(self) -> str:
-        """Where its files are, for as long as it runs."""
+        """Where its files are; raises ``Unreachable`` when it has ended: the number may be another process's by now."""
+        self._require_running()
         return f"/proc/{self.first.pid}/root"
+
+    def _require_running(self) -> None:
+        if not alive(self.first):
+            raise _ended(self.id)
 
     @property
     def pod(self) -> str:
@@ -62,12 +70,16 @@ class Container:
         return {name: identity for name, identity in found.items() if identity != _namespace("self", name)}
 
     def inside(self, argv: t.Sequence[str]) -> list[str]:
-        """The command that runs ``argv`` with the files of the container, in our control groups (nsenter(1))."""
+        """The command that runs ``argv`` with the files of the container, in our control groups (nsenter(1)).
+
+        Raises ``Unreachable`` when it has ended.
+        """
+        self._require_running()
         return ["nsenter", f"--mount=/proc/{self.first.pid}/ns/mnt", "--", *argv]
 
     def holds(self, process: Process) -> bool:
         """Whether the process is in its control groups."""
-        return _is_in(self.id, cgroups.places(process.pid))
+        return self.id in _containers(process)
 
     def like(self, daemon: likeness.Likeness) -> likeness.Likeness:
         """A daemon of the container: as ``daemon`` was started, with what the container has given to its first process.
@@ -139,25 +151,38 @@ def is_in(process: Process, identifier: str, pod: str) -> bool:
 
 def _pod_of(process: Process) -> str:
     """The group that the groups of a pod's containers are in, by its own name; empty where there is none."""
-    for path in cgroups.places(process.pid).values():
-        if ID.search(os.path.basename(path)):
-            return os.path.basename(os.path.dirname(path))
-    return ""
+    container = holding(process)
+    if container is None:
+        return ""
+    paths = (path for path in cgroups.places(process.pid).values() if container in os.path.basename(path))
+    return next((os.path.basename(os.path.dirname(path)) for path in paths), "")
 
 
 def holding(process: Process) -> str | None:
     """The id of the container that a process is in, None where there is none."""
+    return next(iter(_containers(process)), None)
+
+
+def _containers(process: Process) -> list[str]:
+    """The containers in whose very groups the process is, by any hierarchy.
+
+    Whoever may make groups of his own, in a container or as a user of this host, may give them any name: below a container
+    it counts as what it is in, and only processes of root count at all.
+    """
+    if user_of(process.pid) != 0:
+        return []
+    found = []
     for path in cgroups.places(process.pid).values():
-        found = ID.findall(path)
-        if found:
-            return str(found[-1])
-    return None
+        group = _GROUP.fullmatch(os.path.basename(path))
+        if group and len(ID.findall(path)) == 1:
+            found.append(group.group(1))
+    return found
 
 
 def _members(identifier: str) -> t.Iterator[Process]:
     """Every process that is in the very groups of the container: what it has below them is its own affair."""
     for process in _processes():
-        if _is_in(identifier, cgroups.places(process.pid)) and alive(process):
+        if identifier in _containers(process) and alive(process):
             yield process
 
 
@@ -166,11 +191,6 @@ def _processes() -> t.Iterator[Process]:
         process = identify(number)
         if process is not None:
             yield process
-
-
-def _is_in(identifier: str, places: t.Mapping[str, str]) -> bool:
-    """By any hierarchy: a runtime calls the group ``ID``, or ``cri-containerd-ID.scope`` below systemd."""
-    return any(identifier in os.path.basename(path) for path in places.values())
 
 
 def _namespace(pid: int | str, name: str) -> str:
@@ -186,5 +206,8 @@ def _ended(identifier: str) -> Unreachable:
 def mount_namespace(container: Container) -> str:
     """What tells whose files a process sees; empty when the container has ended."""
     with contextlib.suppress(OSError):
-        return _namespace(container.first.pid, "mnt")
+        found = _namespace(container.first.pid, "mnt")
+        # Whatever was read was this very process's.
+        if alive(container.first):
+            return found
     return ""

@@ -22,6 +22,8 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.groups: dict[int, str] = {}
+        self.users: dict[int, int] = {}
+        monkeypatch.setattr(containers, "user_of", lambda pid: self.users.get(pid, 0))
         monkeypatch.setattr(containers.cgroups, "places", self.places)
         monkeypatch.setattr(
             containers, "_processes", lambda: [Process(pid, pid) for pid in sorted(self.groups, reverse=True)]
@@ -59,6 +61,30 @@ def test_what_has_groups_of_its_own_below_is_not_the_first_process(machine: Mach
     assert containers.find(ONE).first == Process(6, 6)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        # A container of somebody else, who may make groups below it.
+        f"/kubepods/burstable/pod8/{OTHER}/{ONE}",
+        f"/kubepods/burstable/pod8/cri-containerd-{OTHER}.scope/kubepods/pod7/{ONE}",
+        # Names that only begin or end like one.
+        f"{POD}/{ONE}0",
+        f"{POD}/x{ONE}",
+    ],
+)
+def test_a_group_that_somebody_else_has_called_so_is_not_it(machine: Machine, path: str) -> None:
+    machine.groups = {3: path, 5: f"{POD}/{ONE}"}
+    assert containers.find(ONE).first == Process(5, 5)
+    assert not containers.find(ONE).holds(Process(3, 3))
+
+
+def test_a_user_of_the_host_cannot_call_his_groups_so(machine: Machine) -> None:
+    machine.groups = {3: f"/user.slice/user-1000.slice/user@1000.service/{ONE}", 5: f"{POD}/{ONE}"}
+    machine.users = {3: 1000}
+    assert containers.find(ONE).first == Process(5, 5)
+    assert containers.holding(Process(3, 3)) is None
+
+
 def test_one_that_was_started_in_the_place_of_one_that_has_ended_is_it(machine: Machine) -> None:
     """Not the one that only holds the namespaces of the pod, nor what another pod has."""
     machine.groups = {2: f"{POD}/{PAUSE}", 8: f"{POD}/{TWO}", 9: f"/kubepods/burstable/pod8/{OTHER}"}
@@ -85,7 +111,8 @@ def test_one_with_a_network_of_its_own_is_refused(machine: Machine, monkeypatch:
         containers.find(ONE)
 
 
-def test_its_programs_run_with_its_files() -> None:
+def test_its_programs_run_with_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "alive", lambda _process: True)
     argv = Container(ONE, Process(5, 6), {}).inside(["/usr/sbin/ovs-vswitchd", "--version"])
     assert argv == ["nsenter", "--mount=/proc/5/ns/mnt", "--", "/usr/sbin/ovs-vswitchd", "--version"]
 
@@ -108,3 +135,12 @@ def test_of_one_that_has_ended_nothing_can_be_known() -> None:
     with pytest.raises(Unreachable, match="does not run: its first process has ended"):
         _ = gone.namespaces
     assert containers.mount_namespace(gone) == ""
+
+
+def test_nothing_is_run_in_what_has_its_number_by_now() -> None:
+    assert ME
+    later = Container(ONE, Process(ME.pid, ME.started + 1), {})
+    with pytest.raises(Unreachable):
+        later.inside(["ovsdb-tool"])
+    with pytest.raises(Unreachable):
+        _ = later.root
