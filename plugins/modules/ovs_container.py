@@ -33,11 +33,10 @@ options:
     required: true
   state:
     description:
-      - V(info) only looks. A container that has ended is no error.
       - V(held) stops its first process (C(SIGSTOP)), V(released) has it go on.
+      - When it is not set, the module only looks, and a container that has ended is no error.
     type: str
-    choices: [info, held, released]
-    default: info
+    choices: [held, released]
   rundir:
     description: The run directory of Open vSwitch on the host.
     type: path
@@ -92,7 +91,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call impor
 
 OPTIONS: Options = {
     "id": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["info", "held", "released"], "default": "info"},
+    "state": {"type": "str", "choices": ["held", "released"]},
     "rundir": {"type": "path", "default": "/run/openvswitch"},
     "ovn_rundir": {"type": "path", "default": "/run/ovn"},
 }

@@ -61,14 +61,14 @@ import pathlib
 from ansible.module_utils.basic import AnsibleModule
 
 def main():
-    words = dict(id={}, state={"default": "info"}, rundir={}, ovn_rundir={}, container={})
+    words = dict(id={}, state={"default": "look"}, rundir={}, ovn_rundir={}, container={})
     module = AnsibleModule(words, supports_check_mode=True)
     folder = pathlib.Path(module.params["rundir"])
     with (folder / "log").open("a") as log:
         log.write(f"{module.params['state']} {module.params['id']}\\n")
     owner = (folder / "owner").read_text()
     inside = owner == module.params["id"]
-    module.exit_json(changed=module.params["state"] != "info", running=True, pid=1, ovn={"settings": {}},
+    module.exit_json(changed=module.params["state"] != "look", running=True, pid=1,
                      daemons={"ovs-vswitchd": inside, "ovsdb-server": inside})
 
 main()
@@ -204,7 +204,8 @@ def rights(cluster: Cluster) -> None:
 
 
 def rbac() -> list[dict[str, t.Any]]:
-    return list(yaml.safe_load_all((REPOSITORY / "examples/kube-ovn/rbac.yml").read_text()))
+    whole = yaml.safe_load((REPOSITORY / "examples/kube-ovn/rbac.yml").read_text())
+    return t.cast("list[dict[str, t.Any]]", whole["items"])
 
 
 def test_all_nodes_one_after_the_other(fleet: Fleet) -> None:

@@ -25,10 +25,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _SIGNAL_TIMEOUT = 10.0
 
 CONTROLLER = "ovn-controller"
-HELD, RELEASED, INFO = "held", "released", "info"
+HELD, RELEASED = "held", "released"
 
 
-def bring(identifier: str, state: str, rundir: str, ovn_rundir: str, check_mode: bool) -> Outcome:
+def bring(identifier: str, state: str | None, rundir: str, ovn_rundir: str, check_mode: bool) -> Outcome:
     """Hold the first process of a container, have it go on, or only look.
 
     Raises ``Refused`` when the container does not run; to look at one that has ended is no error.
@@ -36,11 +36,11 @@ def bring(identifier: str, state: str, rundir: str, ovn_rundir: str, check_mode:
     try:
         container = containers.find(identifier)
     except Refused:
-        if state == INFO and containers.ID.fullmatch(identifier):
+        if state is None and containers.ID.fullmatch(identifier):
             return Outcome(False, {"running": False, "pid": None, "held": False, "daemons": {}})
         raise
     before = _is_stopped(container.first)
-    wanted = {HELD: True, RELEASED: False}.get(state, before)
+    wanted = before if state is None else state == HELD
     if wanted != before and not check_mode:
         (quiet.hold if wanted else quiet.resume)(container.first)
         Waiter(_SIGNAL_TIMEOUT).wait(

@@ -38,7 +38,7 @@ def first(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Process]:
     child.wait()
 
 
-def bring(identifier: str, state: str, place: Path, check_mode: bool = False) -> t.Any:
+def bring(identifier: str, state: str | None, place: Path, check_mode: bool = False) -> t.Any:
     return pods.bring(identifier, state, str(place), str(place / "ovn"), check_mode)
 
 
@@ -56,13 +56,13 @@ def test_whose_the_daemons_are_is_told(first: Process, tmp_path: Path) -> None:
     """By the control groups, for those that run."""
     (tmp_path / "ovs-vswitchd.pid").write_text(f"{os.getpid()}\n")
     (tmp_path / "ovsdb-server.pid").write_text(f"{first.pid}\n")
-    told = bring(ID, "info", tmp_path)
+    told = bring(ID, None, tmp_path)
     assert (told.changed, told.values["daemons"]) == (False, {"ovs-vswitchd": True, "ovsdb-server": False})
 
 
 def test_to_look_at_one_that_has_ended_is_no_error(first: Process, tmp_path: Path) -> None:
-    assert bring("2" * 64, "info", tmp_path).values["running"] is False
+    assert bring("2" * 64, None, tmp_path).values["running"] is False
     with pytest.raises(Refused, match="does not run on this host"):
         bring("2" * 64, "held", tmp_path)
     with pytest.raises(Refused):
-        bring("no id", "info", tmp_path)
+        bring("no id", None, tmp_path)
