@@ -31,7 +31,7 @@ def test_what_is_forgotten_is_what_a_use_of_the_role_begins_with() -> None:
         re.findall(r"register: (__kube_ovn_\w+)", "".join(map(Path.read_text, ROLE.glob("tasks/*.yml"))))
     )
     # Those that are read in the file that registers them alone.
-    assert registered - set(forgotten) == {"__kube_ovn_begun", "__kube_ovn_ended", "__kube_ovn_info"}
+    assert registered - set(forgotten) == {"__kube_ovn_begun", "__kube_ovn_ended"}
 
 
 def test_every_entry_point_has_all_options_and_every_option_has_a_default() -> None:
