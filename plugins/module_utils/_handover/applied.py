@@ -45,9 +45,9 @@ def flush(host: Host) -> None:
 
     Without the guard of the next boot nobody would clear a flag that a power loss brings back.
     """
-    attempt(lambda: _tell_versions(host))
     with host.database.open() as database:
         database.flush()
+    attempt(lambda: _tell_versions(host))  # a word for people: nothing depends on it
 
 
 def _tell_versions(host: Host) -> None:

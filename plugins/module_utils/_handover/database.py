@@ -124,9 +124,10 @@ class Database:
     def put_server_back(self, free_try: bool) -> None:
         """Undo ``restart_server``: the database answers.  That of a pod is in the pod of before again, which stays."""
         self.ensure()
-        homes = self._scope.request.homes
-        if homes is not None and not homes.in_before(self._services.process(OVSDB_SERVER)):
+        between = self._scope.request.homes
+        if between is not None and not between.in_before(self._services.process(OVSDB_SERVER)):
             self.restart_server(free_try, self._scope.kept)
+        self._services.require_home(OVSDB_SERVER)
 
     def restart_server(self, free_try: bool = False, binaries: str | None = None) -> None:
         """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.

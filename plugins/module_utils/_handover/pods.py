@@ -18,8 +18,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    comm,
+    identify,
+    is_variant,
+)
 
 # A signal comes when the process is on a CPU next, in seconds.
 _SIGNAL_TIMEOUT = 10.0
@@ -41,6 +45,13 @@ def bring(identifier: str, state: str | None, rundir: str, ovn_rundir: str, chec
         raise
     before = _is_stopped(container.first)
     wanted = before if state is None else state == HELD
+    daemons = _daemons(rundir, ovn_rundir)
+    if state == HELD and container.first in daemons.values():
+        raise Refused(
+            f"the first process of container {identifier[:12]} is not held",
+            f"process {container.first.pid} is a daemon of Open vSwitch itself",
+            "A container whose first process is the daemon cannot be the old one of a hand-over",
+        )
     if wanted != before and not check_mode:
         (quiet.hold if wanted else quiet.resume)(container.first)
         Waiter(_SIGNAL_TIMEOUT).wait(
@@ -49,20 +60,21 @@ def bring(identifier: str, state: str | None, rundir: str, ovn_rundir: str, chec
             lambda stopped: stopped == wanted,
             hint="Look at its state in /proc/PID/status",
         )
-    daemons = _daemons(container, rundir, ovn_rundir)
-    values = {"running": True, "pid": container.first.pid, "held": wanted, "daemons": daemons}
+    inside = {name: container.holds(process) for name, process in daemons.items()}
+    values = {"running": True, "pid": container.first.pid, "held": wanted, "daemons": inside}
     return Outcome(wanted != before, values, {"held": before}, {"held": wanted})
 
 
-def _daemons(container: Container, rundir: str, ovn_rundir: str) -> dict[str, bool]:
-    """Of each daemon that runs whether it is in the container."""
+def _daemons(rundir: str, ovn_rundir: str) -> dict[str, Process]:
+    """The daemons that run."""
     places = {VSWITCHD: rundir, OVSDB_SERVER: rundir, CONTROLLER: ovn_rundir}
-    found: dict[str, bool] = {}
+    found: dict[str, Process] = {}
     for name, place in places.items():
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(Unreachable, OSError):
             process = identify(read_pid(os.path.join(place, f"{name}.pid")))
-            if process is not None:
-                found[name] = container.holds(process)
+            # A pidfile that was left over may have the number of anybody.
+            if process is not None and is_variant(comm(process.pid), name):
+                found[name] = process
     return found
 
 

@@ -84,6 +84,7 @@ class Recovery:
                 self._start_old_program()
         finally:
             self._database.never_stuck()
+        self._services.require_home(VSWITCHD)
 
     def _old_program_forwards(self) -> bool:
         """Whether ``make_whole`` has done its work before: the kept program runs, and what it lacked it has now."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import glob
 import os
 import secrets
@@ -41,7 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
@@ -86,7 +87,7 @@ def after_boot(host: Host, restore: bool) -> list[str]:
         shutil.rmtree(back.path, ignore_errors=True)
     failures = attempt(host.recovery.restore_after_boot if restore else host.database.never_stuck)
     failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
-    return failures + _afterwards(host)
+    return failures + _homeless(host) + _afterwards(host)
 
 
 def _afterwards(host: Host) -> list[str]:
@@ -123,17 +124,25 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     if half_done:  # the new process may have been flushed, and the old one got its flows from it
         failures += attempt(host.filler.fill_up)
     _leave_meters(host)
-    failures += attempt(host.services.require_places) + attempt(host.services.require_home)
+    failures += attempt(host.services.require_places) + _homeless(host)
     attempt(lambda: remove_dead_links(host))
     attempt(lambda: _remove_dead_sockets(host))
     _tell_not_carried(transaction, host)
     return failures
 
 
+def _homeless(host: Host) -> list[str]:
+    """Which daemons are not in the pod of before, if there is one."""
+    found = (
+        attempt(functools.partial(host.services.require_home, name)) for name in (VSWITCHD, OVSDB_SERVER)
+    )
+    return [failure for failures in found for failure in failures]
+
+
 def _remove_dead_sockets(host: Host) -> None:
     """The control sockets of daemons that were handed over to and did not end in an orderly way, as with their pod."""
     for name, process in applied_processes(host.transaction).items():
-        if not alive(process):
+        if not alive(process) and host.services.process(name).pid != process.pid:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(host.request.rundir, f"{name}.{process.pid}.ctl"))
 

@@ -22,6 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 # How long the service manager may take to notice a new process, in seconds.
@@ -69,15 +70,17 @@ class Services:
             owner, process = self.owner(name), self.process(name)
             self._wait_until(f"the service owns {name}", functools.partial(owner.healthy, process))
 
-    def require_home(self) -> None:
-        """Raise ``HotUpgradeError`` where a daemon is still in the pod that was to have it: it would end with that."""
-        homes = self._scope.request.homes
-        for name in (VSWITCHD, OVSDB_SERVER) if homes else ():
-            if homes and not homes.in_before(self.process(name)):
+    def require_home(self, *names: str) -> None:
+        """Raise ``HotUpgradeError`` where a daemon is not in the pod of before again: it would end with the new one."""
+        between = self._scope.request.homes
+        for name in names if between else ():
+            process = self.process(name)
+            if between and not between.in_before(process):
+                where = containers.holding(process)
                 raise HotUpgradeError(
                     f"{name} is not in the container of before",
-                    f"it is still in that of the new pod, {homes.after[:12]}",
-                    "Leave that pod where it is, and roll back again",
+                    f"it is in {f'container {where[:12]}' if where else 'no container'}",
+                    "Leave its pod where it is. Roll back again when the pod of before runs",
                 )
 
     def _wait_until(self, what: str, wrong: t.Callable[[], str | None]) -> None:

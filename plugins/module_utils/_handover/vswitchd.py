@@ -66,9 +66,9 @@ class Vswitchd:
 
     def kept_program_runs(self) -> bool:
         """Whether the program runs that was kept to go back to.  Raises ``Unreachable`` when none runs."""
-        process, homes = self._services.process(VSWITCHD), self._scope.request.homes
-        if homes is not None:
-            return homes.in_before(process)
+        process, between = self._services.process(VSWITCHD), self._scope.request.homes
+        if between is not None:
+            return between.in_before(process)
         return os.path.dirname(os.readlink(f"/proc/{process.pid}/exe")) == self._scope.kept
 
     def require_no_other(self) -> None:

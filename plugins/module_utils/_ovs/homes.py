@@ -24,7 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.contain
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     believe,
-    owner_of,
+    doubt_of_directory,
     real_file,
 )
 
@@ -44,7 +44,7 @@ class Homes:
     def of(cls, options: t.Mapping[str, t.Any]) -> Homes | None:
         """From the options of a module (the doc fragment ``containers``); None where they are not set."""
         before, after = options["container_before"], options["container"]
-        return cls(before, after) if before and after else None
+        return cls(before or "", after or "") if before or after else None
 
     def swapped(self) -> Homes:
         """Those of the way back."""
@@ -77,6 +77,12 @@ def with_pods(homes: Homes | None) -> Homes | None:
     if homes is None:
         return None
     before, after = (find() for find in _find(homes))
+    if before.pod == after.pod:
+        raise Refused(
+            f"containers {homes.before[:12]} and {homes.after[:12]} are not of two pods",
+            f"both are in the control group {before.pod}",
+            "Give the container of the old pod (container_before) and that of the new one (container)",
+        )
     return dataclasses.replace(homes, pods=(before.pod, after.pod))
 
 
@@ -84,7 +90,14 @@ def trust(homes: Homes) -> None:
     """Believe the daemons of those of the two containers that run."""
     for find in _find(homes):
         with contextlib.suppress(Refused):
-            believe(containers.mount_namespace(find()))
+            trust_in(find())
+
+
+def trust_in(container: Container) -> None:
+    """Believe the daemons of a container, if it runs still."""
+    namespace = containers.pin(container)
+    if namespace is not None:
+        believe(namespace)
 
 
 def _find(homes: Homes) -> tuple[t.Callable[[], Container], ...]:
@@ -96,16 +109,18 @@ def require_shared(container: Container | None, rundir: str) -> None:
     """Raise ``Refused`` unless the container has the host's own run directory, which only root writes to."""
     if container is None:
         return
-    if not _same(rundir, container.root + rundir):
+    seen = real_file(os.path.realpath(rundir), container.root)
+    if seen is None or not _same(rundir, seen):
         raise Refused(
             f"container {container.id[:12]} does not have {rundir} of this host",
             "both versions have to find the same sockets and pidfiles there",
             f"Its pod needs a volume of the type hostPath with {rundir}, mounted there",
         )
-    if owner_of(rundir) != 0:
+    doubt = doubt_of_directory(rundir)
+    if doubt:
         raise Refused(
-            f"{rundir} is not root's",
-            "the new daemon's files would be in a directory that somebody else can change",
+            f"{rundir} is not root's alone",
+            f"{doubt}; the new daemon's files would be in it",
             "Open vSwitch in containers has to run as root",
         )
 
@@ -120,8 +135,8 @@ def require_database(container: Container | None, server: Process, argv: t.Seque
         served, seen = (real_file(path, root) for root in places)
         if served is None or seen is None or not _same(served, seen):
             raise Refused(
-                f"container {container.id[:12]} does not have the database {path}",
-                "its ovsdb-server would serve another one, or none",
+                f"container {container.id[:12]} does not have the database {path} of the running ovsdb-server",
+                "a new one there would serve another file, or none",
                 "Its pod needs the same volume there as the old one",
             )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import real_file
+
 SCHEMA_FILES = (
     "usr/share/openvswitch/vswitch.ovsschema",
     "usr/local/share/openvswitch/vswitch.ovsschema",
@@ -18,16 +20,18 @@ SCHEMA_FILES = (
 
 def schema_file(root: str = "/") -> str | None:
     """The schema that the packages below ``root`` bring, None where there is none."""
+    if root != "/":  # its links are to be followed as those see them who have it for their root
+        found = (real_file(f"/{name}", root) for name in SCHEMA_FILES)
+        return next((path for path in found if path is not None and os.path.exists(path)), None)
     paths = (os.path.join(root, name) for name in SCHEMA_FILES)
     return next((path for path in paths if os.path.exists(path)), None)
 
 
 def disk_schema_version(root: str = "/") -> str | None:
     """The version of the schema that the packages on disk bring, None when there is none that can be read."""
-    for name in SCHEMA_FILES:
-        try:
-            with open(os.path.join(root, name), encoding="utf-8") as file:
-                return str(json.load(file)["version"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    path = schema_file(root)
+    try:
+        with open(path or os.devnull, encoding="utf-8") as file:
+            return str(json.load(file)["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

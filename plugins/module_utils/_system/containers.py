@@ -11,7 +11,6 @@ what root runs of it must be root's there, as on the host itself (docs/security.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -27,9 +26,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import user_of
 
 # What containerd, CRI-O and Docker call a container: 64 hexadecimal digits.  The group of one is called so, or, below systemd,
-# like cri-containerd-ID.scope.
+# like cri-containerd-ID.scope; CRI-O has one for the program that watches it, too.
 ID = re.compile(r"[0-9a-f]{64}")
-_GROUP = re.compile(r"(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?")
+_GROUP = re.compile(r"(?:(?![a-z-]*conmon)[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?")
+# What crun has below it.
+_BELOW = "/container"
 # Namespaces that a container may have of its own; those of the network and of processes have to be the host's.
 _OWN = ("ipc", "uts", "mnt")
 _SHARED = ("net", "pid", "user")
@@ -57,7 +58,7 @@ class Container:
 
     @property
     def pod(self) -> str:
-        """What the group of its pod is called: one that is started in its place is there, too."""
+        """The path of its pod's group: one that is started in its place is there, too."""
         return _pod_of(self.first)
 
     @property
@@ -91,10 +92,12 @@ class Container:
         except (OSError, KeyError) as error:
             raise _ended(self.id) from error
         files = {**daemon.files, **{name: first.files[name] for name in _OF_RUNTIME if name in first.files}}
+        namespaces = {**first.namespaces, **self.namespaces}
+        self._require_running()  # or it was another process that was read
         return dataclasses.replace(
             daemon,
             files=files,
-            namespaces={**first.namespaces, **self.namespaces},
+            namespaces=namespaces,
             bounding=first.bounding,
             label=first.label,
             seccomp=first.seccomp,
@@ -116,13 +119,12 @@ def find(identifier: str, pod: str = "") -> Container:
         )
     members = list(_members(identifier)) or _successor(pod)
     if not members:
-        raise Refused(
-            f"container {identifier[:12]} does not run on this host",
-            "no process is in a control group of that name",
-            "Look for its pod: is it on this node, and Running?",
-        )
-    first = min(members, key=lambda process: process.started)
-    alien = [name for name in _SHARED if _namespace(first.pid, name) != _namespace("self", name)]
+        raise _not_here(identifier)
+    first = min(members, key=lambda process: (process.started, process.pid))
+    try:
+        alien = [name for name in _SHARED if _namespace(first.pid, name) != _namespace("self", name)]
+    except OSError as error:  # it has ended meanwhile
+        raise _not_here(identifier) from error
     if alien:
         raise Refused(
             f"container {identifier[:12]} cannot have Open vSwitch of this host",
@@ -130,6 +132,14 @@ def find(identifier: str, pod: str = "") -> Container:
             "Its pod needs hostNetwork and hostPID, and no user namespace",
         )
     return Container(holding(first) or identifier, first, cgroups.places(first.pid))
+
+
+def _not_here(identifier: str) -> Refused:
+    return Refused(
+        f"container {identifier[:12]} does not run on this host",
+        "no process of root is in a control group of that name",
+        "Look for its pod: is it on this node, and Running, and does its program run as root?",
+    )
 
 
 def _successor(pod: str) -> list[Process]:
@@ -150,12 +160,16 @@ def is_in(process: Process, identifier: str, pod: str) -> bool:
 
 
 def _pod_of(process: Process) -> str:
-    """The group that the groups of a pod's containers are in, by its own name; empty where there is none."""
+    """The path of the group that the groups of a pod's containers are in; empty where there is none."""
     container = holding(process)
     if container is None:
         return ""
-    paths = (path for path in cgroups.places(process.pid).values() if container in os.path.basename(path))
-    return next((os.path.basename(os.path.dirname(path)) for path in paths), "")
+    paths = (path for path in _paths(process) if container in os.path.basename(path))
+    return next((os.path.dirname(path) for path in paths), "")
+
+
+def _paths(process: Process) -> list[str]:
+    return [path.removesuffix(_BELOW) for path in cgroups.places(process.pid).values()]
 
 
 def holding(process: Process) -> str | None:
@@ -167,12 +181,12 @@ def _containers(process: Process) -> list[str]:
     """The containers in whose very groups the process is, by any hierarchy.
 
     Whoever may make groups of his own, in a container or as a user of this host, may give them any name: below a container
-    it counts as what it is in, and only processes of root count at all.
+    none of them counts, and only processes of root do.
     """
     if user_of(process.pid) != 0:
         return []
     found = []
-    for path in cgroups.places(process.pid).values():
+    for path in _paths(process):
         group = _GROUP.fullmatch(os.path.basename(path))
         if group and len(ID.findall(path)) == 1:
             found.append(group.group(1))
@@ -203,11 +217,17 @@ def _ended(identifier: str) -> Unreachable:
     )
 
 
-def mount_namespace(container: Container) -> str:
-    """What tells whose files a process sees; empty when the container has ended."""
-    with contextlib.suppress(OSError):
-        found = _namespace(container.first.pid, "mnt")
-        # Whatever was read was this very process's.
-        if alive(container.first):
-            return found
-    return ""
+def pin(container: Container) -> int | None:
+    """A descriptor of the mount namespace of its processes, None when it has ended.
+
+    As long as it is open, no other namespace gets the same number.
+    """
+    try:
+        descriptor = os.open(f"/proc/{container.first.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    # Whatever was opened was this very process's.
+    if alive(container.first):
+        return descriptor
+    os.close(descriptor)
+    return None

@@ -30,8 +30,8 @@ DELETED = " (deleted)"
 
 _MOST_LINKS = 40
 
-# The mount namespaces of the containers that whoever called has named, see ``believe``.
-_BELIEVED: set[str] = set()
+# The mount namespaces of the containers that whoever called has named, with the descriptors that pin them, see ``believe``.
+_BELIEVED: dict[str, int] = {}
 
 # The arguments with which ovs-ctl starts the daemons (utilities/ovs-lib.in, ovs-ctl.in), and harmless ones: none names
 # another file than these.
@@ -129,9 +129,14 @@ def program_of(pid: int, root: str = "/") -> str:
     return path[len(root.rstrip("/")) :] if path.startswith(root) else path
 
 
-def believe(namespace: str) -> None:
-    """Take daemons with that mount namespace for what they are: it is that of a container whose image is trusted."""
-    _BELIEVED.add(namespace)
+def believe(namespace: int) -> None:
+    """Take daemons with that mount namespace, an open one, for what they are: it is that of a container whose image is trusted.
+
+    The descriptor stays open, or is closed where that namespace was believed before.
+    """
+    identity = os.readlink(f"/proc/self/fd/{namespace}")
+    if _BELIEVED.setdefault(identity, namespace) != namespace:
+        os.close(namespace)
 
 
 def doubt_of_daemon(pid: int, name: str, owner: int, root: str = "/") -> str | None:

@@ -39,6 +39,7 @@ def of_daemon(daemon: Daemon, homes: Homes | None = None) -> Owner:
     heritage = heritage_of(instance_of(daemon.process))
     if homes is not None:
         before = Home(homes.before, homes.pods[0], program_of(daemon.process.pid))
+        before.find()  # else there would be no way back
         return Pod(daemon.name, rundir, before, Home(homes.after, homes.pods[1], daemon.binary), heritage)
     unit = Systemd(owner.unit or "", daemon.name, rundir, heritage)
     # Of a daemon with a monitor it is not known yet whether a unit began it: its main process is either of them then.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
     Instance,
     environment_of,
@@ -26,10 +26,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     family,
     nothing,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import trust_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import real_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,19 @@ class Home:
     program: str
 
     def find(self) -> Container:
-        """The container; raises ``Refused`` when it does not run, and nothing was started in its place."""
-        return containers.find(self.container, self.pod)
+        """The container, whose daemons are believed; raises ``Refused`` when it does not run or does not have the program.
+
+        What was started in its place counts, too.
+        """
+        found = containers.find(self.container, self.pod)
+        if real_file(self.program, found.root) is None:
+            raise Refused(
+                f"container {found.id[:12]} does not have {self.program}",
+                "or somebody else than root can change it there",
+                "Look at the image of its pod",
+            )
+        trust_in(found)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +83,15 @@ class Pod:
     def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
         """See ``Owner``; with ``binaries`` it is the program of before, in its own container.
 
-        Where that has gone, the other one is better than none.
+        Where that has gone, the new version is better than none.
         """
-        home, other = (self.after, self.before) if binaries is None else (self.before, self.after)
+        home = self.after if binaries is None else self.before
         try:
-            container = home.find()
-        except Refused:
-            home, container = other, other.find()
-        model = self._model(container)
+            model = self._model(home.find())
+        except (Refused, Unreachable):
+            if home is self.after:
+                raise
+            home, model = self.after, self._model(self.after.find())
         return start_like(self, old, home.program, environment_of(old, None), model, ending)
 
     def adopt(self, _new: Process) -> list[str]:
@@ -108,9 +122,8 @@ class Pod:
             ):
                 found = containers.holding(each)
                 where = f"container {found[:12]}" if found else "no container"
-                return (
-                    f"process {each.pid} is in {where}, not in that of its pod, {self.after.container[:12]}"
-                )
+                ours = " or ".join(home.container[:12] for home in (self.after, self.before))
+                return f"process {each.pid} is in {where}, not in {ours}"
         return None
 
     def healthy(self, process: Process) -> str | None:

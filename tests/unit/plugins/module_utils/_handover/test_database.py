@@ -123,7 +123,8 @@ def test_the_server_of_a_pod_goes_back_into_the_pod_of_before(
     monkeypatch.setattr(
         homes.containers, "is_in", lambda _process, identifier, _pod: identifier[0] == where[0]
     )
-    world.host.database.put_server_back(free_try=False)
+    with pytest.raises(HotUpgradeError, match="ovsdb-server is not in the container of before"):
+        world.host.database.put_server_back(free_try=False)
     assert f"owner of ovsdb-server: restart with {world.host.scope.kept}" in world.done
     assert server.added == ["ptcp:6640"]
     where[0], world.done[:] = "1", []

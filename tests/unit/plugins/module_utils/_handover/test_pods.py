@@ -52,12 +52,27 @@ def test_it_is_held_until_it_is_released(first: Process, tmp_path: Path) -> None
     assert not pods._is_stopped(first)
 
 
-def test_whose_the_daemons_are_is_told(first: Process, tmp_path: Path) -> None:
-    """By the control groups, for those that run."""
+def test_whose_the_daemons_are_is_told(
+    first: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the control groups, for those that run; a pidfile that was left over has the number of somebody else."""
+    names = {os.getpid(): "ovs-vswitchd", first.pid: "ovsdb-server", 1: "init"}
+    monkeypatch.setattr(pods, "comm", names.__getitem__)
+    (tmp_path / "ovn").mkdir()
+    (tmp_path / "ovn/ovn-controller.pid").write_text("1\n")
     (tmp_path / "ovs-vswitchd.pid").write_text(f"{os.getpid()}\n")
     (tmp_path / "ovsdb-server.pid").write_text(f"{first.pid}\n")
     told = bring(ID, None, tmp_path)
     assert (told.changed, told.values["daemons"]) == (False, {"ovs-vswitchd": True, "ovsdb-server": False})
+
+
+def test_a_daemon_itself_is_not_held(first: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a container whose first process it is."""
+    monkeypatch.setattr(pods, "comm", lambda _pid: "ovs-vswitchd")
+    (tmp_path / "ovs-vswitchd.pid").write_text(f"{first.pid}\n")
+    with pytest.raises(Refused, match="is a daemon of Open vSwitch itself"):
+        bring(ID, "held", tmp_path)
+    assert not pods._is_stopped(first)
 
 
 def test_to_look_at_one_that_has_ended_is_no_error(first: Process, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class FakeHost:
     def require_places(self) -> None:
         self.note("placed")
 
-    def require_home(self) -> None:
+    def require_home(self, *_names: str) -> None:
         """It has no pods."""
 
     def note(self, what: str) -> None:
@@ -489,7 +489,9 @@ def test_sockets_of_new_daemons_that_were_killed_do_not_stay(
         (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "run" / name).touch()
     host: t.Any = types.SimpleNamespace(
-        transaction=transaction, request=types.SimpleNamespace(rundir=str(tmp_path / "run"))
+        transaction=transaction,
+        request=types.SimpleNamespace(rundir=str(tmp_path / "run")),
+        services=types.SimpleNamespace(process=lambda _name: me),
     )
     for __ in range(2):
         rollback._remove_dead_sockets(host)

@@ -90,12 +90,13 @@ def test_a_pod_that_is_to_go_must_have_no_daemon(world: t.Any, monkeypatch: pyte
         lambda process, identifier, _pod: (process in moved) == (identifier[0] == "2"),
     )
     with pytest.raises(
-        HotUpgradeError, match=r"ovsdb-server is not in the container of before.*Leave that pod"
+        HotUpgradeError, match=r"ovsdb-server is not in the container of before.*no container.*Leave its pod"
     ):
-        world.host.services.require_home()
+        world.host.services.require_home(VSWITCHD, OVSDB_SERVER)
+    world.host.services.require_home(VSWITCHD)
     moved.clear()
-    world.host.services.require_home()
+    world.host.services.require_home(VSWITCHD, OVSDB_SERVER)
 
 
 def test_a_host_without_pods_has_no_such_place(world: t.Any) -> None:
-    world.host.services.require_home()
+    world.host.services.require_home(VSWITCHD, OVSDB_SERVER)

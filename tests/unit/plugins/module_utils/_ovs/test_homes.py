@@ -31,13 +31,14 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Container]:
         return known[identifier]
 
     monkeypatch.setattr(homes.containers, "find", find)
-    monkeypatch.setattr(homes.containers, "mount_namespace", lambda container: f"mnt of {container.id[:1]}")
-    monkeypatch.setattr(trust, "_BELIEVED", set())
+    monkeypatch.setattr(homes.containers, "pin", lambda container: int(container.id[:1]))
+    monkeypatch.setattr(homes, "believe", BELIEVED.append)
+    BELIEVED.clear()
     return known
 
 
-def believed() -> set[str]:
-    return trust._BELIEVED
+# The namespaces that are, by their descriptors.
+BELIEVED: list[int] = []
 
 
 def test_options_that_are_not_set_mean_the_host_itself() -> None:
@@ -51,14 +52,14 @@ def test_options_that_are_not_set_mean_the_host_itself() -> None:
 def test_daemons_of_both_are_believed(found: dict[str, Container]) -> None:
     container = homes.enter(Homes(BEFORE, AFTER))
     assert container is found[AFTER]
-    assert believed() == {"mnt of 1", "mnt of 2"}
+    assert BELIEVED == [1, 2]
 
 
 def test_when_one_has_gone_the_other_one_is_believed_still(found: dict[str, Container]) -> None:
     """A rollback has to know the daemons of the pod that is left."""
     del found[AFTER]
     homes.trust(Homes(BEFORE, AFTER))
-    assert believed() == {"mnt of 1"}
+    assert BELIEVED == [1]
     with pytest.raises(Refused, match="222 does not run"):
         homes.enter(Homes(BEFORE, AFTER))
 
@@ -71,18 +72,35 @@ def test_the_way_back_is_the_other_way_round() -> None:
 def test_a_container_has_to_have_the_run_directory_of_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Container, "root", property(lambda self: f"{tmp_path}/root"))
+    root = tmp_path / "root"
+    monkeypatch.setattr(Container, "root", property(lambda self: str(root)))
+    doubts: list[str] = []
+    monkeypatch.setattr(homes, "doubt_of_directory", lambda _path: next(iter(doubts), None))
     rundir, container = str(tmp_path / "run"), Container(AFTER, Process(12, 2), {})
     os.mkdir(rundir)
+    # A link of the image that leads to a directory of that name is one of the image.
+    (root / str(tmp_path)[1:]).mkdir(parents=True)
+    (root / rundir[1:]).symlink_to("/elsewhere")
+    os.symlink(rundir, root / "elsewhere")
     with pytest.raises(Refused, match="does not have .*/run of this host.*hostPath"):
         homes.require_shared(container, rundir)
-    os.makedirs(f"{tmp_path}/root{tmp_path}")
-    os.symlink(rundir, f"{tmp_path}/root{rundir}")
+    monkeypatch.setattr(homes, "real_file", lambda path, _root: path)
     homes.require_shared(container, rundir)
-    os.chown(rundir, 65534, 65534)
-    with pytest.raises(Refused, match="is not root's"):
+    doubts.append("it can be written by others")
+    with pytest.raises(Refused, match="is not root's alone: it can be written by others"):
         homes.require_shared(container, rundir)
     homes.require_shared(None, rundir)
+
+
+def test_two_containers_of_one_pod_are_no_way(
+    found: dict[str, Container], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are two below one group of a runtime that knows no pods: whose a daemon is could not be told."""
+    monkeypatch.setattr(Container, "pod", property(lambda self: "/system.slice"))
+    with pytest.raises(Refused, match="are not of two pods"):
+        homes.with_pods(Homes(BEFORE, AFTER))
+    monkeypatch.setattr(Container, "pod", property(lambda self: f"/pod{self.id[:1]}"))
+    assert homes.with_pods(Homes(BEFORE, AFTER)) == Homes(BEFORE, AFTER, ("/pod1", "/pod2"))
 
 
 def test_a_container_has_to_have_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_the_first_process_of_a_container_is_the_one_that_started_first(machine: Machine) -> None:
     machine.groups = {9: f"{POD}/{ONE}", 5: f"{POD}/{ONE}", 3: f"{POD}/{TWO}", 7: "/user.slice"}
     found = containers.find(ONE)
-    assert (found.id, found.first, found.pod, found.root) == (ONE, Process(5, 5), "pod7", "/proc/5/root")
+    assert (found.id, found.first, found.pod, found.root) == (ONE, Process(5, 5), POD, "/proc/5/root")
     assert found.holds(Process(9, 9))
     assert not found.holds(Process(3, 3))
     assert containers.holding(Process(7, 7)) is None
@@ -53,7 +53,31 @@ def test_the_first_process_of_a_container_is_the_one_that_started_first(machine:
 def test_below_systemd_a_group_is_a_scope(machine: Machine) -> None:
     pod = "/kubepods.slice/kubepods-pod7.slice"
     machine.groups = {5: f"{pod}/cri-containerd-{ONE}.scope"}
-    assert containers.find(ONE).pod == "kubepods-pod7.slice"
+    assert containers.find(ONE).pod == pod
+
+
+def test_the_program_that_watches_a_container_is_not_in_it(machine: Machine) -> None:
+    """CRI-O's is of root, older, and sees the host; what crun starts is in a group below."""
+    pod = "/kubepods.slice/kubepods-pod7.slice"
+    machine.groups = {3: f"{pod}/crio-conmon-{ONE}.scope", 5: f"{pod}/crio-{ONE}.scope/container"}
+    assert (containers.find(ONE).first, containers.find(ONE).pod) == (Process(5, 5), pod)
+    machine.groups = {3: f"/machine.slice/libpod-conmon-{ONE}.scope"}
+    with pytest.raises(Refused, match="does not run on this host"):
+        containers.find(ONE)
+
+
+def test_one_that_ends_while_it_is_looked_at_is_not_there(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rollback would end with it, which is there for that very case."""
+
+    def gone(_pid: int, _name: str) -> str:
+        raise FileNotFoundError("/proc/5/ns/net")
+
+    machine.groups = {5: f"{POD}/{ONE}"}
+    monkeypatch.setattr(containers, "_namespace", gone)
+    with pytest.raises(Refused, match="does not run on this host"):
+        containers.find(ONE)
 
 
 def test_what_has_groups_of_its_own_below_is_not_the_first_process(machine: Machine) -> None:
@@ -88,14 +112,14 @@ def test_a_user_of_the_host_cannot_call_his_groups_so(machine: Machine) -> None:
 def test_one_that_was_started_in_the_place_of_one_that_has_ended_is_it(machine: Machine) -> None:
     """Not the one that only holds the namespaces of the pod, nor what another pod has."""
     machine.groups = {2: f"{POD}/{PAUSE}", 8: f"{POD}/{TWO}", 9: f"/kubepods/burstable/pod8/{OTHER}"}
-    assert containers.find(ONE, "pod7").id == TWO
-    assert containers.is_in(Process(8, 8), ONE, "pod7")
-    assert not containers.is_in(Process(9, 9), ONE, "pod7")
+    assert containers.find(ONE, POD).id == TWO
+    assert containers.is_in(Process(8, 8), ONE, POD)
+    assert not containers.is_in(Process(9, 9), ONE, POD)
     with pytest.raises(Refused, match="does not run on this host"):
         containers.find(ONE)
     del machine.groups[8]
     with pytest.raises(Refused, match="does not run on this host"):
-        containers.find(ONE, "pod7")
+        containers.find(ONE, POD)
 
 
 @pytest.mark.parametrize("name", ["", "x", ONE[:12], f"{ONE}0", f"containerd://{ONE}", f"../{ONE}"])
@@ -134,7 +158,16 @@ def test_of_one_that_has_ended_nothing_can_be_known() -> None:
     gone = Container(ONE, Process(1 << 30, 1), {})
     with pytest.raises(Unreachable, match="does not run: its first process has ended"):
         gone.namespaces.clear()
-    assert containers.mount_namespace(gone) == ""
+    assert containers.pin(gone) is None
+
+
+def test_a_pin_is_of_the_very_process() -> None:
+    assert ME
+    descriptor = containers.pin(Container(ONE, ME, {}))
+    assert descriptor is not None
+    assert os.readlink(f"/proc/self/fd/{descriptor}") == os.readlink("/proc/self/ns/mnt")
+    os.close(descriptor)
+    assert containers.pin(Container(ONE, Process(ME.pid, ME.started + 1), {})) is None
 
 
 def test_nothing_is_run_in_what_has_its_number_by_now() -> None:

@@ -162,14 +162,16 @@ def test_a_name_alone_makes_no_daemon(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_in_a_container_only_that_is_believed_which_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of any pod could have that name, and the number that a pidfile has."""
-    monkeypatch.setattr(trust, "_BELIEVED", set())
+    monkeypatch.setattr(trust, "_BELIEVED", {})
     argv = ["unshare", "--mount", "/bin/sleep", "60"]
     with process(*argv) as pid:
         wait_until(lambda: trust.program_of(pid).endswith("/sleep"))
         assert trust.doubt_of_daemon(pid, "sleep", 0) == f"process {pid} is in namespaces of its own"
-        trust.believe(os.readlink("/proc/self/ns/mnt") + "0")
+        trust.believe(os.open("/proc/self/ns/mnt", os.O_RDONLY))
         assert trust.doubt_of_daemon(pid, "sleep", 0)
-        trust.believe(os.readlink(f"/proc/{pid}/ns/mnt"))
+        for __ in range(2):  # the second one is closed again
+            trust.believe(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY))
+        assert len(trust._BELIEVED) == 2
         assert trust.doubt_of_daemon(pid, "sleep", 0) is None
         assert trust.doubt_of_daemon(pid, "ovs-vswitchd", 0)
 

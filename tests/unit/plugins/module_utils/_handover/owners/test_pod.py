@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import typing as t
@@ -20,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.contain
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 
 BEFORE, AFTER = "1" * 64, "2" * 64
+BELIEVED: list[str] = []
 OLD = Instance(Process(7, 8), ("ovs-vswitchd", "unix:db.sock"), {})
 
 
@@ -43,6 +45,9 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Container]:
         return found[identifier]
 
     monkeypatch.setattr(pod.containers, "find", find)
+    monkeypatch.setattr(pod, "real_file", lambda path, _root: None if path == "/usr/sbin/gone" else path)
+    monkeypatch.setattr(pod, "trust_in", lambda container: BELIEVED.append(container.id))
+    BELIEVED.clear()
     return found
 
 
@@ -53,7 +58,6 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Container]:
         ("/kept", (), "/usr/sbin/old", "/1"),
         # The version that is left forwards, which is better than none.
         ("/kept", (BEFORE,), "/usr/sbin/new", "/2"),
-        (None, (AFTER,), "/usr/sbin/old", "/1"),
     ],
 )
 def test_each_version_starts_in_its_own_container(
@@ -72,12 +76,29 @@ def test_each_version_starts_in_its_own_container(
     owner.restart(OLD, binaries)
     ((who, old, run, __, model, __),) = started
     assert (who, old, run, dict(model.places)) == (owner, OLD, program, {"pids": place})
+    # Else nobody would know it again.
+    assert [AFTER if place == "/2" else BEFORE] == BELIEVED
 
 
 def test_without_both_containers_nothing_is_started(owner: Pod, known: dict[str, Container]) -> None:
     known.clear()
     with pytest.raises(Refused, match="2 does not run"):
         owner.restart(OLD, "/kept")
+
+
+def test_the_new_version_is_started_where_it_belongs_or_not_at_all(
+    owner: Pod, known: dict[str, Container]
+) -> None:
+    del known[AFTER]
+    with pytest.raises(Refused, match="2 does not run"):
+        owner.restart(OLD, None)
+
+
+def test_a_container_without_the_program_is_none(owner: Pod, known: dict[str, Container]) -> None:
+    """As that of a helper which is started in the pod, where the daemon's has ended: before anything is ended for it."""
+    with pytest.raises(Refused, match="111111111111 does not have /usr/sbin/gone"):
+        dataclasses.replace(owner.before, program="/usr/sbin/gone").find()
+    assert not BELIEVED
 
 
 def test_a_daemon_is_well_in_either_pod(owner: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +110,7 @@ def test_a_daemon_is_well_in_either_pod(owner: Pod, monkeypatch: pytest.MonkeyPa
     )
     assert [owner.misplaced(Process(number, 1)) for number in (1, 2)] == [None, None]
     assert owner.misplaced(Process(3, 1)) == (
-        "process 3 is in container 333333333333, not in that of its pod, 222222222222"
+        "process 3 is in container 333333333333, not in 222222222222 or 111111111111"
     )
     assert "is in no container" in str(owner.misplaced(Process(4, 1)))
 
