@@ -39,7 +39,7 @@ STEPS = {
 CUT_OVERS = ("hand-over", "kernel module")
 _ROLE_FILE = re.compile(r"/roles/hot_upgrade/tasks/(\w+)\.yml(?::\d+)?$")
 _COLLECTION = re.compile(r"/hot_upgrade/(?:playbooks|roles/hot_upgrade/tasks)/")
-_PLAYBOOK = re.compile(r"/hot_upgrade/playbooks/hot_upgrade\.yml(?::\d+)?$")
+_PLAYBOOK = re.compile(r"/hot_upgrade/playbooks/(?:hot_upgrade|tasks/asked)\.yml(?::\d+)?$")
 _SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
 # What the module tells of a hand-over that is of interest later, beside the result of the role.
 _KEPT = ("transaction", "state", "deadline", "reason", "not_undone", "measured", "timeline", "refill_ms", "window_ms",
