@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Heritage,
     Job,
     Owner,
+    Unwatched,
     misplaced_of,
     monitor_of,
     nothing,
@@ -43,7 +44,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 
 @dataclasses.dataclass(frozen=True)
-class Nobody:
+class Nobody(Unwatched):
     """No unit starts the daemon: it is started as it was, where it was, by ``program`` (its path on the disk)."""
 
     name: str
@@ -69,22 +70,6 @@ class Nobody:
     def adopt(self, new: Process) -> list[str]:
         """See ``Owner``."""
         return take_in(new, self.heritage)
-
-    def hold(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    def cancel_restart(self) -> None:
-        """See ``Owner``."""
-
-    def let_go(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    @property
-    def revives(self) -> bool:
-        """See ``Owner``."""
-        return False
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Owner``."""

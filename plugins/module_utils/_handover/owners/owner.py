@@ -102,6 +102,26 @@ class Owner(t.Protocol):
         """What is wrong with the ownership of ``process``, or None."""
 
 
+class Unwatched:
+    """What an ``Owner`` has in common with every other one that starts no daemon again by itself: there is nothing to hold."""
+
+    def hold(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def cancel_restart(self) -> None:
+        """See ``Owner``."""
+
+    def let_go(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    @property
+    def revives(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+
 class Job(t.Protocol):
     """A restart under way."""
 

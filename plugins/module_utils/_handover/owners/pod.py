@@ -23,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
     Heritage,
     Job,
+    Unwatched,
     family,
     nothing,
 )
@@ -59,8 +60,11 @@ class Home:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pod:
-    """``after`` is where the next daemon is started, ``before`` where the one was at the beginning, with its ``heritage``."""
+class Pod(Unwatched):
+    """``after`` is where the next daemon is started, ``before`` where the one was at the beginning, with its ``heritage``.
+
+    Nobody starts it again by itself: kubelet would restart the container when its liveness probe has failed for long.
+    """
 
     name: str
     rundir: str
@@ -97,22 +101,6 @@ class Pod:
     def adopt(self, _new: Process) -> list[str]:
         """See ``Owner``: it was born in its place."""
         return []
-
-    def hold(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    def cancel_restart(self) -> None:
-        """See ``Owner``."""
-
-    def let_go(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    @property
-    def revives(self) -> bool:
-        """See ``Owner``: kubelet would restart the container, when its liveness probe has failed for long."""
-        return False
 
     def misplaced(self, process: Process) -> str | None:
         """See ``Owner``: in either container it is well, whichever version it is of."""
