@@ -12,7 +12,6 @@ build/bench/kube.json; cases of earlier runs stay in it.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -23,10 +22,8 @@ from tests.harness import probe, runs
 from tests.harness.waiting import wait_until
 from tests.kube.cluster import Cluster, Pod
 from tests.lab import hosts
-from tests.lab import lab as laboratory
 from tests.lab.hosts import Host
 from tests.lab.images import REPOSITORY, LabError, say
-from tests.lab.kube import manifests
 
 OUTPUT = REPOSITORY / "build/bench/kube.json"
 FROM, TO = "3.1.0", "3.5.0"
@@ -34,29 +31,14 @@ SLOW = 180.0
 METRICS = {"lost": "packets", "sent": "packets", "longest_gap_ms": "ms"}
 
 
-def only(cluster: Cluster, host: Host, other_than: Pod, image: str) -> bool:
-    """Whether the node has one pod, another one, ready, with the daemons."""
-    pods = cluster.pods(host)
-    return (
-        [(pod.ready, pod.ending, pod.image) for pod in pods] == [(True, False, image)]
-        and pods[0].name != other_than.name
-        and cluster.daemon_owner(host) == pods[0].container
-    )
-
-
 def load(cluster: Cluster, host: Host, size: int) -> None:
     """Without meters on the way of the traffic: ovs-ctl would restore no flow of such a bridge (ovs-save leaves meters out)."""
-    options = ["--flows", str(size), "--no-meter"]
-    laboratory.populate(dataclasses.replace(cluster.lab, hosts=(host,)), options)
+    cluster.populate(host, "--flows", str(size), "--no-meter")
 
 
 def reset(cluster: Cluster, host: Host, size: int) -> Pod:
     """A node with one pod of the controller's own, with the old version and full tables; the template names the new one."""
-    cluster.retemplate(FROM)
-    before = cluster.pods(host)
-    for pod in before:
-        cluster.delete(pod)
-    wait_until(lambda: only(cluster, host, before[0], manifests.image(FROM)), SLOW)
+    cluster.renew(host, FROM, SLOW)
     load(cluster, host, size)
     cluster.retemplate(TO)
     return cluster.only_pod(host)
@@ -64,14 +46,14 @@ def reset(cluster: Cluster, host: Host, size: int) -> Pod:
 
 def on_delete(cluster: Cluster, host: Host, old: Pod, size: int) -> None:
     cluster.delete(old)
-    wait_until(lambda: only(cluster, host, old, manifests.image(TO)), SLOW)
+    wait_until(lambda: cluster.has_only(host, TO, {old.name}), SLOW)
     load(cluster, host, size)
 
 
 def restarted(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
     surge = cluster.surge(host)
     cluster.take_over(surge)
-    adopt(cluster, host, old, surge)
+    cluster.adopt(host, old, surge, SLOW)
 
 
 def handed_over(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
@@ -82,13 +64,7 @@ def handed_over(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
         if result["failed"]:
             raise LabError(result["msg"])
     runs.module(cluster.lab, host, "ovs_container", {"id": old.container, "state": "held"})
-    adopt(cluster, host, old, surge)
-
-
-def adopt(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> None:
-    cluster.delete(old)
-    cluster.label(surge, cluster.revision())
-    wait_until(lambda: only(cluster, host, old, manifests.image(TO)), SLOW)
+    cluster.adopt(host, old, surge, SLOW)
 
 
 METHODS: dict[str, t.Callable[[Cluster, Host, Pod, int], None]] = {

@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import surge_pod
 from tests.harness.waiting import wait_until
 from tests.lab import hosts
+from tests.lab import lab as laboratory
 from tests.lab.hosts import Host, Lab
 from tests.lab.kube import control, manifests
 
@@ -130,6 +131,28 @@ class Cluster:
         """Begin to delete a pod; does not wait."""
         self.core.delete_namespaced_pod(pod.name, NAMESPACE, grace_period_seconds=grace)
 
+    def has_only(self, host: Host, ovs: str, other_than: t.Container[str]) -> bool:
+        """Whether the node has one pod, of that version, none of those names, ready, and with ovs-vswitchd in it."""
+        pods = self.pods(host)
+        return (
+            [(pod.ready, pod.ending, pod.image) for pod in pods] == [(True, False, manifests.image(ovs))]
+            and pods[0].name not in other_than
+            and self.daemon_owner(host) == pods[0].container
+        )
+
+    def renew(self, host: Host, ovs: str, timeout: float) -> None:
+        """Have a node with one pod of the controller's own making, of that version."""
+        self.retemplate(ovs)
+        before = self.pods(host)
+        for pod in before:
+            self.delete(pod)
+        names = {pod.name for pod in before}
+        wait_until(lambda: self.has_only(host, ovs, names), timeout)
+
+    def populate(self, host: Host, *options: str) -> None:
+        """See tests/lab/populate.py, for that node alone: what the others hold stays."""
+        laboratory.populate(dataclasses.replace(self.lab, hosts=(host,)), options)
+
     def import_image(self, host: Host, ovs: str) -> None:
         """Have the container image with that version on the node."""
         hosts.ssh(self.lab, host, "kube-node", "import", ovs)
@@ -147,6 +170,19 @@ class Cluster:
         """Give a surge pod what the DaemonSet's pods have."""
         labels = {**self.daemonset()["spec"]["template"]["metadata"]["labels"], HASH: revision}
         self.core.patch_namespaced_pod(pod.name, NAMESPACE, {"metadata": {"labels": labels}})
+
+    def adopt(self, host: Host, old: Pod, surge: Pod, timeout: float) -> None:
+        """Delete the old pod, and have the surge pod be the only one of the node: newest, ready, with the daemons."""
+        self.delete(old)
+        self.label(surge, self.revision())
+        wanted = [(surge.name, True, False)]
+        wait_until(
+            lambda: (
+                [(pod.name, pod.ready, pod.ending) for pod in self.pods(host)] == wanted
+                and self.daemon_owner(host) == surge.container
+            ),
+            timeout,
+        )
 
     def take_over(self, pod: Pod) -> None:
         """Restart the daemons in a surge pod, by exec: a stand-in for the hand-over, which costs packets."""

@@ -8,7 +8,6 @@ The pods have the userspace datapath: what arrives in some milliseconds is lost 
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 import pytest
@@ -18,9 +17,7 @@ from tests.harness.waiting import wait_until
 from tests.kube.cluster import Cluster, Pod
 from tests.kube.conftest import FROM, TO
 from tests.lab import hosts
-from tests.lab import lab as laboratory
 from tests.lab.hosts import Host
-from tests.lab.kube import manifests
 
 FLOWS = 200
 SLOW = 120.0
@@ -32,21 +29,8 @@ MOST_LOST, LONGEST_GAP_MS = 100, 300
 def host(cluster: Cluster) -> Host:
     """A node whose daemons are in a pod of the DaemonSet with the old version, beside a surge pod with the new one."""
     host = cluster.lab.hosts[0]
-    cluster.retemplate(FROM)
-    gone = {pod.name for pod in cluster.pods(host)}
-    for pod in cluster.pods(host):
-        cluster.delete(pod)
-
-    def anew() -> bool:
-        pods = cluster.pods(host)
-        return (
-            [(pod.image, pod.ready) for pod in pods] == [(manifests.image(FROM), True)]
-            and pods[0].name not in gone
-            and cluster.daemon_owner(host) == pods[0].container
-        )
-
-    wait_until(anew, SLOW)
-    laboratory.populate(dataclasses.replace(cluster.lab, hosts=(host,)), ["--flows", str(FLOWS)])
+    cluster.renew(host, FROM, SLOW)
+    cluster.populate(host, "--flows", str(FLOWS))
     cluster.import_image(host, TO)
     cluster.retemplate(TO)
     return host
@@ -94,9 +78,7 @@ def require_milliseconds(probing: probe.Probe) -> None:
 def adopt(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> None:
     """Have the surge pod be the only one of the node, the DaemonSet's."""
     module(cluster, host, "ovs_container", id=old.container, state="held")
-    cluster.delete(old)
-    cluster.label(surge, cluster.revision())
-    wait_until(lambda: [pod.name for pod in cluster.pods(host)] == [surge.name], SLOW)
+    cluster.adopt(host, old, surge, SLOW)
 
 
 def test_the_whole_way_costs_milliseconds(cluster: Cluster, host: Host) -> None:

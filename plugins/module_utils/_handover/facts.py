@@ -128,11 +128,14 @@ def _distrust(rundir: str, instances: t.Mapping[str, Instance]) -> t.Iterator[st
 
 
 def _astray(between: Homes | None, found: t.Iterable[Daemon]) -> t.Iterator[str]:
-    """Daemons that are in neither of the containers that they are to move between."""
-    for daemon in found if between else ():
-        if daemon.process and between and daemon.process == containers.find(between.before).first:
+    """Daemons that cannot move between these containers: because they are in neither, or one would end with them."""
+    if between is None:
+        return
+    first = containers.find(between.before).first
+    for daemon in found:
+        if daemon.process == first:
             yield f"{daemon.name} is the first process of its container, which would end with it and be started again"
-        elif daemon.process and between and not between.in_either(daemon.process):
+        elif daemon.process and not between.in_either(daemon.process):
             where = containers.holding(daemon.process)
             own = f"container {where[:12]}" if where else "no container"
             yield f"{daemon.name} is in {own}, not in container {between.before[:12]} as was said"

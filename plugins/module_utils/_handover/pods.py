@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
@@ -22,6 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     Process,
     comm,
     identify,
+    is_stopped,
     is_variant,
 )
 
@@ -43,7 +43,7 @@ def bring(identifier: str, state: str | None, rundir: str, ovn_rundir: str, chec
         if state is None and containers.ID.fullmatch(identifier):
             return Outcome(False, {"running": False, "pid": None, "held": False, "daemons": {}})
         raise
-    before = _is_stopped(container.first)
+    before = is_stopped(container.first)
     wanted = before if state is None else state == HELD
     daemons = _daemons(rundir, ovn_rundir)
     if state == HELD and container.first in daemons.values():
@@ -56,7 +56,7 @@ def bring(identifier: str, state: str | None, rundir: str, ovn_rundir: str, chec
         (quiet.hold if wanted else quiet.resume)(container.first)
         Waiter(_SIGNAL_TIMEOUT).wait(
             f"process {container.first.pid} is {state}",
-            lambda: _is_stopped(container.first),
+            lambda: is_stopped(container.first),
             lambda stopped: stopped == wanted,
             hint="Look at its state in /proc/PID/status",
         )
@@ -76,14 +76,3 @@ def _daemons(rundir: str, ovn_rundir: str) -> dict[str, Process]:
             if process is not None and is_variant(comm(process.pid), name):
                 found[name] = process
     return found
-
-
-def _is_stopped(process: Process) -> bool:
-    """Whether it does nothing at all (proc_pid_stat(5), state T)."""
-    with (
-        contextlib.suppress(OSError),
-        open(f"/proc/{process.pid}/stat", encoding="utf-8", errors="replace") as file,
-    ):
-        state: t.Sequence[str] = file.read().rpartition(")")[2].split()
-        return state[0] == "T"
-    return False

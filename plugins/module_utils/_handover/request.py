@@ -16,7 +16,11 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import (
+    BESIDE,
+    WITHIN,
+    Homes,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
@@ -160,6 +164,6 @@ def first_of(instance: Instance, connection: Connection) -> Instance:
     environment = dict(instance.environment)
     if "OVS_RUNDIR" in environment:
         environment["OVS_RUNDIR"] = connection.rundir
-    ours = (f"unix:{connection.rundir}-", f"unix:{connection.rundir}/ovsops-")
+    ours = tuple(f"unix:{connection.rundir}{between}" for between in (BESIDE, WITHIN))
     argv = tuple(connection.remote if word.startswith(ours) else word for word in instance.argv)
     return Instance(instance.process, argv, environment)

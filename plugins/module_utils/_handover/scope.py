@@ -48,9 +48,9 @@ class Scope:
 
     @property
     def beside(self) -> str:
-        """How the names of our own run directories begin: beside the real one, or in it where a container sees only that."""
-        place = os.path.realpath(self.request.rundir)
-        return f"{place}-" if self.request.homes is None else f"{place}/ovsops-"
+        """How the names of our own run directories begin."""
+        between = homes.BESIDE if self.request.homes is None else homes.WITHIN
+        return os.path.realpath(self.request.rundir) + between
 
     def seen(self, name: str) -> str:
         """The path of ``name``, of this transaction, for a daemon that is to open it."""

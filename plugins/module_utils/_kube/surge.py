@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 import typing as t
 
@@ -238,7 +239,7 @@ class Surge:
             if not pod.ending:
                 waiter.wait(
                     f"the API server takes the deletion of pod {pod.name}",
-                    lambda pod=pod: self._delete(pod, grace),  # type: ignore[misc]
+                    functools.partial(self._delete, pod, grace),
                     bool,
                     hint="See whether the pod is being deleted. If it is not, nothing was touched",
                 )

@@ -32,6 +32,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 DATABASE_FILE = "/etc/openvswitch/conf.db"
 
 
+# What comes between the run directory and the end of a transaction's id, in the names of our own ones: beside it on a host, in it
+# where a container sees only that.
+BESIDE, WITHIN = "-", "/ovsops-"
+
+
 @dataclasses.dataclass(frozen=True)
 class Homes:
     """``before`` and ``after`` are ids of containers, ``pods`` the groups of theirs (see ``Container.pod``)."""
@@ -66,10 +71,10 @@ def enter(homes: Homes | None) -> Container | None:
     """
     if homes is None:
         return None
-    trust(homes)
-    before, after = _find(homes)
-    before()
-    return after()
+    before, after = (find() for find in _find(homes))
+    trust_in(before)
+    trust_in(after)
+    return after
 
 
 def with_pods(homes: Homes | None) -> Homes | None:

@@ -272,10 +272,10 @@ class Ovsdb:
         The daemons do not: ``ovs-ctl`` does at each start (ovs-ctl.in, set_system_ids), and ``ovs-vsctl show`` prints it.
         """
         wanted = {"ovs_version": running, "db_version": self.schema_version}
-        (row,) = self.select(DATABASE, tuple(wanted)) or [dict(wanted)]
-        wrong = {name: value for name, value in wanted.items() if row[name] and row[name] != value}
-        if wrong:
-            self.transact({"op": "update", "table": DATABASE, "where": [], "row": wrong})
+        for row in self.select(DATABASE, tuple(wanted)):  # there is one, or none yet
+            wrong = {name: value for name, value in wanted.items() if row[name] and row[name] != value}
+            if wrong:
+                self.transact({"op": "update", "table": DATABASE, "where": [], "row": wrong})
 
     def _type(self, table: str, column: str) -> t.Any:
         if column == "_uuid":

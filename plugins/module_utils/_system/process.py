@@ -27,15 +27,24 @@ class Process:
 
 def identify(pid: int, root: str = "/") -> Process | None:
     """The process that has ``pid`` now, or None; a zombie counts as ended."""
+    fields = _status(pid, root)
+    return None if fields is None or fields[0] in ("Z", "X") else Process(pid, int(fields[19]))
+
+
+def is_stopped(process: Process) -> bool:
+    """Whether this very process does nothing until it is told to go on (state T)."""
+    fields = _status(process.pid)
+    return fields is not None and (fields[0], int(fields[19])) == ("T", process.started)
+
+
+def _status(pid: int, root: str = "/") -> list[str] | None:
+    """The fields of /proc/PID/stat from the third one, the state, on (proc_pid_stat(5)); None when there is no such process."""
     try:
         with open(os.path.join(root, "proc", str(pid), "stat"), encoding="utf-8", errors="replace") as file:
             # The second field is the name in parentheses, which may itself hold blanks and parentheses.
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    if fields[0] in ("Z", "X"):
-        return None
-    return Process(pid, int(fields[19]))
 
 
 def comm(pid: int, root: str = "/") -> str:

@@ -23,10 +23,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.insta
     running,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
+    Adopting,
     Heritage,
     Job,
     Owner,
     Unwatched,
+    ended,
     misplaced_of,
     monitor_of,
     nothing,
@@ -44,7 +46,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 
 @dataclasses.dataclass(frozen=True)
-class Nobody(Unwatched):
+class Nobody(Adopting, Unwatched):
     """No unit starts the daemon: it is started as it was, where it was, by ``program`` (its path on the disk)."""
 
     name: str
@@ -58,15 +60,6 @@ class Nobody(Unwatched):
         environment = environment_of(old, os.path.dirname(program))
         return start_like(self, old, program, environment, self.model(old.process), ending)
 
-    @property
-    def born_there(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    def model(self, old: Process) -> Model:
-        """See ``Owner``."""
-        return Model(self.heritage.like, old, self.heritage.places)
-
     def adopt(self, new: Process) -> list[str]:
         """See ``Owner``."""
         return take_in(new, self.heritage)
@@ -77,9 +70,7 @@ class Nobody(Unwatched):
 
     def healthy(self, process: Process) -> str | None:
         """See ``Owner``."""
-        if not alive(process):
-            return f"process {process.pid} of {self.name} has ended"
-        return self.misplaced(process)
+        return ended(self.name, process) or self.misplaced(process)
 
 
 def start_like(

@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
+    alive,
     identify,
     is_monitor,
 )
@@ -102,6 +103,21 @@ class Owner(t.Protocol):
         """What is wrong with the ownership of ``process``, or None."""
 
 
+class Adopting:
+    """What every ``Owner`` of the host itself has in common: a new daemon is like the first, and comes to it later."""
+
+    heritage: Heritage
+
+    @property
+    def born_there(self) -> bool:
+        """See ``Owner``."""
+        return False
+
+    def model(self, old: Process) -> Model:
+        """See ``Owner``."""
+        return Model(self.heritage.like, old, self.heritage.places)
+
+
 class Unwatched:
     """What an ``Owner`` has in common with every other one that starts no daemon again by itself: there is nothing to hold."""
 
@@ -150,6 +166,11 @@ def monitor_of(found: Process) -> Process | None:
     except (OSError, StopIteration):
         return None
     return identify(parent) if is_monitor(parent) else None
+
+
+def ended(name: str, process: Process) -> str | None:
+    """That the daemon ``name``, this process, has ended; None while it runs."""
+    return None if alive(process) else f"process {process.pid} of {name} has ended"
 
 
 def take_in(new: Process, heritage: Heritage) -> list[str]:

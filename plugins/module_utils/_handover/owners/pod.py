@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     Heritage,
     Job,
     Unwatched,
+    ended,
     family,
     nothing,
 )
@@ -31,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import real_file
 
 
@@ -116,9 +117,7 @@ class Pod(Unwatched):
 
     def healthy(self, process: Process) -> str | None:
         """See ``Owner``."""
-        if not alive(process):
-            return f"process {process.pid} of {self.name} has ended"
-        return self.misplaced(process)
+        return ended(self.name, process) or self.misplaced(process)
 
 
 def as_json(pod: Pod) -> dict[str, t.Any]:

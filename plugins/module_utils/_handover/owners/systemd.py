@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.insta
     environment_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
+    Adopting,
     Heritage,
     Job,
     family,
@@ -34,7 +35,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
     take_in,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, is_monitor
 
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
@@ -53,7 +53,7 @@ MAIN = "/run/ovsops"
 
 
 @dataclasses.dataclass(frozen=True)
-class Systemd:
+class Systemd(Adopting):
     """The daemon is a systemd unit.
 
     With Open vSwitch 4.0 on Debian a socket unit passes ovsdb-server its listening socket.  That cannot be started
@@ -66,15 +66,6 @@ class Systemd:
     rundir: str
     heritage: Heritage
     start: tuple[str, ...] = ()
-
-    @property
-    def born_there(self) -> bool:
-        """See ``Owner``."""
-        return False
-
-    def model(self, old: Process) -> Model:
-        """See ``Owner``."""
-        return Model(self.heritage.like, old, self.heritage.places)
 
     def restart(self, old: Instance, binaries: str | None, ending: t.Callable[[], None] = nothing) -> Job:
         """See ``Owner``."""

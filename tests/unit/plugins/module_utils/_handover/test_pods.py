@@ -14,7 +14,11 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import pods
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    identify,
+    is_stopped,
+)
 
 ID = "1" * 64
 
@@ -43,13 +47,13 @@ def bring(identifier: str, state: str | None, place: Path, check_mode: bool = Fa
 
 
 def test_it_is_held_until_it_is_released(first: Process, tmp_path: Path) -> None:
-    assert (bring(ID, "held", tmp_path, check_mode=True).changed, pods._is_stopped(first)) == (True, False)
+    assert (bring(ID, "held", tmp_path, check_mode=True).changed, is_stopped(first)) == (True, False)
     assert bring(ID, "held", tmp_path).changed
-    assert pods._is_stopped(first)
+    assert is_stopped(first)
     again = bring(ID, "held", tmp_path)
     assert (again.changed, again.values["held"], again.values["pid"]) == (False, True, first.pid)
     assert bring(ID, "released", tmp_path).changed
-    assert not pods._is_stopped(first)
+    assert not is_stopped(first)
 
 
 def test_whose_the_daemons_are_is_told(
@@ -72,7 +76,7 @@ def test_a_daemon_itself_is_not_held(first: Process, tmp_path: Path, monkeypatch
     (tmp_path / "ovs-vswitchd.pid").write_text(f"{first.pid}\n")
     with pytest.raises(Refused, match="is a daemon of Open vSwitch itself"):
         bring(ID, "held", tmp_path)
-    assert not pods._is_stopped(first)
+    assert not is_stopped(first)
 
 
 def test_to_look_at_one_that_has_ended_is_no_error(first: Process, tmp_path: Path) -> None:

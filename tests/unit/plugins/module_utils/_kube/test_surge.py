@@ -69,7 +69,9 @@ def test_one_that_does_not_become_ready_stays_for_whoever_knows_the_daemons(clus
     assert cluster.clock.now == 60
 
 
-def test_one_that_kubelet_rejects_is_not_waited_for(cluster: FakeCluster) -> None:
+def test_one_that_kubelet_rejects_is_not_waited_for(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster.becomes_ready = False
     create = cluster.create_pod
 
@@ -78,7 +80,7 @@ def test_one_that_kubelet_rejects_is_not_waited_for(cluster: FakeCluster) -> Non
         cluster.all_pods[made["metadata"]["name"]]["status"] = {"phase": "Failed", "reason": "OutOfcpu"}
         return made
 
-    cluster.create_pod = rejected  # type: ignore[method-assign]
+    monkeypatch.setattr(cluster, "create_pod", rejected)
     with pytest.raises(HotUpgradeError, match="ended: OutOfcpu"):
         surge(cluster).present(60)
     assert cluster.clock.now == 0
