@@ -19,12 +19,15 @@ description:
     one when it is unpacked, so V(prepared) comes before it.
   - The role C(hot_upgrade) does all of it where C(hot_upgrade_ovn) is set.
   - The databases of OVN and C(ovn-northd) are left alone. OVN wants chassis upgraded first, and then those.
+  - Where Open vSwitch runs in pods, it moves from O(container_before) to O(container), with the arguments that it has. When the
+    new one does not come to its own flows, the one before is started in its own container again.
 author:
   - ovsops contributors (@ovsops)
 extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.containers
 attributes:
   check_mode:
     support: full
@@ -96,12 +99,15 @@ settled_s:
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import (
     CONNECTION,
+    CONTAINERS,
+    TOGETHER,
     Options,
     run_module,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.controller import Controller, started
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import Chassis
 
 
@@ -111,9 +117,9 @@ def bring_up(call: Call) -> Outcome:
             raise Refused(
                 f"{name}={call.params[name]:g} is refused", "it must be more than 0", "Leave it out"
             )
-    controller = Controller(call.connection)
+    controller = Controller.of(call.connection, Homes.of(call.params))
     chassis = controller.look()
-    if chassis is None or not (chassis.controller.running or chassis.controller.installed):
+    if chassis is None or not controller.concerns(chassis):
         return Outcome(False, {"before": None, "after": None, "settled_s": None})
     if call.params["state"] == "prepared":
         return prepare(call, controller, chassis)
@@ -151,7 +157,7 @@ def main() -> None:
         "wait": {"type": "float", "default": 8.0},
         "settle_timeout": {"type": "float", "default": 120.0},
     }
-    run_module({**CONNECTION, **options}, bring_up)
+    run_module({**CONNECTION, **CONTAINERS, **options}, bring_up, required_together=TOGETHER)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import typing as t
+from pathlib import Path
 
 from tests.harness import runs
+from tests.lab import hosts
+from tests.lab import ovn as ovns
+from tests.scenarios import ovn
 from tests.scenarios.scene import Broken, Scene, Traffic, measured, require_same, require_sound
 
 FROM, TO = "3.1.0", "3.5.0"
+OVN_FROM, OVN_TO = "23.03.1", "25.03.0"
+# More packages of the newer version, in its container.
+MORE = "/var/tmp/more"
 
 # CONTAINER ID: its files are those of the host now; what it writes is in memory.
 MAKE = """
@@ -44,8 +51,14 @@ for hierarchy in $(findmnt --noheadings --raw --output TARGET --types cgroup,cgr
 done
 echo $pid >/run/pods/$1.pid
 """
-# The new container ends, with all that is in it.
-END_NEW = "kill -KILL $(cat $(find /sys/fs/cgroup -path '*/podnew/*/cgroup.procs') | sort -u)"
+# In the old container: whatever comes behind it.
+IN_OLD = (
+    "echo $$ | tee $(find /sys/fs/cgroup -path '*/podold/*/cgroup.procs') >/dev/null\n"
+    "nsenter --mount=/proc/$(cat /run/pods/old.pid)/ns/mnt -- "
+)
+# A container ends, with all that is in it.
+END = "kill -KILL $(cat $(find /sys/fs/cgroup -path '*/pod{}/*/cgroup.procs') | sort -u)"
+END_OLD, END_NEW = END.format("old"), END.format("new")
 
 
 def identifier(name: str) -> str:
@@ -53,8 +66,8 @@ def identifier(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def prepare(scene: Scene) -> dict[str, t.Any]:
-    """Both containers, the older one with the daemons; the options of a hand-over between them."""
+def prepare(scene: Scene, packages: t.Sequence[Path] = ()) -> dict[str, t.Any]:
+    """Both containers, the older one with the daemons, the newer one with more packages; the options of a hand-over."""
     scene.sh(
         "systemctl stop openvswitch-switch; systemctl mask --runtime openvswitch-switch ovs-vswitchd ovsdb-server"
     )
@@ -62,13 +75,12 @@ def prepare(scene: Scene) -> dict[str, t.Any]:
     for name in ids:
         scene.sh(f"set -- {name}\n{MAKE}")
     # With the packages of the newer version; nothing is started there.
+    if packages:
+        hosts.put(scene.lab, scene.lab.hosts[0], packages, f"/run/pods/new/root{MORE}")
     scene.sh(install_in("/run/pods/new/root"))
     for name, each in ids.items():
         scene.sh(f"set -- {name} {each}\n{START}")
-    scene.sh(
-        "echo $$ | tee $(find /sys/fs/cgroup -path '*/podold/*/cgroup.procs') >/dev/null\n"
-        "nsenter --mount=/proc/$(cat /run/pods/old.pid)/ns/mnt -- /usr/share/openvswitch/scripts/ovs-ctl start --system-id=random"
-    )
+    scene.sh(f"{IN_OLD} /usr/share/openvswitch/scripts/ovs-ctl start --system-id=random")
     return {"container": ids["new"], "container_before": ids["old"]}
 
 
@@ -80,14 +92,23 @@ def install_in(root: str) -> str:
     for place in proc sys dev; do mount --rbind /$place {root}/$place; mount --make-rslave {root}/$place; done
     printf '#!/bin/sh\\nexit 101\\n' >{root}/usr/sbin/policy-rc.d; chmod 755 {root}/usr/sbin/policy-rc.d
     chroot {root} {words}
+    if [ -e {root}{MORE} ]; then chroot {root} sh -c 'dpkg -i {MORE}/*.deb'; fi
     for place in proc sys dev; do umount -l {root}/$place; done
     """
 
 
 def owners(scene: Scene, container: str) -> dict[str, bool]:
-    """Of each daemon whether it is in the container."""
-    found = scene.module("ovs_container", {"id": container})
-    return {name: found["daemons"][name] for name in ("ovs-vswitchd", "ovsdb-server")}
+    """Of each daemon that runs whether it is in the container."""
+    return t.cast("dict[str, bool]", scene.module("ovs_container", {"id": container})["daemons"])
+
+
+def chassis(scene: Scene) -> dict[str, t.Any]:
+    """The same as ``prepare``, with OVN: its databases are on the host, its ovn-controller in the old container."""
+    ovn.chassis(scene, OVN_FROM, 500)
+    scene.sh("systemctl stop ovn-host ovn-controller; systemctl mask --runtime ovn-host ovn-controller")
+    options = prepare(scene, ovns.packages(OVN_TO))
+    scene.sh(f"{IN_OLD} /usr/share/ovn/scripts/ovn-ctl start_controller\n{ovn.SYNCED}")
+    return options
 
 
 def moved(strategy: str, scene: Scene) -> str:
@@ -149,9 +170,27 @@ def ended(scene: Scene) -> str:
     return str(measured(traffic))
 
 
+def chassis_moved(scene: Scene) -> str:
+    """A chassis of OVN: Open vSwitch moves, ovn-controller behind it, the old container ends; connections are tracked."""
+    options = chassis(scene)
+    with ovn.changing(scene), scene.traffic(rate=200) as traffic:
+        scene.hand_over(strategy="make_before_break", **options)
+        moved_on = scene.module("ovn_controller", dict(options))
+        again = scene.module("ovn_controller", dict(options))
+        scene.sh(END_OLD)
+    if (moved_on["after"], again["changed"]) != (OVN_TO, False):
+        raise Broken(f"ovn-controller: {moved_on}; again: {again}")
+    require_sound(scene, TO)
+    if set(owners(scene, options["container"]).values()) != {True}:
+        raise Broken("not all daemons are in the new container")
+    measured(traffic).none()
+    return f"settled after {moved_on['settled_s']} s; {measured(traffic)}"
+
+
 SCENARIOS = [
     ("pods: moved to another container", FROM, functools.partial(moved, "auto")),
     ("pods: moved by standby", FROM, functools.partial(moved, "standby")),
     ("pods: taken back", FROM, taken_back),
     ("pods: the new container ends", FROM, ended),
+    ("pods: a chassis of OVN", FROM, chassis_moved),
 ]

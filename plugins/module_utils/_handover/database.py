@@ -20,7 +20,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.kept_programs import keep_binary
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Job
@@ -44,6 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints impo
     SERVER_LOG,
     VSWITCHD_LOG,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     DATABASE,
     Ovsdb,

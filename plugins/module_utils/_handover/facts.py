@@ -15,10 +15,6 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import executables, shaping
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
-    Instance,
-    instance_of,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import (
     DROP_IN,
@@ -48,6 +44,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     inspect,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import (
+    Instance,
+    instance_of,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     FLOW_RESTORE_WAIT,
     Bridge,

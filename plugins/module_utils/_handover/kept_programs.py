@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import running
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     DELETED,
     open_library,

@@ -28,8 +28,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import environment_of
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
@@ -39,6 +37,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     parse_version,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import environment_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
@@ -51,6 +50,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     identify,
     is_variant,
     kill,
+    monitor_of,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_daemon,

@@ -14,10 +14,10 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance, running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.choice import of_json
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance, running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.kernel_meters import clear_the_way
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
     Spoken,
     runs_bfd,
@@ -24,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoke
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Interface
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.service_start import Foresight
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import selection

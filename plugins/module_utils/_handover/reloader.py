@@ -20,7 +20,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import Database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import monitor_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import NO, REQUIRE, Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
@@ -50,7 +49,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     Netlink,
     Refusal,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill, monitor_of
 
 _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.

@@ -31,7 +31,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.appli
     flush,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.newcomer import remove_dead_links
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload, Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
@@ -43,6 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse

@@ -94,7 +94,7 @@ def gather(
         "module_support": dataclasses.asdict(
             kmod.support(found[daemons.VSWITCHD].disk_version, kernel, modules)
         ),
-        "ovn": _ovn(connection, database, root, runner) if database else None,
+        "ovn": _ovn(connection, database, root, runner, home) if database else None,
         "rehearsal": rehearsed.last(root),
         "protection": protection.look({name: each.identity for name, each in found.items()}, root),
         "rollout": rollouts.last(root),
@@ -149,8 +149,10 @@ def _read_database(connection: Connection) -> tuple[WholeSwitch | None, str]:
         return None, str(error)
 
 
-def _ovn(connection: Connection, database: WholeSwitch, root: str, runner: Runner) -> dict[str, t.Any] | None:
-    chassis = ovn.look(connection.rundir, database.external_ids, connection.timeout, root, runner)
+def _ovn(
+    connection: Connection, database: WholeSwitch, root: str, runner: Runner, home: Container | None
+) -> dict[str, t.Any] | None:
+    chassis = ovn.look(connection.rundir, database.external_ids, connection.timeout, root, runner, home)
     if chassis is None:
         return None
     described = {field.name: getattr(chassis, field.name) for field in dataclasses.fields(chassis)}

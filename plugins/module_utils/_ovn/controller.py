@@ -11,7 +11,9 @@ connected, before it knows what to put there, unless it is told to wait (OVN 22.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import time
 import typing as t
@@ -20,15 +22,19 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.pods import Pods
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import ovn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import CONTROLLER, Chassis
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection, is_true
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.successor import end_with_monitor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
+    alive,
     named,
     wait_end,
 )
@@ -57,22 +63,38 @@ class Settled:
 
 
 class Controller:
-    """The ovn-controller of this host."""
+    """The ovn-controller of this host, or with ``pods``, that of one of two of them."""
 
     def __init__(
         self,
         connection: Connection,
+        pods: Pods | None = None,
         runner: Runner = run,
         clock: Clock = time,
         processes: t.Callable[[str], frozenset[int]] = named,
     ) -> None:
-        self._connection, self._runner, self._clock = connection, runner, clock
+        self._connection, self._pods, self._runner, self._clock = connection, pods, runner, clock
         self._named = processes
+
+    @classmethod
+    def of(cls, connection: Connection, between: Homes | None) -> Controller:
+        """That of the host, or between two containers; raises ``Refused`` when one of them does not run."""
+        return cls(connection, Pods(between, ovn.rundir(connection.rundir)) if between else None)
 
     def look(self) -> Chassis | None:
         """See ``ovn.look``."""
         external_ids = read_database(self._connection).external_ids
-        return ovn.look(self._connection.rundir, external_ids, self._connection.timeout, runner=self._runner)
+        home = self._pods.home if self._pods else None
+        return ovn.look(
+            self._connection.rundir, external_ids, self._connection.timeout, runner=self._runner, home=home
+        )
+
+    def concerns(self, chassis: Chassis) -> bool:
+        """Whether there is one to be replaced or started; one in a third pod is not ours."""
+        daemon = chassis.controller
+        if self._pods is None:
+            return daemon.running or daemon.installed
+        return self._pods.own(daemon.process)
 
     def require_free(self, chassis: Chassis) -> None:
         """Raise ``Refused`` where a new controller would do nothing, or is somebody else's matter."""
@@ -89,8 +111,11 @@ class Controller:
                 "a new one would know nothing of the logical network",
                 "See why (ovn-appctl connection-status, the log), and start again when it is connected",
             )
+        if self._pods is not None:
+            self._pods.require_usable()
         others = self._named(CONTROLLER) - {controller.process.pid if controller.process else 0}
-        if others or (controller.supervisor and controller.supervisor.kind == "container"):
+        contained = controller.supervisor is not None and controller.supervisor.kind == "container"
+        if others or (contained and self._pods is None):
             raise Refused(
                 f"{CONTROLLER} runs where this module does not reach it",
                 f"process {min(others)} is another one, in a container or with another run directory"
@@ -119,6 +144,8 @@ class Controller:
             before = database.external_ids().get(_REMEMBERED)
             if before is not None:
                 database.set_external_ids({ovn.WAIT_BEFORE_CLEAR: before or None, _REMEMBERED: None})
+        if self._pods is not None:
+            self._pods.forget()
 
     def replace(self, chassis: Chassis, wait: float, timeout: float) -> Settled:
         """End the controller, if it runs, start the one that is on the disk, and return when the flows are its own.
@@ -127,6 +154,8 @@ class Controller:
         is touched, else ``HotUpgradeError`` with what is to be done.
         """
         self.require_free(chassis)
+        if self._pods is not None:
+            return self._move(self._pods, chassis, wait, timeout)
         start = self._starter(chassis.controller)
         self.prepare(wait)
         since = self._clock.monotonic()
@@ -134,18 +163,61 @@ class Controller:
         check(self._runner, start, _PATIENCE)
         return self.settle(chassis, since, timeout)
 
+    def _move(self, pods: Pods, chassis: Chassis, wait: float, timeout: float) -> Settled:
+        """See ``replace``; where the next one does not settle, the one before is started in its own container again."""
+        pods.keep(chassis.controller.process)
+        self.prepare(wait)
+        since = self._clock.monotonic()
+        try:
+            pods.start(functools.partial(self._end, chassis.controller))
+            return self.settle(chassis, since, timeout)
+        except HotUpgradeError as failure:
+            process = chassis.controller.process
+            if process is not None and alive(process):
+                raise
+            raise self._gone_back(pods, chassis, failure, timeout) from failure
+
+    def _gone_back(
+        self, pods: Pods, chassis: Chassis, failure: HotUpgradeError, timeout: float
+    ) -> HotUpgradeError:
+        """Go back to the one before; returns what is to be said of it."""
+        since = self._clock.monotonic()
+        try:
+            pods.go_back(self._end_whatever_runs)
+            version = self.settle(chassis, since, timeout).chassis.controller.running_version
+        except HotUpgradeError as error:
+            why = f"{failure.why}. The one before did not come back: {error.what}: {error.why}"
+            return HotUpgradeError(failure.what, why, error.hint)
+        hint = f"{CONTROLLER} {version} runs in the old pod again, and the flows are its own. {failure.hint}"
+        return HotUpgradeError(failure.what, failure.why, hint)
+
     def _end(self, controller: Daemon) -> None:
         process = controller.process
         if process is None:  # the scripts of Debian's package end it, and leave its flows, too
             return
-        place = ovn.rundir(self._connection.rundir)
         try:
-            Appctl(ovn.socket(place, process.pid), self._connection.timeout).call("exit", "--restart")
+            self._exit(process)
         except HotUpgradeError:
             self._forget()  # it goes on
             raise
         if not wait_end(process, _PATIENCE):
             raise HotUpgradeError(f"{CONTROLLER} does not end", f"process {process.pid} is still there", LOG)
+
+    def _exit(self, process: Process) -> None:
+        """Have it end, and leave its flows (ovn-controller(8))."""
+        place = ovn.rundir(self._connection.rundir)
+        Appctl(ovn.socket(place, process.pid), self._connection.timeout).call("exit", "--restart")
+
+    def _end_whatever_runs(self) -> None:
+        """End one that is not well, in whatever way."""
+        chassis = self.look()
+        process = chassis.controller.process if chassis else None
+        if process is None:
+            return
+        with contextlib.suppress(HotUpgradeError):
+            self._exit(process)
+            wait_end(process, _PATIENCE)
+        end_with_monitor(process)
 
     def settle(self, chassis: Chassis, since: float, timeout: float) -> Settled:
         """Return when the running controller has put its own flows there, which it began at the moment ``since``."""

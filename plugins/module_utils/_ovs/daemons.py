@@ -203,12 +203,17 @@ def on_disk(name: str, root: str = "/") -> str | None:
     return next((os.path.join(root, path) for path in paths if _executable(f"/{path}", root)), None)
 
 
+def called_in(name: str, home: Container) -> str | None:
+    """The program that starting ``name`` in the container would execute, as it is called there; see ``on_disk``."""
+    path = on_disk(name, home.root)
+    return None if path is None else path.removeprefix(home.root)
+
+
 def _in_container(name: str, home: Container, runner: Runner) -> tuple[str | None, str | None]:
     """The program as it is called in the container, and its version."""
-    path = on_disk(name, home.root)
-    if path is None:
+    called = called_in(name, home)
+    if called is None:
         return None, None
-    called = path.removeprefix(home.root)
     try:
         return called, parse_version(runner(home.inside([called, "--version"])).out)
     except HotUpgradeError:

@@ -10,10 +10,13 @@ from __future__ import annotations
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import LOG_DIRECTORY
 
+_OVN_LOGS = "/var/log/ovn"
+
 
 def log_of(name: str) -> str:
     """Of a daemon: the packages' file, unless ``--log-file`` in its command line names another one (lib/vlog.c)."""
-    return f"Look into the log of {name}, {LOG_DIRECTORY}/{name}.log"
+    directory = _OVN_LOGS if name.startswith("ovn-") else LOG_DIRECTORY
+    return f"Look into the log of {name}, {directory}/{name}.log"
 
 
 VSWITCHD_LOG = log_of(VSWITCHD)

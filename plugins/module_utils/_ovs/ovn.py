@@ -15,6 +15,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon, inspect
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 
 CONTROLLER = "ovn-controller"
 # How long it waits with the deletion of what an earlier one has left in the switch, in milliseconds: OVN 22.06 to 25.03. Later
@@ -52,14 +53,19 @@ def rundir(openvswitch: str) -> str:
 
 
 def look(
-    openvswitch: str, external_ids: t.Mapping[str, str], timeout: float, root: str = "/", runner: Runner = run
+    openvswitch: str,
+    external_ids: t.Mapping[str, str],
+    timeout: float,
+    root: str = "/",
+    runner: Runner = run,
+    home: Container | None = None,
 ) -> Chassis | None:
     """The chassis that this host is; None where no ovn-controller is told where its database is, and none runs.
 
-    ``openvswitch`` is the run directory of Open vSwitch.
+    ``openvswitch`` is the run directory of Open vSwitch; ``home`` see ``daemons.inspect``.
     """
     place = rundir(openvswitch)
-    controller = inspect(CONTROLLER, place, timeout, root, runner)
+    controller = inspect(CONTROLLER, place, timeout, root, runner, home=home)
     name = _override(root) or external_ids.get(_SYSTEM_ID)
     if _setting(external_ids, _REMOTE, name) is None and not controller.running:
         return None

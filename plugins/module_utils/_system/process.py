@@ -143,3 +143,19 @@ def wait_gone(pid: int, name: str, seconds: float) -> None:
             readable([descriptor], seconds)
         finally:
             os.close(descriptor)
+
+
+def family(process: Process) -> list[Process]:
+    """A daemon and its ``--monitor``, which must be where it is."""
+    monitor = monitor_of(process)
+    return [process] if monitor is None else [process, monitor]
+
+
+def monitor_of(found: Process) -> Process | None:
+    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
+    try:
+        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
+            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
+    except (OSError, StopIteration):
+        return None
+    return identify(parent) if is_monitor(parent) else None

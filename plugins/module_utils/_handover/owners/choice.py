@@ -12,7 +12,6 @@ import os
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import instance_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import pod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import Nobody
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
@@ -24,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owner
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import Systemd
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import Daemon
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import instance_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import program_of
 

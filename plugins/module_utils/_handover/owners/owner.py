@@ -14,15 +14,14 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
     alive,
-    identify,
-    is_monitor,
+    family,
 )
 
 
@@ -150,22 +149,6 @@ class Job(t.Protocol):
 
     def wait(self, timeout: float) -> None:
         """Return when it is done; raises ``HotUpgradeError`` when it failed or takes longer."""
-
-
-def family(process: Process) -> list[Process]:
-    """A daemon and its ``--monitor``, which must be where it is."""
-    monitor = monitor_of(process)
-    return [process] if monitor is None else [process, monitor]
-
-
-def monitor_of(found: Process) -> Process | None:
-    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
-    try:
-        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
-            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
-    except (OSError, StopIteration):
-        return None
-    return identify(parent) if is_monitor(parent) else None
 
 
 def ended(name: str, process: Process) -> str | None:

@@ -15,24 +15,23 @@ import dataclasses
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
-    Instance,
-    environment_of,
-)
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import start_like
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
     Heritage,
     Job,
     Unwatched,
     ended,
-    family,
     nothing,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import trust_in
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import (
+    Instance,
+    environment_of,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.successor import start_like
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, family
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import real_file
 
 

@@ -20,22 +20,25 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import (
-    Instance,
-    environment_of,
-)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import (
     Adopting,
     Heritage,
     Job,
-    family,
     misplaced_of,
-    monitor_of,
     nothing,
     take_in,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import (
+    Instance,
+    environment_of,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check, run
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, is_monitor
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    family,
+    is_monitor,
+    monitor_of,
+)
 
 # Names that come after those of others: of two drop-ins that set the same, the last name counts, not the folder.
 DROP_IN = "zzz-ovsops.conf"

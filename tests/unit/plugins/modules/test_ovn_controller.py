@@ -39,6 +39,9 @@ class Controller:
     def look(self) -> ovn.Chassis | None:
         return self.chassis() if self.runs or self.disk else None
 
+    def concerns(self, chassis: ovn.Chassis) -> bool:
+        return chassis.controller.running or chassis.controller.installed
+
     def prepared(self) -> bool:
         return self.left
 
@@ -59,8 +62,9 @@ class Controller:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, made: Controller, check: bool = False, **options: t.Any) -> Outcome:
-    monkeypatch.setattr(ovn_controller, "Controller", lambda _connection: made)
+    monkeypatch.setattr(ovn_controller.Controller, "of", lambda _connection, _between: made)
     connection = {"rundir": "/run/openvswitch", "database": None, "timeout": 1.0}
+    connection |= {"container": None, "container_before": None}
     params = {**connection, "state": "current", "wait": 8.0, "settle_timeout": 120.0, **options}
     return ovn_controller.bring_up(Call(params, check))
 

@@ -16,10 +16,10 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import Outside
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import create
 

@@ -20,8 +20,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import silence
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 
 COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}

@@ -17,8 +17,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import vswitchd
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.upcall_dispatch import Dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 

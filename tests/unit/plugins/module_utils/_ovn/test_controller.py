@@ -36,6 +36,7 @@ class World:
         self.supervisor: daemons.Supervisor | None = SYSTEMD
         self.processes = frozenset({7})
         self.refuses = False
+        self.pods: t.Any = None
 
     def chassis(self, running: bool = True) -> ovn.Chassis:
         process = Process(7, 8) if running else None
@@ -96,7 +97,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def controller(world: World) -> controllers.Controller:
     connection = Connection("/run/openvswitch", "unix:/run/openvswitch/db.sock", 1.0)
-    return controllers.Controller(connection, world.run, world.clock, lambda _name: world.processes)
+    return controllers.Controller(
+        connection, world.pods, world.run, world.clock, lambda _name: world.processes
+    )
 
 
 def test_flows_stay_until_all_are_of_the_new_one(world: World) -> None:
@@ -181,6 +184,82 @@ def test_one_in_a_container_is_left_alone(world: World) -> None:
     with pytest.raises(Refused, match="container"):
         controller(world).replace(world.chassis(), 8.0, 5.0)
     assert world.done == []
+
+
+class Pods:
+    """Two containers, of which the new one may not be able to have it; what was done is in the world's list."""
+
+    home = None
+
+    def __init__(self, world: World, fails: tuple[str, ...] = ()) -> None:
+        self._world, self._fails = world, fails
+
+    def __getattr__(self, name: str) -> t.Callable[..., None]:
+        def act(*given: t.Any) -> None:
+            for ending in filter(callable, given):
+                ending()
+            self._world.done.append(name)
+            if name in self._fails:
+                raise HotUpgradeError(f"{name} failed", "it cannot", "See why")
+
+        return act
+
+
+def pods_of(world: World, monkeypatch: pytest.MonkeyPatch, *fails: str) -> controllers.Controller:
+    """Whoever is told to end has ended."""
+    world.pods = Pods(world, fails)
+    world.supervisor = daemons.Supervisor("container", None, None, "/kubepods/x")
+    monkeypatch.setattr(controllers, "alive", lambda _process: False)
+    monkeypatch.setattr(controllers, "end_with_monitor", lambda _process: world.done.append("gone"))
+    return controller(world)
+
+
+def deeds(world: World) -> list[t.Any]:
+    return [each for each in world.done if not isinstance(each, dict)]
+
+
+def test_between_two_pods_it_is_kept_before_it_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pods_of(world, monkeypatch).replace(world.chassis(), 8.0, 60.0)
+    assert deeds(world) == ["require_usable", "keep", ("exit", "--restart"), "start", "forget"]
+    assert WAIT not in world.ids
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_one_that_does_not_come_up_in_the_new_pod_gives_way_to_the_one_before(
+    world: World, monkeypatch: pytest.MonkeyPatch, settles: bool
+) -> None:
+    made = pods_of(world, monkeypatch, *(() if settles else ("start",)))
+    if settles:  # it starts, and has no flows of its own in time; the one before has
+        ages = iter([None] * 7 + [0] * 99)
+        monkeypatch.setattr(world, "oldest_flow", lambda _table: (world.clock.sleep(1.0), next(ages))[1])
+    with pytest.raises(HotUpgradeError, match="25.03.0 runs in the old pod again") as raised:
+        made.replace(world.chassis(), 8.0, 5.0)
+    assert ("no flows" in str(raised.value)) == settles
+    assert deeds(world)[-4:] == [("exit", "--restart"), "gone", "go_back", "forget"]
+    assert set(world.ids) == {"ovn-remote"}
+
+
+def test_neither_of_both_is_said_with_both_reasons(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pods_of(world, monkeypatch, "start", "go_back")
+    with pytest.raises(HotUpgradeError, match="start failed.*did not come back: go_back failed"):
+        made.replace(world.chassis(), 8.0, 5.0)
+    assert world.ids[WAIT] == "8000"  # the flows stay for whoever comes again
+    assert "forget" not in deeds(world)
+
+
+def test_one_that_goes_on_is_not_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, world.refuses = pods_of(world, monkeypatch), True
+    monkeypatch.setattr(controllers, "alive", lambda _process: True)
+    with pytest.raises(HotUpgradeError, match="refused the command"):
+        made.replace(world.chassis(), 8.0, 60.0)
+    assert deeds(world) == ["require_usable", "keep", ("exit", "--restart"), "forget"]
+
+
+def test_one_in_a_third_pod_is_no_matter_of_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pods_of(world, monkeypatch)
+    for own in (True, False):
+        monkeypatch.setattr(Pods, "own", lambda _self, _process, own=own: own, raising=False)
+        assert made.concerns(world.chassis()) is own
 
 
 def test_one_that_waits_for_northd_is_left_alone(world: World) -> None:

@@ -43,7 +43,7 @@ class Control:
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> list[daemons.Daemon]:
     found = [controller()]
-    monkeypatch.setattr(ovn, "inspect", lambda *_: found[0])
+    monkeypatch.setattr(ovn, "inspect", lambda *_, home: found[0])
     monkeypatch.setattr(ovn, "Appctl", Control)
     Control.answers = {"connection-status": "connected\n", "ct-zone-list": "lsp1 1\nlsp2 2\n"}
     return found

@@ -16,11 +16,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
-    instance,
-    kept_programs,
-    newcomer,
-)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import kept_programs, newcomer
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import trust
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify
 from tests.harness.waiting import wait_until

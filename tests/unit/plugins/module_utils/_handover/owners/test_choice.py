@@ -7,11 +7,11 @@ from __future__ import annotations
 import json
 import os
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.nobody import Nobody
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import heritage_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.systemd import Systemd
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     identify,
 )

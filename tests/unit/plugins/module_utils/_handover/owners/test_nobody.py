@@ -17,9 +17,9 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import nobody, systemd
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import heritage_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     alive,

@@ -12,10 +12,10 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners import choice, pod
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.owner import Heritage
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.owners.pod import Home, Pod
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
 )
