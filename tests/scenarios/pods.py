@@ -187,10 +187,32 @@ def chassis_moved(scene: Scene) -> str:
     return f"settled after {moved_on['settled_s']} s; {measured(traffic)}"
 
 
+def chassis_stays(scene: Scene) -> str:
+    """The new pod's ovn-controller does not start: the one before has its flows again, and all goes back."""
+    options = chassis(scene)
+    scene.sh(
+        "printf '#!/bin/sh\\necho it is broken >&2; exit 1\\n' >/run/pods/new/root/usr/bin/ovn-controller"
+    )
+    with ovn.changing(scene), scene.traffic(rate=200) as traffic:
+        applied = scene.hand_over(strategy="make_before_break", **options)
+        refused = scene.module("ovn_controller", dict(options))
+        scene.hand_over(expect="rolled_back", state="rolled_back", transaction=applied["transaction"])
+        scene.sh(END_NEW)
+    wanted = ("it is broken", f"ovn-controller {OVN_FROM} runs in the old pod again")
+    if not all(each in refused["msg"] for each in wanted):
+        raise Broken(f"it says: {refused['msg']}")
+    require_sound(scene, FROM)
+    if set(owners(scene, options["container_before"]).values()) != {True}:
+        raise Broken("not all daemons are in the old container")
+    measured(traffic).none()
+    return str(measured(traffic))
+
+
 SCENARIOS = [
     ("pods: moved to another container", FROM, functools.partial(moved, "auto")),
     ("pods: moved by standby", FROM, functools.partial(moved, "standby")),
     ("pods: taken back", FROM, taken_back),
     ("pods: the new container ends", FROM, ended),
     ("pods: a chassis of OVN", FROM, chassis_moved),
+    ("pods: a chassis whose new ovn-controller does not start", FROM, chassis_stays),
 ]
