@@ -194,9 +194,10 @@ def chassis_stays(scene: Scene) -> str:
         "printf '#!/bin/sh\\necho it is broken >&2; exit 1\\n' >/run/pods/new/root/usr/bin/ovn-controller"
     )
     with ovn.changing(scene), scene.traffic(rate=200) as traffic:
-        applied = scene.hand_over(strategy="make_before_break", **options)
+        scene.hand_over(strategy="make_before_break", **options)
         refused = scene.module("ovn_controller", dict(options))
-        scene.hand_over(expect="rolled_back", state="rolled_back", transaction=applied["transaction"])
+        back = {"container": options["container_before"], "container_before": options["container"]}
+        scene.hand_over(strategy="make_before_break", **back)
         scene.sh(END_NEW)
     wanted = ("it is broken", f"ovn-controller {OVN_FROM} runs in the old pod again")
     if not all(each in refused["msg"] for each in wanted):
