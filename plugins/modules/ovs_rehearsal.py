@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - ovsops.hot_upgrade.attributes
   - ovsops.hot_upgrade.attributes.actiongroup_hot_upgrade
   - ovsops.hot_upgrade.connection
+  - ovsops.hot_upgrade.containers
 attributes:
   check_mode:
     support: full
@@ -40,9 +41,9 @@ options:
       - Package files on the host, C(.deb) or C(.rpm), of all that the upgrade would install, libraries included.
       - They have to be in a folder that belongs to root, and to which nobody else can write, for example one that
         C(apt-get --download-only) has filled.
+      - Where Open vSwitch runs in pods, O(container) has the new version instead.
     type: list
     elements: path
-    required: true
   prove:
     description:
       - So many live megaflows, about, are traced through the running and the new version; see RV(rehearsal.forward.proof).
@@ -168,14 +169,21 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal.rehe
 
 OPTIONS: adapter.Options = {
     **adapter.CONNECTION,
-    "packages": {"type": "list", "elements": "path", "required": True},
+    **adapter.CONTAINERS,
+    "packages": {"type": "list", "elements": "path"},
     "prove": {"type": "int", "default": 10000},
 }
 
 
 def main() -> None:
     """Entry point for Ansible."""
-    adapter.run_module(OPTIONS, rehearse)
+    adapter.run_module(
+        OPTIONS,
+        rehearse,
+        required_together=adapter.TOGETHER,
+        required_one_of=[("packages", "container")],
+        mutually_exclusive=[("packages", "container")],
+    )
 
 
 if __name__ == "__main__":

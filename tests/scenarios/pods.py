@@ -116,6 +116,14 @@ def moved(strategy: str, scene: Scene) -> str:
     options = prepare(scene)
     scene.populate("--flows", "2000")
     before = scene.look()
+    rehearsed = scene.module("ovs_rehearsal", dict(options))["rehearsal"]
+    if (rehearsed["from"], rehearsed["to"], rehearsed["passed"], rehearsed["passed_back"]) != (
+        FROM,
+        TO,
+        True,
+        True,
+    ):
+        raise Broken(f"the rehearsal says {rehearsed}")
     with scene.traffic() as traffic:
         result = scene.hand_over(strategy=strategy, **options)
     require_sound(scene, TO)

@@ -77,6 +77,12 @@ def enter(homes: Homes | None) -> Container | None:
     return after
 
 
+def roots(homes: Homes) -> tuple[str, str]:
+    """Where the files of the new container are, and those of the one of before; raises ``Refused`` when one does not run."""
+    before, after = (find() for find in _find(homes))
+    return after.root, before.root
+
+
 def with_pods(homes: Homes | None) -> Homes | None:
     """The same, with the groups of their pods; raises ``Refused`` when one does not run."""
     if homes is None:

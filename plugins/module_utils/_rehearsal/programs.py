@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""The programs of a version that is not installed: its packages unpacked into a folder, and how to run what is there."""
+"""The programs of a version that is not installed, and how to run them: packages in a folder, or the files of a container."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command
     convert,
     run,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_directory
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    doubt_of_directory,
+    real_file,
+)
 
 OVSDB_TOOL = "ovsdb-tool"
 # Unpacking is mostly writing, in seconds.
@@ -109,8 +112,10 @@ def _program(name: str, root: str) -> str | None:
     if root == "/":
         return on_disk(name)
     found = on_disk(name, root)
-    if found and os.path.exists(found):
-        return found
+    # In a container the link of update-alternatives(1) is there, and leads from its root on.
+    real = real_file(found.removeprefix(root), root) if found else None
+    if real and os.path.exists(real):
+        return real
     return next(iter(sorted(glob.glob(os.path.join(glob.escape(root), _APART, name)))), None)
 
 
@@ -120,9 +125,11 @@ def _words(path: str, root: str) -> list[str]:
         return [path]
     folders = _library_folders(root)
     loaders = [
-        found
+        real
         for folder in ("lib*", "usr/lib*", "usr/lib/*")
         for found in glob.glob(f"{glob.escape(root)}/{folder}/ld*-*.so.*")
+        for real in [real_file(found.removeprefix(root), root)]
+        if real and os.path.exists(real)
     ]
     if loaders:
         return [loaders[0], "--library-path", ":".join(folders), path]

@@ -21,7 +21,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     Unreachable,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, rehearsed
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    database_content,
+    homes,
+    rehearsed,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
@@ -89,27 +93,36 @@ def _ports(connection: Connection) -> str:
 
 
 def rehearse(call: Call) -> Outcome:
-    """Try the version in ``packages``; nothing of the host is changed, but for the record of it."""
+    """Try the version in ``packages``, or in a container; nothing of the host is changed, but for the record of it."""
     connection = call.connection
     daemons = _daemons(connection)
     if call.check_mode:
         return Outcome(False, {})
     before = Portrait.of(connection, daemons)
     with _places() as (store, run):
-        programs.unpack(call.params["packages"], f"{store}/packages")
-        new = programs.find(f"{store}/packages")
+        after, root = _roots(call, store)
+        new = programs.find(after)
         given = trial.Left(
             switch.take(connection, f"{store}/snapshot"), backup(connection.remote, _BACKUP_TIMEOUT)
         )
         live = _live(connection, call.params["prove"])
         forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new", live)
-        backward = _back(daemons[0], left, f"{run}/old", f"{store}/old")
+        backward = _back(daemons[0], root, left, f"{run}/old", f"{store}/old")
         with connection.open() as database:
             forward.dropped = database_content.without_place(database, new.schema)
     changed = before.changed(Portrait.of(connection, _daemons(connection)))
     values = _values(daemons[0], forward, backward, changed)
     rehearsed.keep(values)
     return Outcome(False, {"rehearsal": values})
+
+
+def _roots(call: Call, store: str) -> tuple[str, str]:
+    """Below which folders the programs of the new version are, and those of the one that runs."""
+    between = homes.Homes.of(call.params)
+    if between is not None:
+        return homes.roots(between)
+    programs.unpack(call.params["packages"], f"{store}/packages")
+    return f"{store}/packages", "/"
 
 
 def _live(connection: Connection, most: int) -> trial.Live | None:
@@ -136,13 +149,13 @@ def _daemons(connection: Connection) -> list[Daemon]:
     return found
 
 
-def _back(running: Daemon, left: trial.Left | None, run: str, store: str) -> trial.Trial:
+def _back(running: Daemon, root: str, left: trial.Left | None, run: str, store: str) -> trial.Trial:
     """The version that runs, tried with what the new one holds: a way back."""
     version = running.running_version or "0"
     if left is None:
         return trial.Trial(version, "", "not tried: the new version did not come so far")
     try:
-        old = programs.find()
+        old = programs.find(root)
     except HotUpgradeError as error:
         return trial.Trial(version, "", f"not tried: {error}")
     if old.version != version:

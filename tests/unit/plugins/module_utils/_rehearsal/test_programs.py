@@ -75,6 +75,20 @@ def test_with_a_c_library_of_their_own_its_loader_starts_them(tree: Path) -> Non
     )  # fmt: skip
 
 
+def test_links_of_a_container_lead_from_its_root_on(tree: Path) -> None:
+    """There update-alternatives(1) has made its links, and the host's files have the same names."""
+    (tree / "usr/sbin/ovs-vswitchd").symlink_to("/etc/alternatives/ovs-vswitchd")
+    (tree / "etc/alternatives").mkdir(parents=True)
+    (tree / "etc/alternatives/ovs-vswitchd").symlink_to("/usr/lib/openvswitch-switch/ovs-vswitchd")
+    for name in ("lib64", "lib/x86_64-linux-gnu"):
+        (tree / name).mkdir(parents=True)
+    (tree / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2").write_text("")
+    (tree / "lib64/ld-linux-x86-64.so.2").symlink_to("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+    found = programs.find(str(tree), Runner())
+    assert found.vswitchd[0] == f"{tree}/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    assert found.vswitchd[-1] == f"{tree}/usr/lib/openvswitch-switch/ovs-vswitchd"
+
+
 def test_what_is_missing_is_named(tree: Path) -> None:
     (tree / "usr/bin/ovsdb-tool").unlink()
     with pytest.raises(Refused, match="ovsdb-tool is not there: looked for below"):
