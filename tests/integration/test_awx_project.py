@@ -20,6 +20,7 @@ from tests.harness import awx
 from tests.lab.images import REPOSITORY
 
 ROLE = REPOSITORY / "roles/hot_upgrade"
+ROLES = (ROLE, REPOSITORY / "roles/kube_ovn")
 # What the playbooks have beside the role; their value is what they take without one.
 PLAYBOOKS = {"hot_upgrade_serial": "1,100%", "hot_upgrade_canary_soak": None, "hot_upgrade_reload": "current"}
 # What the wrappers have besides.
@@ -48,9 +49,9 @@ def setup(name: str) -> t.Any:
 
 
 def options() -> dict[str, awx.Json]:
-    return t.cast(
-        "dict[str, awx.Json]", load(ROLE / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    )
+    """Those of both roles."""
+    specs = [load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"] for role in ROLES]
+    return {name: option for spec in specs for name, option in spec.items()}
 
 
 def flat(asks: t.Sequence[t.Any]) -> set[str]:
@@ -77,8 +78,8 @@ def test_every_playbook_of_the_collection_has_a_wrapper() -> None:
     text = "".join(path.read_text() for path in (awx.PROJECT / "playbooks").glob("*.yml"))
     imported = set(re.findall(r"import_playbook: ovsops[.]hot_upgrade[.](\w+)", text))
     every = {path.stem for path in (REPOSITORY / "playbooks").glob("*.yml")}
-    # Those of Kubernetes are for the controller of a cluster's own people.
-    assert imported == {name for name in every if not name.startswith("kube_ovn")}
+    # What puts the strategy of a DaemonSet back is for one who looks at it.
+    assert imported == every - {"kube_ovn_strategy"}
 
 
 @surveys
@@ -142,9 +143,9 @@ def test_the_role_takes_every_answer(question: awx.Json) -> None:
 def test_answers_are_taken_for_what_they_say() -> None:
     """Ansible checks the arguments of a role and leaves them as they are: the text false would be true."""
     flags = [name for name, spec in options().items() if spec["type"] == "bool"]
-    files = [*ROLE.rglob("tasks/*.yml"), *ROLE.rglob("vars/*.yml")]
+    files = [path for role in ROLES for part in ("tasks", "vars") for path in role.rglob(f"{part}/*.yml")]
     for name in flags:
-        uses = [use for path in files for use in re.findall(rf"\b{name}\b(?!=)(.{{0,7}})", path.read_text())]
+        uses = [use for path in files for use in re.findall(rf"\b{name}\b(?![=:])(.{{0,7}})", path.read_text())]
         assert all(use.startswith(" | bool") for use in uses), (name, uses)
 
 
