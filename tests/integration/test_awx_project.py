@@ -145,7 +145,9 @@ def test_answers_are_taken_for_what_they_say() -> None:
     flags = [name for name, spec in options().items() if spec["type"] == "bool"]
     files = [path for role in ROLES for part in ("tasks", "vars") for path in role.rglob(f"{part}/*.yml")]
     for name in flags:
-        uses = [use for path in files for use in re.findall(rf"\b{name}\b(?![=:])(.{{0,7}})", path.read_text())]
+        uses = [
+            use for path in files for use in re.findall(rf"\b{name}\b(?![=:])(.{{0,7}})", path.read_text())
+        ]
         assert all(use.startswith(" | bool") for use in uses), (name, uses)
 
 

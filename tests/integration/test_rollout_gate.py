@@ -92,7 +92,10 @@ def roll_out(
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     recap = done.stdout.partition("PLAY RECAP")[2]
-    touched = set(re.findall(r"^(\w+) +: ok=", recap, re.MULTILINE))
+    # The others are in the recap with tasks that were skipped.
+    touched = set(
+        re.findall(r"^(\w+) +: ok=\d+ +(?:changed=[1-9]|changed=0 +unreachable=1)", recap, re.MULTILINE)
+    )
     return Outcome(done.returncode, touched, sorted(waited.read_text().split()), done.stdout)
 
 
@@ -176,6 +179,29 @@ def test_a_budget_lets_the_rollout_go_on(fleet: t.Callable[..., Outcome]) -> Non
     done = fleet({"h2": FAILING}, hot_upgrade_max_failed="1")
     assert done.code != 0
     assert done.touched == set(FLEET)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"h1": FAILING}, {"h2": FAILING, "h3": FAILING}, {"h2": UNREACHABLE, "h3": FAILING}]
+)
+def test_a_budget_counts_for_a_whole_batch_too(
+    fleet: t.Callable[..., Outcome], broken: dict[str, dict[str, t.Any]]
+) -> None:
+    """Ansible would end the run there."""
+    done = fleet(broken, hot_upgrade_max_failed=str(len(broken)))
+    assert done.code != 0
+    assert done.touched == set(FLEET)
+    for who, how in broken.items():
+        assert re.search(
+            rf"^{who} .*{'failed' if how is FAILING else 'unreachable'}=1", done.output, re.MULTILINE
+        ), who
+
+
+def test_what_was_kept_in_the_play_counts_for_the_budget(fleet: t.Callable[..., Outcome]) -> None:
+    done = fleet({"h1": FAILING, "h2": FAILING}, hot_upgrade_max_failed="1")
+    assert done.code != 0
+    assert done.touched == {"h1", "h2", "h3"}
+    assert "h1 failed (it is broken), h2 failed (it is broken)" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(("budget", "touched"), [("17%", set(FLEET)), ("16%", {"h1", "h2", "h3"})])
