@@ -27,7 +27,7 @@ demo: lab-tools ## Upgrade two lab hosts from OVS 3.5.0 to 4.0.0 under traffic a
 	@$(in_tools) python tests/demo.py
 
 test: ## The whole quality gate: every step below up to molecule, with a summary
-	@tests/tools/gate setup lint docs site sanity units build integration molecule
+	@tests/tools/gate setup lint docs site sanity units build integration molecule $(more)
 
 ##@ Steps of the gate
 

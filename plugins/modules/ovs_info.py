@@ -328,10 +328,10 @@ protection:
 rollout:
   description:
     - The rollout that has changed the packages of this host last, and their versions before, to which the playbook
-      C(rollback.yml) goes back. V(null) where there was none.
+      C(rollback.yml) goes back. C(ovn) are those of OVN. V(null) where there was none.
   returned: success
   type: dict
-  sample: {id: "20261123T061500Z", at: "2026-11-23T06:15:12Z", packages: {openvswitch-switch: 3.5.0-1}}
+  sample: {id: "20261123T061500Z", at: "2026-11-23T06:15:12Z", packages: {openvswitch-switch: 3.5.0-1}, ovn: {}}
 package_manager:
   description:
     - What has installed Open vSwitch, or would, V(apt), V(dnf4) or V(dnf5). V(null) where there is none of them.

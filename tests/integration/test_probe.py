@@ -290,14 +290,25 @@ def test_the_agent_outlives_the_session_that_started_it(ovs: Ovs) -> None:
     assert stop(ovs)["ended"] == "stopped"
 
 
-@pytest.mark.parametrize("version", ["2.15.0", "4.0.0"])
-def test_ends_of_its_own_on_a_switch_that_forwards_nothing(start_ovs: t.Any, version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "protocols"),
+    [
+        ("2.15.0", "OpenFlow13,OpenFlow15"),
+        ("4.0.0", "OpenFlow15"),
+        ("4.0.0", "OpenFlow10"),
+        ("3.5.0", "OpenFlow14"),
+    ],
+)
+def test_ends_of_its_own_on_a_switch_that_forwards_nothing(
+    start_ovs: t.Any, version: str, protocols: str
+) -> None:
     """Another port of the bridge, in another namespace, must get none of their packets."""
     ovs = start_ovs(version)
     ovs.bridge("br;0", "fail_mode=secure", "protocols=[OpenFlow13,OpenFlow15]")
     ovs.endpoints("br;0")
     ovs.ofctl("replace-flows", "br;0", "-", feed="priority=1,actions=drop\n")
     before = ovs.ofctl("dump-flows", "br;0", "--no-stats")
+    ovs.run("ovs-vsctl", "set", "bridge", "br;0", f"protocols=[{protocols}]")
     links, namespaces = ovs.run("ip", "-br", "link"), ovs.run("ip", "netns", "list")
     first = ovs.module("ovs_traffic_probe", state="prepared", bridge="br;0")
     again = ovs.module("ovs_traffic_probe", state="prepared", bridge="br;0")
@@ -313,6 +324,7 @@ def test_ends_of_its_own_on_a_switch_that_forwards_nothing(start_ovs: t.Any, ver
     assert result["new_flows"]["sent"] > 0
     assert counter(ovs, "h2", "Ip", "InReceives") == heard
     assert ovs.module("ovs_traffic_probe", state="absent")["changed"]
+    ovs.run("ovs-vsctl", "set", "bridge", "br;0", "protocols=[OpenFlow13,OpenFlow15]")
     assert ovs.ofctl("dump-flows", "br;0", "--no-stats") == before
     assert (ovs.run("ip", "-br", "link"), ovs.run("ip", "netns", "list")) == (links, namespaces)
     assert not ovs.module("ovs_traffic_probe", state="absent")["changed"]

@@ -54,15 +54,14 @@ def install(lab: hosts.Lab, version: str) -> None:
         )
 
 
-def offer(lab: hosts.Lab, version: str) -> None:
-    """Have apt on every host know these packages, too."""
+def offer(lab: hosts.Lab, *versions: str) -> None:
+    """Have apt on every host know the packages of these versions, too."""
+    places = {version: f"{OFFERED}/{version}" for version in versions}
+    lines = "".join(f"deb [trusted=yes] file:{place} ./\\n" for place in places.values())
     for host in lab.hosts:
-        hosts.put(lab, host, sorted(_folder(version).iterdir()), OFFERED)
-        hosts.script(
-            lab,
-            host,
-            f"echo 'deb [trusted=yes] file:{OFFERED} ./' > /etc/apt/sources.list.d/ovn.list\napt-get -qq update",
-        )
+        for version, place in places.items():
+            hosts.put(lab, host, sorted(_folder(version).iterdir()), place)
+        hosts.script(lab, host, f"printf '{lines}' > /etc/apt/sources.list.d/ovn.list\napt-get -qq update")
 
 
 def populate(lab: hosts.Lab, *options: str) -> None:

@@ -150,9 +150,9 @@ def controlled(version: str, to: str, scene: Scene) -> str:
 
 
 def played(version: str, to: str, scene: Scene) -> str:
-    """The playbook upgrades Open vSwitch and ovn-controller behind it, and finds nothing to do when it comes again."""
+    """The playbook upgrades Open vSwitch and ovn-controller behind it, finds nothing to do the next time, and takes both back."""
     chassis(scene, version, 500)
-    ovn.offer(scene.lab, to)
+    ovn.offer(scene.lab, version, to)
     reports = scene.lab.folder / "reports"
     reports.mkdir()
     outcomes = []
@@ -166,7 +166,14 @@ def played(version: str, to: str, scene: Scene) -> str:
                 raise Broken(f"the playbook failed: {done.stdout[-3000:]}")
             result = json.loads((reports / "host1.json").read_text())
             outcomes.append((result["outcome"], (result["ovn"] or {}).get("to")))
-    require_sound(scene, "4.0.0")
+        require_sound(scene, "4.0.0")
+        back = runs.playbook(scene.lab, None, name="rollback", rollout="last")
+        if back.returncode:
+            raise Broken(f"the playbook rollback failed: {back.stdout[-3000:]}")
+    require_sound(scene, scene.lab.ovs or "")
+    runs_now = scene.module("ovs_info", {})["ovn"]["controller"]["running_version"]
+    if runs_now != version:
+        raise Broken(f"ovn-controller is {runs_now} after the rollback")
     if outcomes != [("planned", version), ("upgraded", to), ("unchanged", to)]:
         raise Broken(f"the outcomes are {outcomes}")
     scene.sh(SYNCED)

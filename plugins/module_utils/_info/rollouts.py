@@ -24,5 +24,10 @@ def last(root: str = "/") -> dict[str, t.Any] | None:
 
 
 def _told(record: t.Any) -> dict[str, t.Any]:
-    packages = {str(name): str(version) for name, version in record["packages"].items()}
-    return {"id": str(record["id"]), "at": str(record["at"]), "packages": packages}
+    # Those of OVN are from a later version of this collection on.
+    packages, ovn = _versions(record["packages"]), _versions(record.get("ovn", {}))
+    return {"id": str(record["id"]), "at": str(record["at"]), "packages": packages, "ovn": ovn}
+
+
+def _versions(found: t.Mapping[t.Any, t.Any]) -> dict[str, str]:
+    return {str(name): str(version) for name, version in found.items()}

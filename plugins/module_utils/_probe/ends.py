@@ -11,6 +11,7 @@ the flow table does.  Their addresses are those for measurements (198.18.0.0/15,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 import zlib
@@ -21,7 +22,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import one_way
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import (
+    OpenFlow,
+    management_socket,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     Bridge,
     Connection,
@@ -35,7 +40,6 @@ RECEIVER_ADDRESS = "198.18.0.2"
 _SENDER_ADDRESS = "198.18.0.1"
 NAMESPACES = "/run/netns"
 _OWNER = "ovsops-probe"  # in external_ids of a Port: the name of the measurement
-_VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
 _PRIORITY, _COOKIE = 65535, 0x6F76_7072_0000_0000
 _HINT = "state=absent removes what is left; or give two namespaces of your own"
 _DEVICE, _USUAL_MTU = "e0", 1500
@@ -97,11 +101,12 @@ class Ends:
             self._ip("netns", "exec", namespace, "sysctl", "-qw", quiet, needed=False)
         database.transact(*self._rows(bridge))
         ofports = self._numbered(database)
-        to_receiver = f"move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:{ofports[1]}"
-        # By that ``move`` each new source port is a new flow of the datapath.
-        self._flow(bridge, f"in_port={ofports[0]},udp,actions={to_receiver}", _PRIORITY)
-        for ofport in ofports:
-            self._flow(bridge, f"in_port={ofport},actions=drop", _PRIORITY - 1)
+        with self._switch(bridge) as of:
+            first = one_way.forward(of.version, of.xid(), self.cookie, _PRIORITY, *ofports)
+            others = [
+                one_way.drop(of.version, of.xid(), self.cookie, _PRIORITY - 1, each) for each in ofports
+            ]
+            self._send(of, first, *others)
         addresses = (_SENDER_ADDRESS, RECEIVER_ADDRESS), (RECEIVER_ADDRESS, _SENDER_ADDRESS)
         for number, ((namespace, port), (own, other)) in enumerate(zip(self._ports.items(), addresses), 1):
             self._ip("-n", namespace, "address", "add", f"{own}/30", "dev", _DEVICE)
@@ -151,7 +156,8 @@ class Ends:
         for row in database.select("Bridge", ("name", "ports")) if ours else []:
             held = [uuid for uuid in ours if uuid in row["ports"]]
             if held:
-                self._ofctl("del-flows", row["name"], f"cookie={self.cookie:#x}/-1", needed=False)
+                with contextlib.suppress(HotUpgradeError), self._switch(row["name"]) as of:
+                    self._send(of, one_way.deletion(of.version, of.xid(), self.cookie))
                 where = [["name", "==", row["name"]]]
                 database.transact(*(_of_bridge(where, "delete", ["uuid", uuid]) for uuid in held))
         if ours:
@@ -170,24 +176,23 @@ class Ends:
         what = "ovs-vswitchd has applied the ports of the probe"
         waiter.wait(what, lambda: reconfigured(database, number), bool, lambda _: "it has not", _HINT)
 
-    def _flow(self, bridge: str, text: str, priority: int) -> None:
-        self._ofctl("add-flow", bridge, f"cookie={self.cookie:#x},priority={priority},{text}")
+    def _switch(self, bridge: str) -> OpenFlow:
+        socket = management_socket(self._connection.rundir, bridge)
+        return OpenFlow.connect(socket, timeout=self._connection.timeout)
 
-    def _ofctl(self, command: str, bridge: str, *words: str, needed: bool = True) -> None:
-        target = f"unix:{management_socket(self._connection.rundir, bridge)}"
-        self._do(("ovs-ofctl", "-O", _VERSIONS, command, target, *words), needed)
+    def _send(self, of: OpenFlow, *messages: bytes) -> None:
+        errors = of.send(messages)
+        if errors:
+            raise self._failed(f"{of.name} refuses a flow: {errors[0].name}")
 
     def _ip(self, *words: str, needed: bool = True) -> None:
-        self._do(("ip", *words), needed)
-
-    def _do(self, argv: t.Sequence[str], needed: bool) -> None:
+        argv = ("ip", *words)
         done = self._run(argv, self._connection.timeout)
         if done.rc != 0 and needed:
-            raise HotUpgradeError(
-                f"the ends of probe {self._name!r} cannot be made or removed",
-                f"{' '.join(argv)}: {(done.err or done.out).strip()}",
-                _HINT,
-            )
+            raise self._failed(f"{' '.join(argv)}: {(done.err or done.out).strip()}")
+
+    def _failed(self, why: str) -> HotUpgradeError:
+        return HotUpgradeError(f"the ends of probe {self._name!r} cannot be made or removed", why, _HINT)
 
 
 def _mtu(bridge: Bridge) -> int:
