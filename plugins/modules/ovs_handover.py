@@ -300,6 +300,10 @@ window_ms:
   returned: when there is a transaction
   type: float
   sample: 3.2
+gap_ms:
+  description: How long the datapath was away, see RV(ovsops.hot_upgrade.ovs_kmod_reload#module:gap_ms).
+  returned: when the transaction is a reload of the kernel module
+  type: float
 verification:
   description:
     - What was compared with the snapshot, and in C(proof) what was found out about the live megaflows.

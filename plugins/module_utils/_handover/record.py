@@ -41,6 +41,8 @@ def report(transaction: Transaction) -> Json:
     result = transaction.read("result.json") or {}
     marks = result.get("marks", {})
     plan = _asked(transaction, "plan")
+    # Of a reload alone, whoever asks for it.
+    gap = {"gap_ms": _milliseconds(marks, "module: sealed", "module: busiest flows")}
     return {
         "plan": plan,
         **_judged_by(transaction),
@@ -50,6 +52,7 @@ def report(transaction: Transaction) -> Json:
         "deadline": _deadline(transaction),
         "timeline": result.get("timeline", timeline(transaction)),
         "window_ms": _milliseconds(marks, "stopped", "forwarding"),
+        **(gap if transaction.operation == RELOAD else {}),
         "refill_ms": _milliseconds(marks, "flushed", "refilled"),
         "verification": {key: result[key] for key in ("proof", "compared") if key in result},
         "proof": _proof_text(plan, result),

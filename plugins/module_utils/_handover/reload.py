@@ -104,13 +104,7 @@ def told(values: Json, result: Json) -> Json:
         "bypass": result.get("bypass", ""),
         "new_flows": result.get("new_flows", ""),
         "restored": result.get("restored", {}),
-        "gap_ms": _gap(result.get("marks", {})),
     }
-
-
-def _gap(marks: t.Mapping[str, int]) -> float | None:
-    begin, end = marks.get("module: sealed"), marks.get("module: busiest flows")
-    return None if begin is None or end is None else (end - begin) / 1000
 
 
 def _reasons(facts: plan.Facts) -> t.Iterator[str]:

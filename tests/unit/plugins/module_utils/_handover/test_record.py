@@ -66,6 +66,21 @@ def test_a_reload_is_told_with_the_hand_overs(tmp_path: Path) -> None:
         ]
 
 
+def test_whoever_confirms_a_reload_is_told_its_gap(tmp_path: Path) -> None:
+    """By it a limit is judged; the window of a hand-over ends when all is back."""
+    marks = {
+        "stopped": 0,
+        "forwarding": 9_000_000,
+        "module: sealed": 1_000_000,
+        "module: busiest flows": 1_042_500,
+    }
+    for operation, gap in (("kmod-reload", 42.5), ("handover", None)):
+        transaction = transactions.create({**REQUEST, "operation": operation}, str(tmp_path / operation))
+        transaction.write("result.json", {"marks": marks})
+        (found,) = record.records(root=str(tmp_path / operation))
+        assert (found["window_ms"], found.get("gap_ms")) == (9000.0, gap)
+
+
 def test_one_is_told_alone_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
     root = str(tmp_path)
     transaction = transactions.create(REQUEST, root)

@@ -73,7 +73,7 @@ class Host:
 
     def _begin(self, record: t.Any) -> t.Any:
         self.begun.append(record)
-        result = {"marks": {"module: sealed": 1000, "module: busiest flows": 43_500}, "bypass": "3 of 3"}
+        result = {"bypass": "3 of 3"}
         return types.SimpleNamespace(read=lambda _name: result)
 
 
@@ -135,7 +135,7 @@ def test_one_interruption_serves_for_module_and_daemons(host: Host) -> None:
     )
     wanted = {"new": MODULE.disk_path, "old": "/kept.ko", "bypass": "auto", "stand_in": True}
     assert request["reload"] == wanted
-    assert (found.changed, found.values["gap_ms"], found.values["bypass"]) == (True, 42.5, "3 of 3")
+    assert (found.changed, found.values["bypass"]) == (True, "3 of 3")
 
 
 def test_where_memory_is_short_new_flows_wait(host: Host) -> None:
