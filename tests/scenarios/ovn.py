@@ -35,6 +35,17 @@ END
 SYNCED = "ovn-nbctl --wait=hv --timeout=60 sync"
 # What a switch-over in userspace may cost, where nobody forwards for a moment.
 A_FEW = 5
+# A port of the router that one of two chassis serves. They watch each other by BFD in their tunnel; whoever does not hear the
+# other any more takes the port.
+GATEWAY = """
+ovn-nbctl ls-add ext -- lrp-add r0 r0-ext 02:00:00:00:02:fe 172.31.0.1/24 \\
+    -- lsp-add ext ext-r0 -- lsp-set-type ext-r0 router -- lsp-set-addresses ext-r0 router \\
+    -- lsp-set-options ext-r0 router-port=r0-ext \\
+    -- lrp-set-gateway-chassis r0-ext host1 20 -- lrp-set-gateway-chassis r0-ext host2 10
+"""
+BFD = "ovs-vsctl --bare --columns=bfd_status find interface type=geneve"
+SERVED_BY = "ovn-sbctl --bare --columns=chassis find port_binding logical_port=cr-r0-ext"
+CLAIMS = "grep -c 'Claiming lport cr-r0-ext' /var/log/ovn/ovn-controller.log || :"
 PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
@@ -124,6 +135,38 @@ def crossed(version: str, to: str, scene: Scene) -> str:
     return ", ".join(said)
 
 
+def gateways(version: str, to: str, scene: Scene) -> str:
+    """Two gateway chassis that watch each other by BFD: neither sees the other go, and the port stays where it is."""
+    chassis(scene, version, 500)
+    scene.sh(GATEWAY + SYNCED)
+    for number in (1, 2):
+        scene.sh(until(f"{BFD} | grep -q state=up"), number)
+    before = [(scene.sh(SERVED_BY), [scene.sh(CLAIMS, number) for number in (1, 2)])]
+    said = []
+    for number in (1, 2):
+        other = 3 - number
+        flaps = bfd(scene, other)["flap_count"]
+        scene.install(to, number)
+        scene.hand_over(number, strategy="make_before_break")
+        require_sound(scene, to, number)
+        scene.sh(f"{SYNCED}", 1)
+        seen = bfd(scene, other)
+        if (seen["state"], seen["flap_count"]) != ("up", flaps):
+            raise Broken(f"host{other} has seen host{number} go: {seen}, and flap_count was {flaps}")
+        scene.sh(until(f"{BFD} | grep -q state=up"), number)
+        before.append((scene.sh(SERVED_BY), [scene.sh(CLAIMS, each) for each in (1, 2)]))
+        said.append(f"host{number}: up, {flaps} flaps as before")
+    if len({str(each) for each in before}) != 1:
+        log = scene.sh("grep -v 'INFO.*unixctl' /var/log/ovn/ovn-controller.log | tail -n 60")
+        raise Broken(f"the gateway has moved: {before} {log}")
+    return "; ".join(said)
+
+
+def bfd(scene: Scene, number: int) -> dict[str, str]:
+    """What a host tells of its session with the other one."""
+    return dict(pair.split("=", 1) for pair in scene.sh(BFD, number).split() if "=" in pair)
+
+
 def controlled(version: str, to: str, scene: Scene) -> str:
     """ovn-controller itself is replaced under traffic; restarted by its service it would have no flows for a while."""
     chassis(scene, version, 500)
@@ -194,5 +237,6 @@ SCENARIOS = [
     ("OVN under change, 2,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500)),
     ("OVN under change, 10,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 8500)),
     ("OVN 23.03 under change", "3.1.0", functools.partial(churned, "23.03.1", "3.5.0", 500)),
+    ("OVN, two gateway chassis", "3.5.0", functools.partial(gateways, "25.03.0", "4.0.0"), "uml", 2),
     ("OVN, two chassis", "3.5.0", functools.partial(crossed, "25.03.0", "4.0.0"), "uml", 2),
 ]

@@ -37,7 +37,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     OWNED_TIMEOUT,
     Services,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes, liveness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
     SERVER_LOG,
@@ -140,7 +140,8 @@ class Database:
         """
         control = self._services.control(OVSDB_SERVER)
         remotes = control.call("ovsdb-server/list-remotes").split()
-        before = self._schema_version()
+        with self.open() as database:
+            before, found = database.schema_version, liveness.told(database)
         owner = self._services.owner(OVSDB_SERVER)
         vswitchd = self._services.process(VSWITCHD)
         alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
@@ -152,6 +153,7 @@ class Database:
 
             self._finish(owner.restart(self._server(), binaries, ending))
             self.wait(interval=WINDOW_POLL)
+        self._tell_again(found)
         self._add_remotes(remotes)
         if self._schema_version() != before:
             raise HotUpgradeError(
@@ -160,6 +162,14 @@ class Database:
                 f"The database as it was is {self._scope.kept}/conf.db. {SERVER_LOG}",
             )
         self.wait_for_vswitchd()
+
+    def _tell_again(self, found: t.Sequence[liveness.Json]) -> None:
+        """Before anybody else is connected again, who would act on sessions that seem to be down."""
+        try:
+            with self.open() as database:
+                liveness.tell_again(database, found)
+        except HotUpgradeError as error:
+            self._report.missed([f"what BFD, CFM and LACP had found out was gone for a moment: {error}"])
 
     def _add_remotes(self, remotes: list[str]) -> None:
         control = self._services.control(OVSDB_SERVER)

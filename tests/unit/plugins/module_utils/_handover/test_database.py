@@ -21,6 +21,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes impo
 @pytest.fixture(autouse=True)
 def let_go(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controllers, "let_go", lambda _database: world.done.append("controllers: let go"))
+    monkeypatch.setattr(database.liveness, "told", lambda _database: ["up"])
+    monkeypatch.setattr(
+        database.liveness, "tell_again", lambda _database, found: world.done.append(f"told again: {found}")
+    )
 
 
 def test_a_flag_is_cleared_and_controllers_let_go_whoever_did_it_has_ended(world: t.Any) -> None:
@@ -172,3 +176,20 @@ def test_a_database_of_the_wanted_schema_is_not_converted(
     schema.write_text('{"version": "8.5.0"}')
     world.host.database.convert(str(schema))
     assert ("database: call" in world.done) == converted
+
+
+@pytest.mark.usefixtures("server")
+def test_sessions_that_are_up_are_told_again_before_vswitchd_is_back(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway chassis of OVN would give its ports away until then; that it cannot be told is no reason to go back."""
+    world.host.database.restart_server()
+    assert "told again: ['up']" in world.done
+
+    def refuse(*_: t.Any) -> None:
+        raise HotUpgradeError("the database refuses it", "it is full")
+
+    monkeypatch.setattr(database.liveness, "tell_again", refuse)
+    serving(world, monkeypatch)
+    world.host.database.restart_server()
+    assert "was gone for a moment: the database refuses it" in world.host.report.not_carried[0]
