@@ -57,7 +57,19 @@ def start(lab: Lab) -> None:
         (own / name).write_text(json.dumps(_kubeconfig(own, f"https://{server}", token), indent=2))
         (own / name).chmod(0o600)
     _run(lab, "etcd", {"data-dir": own / "etcd", "logger": "zap"})
-    _run(lab, "kube-apiserver", _api_server(own))
+    start_api_server(lab)
+
+
+def start_api_server(lab: Lab) -> None:
+    """Start the API server alone: in the beginning, and after ``stop_api_server``."""
+    _run(lab, "kube-apiserver", _api_server(folder(lab)))
+
+
+def stop_api_server(lab: Lab) -> None:
+    """Kill the API server; all others stay, and try again."""
+    for number in map(int, run("ip", "netns", "pids", lab.netns).split()):
+        if Path(f"/proc/{number}/comm").read_text().strip() == "kube-apiserver":
+            hosts.end([number])
 
 
 def start_controllers(lab: Lab) -> None:

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""A surge pod is told, from its node, that the daemons have moved into it: its next start is that of the DaemonSet's program."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import MARKER, MOUNT
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+
+
+def tell(container: Container, daemons: dict[str, bool], check_mode: bool) -> bool:
+    """Tell it; returns whether that is news. ``daemons``: of each one that runs, whether it is in the container.
+
+    Raises ``Refused`` where not all are, or where it is no surge pod's container.
+    """
+    elsewhere = [name for name, inside in daemons.items() if not inside]
+    if elsewhere or not daemons:
+        raise Refused(
+            f"container {container.id[:12]} is not told that the daemons are in it",
+            f"{', '.join(elsewhere)} {'is' if len(elsewhere) == 1 else 'are'} not in it"
+            if elsewhere
+            else "none runs",
+            "It would restart them at its next start. Nothing was touched",
+        )
+    root = container.root
+    if not os.path.isdir(root + MOUNT):
+        raise Refused(
+            f"container {container.id[:12]} is no surge pod's",
+            f"it has no folder {MOUNT}",
+            "Name the container of the surge pod. Nothing was touched",
+        )
+    if os.path.lexists(root + MARKER):
+        return False
+    if not check_mode:
+        # Never what a program of the container has put in its place.
+        os.close(os.open(root + MARKER, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    return True
