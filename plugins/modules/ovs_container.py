@@ -51,6 +51,7 @@ options:
     default: /run/ovn
 seealso:
   - module: ovsops.hot_upgrade.ovs_handover
+  - module: ovsops.hot_upgrade.kube_surge_pod
 """
 
 EXAMPLES = r"""

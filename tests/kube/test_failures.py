@@ -179,13 +179,14 @@ class Node:
             self.lab, "the API server answers", lambda: bool(control.request(self.lab, "GET", "/version"))
         )
         wait_until(self.is_ready, SLOW)
+        self.renew()
+
+    def renew(self) -> None:
+        """Have the pod of the controller's own making, and nothing of a rollout."""
         forget = {"metadata": {"annotations": {"ovsops.io/rollout": None}}}
         self.cluster.patch(
             {**forget, "spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}}
         )
-        self.renew()
-
-    def renew(self) -> None:
         self.cluster.renew(self.host, FROM, SLOW)
         self.populate()
 

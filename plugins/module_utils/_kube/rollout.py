@@ -173,24 +173,28 @@ class Rollout:
 
         An API server that is away is asked again.
         """
+        tried: list[Finished] = []
         return self._waiter.wait(
             "the API server takes the strategy of before",
-            lambda: self._end(check_mode),
+            lambda: self._end(check_mode, tried),
             lambda __: True,
             hint="The strategy may be OnDelete still: see whether the API server runs, and run this again",
         )
 
-    def _end(self, check_mode: bool) -> Finished:
+    def _end(self, check_mode: bool, tried: list[Finished]) -> Finished:
+        """``tried``: the last try, whose answer may have been lost."""
         seen = self.look()
         was, memory = state(seen.daemonset, self._container), seen.daemonset.memory
         if memory is None:
-            return Finished(None, was, was, ())
+            return tried[-1] if tried else Finished(None, was, was, ())
         left = tuple(unfinished(seen))
         if left or not seen.daemonset.followed:
             return Finished(False, was, was, left)
+        done = Finished(True, was, {**was, "strategy": memory.strategy}, ())
         if not check_mode:
+            tried.append(done)
             self._cluster.patch_daemonset(ending(seen.daemonset, memory))
-        return Finished(True, was, {**was, "strategy": memory.strategy}, ())
+        return done
 
 
 def image(daemonset: DaemonSet, container: str) -> str:
