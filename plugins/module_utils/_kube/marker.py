@@ -26,7 +26,7 @@ def tell(container: Container, daemons: dict[str, bool], check_mode: bool) -> bo
             f"{', '.join(elsewhere)} {'is' if len(elsewhere) == 1 else 'are'} not in it"
             if elsewhere
             else "none runs",
-            "It would restart them at its next start. Nothing was touched",
+            "Hand the daemons over to it first: once told, its program restarts them at its next start. Nothing was touched",
         )
     root = container.root
     if not os.path.isdir(root + MOUNT):

@@ -87,7 +87,7 @@ class Surge:
             f"the API server answers about node {self._node}",
             ask,
             lambda __: True,
-            hint="No pod was deleted. See whether it runs, and run it again",
+            hint="Nothing was changed. See whether it runs, and run it again",
         )
 
     # --- present --------------------------------------------------------------------------------------
@@ -106,15 +106,21 @@ class Surge:
             return Done(True, None, tuple(each.name for each in found.old))
         else:
             body = surge_pod(daemonset.raw, self._node, self._container, revision.hash, entrypoint)
-            self._answer(timeout, lambda: self._create(body))
+            self._wait(timeout).wait(
+                f"the API server takes a surge pod for node {self._node}",
+                functools.partial(self._create, body),
+                bool,
+                hint="The old pod was not touched. See whether the API server runs, and whether there is a surge pod by now",
+            )
         changed = found.surge is None
         ready = self._ready(timeout) if not check_mode else found.surge
         return Done(changed, ready, tuple(each.name for each in found.old))
 
-    def _create(self, body: Json) -> None:
+    def _create(self, body: Json) -> bool:
         """Create it; of one whose answer was lost the next look tells."""
         if self.look()[1].surge is None:
             self._cluster.create_pod(body)
+        return True
 
     def _newest(self, daemonset: DaemonSet, revisions: t.Sequence[Json]) -> Revision:
         revision = newest(revisions, daemonset.uid)
