@@ -26,6 +26,8 @@ from tests.lab.kube import control, manifests
 
 OTHER = {FROM: TO, TO: FROM}
 SLOW = 400.0
+# What Kubernetes itself may interrupt: until it has started a container, and somebody has loaded the flows again.
+OUTAGE = 180.0
 # The surge pod is ready, and nothing of the hand-over has begun.
 BEFORE = "Hand over to the new version"
 # The daemons are in the surge pod, and the old pod is as it was.
@@ -426,7 +428,7 @@ def test_a_surge_pod_that_never_has_the_daemons(node: Node) -> None:
 
 def test_a_surge_pod_that_is_started_again_after_the_hand_over_starts_the_daemons(node: Node) -> None:
     """They have ended with its container."""
-    with case(node, outage_s=SLOW) as found:
+    with case(node, outage_s=OUTAGE) as found:
         play = node.held(found.wanted, HELD)
         surge = node.surge
         node.end_first_process(surge)
@@ -442,7 +444,7 @@ def test_a_surge_pod_that_is_started_again_after_the_hand_over_starts_the_daemon
 
 def test_the_old_pod_is_evicted_before_the_hand_over(node: Node) -> None:
     """Its daemons end with it, whatever anybody does: the controller's new pod starts them."""
-    with case(node, outage_s=SLOW) as found:
+    with case(node, outage_s=OUTAGE) as found:
         play = node.held(found.wanted, BEFORE)
         old, surge = node.old, node.surge
         node.evict(old)
@@ -458,7 +460,7 @@ def test_the_old_pod_is_evicted_before_the_hand_over(node: Node) -> None:
 
 def test_the_old_pod_is_evicted_after_the_hand_over_and_another_one_comes(node: Node) -> None:
     """The program of the other one restarts the daemons, which are its own then."""
-    with case(node, outage_s=SLOW) as found:
+    with case(node, outage_s=OUTAGE) as found:
         play = node.held(found.wanted, MOVED)
         old, surge = node.old, node.surge
         node.evict(old)
@@ -484,7 +486,7 @@ def test_the_old_pod_is_evicted_when_it_is_held(node: Node) -> None:
 
 def test_the_surge_pod_is_evicted_after_the_hand_over(node: Node) -> None:
     """The daemons end with it; the old pod's liveness probe has its program start them again."""
-    with case(node, outage_s=SLOW) as found:
+    with case(node, outage_s=OUTAGE) as found:
         play = node.held(found.wanted, HELD)
         old, surge = node.old, node.surge
         node.evict(surge)
