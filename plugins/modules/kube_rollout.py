@@ -62,7 +62,9 @@ options:
     type: bool
     default: false
   timeout:
-    description: How many seconds the DaemonSet's controller has to see the new template.
+    description:
+      - How many seconds the DaemonSet's controller has to see the new template.
+      - With O(state=ended), how many seconds to ask an API server again that does not answer. With V(begun) it is asked once.
     type: int
     default: 60
 seealso:

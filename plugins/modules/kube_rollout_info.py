@@ -27,6 +27,10 @@ options:
       - The node to tell of, as the cluster calls it. When it is not set, all that have a pod of the DaemonSet, or a surge
         pod.
     type: str
+  timeout:
+    description: How many seconds to ask an API server again that does not answer. At 0 it is asked once.
+    type: int
+    default: 0
 seealso:
   - module: ovsops.hot_upgrade.kube_rollout
   - module: ovsops.hot_upgrade.kube_surge_pod
@@ -118,14 +122,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.client im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.rollout import Rollout
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 
-OPTIONS: Options = {**KUBERNETES, "node": {"type": "str"}}
+OPTIONS: Options = {**KUBERNETES, "node": {"type": "str"}, "timeout": {"type": "int", "default": 0}}
 
 
 def behave(call: Call) -> Outcome:
     """Tell how it stands."""
     asked = call.params
     cluster = connect(asked["kubeconfig"], asked["context"], asked["namespace"], asked["daemonset"])
-    return Outcome(False, Rollout(cluster, asked["container"]).info(asked["node"]))
+    return Outcome(False, Rollout(cluster, asked["container"], asked["timeout"]).info(asked["node"]))
 
 
 def main() -> None:

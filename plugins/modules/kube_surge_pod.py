@@ -12,8 +12,9 @@ short_description: Start a second pod of a DaemonSet on a node, and have it adop
 version_added: 1.0.0
 description:
   - A surge pod is made from the template of a DaemonSet whose strategy is C(OnDelete), on one node, beside the pod that is
-    there. It has labels of its own, so that the DaemonSet's controller leaves it alone. Its program waits at the first
-    start, and does what the template wants at every other.
+    there. It has labels of its own, so that the DaemonSet's controller leaves it alone. Its program waits at each
+    start until it is told that the daemons are in it (M(ovsops.hot_upgrade.ovs_container)), and does what the template wants
+    at every later one.
   - When the daemons run in it (M(ovsops.hot_upgrade.ovs_handover)), the old pod is deleted, and the surge pod gets the
     DaemonSet's labels while that one ends. So the controller finds a pod there, and makes no other.
   - It runs on the controller, or wherever the API server is in reach, and needs no root.
@@ -73,6 +74,7 @@ options:
 seealso:
   - module: ovsops.hot_upgrade.kube_rollout
   - module: ovsops.hot_upgrade.ovs_handover
+  - module: ovsops.hot_upgrade.ovs_container
 """
 
 EXAMPLES = r"""
@@ -81,6 +83,11 @@ EXAMPLES = r"""
     node: worker1
   register: surge
   delegate_to: localhost
+
+- name: Have it start the daemons by itself from now on, if its container ends
+  ovsops.hot_upgrade.ovs_container:
+    id: "{{ surge.pod.container }}"
+    state: taken_over
 
 - name: Have it adopted when the daemons run in it
   ovsops.hot_upgrade.kube_surge_pod:

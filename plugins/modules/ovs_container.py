@@ -8,12 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ovs_container
-short_description: Which container has the daemons of Open vSwitch, and hold the first process of one
+short_description: Which container has the daemons of Open vSwitch; hold the first process of one, tell another that it has them
 version_added: 1.0.0
 description:
   - Tells which of the daemons that run are in the control groups of a container, whatever the readiness of its pod says.
   - Holds the first process of a container. A pod whose first process is held takes its whole grace period to end, so there is
     time for what has to be done meanwhile. Its other processes go on.
+  - Tells a surge pod (M(ovsops.hot_upgrade.kube_surge_pod)) that the daemons have moved into it.
 author:
   - ovsops contributors (@ovsops)
 extends_documentation_fragment:
@@ -34,9 +35,12 @@ options:
   state:
     description:
       - V(held) stops its first process (C(SIGSTOP)), V(released) has it go on.
+      - V(taken_over) tells the container of a surge pod that the daemons are in it. Until then its program waits at each start;
+        at each later one it is the DaemonSet's own, which starts the daemons that have ended with the container. Refused where
+        not all that run are in it.
       - When it is not set, the module only looks, and a container that has ended is no error.
     type: str
-    choices: [held, released]
+    choices: [held, released, taken_over]
   rundir:
     description: The run directory of Open vSwitch on the host.
     type: path
@@ -47,6 +51,7 @@ options:
     default: /run/ovn
 seealso:
   - module: ovsops.hot_upgrade.ovs_handover
+  - module: ovsops.hot_upgrade.kube_surge_pod
 """
 
 EXAMPLES = r"""
@@ -60,6 +65,11 @@ EXAMPLES = r"""
   ovsops.hot_upgrade.ovs_container:
     id: "{{ old.container }}"
     state: held
+
+- name: Have the new pod start the daemons itself if its container ends
+  ovsops.hot_upgrade.ovs_container:
+    id: "{{ surge.container }}"
+    state: taken_over
 """
 
 RETURN = r"""
@@ -87,20 +97,29 @@ daemons:
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import Options, run_module
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import pods
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube import marker
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers
 
+TAKEN_OVER = "taken_over"
 OPTIONS: Options = {
     "id": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["held", "released"]},
+    "state": {"type": "str", "choices": ["held", "released", TAKEN_OVER]},
     "rundir": {"type": "path", "default": "/run/openvswitch"},
     "ovn_rundir": {"type": "path", "default": "/run/ovn"},
 }
 
 
 def behave(call: Call) -> Outcome:
-    """Hold, release or look."""
-    names = ("id", "state", "rundir", "ovn_rundir")
-    return pods.bring(*(call.params[name] for name in names), check_mode=call.check_mode)
+    """Hold, release, tell or look."""
+    asked = call.params
+    told = asked["state"] == TAKEN_OVER
+    state = None if told else asked["state"]
+    seen = pods.bring(asked["id"], state, asked["rundir"], asked["ovn_rundir"], call.check_mode)
+    if not told:
+        return seen
+    changed = marker.tell(containers.find(asked["id"]), seen.values["daemons"], call.check_mode)
+    return Outcome(changed, seen.values, {TAKEN_OVER: not changed}, {TAKEN_OVER: True})
 
 
 def main() -> None:

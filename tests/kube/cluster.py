@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube import objects
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import HASH
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import surge_pod
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod import MARKER, surge_pod
 from tests.harness.waiting import wait_until
 from tests.lab import hosts
 from tests.lab import lab as laboratory
@@ -35,6 +35,7 @@ TAKE_OVER = """set -e
 ctl=/usr/share/openvswitch/scripts/ovs-ctl
 $ctl restart --no-ovs-vswitchd --system-id=random
 $ctl restart --no-ovsdb-server --system-id=random
+: > "$0"
 """
 
 
@@ -186,7 +187,7 @@ class Cluster:
 
     def take_over(self, pod: Pod) -> None:
         """Restart the daemons in a surge pod, by exec: a stand-in for the hand-over, which costs packets."""
-        self.execute(pod, "bash", "-c", TAKE_OVER)
+        self.execute(pod, "bash", "-c", TAKE_OVER, MARKER)
 
     def execute(self, pod: Pod, *argv: str) -> str:
         """Run a command in a pod's container and return what it printed; AssertionError if it fails."""
@@ -209,9 +210,9 @@ class Cluster:
         )
         return sorted(map(int, found.split()))
 
-    def daemon_owner(self, host: Host) -> str:
-        """The container that ovs-vswitchd of a node is in; empty if there is none."""
-        look = "cat /proc/$(cat /run/openvswitch/ovs-vswitchd.pid)/cgroup 2>/dev/null || :"
+    def daemon_owner(self, host: Host, daemon: str = "ovs-vswitchd") -> str:
+        """The container that a daemon of a node is in; empty if there is none."""
+        look = f"cat /proc/$(cat /run/openvswitch/{daemon}.pid)/cgroup 2>/dev/null || :"
         groups = dict(line.split(":", 2)[1:] for line in hosts.script(self.lab, host, look).splitlines())
         return groups.get("pids", "").rpartition("/")[2]
 

@@ -69,6 +69,27 @@ def first_words(cluster: Cluster, host: Host, pod: Pod) -> str:
     return hosts.ssh(cluster.lab, host, f"tr '\\0' ' ' </proc/{cluster.processes(host, pod)[0]}/cmdline")
 
 
+def test_a_restart_of_its_container_before_the_hand_over_restarts_nothing(
+    cluster: Cluster, host: Host
+) -> None:
+    cluster.import_image(host, TO)
+    cluster.retemplate(TO, "waiting")
+    pid, (old,), surge = daemon(cluster, host), cluster.pods(host), cluster.surge(host)
+    hosts.ssh(cluster.lab, host, "kill", "-KILL", str(cluster.processes(host, surge)[0]))
+
+    def again() -> bool:
+        there = cluster.pod(surge.name)
+        return there is not None and there.restarts == 1 and there.ready
+
+    wait_until(again, SLOW)
+    waiting = next(pod for pod in cluster.pods(host) if pod.name == surge.name)
+    assert "sleep" in first_words(cluster, host, waiting)
+    assert (daemon(cluster, host), cluster.daemon_owner(host)) == (pid, old.container)
+    cluster.delete(surge)
+    wait_until(lambda: cluster.pods(host) == [old], SLOW)
+    assert daemon(cluster, host) == pid
+
+
 def test_it_is_the_daemonsets_pod(cluster: Cluster, host: Host, adopted: Pod) -> None:
     daemonset = cluster.daemonset()
     assert adopted.owner == daemonset["metadata"]["uid"]

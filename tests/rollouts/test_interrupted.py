@@ -6,16 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import typing as t
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
-from tests.harness import runs
+from tests.harness import plays, runs
 from tests.integration.target import PROBE, Target, native_targets
 from tests.lab import hosts
 
@@ -32,61 +28,20 @@ for pid in $found; do kill -9 "$pid" 2>/dev/null || [ ! -e "/proc/$pid" ]; done
 NAMES = ("verify", "handover", "packages", "apt", "twice", "canary", "rest")
 
 
-class Play:
-    """A playbook that runs in a process group of its own."""
+class Play(plays.Play):
+    """A playbook of the collection on some hosts of a lab."""
 
     def __init__(self, lab: hosts.Lab, limit: str, playbook: str = "hot_upgrade", **variables: t.Any) -> None:
         # No test is to be a race with the clock that takes an unconfirmed host back.
         given = runs.prefixed("4.0.0", {"report_dir": str(lab.folder), "confirm_timeout": 1200})
-        argv = runs.playbook_argv(
-            [lab.inventory],
-            {**given, **variables},
-            *("--limit", limit),
-            playbook=f"ovsops.hot_upgrade.{playbook}",
+        super().__init__(
+            runs.playbook_argv(
+                [lab.inventory],
+                {**given, **variables},
+                *("--limit", limit),
+                playbook=f"ovsops.hot_upgrade.{playbook}",
+            )
         )
-        self.text = ""
-        self.process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=runs.environment(PYTHONUNBUFFERED="1"), start_new_session=True,
-        )  # fmt: skip
-
-    def until(self, text: str) -> None:
-        """Read on until a line with ``text`` comes."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
-            if text in line:
-                return
-        raise AssertionError(f"{text!r} never came:\n{self.text}")
-
-    def kill(self) -> None:
-        """End it and all that it started on this machine."""
-        for pid in (self.process.pid, *_descendants(self.process.pid)):
-            os.kill(pid, signal.SIGKILL)
-        assert self.wait() != 0
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C until it ends: Ansible loses one that comes between two tasks (its handler finds a closed process)."""
-
-        def once_more() -> bool:
-            self.process.send_signal(signal.SIGINT)
-            return self.process.poll() is not None
-
-        Waiter(60.0, 0.5).wait("the playbook ends", once_more, bool)
-        assert self.wait() != 0
-
-    def wait(self) -> int:
-        """Read the rest of its output; return how it ended."""
-        assert self.process.stdout is not None
-        self.text += self.process.stdout.read()
-        return self.process.wait()
-
-
-def _descendants(pid: int) -> list[int]:
-    """Children and theirs: ansible's workers have sessions of their own."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *_descendants(child))]
 
 
 @pytest.fixture(scope="module")

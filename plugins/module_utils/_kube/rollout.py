@@ -87,8 +87,11 @@ class Rollout:
         )
 
     def info(self, node: str | None = None) -> Json:
-        """What a module tells of the rollout, and of one node or all that have a pod of it."""
-        seen = self.look(node)
+        """What a module tells of the rollout, and of one node or all that have a pod of it.
+
+        Where there is time to wait, an API server that is away is asked again.
+        """
+        seen = self._answer(node) if self._waiter.timeout else self.look(node)
         wanted, memory = image(seen.daemonset, self._container), seen.daemonset.memory
         of_it = (
             each.node
@@ -103,6 +106,14 @@ class Rollout:
             "remembered": dataclasses.asdict(memory) if memory else None,
             "nodes": [node_state(seen, each, wanted) for each in sorted(nodes)],
         }
+
+    def _answer(self, node: str | None) -> Seen:
+        return self._waiter.wait(
+            "the API server of the cluster answers",
+            lambda: self.look(node),
+            lambda __: True,
+            hint="See whether it runs, and whether kubeconfig and context name the right one",
+        )
 
     # --- the beginning --------------------------------------------------------------------------------
 
@@ -158,20 +169,32 @@ class Rollout:
     # --- the end --------------------------------------------------------------------------------------
 
     def end(self, check_mode: bool = False) -> Finished:
-        """Put the strategy of before back if every pod is of the newest revision: the controller would replace the others."""
-        return self._retried(lambda: self._end(check_mode))
+        """Put the strategy of before back if every pod is of the newest revision: the controller would replace the others.
 
-    def _end(self, check_mode: bool) -> Finished:
+        An API server that is away is asked again.
+        """
+        tried: list[Finished] = []
+        return self._waiter.wait(
+            "the API server takes the strategy of before",
+            lambda: self._end(check_mode, tried),
+            lambda __: True,
+            hint="The strategy may be OnDelete still: see whether the API server runs, and run this again",
+        )
+
+    def _end(self, check_mode: bool, tried: list[Finished]) -> Finished:
+        """``tried``: the last try, whose answer may have been lost."""
         seen = self.look()
         was, memory = state(seen.daemonset, self._container), seen.daemonset.memory
         if memory is None:
-            return Finished(None, was, was, ())
+            return tried[-1] if tried else Finished(None, was, was, ())
         left = tuple(unfinished(seen))
         if left or not seen.daemonset.followed:
             return Finished(False, was, was, left)
+        done = Finished(True, was, {**was, "strategy": memory.strategy}, ())
         if not check_mode:
+            tried.append(done)
             self._cluster.patch_daemonset(ending(seen.daemonset, memory))
-        return Finished(True, was, {**was, "strategy": memory.strategy}, ())
+        return done
 
 
 def image(daemonset: DaemonSet, container: str) -> str:

@@ -37,6 +37,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.surge_pod
 
 # The shortest period of grace: without one the old pod's object is gone at once, and the labels come too late.
 SHORTEST = 10
+# The phases of a pod whose containers do not run any more, and are not started again.
+ENDED = ("Failed", "Succeeded")
+T = t.TypeVar("T")
 
 
 class ThirdPod(HotUpgradeError):
@@ -78,6 +81,15 @@ class Surge:
     def _wait(self, timeout: float) -> Waiter:
         return Waiter(timeout, self._interval, self._clock)
 
+    def _answer(self, timeout: float, ask: t.Callable[[], T]) -> T:
+        """What the API server answers before anything is changed; one that is away is asked again."""
+        return self._wait(timeout).wait(
+            f"the API server answers about node {self._node}",
+            ask,
+            lambda __: True,
+            hint="Nothing was changed. See whether it runs, and run it again",
+        )
+
     # --- present --------------------------------------------------------------------------------------
 
     def present(self, timeout: float, entrypoint: t.Sequence[str] = (), check_mode: bool = False) -> Done:
@@ -86,21 +98,32 @@ class Surge:
         Raises ``Refused`` where another one is in the way, and ``HotUpgradeError`` where it does not become ready: it stays,
         since nobody knows here whether the daemons are in it. The old pod is not touched.
         """
-        daemonset, found = self.look()
-        revision = self._newest(daemonset)
+        daemonset, found = self._answer(timeout, self.look)
+        revision = self._newest(daemonset, self._answer(timeout, self._cluster.revisions))
         if found.surge is not None:
             self._require_usable(found.surge, revision)
         elif check_mode:
             return Done(True, None, tuple(each.name for each in found.old))
         else:
             body = surge_pod(daemonset.raw, self._node, self._container, revision.hash, entrypoint)
-            self._cluster.create_pod(body)
+            self._wait(timeout).wait(
+                f"the API server takes a surge pod for node {self._node}",
+                functools.partial(self._create, body),
+                bool,
+                hint="The old pod was not touched. See whether the API server runs, and whether there is a surge pod by now",
+            )
         changed = found.surge is None
         ready = self._ready(timeout) if not check_mode else found.surge
         return Done(changed, ready, tuple(each.name for each in found.old))
 
-    def _newest(self, daemonset: DaemonSet) -> Revision:
-        revision = newest(self._cluster.revisions(), daemonset.uid)
+    def _create(self, body: Json) -> bool:
+        """Create it; of one whose answer was lost the next look tells."""
+        if self.look()[1].surge is None:
+            self._cluster.create_pod(body)
+        return True
+
+    def _newest(self, daemonset: DaemonSet, revisions: t.Sequence[Json]) -> Revision:
+        revision = newest(revisions, daemonset.uid)
         if revision is None or not daemonset.followed:
             raise Refused(
                 f"the controller has made no revision of the present template of {daemonset}",
@@ -145,7 +168,7 @@ class Surge:
         )
 
     def _require_waiting(self, pod: Pod) -> None:
-        if pod.phase in ("Failed", "Succeeded") or pod.ending:
+        if pod.phase in ENDED or pod.ending:
             raise HotUpgradeError(
                 f"surge pod {pod.name} on node {self._node} ended",
                 pod.trouble or pod.phase,
@@ -155,8 +178,7 @@ class Surge:
             raise HotUpgradeError(
                 f"the container of surge pod {pod.name} on node {self._node} was started again ({pod.restarts} times)",
                 pod.trouble or "nothing is told of the reason",
-                "At its second start it runs the DaemonSet's own program, which restarts the daemons. See in whose control group "
-                "they are before it is deleted",
+                "The old pod was not touched. See why it ends: whether the image has /bin/sh, and its limits of memory",
             )
 
     # --- adopted --------------------------------------------------------------------------------------
@@ -176,14 +198,14 @@ class Surge:
                 "the old pod would be gone before the surge pod has its labels, and the controller would make another pod",
                 f"Take {SHORTEST} s at least; 30 is enough",
             )
-        daemonset, found = self.look()
+        daemonset, found = self._answer(timeout, self.look)
         if done := adopted_before(found):
             return done
         surge = self._require_surge(daemonset, found)
         if found.adopted and found.only:
             return self._unmarked(surge, (), (), check_mode)
         self._require_no_third(found, replace_third)
-        revision = self._revision(daemonset, surge)
+        revision = self._revision(daemonset, surge, self._answer(timeout, self._cluster.revisions))
         # Those that this run deletes itself are what the surge pod replaces.
         names = tuple(each.name for each in found.old)
         if check_mode:
@@ -207,6 +229,13 @@ class Surge:
                 "so nothing may take its place over from the old pod",
                 "Nothing was touched. See in whose control group the daemons are, and run it again when the pod is gone",
             )
+        if surge.phase in ENDED and not found.adopted:
+            raise Refused(
+                f"surge pod {surge.name} on node {self._node} has ended",
+                surge.trouble or surge.phase,
+                "Nothing was touched. No daemon is in it any more: see whether ovs-vswitchd runs, take the pod away with "
+                "state=absent, and begin anew",
+            )
         return surge
 
     def _require_no_third(self, found: Crew, replace: bool) -> None:
@@ -219,9 +248,9 @@ class Surge:
                 "take the surge pod away with state=absent",
             )
 
-    def _revision(self, daemonset: DaemonSet, surge: Pod) -> Revision:
+    def _revision(self, daemonset: DaemonSet, surge: Pod, revisions: t.Sequence[Json]) -> Revision:
         """That of which the surge pod was made: its labels must not say that it is of another one."""
-        revision = revision_of(self._cluster.revisions(), daemonset.uid, surge.revision)
+        revision = revision_of(revisions, daemonset.uid, surge.revision)
         if revision is None:
             raise Refused(
                 f"surge pod {surge.name} on node {self._node} is of no revision that {daemonset} has",
@@ -321,7 +350,7 @@ class Surge:
 
         Raises ``Refused`` where it is the DaemonSet's pod by now.
         """
-        __, found = self.look()
+        __, found = self._answer(timeout, self.look)
         surge = found.surge
         names = tuple(each.name for each in found.own)
         if surge is None:

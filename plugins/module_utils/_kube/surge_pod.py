@@ -20,12 +20,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
 )
 
 VOLUME, MOUNT = "ovsops-surge", "/run/ovsops-surge"
-# At its first start the container waits; at every other it does what the template wants. The marker is in a volume, which
-# outlives the container and not the pod.
-WAIT = (
-    f'if [ -e {MOUNT}/begun ]; then exec "$@"; fi; : > {MOUNT}/begun; trap "exit 0" TERM; '
-    "while :; do sleep 86400 & wait $!; done"
-)
+# Made from the node when the daemons have moved (marker.py), in a volume, which outlives the container and not the pod.
+MARKER = f"{MOUNT}/moved"
+# Before that the container waits at each start, and restarts nobody's daemons; after that it does what the template wants.
+WAIT = f'if [ -e {MARKER} ]; then exec "$@"; fi; trap "exit 0" TERM; while :; do sleep 86400 & wait $!; done'
 # The controller of DaemonSets adds these to every pod.
 TAINTS = {
     "not-ready": "NoExecute", "unreachable": "NoExecute", "disk-pressure": "NoSchedule", "memory-pressure": "NoSchedule",

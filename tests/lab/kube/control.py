@@ -57,7 +57,36 @@ def start(lab: Lab) -> None:
         (own / name).write_text(json.dumps(_kubeconfig(own, f"https://{server}", token), indent=2))
         (own / name).chmod(0o600)
     _run(lab, "etcd", {"data-dir": own / "etcd", "logger": "zap"})
-    _run(lab, "kube-apiserver", _api_server(own))
+    start_api_server(lab)
+
+
+def start_api_server(lab: Lab) -> None:
+    """Start the API server alone: in the beginning, and after ``stop_api_server``."""
+    _run(lab, "kube-apiserver", _api_server(folder(lab)))
+
+
+def stop_api_server(lab: Lab) -> None:
+    """Kill the API server; all others stay, and try again."""
+    hosts.end(_api_servers(lab))
+
+
+def bring_back_api_server(lab: Lab) -> None:
+    """Start the API server again, as whoever supervises it would: on a busy machine it may give up. Returns when it answers."""
+
+    def answers() -> bool:
+        if not _api_servers(lab):
+            start_api_server(lab)
+        return bool(request(lab, "GET", "/version"))
+
+    wait(lab, "the API server answers again", answers)
+
+
+def _api_servers(lab: Lab) -> list[int]:
+    inside = map(int, run("ip", "netns", "pids", lab.netns).split())
+    names = {number: Path(f"/proc/{number}/comm") for number in inside}
+    return [
+        number for number, name in names.items() if name.exists() and name.read_text() == "kube-apiserver\n"
+    ]
 
 
 def start_controllers(lab: Lab) -> None:

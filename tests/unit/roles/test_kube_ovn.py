@@ -63,7 +63,7 @@ def test_the_rights_are_for_the_daemonset_of_the_defaults() -> None:
     assert not [rule for rule in rules if "*" in rule["verbs"] + rule["resources"]]
 
 
-@pytest.mark.parametrize("name", ["look", "left", "surge", "adopt", "rescue"])
+@pytest.mark.parametrize("name", ["look", "left", "away", "surge", "handover", "adopt", "rescue"])
 def test_the_cluster_is_asked_from_the_controller_and_the_node_from_itself(name: str) -> None:
     def tasks(found: t.Any) -> t.Iterator[dict[str, t.Any]]:
         for each in found or []:

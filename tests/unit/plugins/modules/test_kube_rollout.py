@@ -52,7 +52,7 @@ def test_begin_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_how_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_rollout_info, "connect", lambda *_: FakeCluster())
-    found = kube_rollout_info.behave(Call({**PLACE, "node": "n2"}, False))
+    found = kube_rollout_info.behave(Call({**PLACE, "node": "n2", "timeout": 0}, False))
     assert not found.changed
     assert [each["node"] for each in found.values["nodes"]] == ["n2"]
     assert found.values["remembered"] is None

@@ -241,6 +241,7 @@ class FakeCluster:
         return t.cast(Json, self._answered("patch_daemonset", self.set))
 
     def revisions(self) -> list[Json]:
+        self._called("revisions")
         foreign = {"metadata": {"labels": {HASH: "z"}, "ownerReferences": [{"uid": "x"}]}, "revision": 99}
         return copy.deepcopy([foreign, *self.kept])
 

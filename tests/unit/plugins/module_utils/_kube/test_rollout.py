@@ -9,7 +9,7 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.cluster import Conflict
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import (
@@ -160,3 +160,27 @@ def test_how_it_stands() -> None:
     (one,) = rollout(cluster).info("n2")["nodes"]
     assert (one["node"], one["ready"], one["current"], one["image_present"]) == ("n2", True, True, False)
     assert (one["pod"]["name"], one["surge"], one["adopted"], one["third"]) == ("ovs-ovn-2", None, False, [])
+
+
+@pytest.mark.parametrize("how", ["away", "lost_answers"])
+def test_an_api_server_that_is_away_in_the_end_is_asked_again(how: str) -> None:
+    cluster = FakeCluster("RollingUpdate")
+    rollout(cluster).begin(WANTED)
+    renew(cluster)
+    getattr(cluster, how)["patch_daemonset"] = 3 if how == "away" else 1
+    done = rollout(cluster).end()
+    assert (done.restored, done.after["strategy"]) == (True, ROLLING)
+    assert cluster.set["spec"]["updateStrategy"] == ROLLING
+
+
+def test_one_that_stays_away_is_said() -> None:
+    cluster = FakeCluster("RollingUpdate")
+    cluster.away["daemonset"] = 99999
+    with pytest.raises(TimedOut, match="until the API server takes the strategy of before.*is away"):
+        rollout(cluster).end()
+    with pytest.raises(TimedOut, match="until the API server of the cluster answers.*is away"):
+        rollout(cluster).info()
+    with pytest.raises(Unreachable, match="is away"):
+        Rollout(cluster, "openvswitch", 0, cluster.clock).info()
+    with pytest.raises(Unreachable, match="is away"):
+        rollout(cluster).begin(WANTED)

@@ -86,7 +86,46 @@ def test_one_that_kubelet_rejects_is_not_waited_for(
     assert cluster.clock.now == 0
 
 
-def test_one_whose_container_was_started_again_has_run_the_daemonsets_program(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize("call", ["daemonset", "revisions", "create_pod"])
+def test_an_api_server_that_is_away_before_a_surge_pod_is_asked_again(
+    cluster: FakeCluster, call: str
+) -> None:
+    cluster.away[call] = 3
+    assert surge(cluster).present(60).changed
+    assert here(cluster) == ["ovs-ovn-1", "ovs-ovn-3"]
+
+
+def test_a_surge_pod_whose_answer_was_lost_is_made_once(cluster: FakeCluster) -> None:
+    cluster.lost_answers["create_pod"] = 1
+    assert surge(cluster).present(60).changed
+    assert here(cluster) == ["ovs-ovn-1", "ovs-ovn-3"]
+
+
+def test_an_api_server_that_stays_away_is_said_before_anything_is_deleted(cluster: FakeCluster) -> None:
+    surge(cluster).present(60)
+    cluster.away["daemonset"] = 99999
+    said = "until the API server answers about node n1.*Nothing was changed"
+    with pytest.raises(TimedOut, match=said):
+        surge(cluster).adopted(30, 20)
+    with pytest.raises(TimedOut, match=said):
+        surge(cluster).absent(20)
+    cluster.away.clear()
+    assert here(cluster) == ["ovs-ovn-1", "ovs-ovn-3"]
+    cluster.away["daemonset"] = 5
+    assert surge(cluster).adopted(30, 60).changed
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_one_that_kubelet_has_ended_takes_nobodys_place(cluster: FakeCluster, phase: str) -> None:
+    surge(cluster).present(60)
+    cluster.all_pods["ovs-ovn-3"]["status"] = {"phase": phase, "reason": "Evicted"}
+    with pytest.raises(Refused, match="ovs-ovn-3 on node n1 has ended: Evicted"):
+        surge(cluster).adopted(30, 60)
+    assert "deletionTimestamp" not in metadata(cluster, "ovs-ovn-1")
+    assert surge(cluster).absent(60).changed
+
+
+def test_one_whose_container_was_started_again_is_not_trusted(cluster: FakeCluster) -> None:
     surge(cluster).present(60)
     cluster.be_ready(cluster.all_pods["ovs-ovn-3"], restarts=2)
     with pytest.raises(HotUpgradeError, match=r"started again \(2 times\)"):

@@ -81,17 +81,20 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(argv, stdout=said, start_new_session=True)
 
 
-def test_the_wrapper_waits_at_the_first_start_and_runs_the_program_at_the_next(tmp_path: Path) -> None:
-    first = start(tmp_path)
-    try:
-        while not (tmp_path / "begun").exists():
-            assert first.poll() is None
-        first.terminate()
-        # Before it has said what it does then, the signal itself ends it.
-        assert first.wait(60) in (0, -signal.SIGTERM)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(first.pid, signal.SIGKILL)
-    assert (tmp_path / "said").read_text() == ""
+def test_the_wrapper_waits_at_each_start_until_the_daemons_have_moved(tmp_path: Path) -> None:
+    for __ in range(2):
+        waiting = start(tmp_path)
+        try:
+            # It has a child when it has come to where it waits.
+            while not Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children").read_text():
+                assert waiting.poll() is None
+            waiting.terminate()
+            # Before it has said what it does then, the signal itself ends it.
+            assert waiting.wait(60) in (0, -signal.SIGTERM)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(waiting.pid, signal.SIGKILL)
+        assert (tmp_path / "said").read_text() == ""
+    (tmp_path / "moved").touch()
     assert start(tmp_path).wait(60) == 0
     assert (tmp_path / "said").read_text() == "the DaemonSet's own program\n"
