@@ -198,6 +198,7 @@ def play(cluster: Cluster) -> str:
     variables = {
         "kube_ovn_image": manifests.image(TO),
         "kube_ovn_kubeconfig": str(control.kubeconfig(cluster.lab)),
+        "kube_ovn_rehearse": False,
     }
     argv = runs.playbook_argv([cluster.lab.inventory], variables, playbook="ovsops.hot_upgrade.kube_ovn")
     done = runs.play(argv)
