@@ -62,7 +62,7 @@ def settings(cluster: Cluster, host: Host) -> dict[str, str]:
 
 def probing(cluster: Cluster, host: Host) -> contextlib.AbstractContextManager[probe.Probe]:
     """Between two logical ports of one node."""
-    return probe.probing(cluster.lab, host, 2, address=address(host, 2))
+    return probe.probing(cluster.lab, host, 2, address=address(host, 2), max_duration=3600)
 
 
 @dataclasses.dataclass

@@ -159,7 +159,8 @@ def test_one_that_cannot_work_goes_back_to_the_old_pod(cluster: Cluster, one: Ho
     require_milliseconds(probing, LONGEST_GAP_MS)
     assert owners(cluster, one, old) == ALL
     chassis.synchronise(cluster)
-    assert (chassis.version(cluster, one), chassis.flows(cluster, one)) == (OLD, flows)
+    assert chassis.version(cluster, one) == OLD
+    assert set(chassis.flows(cluster, one)) ^ set(flows) == set()
     assert (chassis.rows(cluster), chassis.settings(cluster, one)) == (rows, before)
 
 
@@ -198,7 +199,6 @@ def play(cluster: Cluster) -> str:
     variables = {
         "kube_ovn_image": manifests.image(TO),
         "kube_ovn_kubeconfig": str(control.kubeconfig(cluster.lab)),
-        "kube_ovn_rehearse": False,
     }
     argv = runs.playbook_argv([cluster.lab.inventory], variables, playbook="ovsops.hot_upgrade.kube_ovn")
     done = runs.play(argv)
