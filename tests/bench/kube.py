@@ -5,7 +5,8 @@
 
 Wants a cluster of the lab ('tests/tools/lab up --backend kubernetes'); changes its first node, whose pods have the userspace
 datapath. The methods take turns. Each is measured from before its first step until one pod is left, ready. By deletion the tables
-are empty afterwards; they are loaded again at once when the new pod is ready, which stands for what ovn-controller does. Writes
+are empty afterwards; they are loaded again at once when the new pod is ready, which stands for what ovn-controller does. On a
+cluster with OVN ('--ovn') that does it itself, and is replaced, too; sizes are those of its logical network there. Writes
 build/bench/kube.json; cases of earlier runs stay in it.
 """
 
@@ -18,21 +19,29 @@ import platform
 import typing as t
 
 from tests.bench.rows import Row, merged, row
-from tests.harness import probe, runs
+from tests.harness import probe
 from tests.harness.waiting import wait_until
+from tests.kube import chassis, steps
 from tests.kube.cluster import Cluster, Pod
 from tests.lab import hosts
 from tests.lab.hosts import Host
 from tests.lab.images import REPOSITORY, LabError, say
+from tests.lab.kube import ovn
 
 OUTPUT = REPOSITORY / "build/bench/kube.json"
 FROM, TO = "3.1.0", "3.5.0"
 SLOW = 180.0
+# What ACLs make of the logical network, if nothing else was asked for (ovnhost.py).
+OVN_SIZE = 2000
 METRICS = {"lost": "packets", "sent": "packets", "longest_gap_ms": "ms"}
 
 
 def load(cluster: Cluster, host: Host, size: int) -> None:
     """Without meters on the way of the traffic: ovs-ctl would restore no flow of such a bridge (ovs-save leaves meters out)."""
+    if cluster.has_ovn():
+        ovn.populate(cluster.lab, host)
+        chassis.synchronise(cluster)
+        return
     cluster.populate(host, "--flows", str(size), "--no-meter")
 
 
@@ -58,13 +67,13 @@ def restarted(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
 
 def handed_over(cluster: Cluster, host: Host, old: Pod, _size: int) -> None:
     surge = cluster.surge(host)
-    homes = {"container": surge.container, "container_before": old.container, "confirm": "manual"}
-    for arguments in (homes, {"state": "verified"}, {"state": "confirmed"}):
-        result = runs.module(cluster.lab, host, "ovs_handover", arguments)
-        if result["failed"]:
-            raise LabError(result["msg"])
-    runs.module(cluster.lab, host, "ovs_container", {"id": old.container, "state": "held"})
-    cluster.adopt(host, old, surge, SLOW)
+    steps.hand_over(cluster, host, old, surge)
+    steps.confirm(cluster, host)
+    if cluster.has_ovn():
+        steps.module(
+            cluster, host, "ovn_controller", container=surge.container, container_before=old.container
+        )
+    steps.adopt(cluster, host, old, surge)
 
 
 METHODS: dict[str, t.Callable[[Cluster, Host, Pod, int], None]] = {
@@ -102,13 +111,18 @@ def main() -> None:
     host = cluster.lab.hosts[0]
     cluster.import_image(host, TO)
     rows: list[Row] = []
-    for size in map(int, options.sizes.split(",")):
+    with_ovn = cluster.has_ovn()
+    for size in [OVN_SIZE] if with_ovn else map(int, options.sizes.split(",")):
         found: dict[str, list[dict[str, float]]] = {method: [] for method in options.methods.split(";")}
         for __ in range(options.repetitions):
             for method, results in found.items():
                 results.append(measure(cluster, host, method, size))
         for method, results in found.items():
-            case = {"tool": method, "size": size, "datapath": "userspace"}
+            case = {
+                "tool": f"{method} with OVN" if with_ovn else method,
+                "size": size,
+                "datapath": "userspace",
+            }
             rows += [
                 row(case, name, unit, [each[name] for each in results]) for name, unit in METRICS.items()
             ]
@@ -117,7 +131,7 @@ def main() -> None:
         "versions": [FROM, TO],
         "rows": rows,
     }
-    order = [*METHODS]
+    order = [*METHODS, *(f"{method} with OVN" for method in METHODS)]
     whole = merged(
         OUTPUT,
         document,

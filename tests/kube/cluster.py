@@ -35,6 +35,7 @@ TAKE_OVER = """set -e
 ctl=/usr/share/openvswitch/scripts/ovs-ctl
 $ctl restart --no-ovs-vswitchd --system-id=random
 $ctl restart --no-ovsdb-server --system-id=random
+[ -z "${OVN_DB_IPS:-}" ] || /usr/share/ovn/scripts/ovn-ctl restart_controller
 : > "$0"
 """
 
@@ -88,6 +89,11 @@ class Cluster:
 
     def daemonset(self) -> Json:
         return self.json(self.apps.read_namespaced_daemon_set(NAME, NAMESPACE))
+
+    def has_ovn(self) -> bool:
+        """Whether its pods have an ovn-controller (tests/lab/kube/ovn.py)."""
+        variables = self.daemonset()["spec"]["template"]["spec"]["containers"][0]["env"]
+        return any(each["name"] == "OVN_DB_IPS" for each in variables)
 
     def patch(self, change: Json) -> None:
         """Change the DaemonSet; returns when its controller has seen that."""
@@ -212,7 +218,7 @@ class Cluster:
 
     def daemon_owner(self, host: Host, daemon: str = "ovs-vswitchd") -> str:
         """The container that a daemon of a node is in; empty if there is none."""
-        look = f"cat /proc/$(cat /run/openvswitch/{daemon}.pid)/cgroup 2>/dev/null || :"
+        look = f"cat /proc/$(cat /run/*/{daemon}.pid)/cgroup 2>/dev/null || :"
         groups = dict(line.split(":", 2)[1:] for line in hosts.script(self.lab, host, look).splitlines())
         return groups.get("pids", "").rpartition("/")[2]
 

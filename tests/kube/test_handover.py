@@ -8,21 +8,17 @@ The pods have the userspace datapath: what arrives in some milliseconds is lost 
 
 from __future__ import annotations
 
-import typing as t
-
 import pytest
 
 from tests.harness import probe, runs
 from tests.harness.waiting import wait_until
-from tests.kube.cluster import Cluster, Pod
+from tests.kube.cluster import Cluster
 from tests.kube.conftest import FROM, TO
+from tests.kube.steps import BOTH, SLOW, adopt, confirm, hand_over, module, owners, require_milliseconds
 from tests.lab import hosts
 from tests.lab.hosts import Host
 
 FLOWS = 200
-SLOW = 120.0
-# Of 1,000 packets a second; the longest silence of the stock way is a second and more.
-MOST_LOST, LONGEST_GAP_MS = 100, 300
 
 
 @pytest.fixture
@@ -36,49 +32,10 @@ def host(cluster: Cluster) -> Host:
     return host
 
 
-def module(cluster: Cluster, host: Host, name: str, **arguments: t.Any) -> dict[str, t.Any]:
-    """A module of the collection that goes well."""
-    result = runs.module(cluster.lab, host, name, arguments)
-    assert not result["failed"], result["msg"]
-    return result
-
-
-def hand_over(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> dict[str, t.Any]:
-    return module(
-        cluster,
-        host,
-        "ovs_handover",
-        container=surge.container,
-        container_before=old.container,
-        confirm="manual",
-    )
-
-
 def flows(cluster: Cluster, host: Host) -> list[str]:
     """Of the bridge that traffic goes through, without what counts."""
     told = hosts.ssh(cluster.lab, host, "ovs-ofctl --no-stats dump-flows br0")
     return sorted(line.strip() for line in told.splitlines() if "actions" in line)
-
-
-def owners(cluster: Cluster, host: Host, pod: Pod) -> dict[str, bool]:
-    """Of each daemon whether it is in the container of the pod."""
-    return t.cast("dict[str, bool]", module(cluster, host, "ovs_container", id=pod.container)["daemons"])
-
-
-BOTH = {"ovs-vswitchd": True, "ovsdb-server": True}
-
-
-def require_milliseconds(probing: probe.Probe) -> None:
-    losses = probe.Losses.of(probing.result)
-    assert losses.established + losses.new <= MOST_LOST, losses
-    assert losses.gap_ms <= LONGEST_GAP_MS, losses
-    print(losses)
-
-
-def adopt(cluster: Cluster, host: Host, old: Pod, surge: Pod) -> None:
-    """Have the surge pod be the only one of the node, the DaemonSet's."""
-    module(cluster, host, "ovs_container", id=old.container, state="held")
-    cluster.adopt(host, old, surge, SLOW)
 
 
 def test_the_whole_way_costs_milliseconds(cluster: Cluster, host: Host) -> None:
@@ -86,8 +43,7 @@ def test_the_whole_way_costs_milliseconds(cluster: Cluster, host: Host) -> None:
     before = flows(cluster, host)
     with probe.probing(cluster.lab, host, 2, rate=1000) as probing:
         done = hand_over(cluster, host, old, surge)
-        module(cluster, host, "ovs_handover", state="verified")
-        module(cluster, host, "ovs_handover", state="confirmed")
+        confirm(cluster, host)
         adopt(cluster, host, old, surge)
     assert done["plan"]["strategy"] == "make_before_break"
     require_milliseconds(probing)

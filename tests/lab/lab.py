@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.lab import hosts, images, kubernetes, native, ovn, uml
 from tests.lab.images import LabError, say
+from tests.lab.kube import ovn as kube_ovn
 
 
 class Backend(t.Protocol):
@@ -75,6 +76,20 @@ def populate(lab: hosts.Lab, options: t.Sequence[str]) -> None:
         if process.returncode:
             raise LabError(f"{host.name}: populate failed:\n{output}")
         say(f"{host.name}: {output.strip().splitlines()[-1]}")
+
+
+def add_ovn(lab: hosts.Lab, version: str) -> None:
+    """Have every host be a chassis of OVN, with ports of a logical network."""
+    if lab.backend == "kubernetes":
+        in_image = kube_ovn.VERSIONS[lab.ovs or ""]
+        if version != in_image:
+            raise LabError(
+                f"the container image with Open vSwitch {lab.ovs} has OVN {in_image}, not {version}"
+            )
+        kube_ovn.start(lab)
+    else:
+        ovn.install(lab, version)
+        ovn.populate(lab, *BACKENDS[lab.backend].POPULATE)
 
 
 def power_on(lab: hosts.Lab, host: hosts.Host) -> hosts.Lab:
@@ -159,8 +174,7 @@ def main(argv: t.Sequence[str]) -> int:
             if options.populate:
                 populate(lab, [])
             if options.ovn:
-                ovn.install(lab, options.ovn)
-                ovn.populate(lab, *BACKENDS[lab.backend].POPULATE)
+                add_ovn(lab, options.ovn)
             print(lab.inventory)
         elif command == "down":
             hosts.down(options.name)

@@ -66,8 +66,13 @@ def offer(lab: hosts.Lab, *versions: str) -> None:
 
 def populate(lab: hosts.Lab, *options: str) -> None:
     """Start OVN and give it a logical network (see ovnhost.py); returns when every chassis has all of it."""
+    for host in reversed(lab.hosts):
+        populate_host(lab, host, *options)
+
+
+def populate_host(lab: hosts.Lab, host: hosts.Host, *options: str) -> None:
+    """What that host has of it; the first one wants all others to have theirs."""
     central = lab.hosts[0]
-    for number, host in reversed(list(enumerate(lab.hosts, 1))):
-        words = (str(number), str(len(lab.hosts)), central.data_address, host.data_address, *options)
-        output = hosts.ssh(lab, host, "python3", "-", *words, feed=PROGRAM.read_text())
-        images.say(f"{host.name}: {output.strip().splitlines()[-1]}")
+    words = (str(host.index + 1), str(len(lab.hosts)), central.data_address, host.data_address, *options)
+    output = hosts.ssh(lab, host, "python3", "-", *words, feed=PROGRAM.read_text())
+    images.say(f"{host.name}: {output.strip().splitlines()[-1]}")

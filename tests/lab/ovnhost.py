@@ -3,12 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a lab host: a chassis of OVN, and on the first host the whole logical network.
 
-    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--datapath-type netdev]
+    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--datapath-type netdev] [--tunnels-through DEVICE] [--in-pods]
 
 CENTRAL and ADDRESS are the addresses of the first host and of this one, for the databases and for geneve. Each chassis has the
 namespaces h1 and h2, ports of the logical switch sw0 (10.0.0.1 and .2 on the first host, .3 and .4 on the second), and h3, a port
 of sw1 (10.0.1.1, 10.0.1.2); a router joins both switches. Stateful ACLs guard them, and a hashed load balancer makes each new
-flow to 10.0.0.2:47000 an upcall. N flows more come from ACLs.
+flow to 10.0.0.2:47000 an upcall. N flows more come from ACLs. DEVICE becomes a port of the bridge br-phys, which gets ADDRESS:
+the userspace datapath has no other way out for tunnels. In pods, OVN runs and has its databases already.
+
+Running it twice gives the same host.
 """
 
 from __future__ import annotations
@@ -49,6 +52,30 @@ def central(address: str) -> None:
     run("ovn-sbctl", "set-connection", f"ptcp:6642:{address}")
 
 
+def way_out(device: str, address: str, datapath: str) -> None:
+    """The bridge br-phys, by which other hosts are reached; both addresses of the device are those of the bridge."""
+    with open(f"/sys/class/net/{device}/address") as file:
+        mac = file.read().strip()
+    run(
+        *(
+            "ovs-vsctl",
+            "--may-exist",
+            "add-br",
+            "br-phys",
+            "--",
+            "--may-exist",
+            "add-port",
+            "br-phys",
+            device,
+        ),
+        # The others remember it for a quarter of an hour, and a restart makes up another one.
+        *("--", "set", "bridge", "br-phys", f"datapath_type={datapath}", f'other_config:hwaddr="{mac}"'),
+    )
+    run("ip", "address", "flush", "dev", device)
+    run("ip", "link", "set", "br-phys", "up")
+    run("ip", "address", "replace", f"{address}/24", "dev", "br-phys")
+
+
 def chassis(name: str, central_address: str, address: str, datapath: str) -> None:
     with open("/etc/openvswitch/system-id.conf", "w") as file:
         file.write(f"{name}\n")
@@ -66,15 +93,16 @@ def chassis(name: str, central_address: str, address: str, datapath: str) -> Non
 def endpoint(number: int, address: str, mac: str, port: str) -> None:
     """The namespace h<number>, a port of br-int."""
     name, device = f"h{number}", f"p{number}"
-    run("ip", "netns", "add", name)
-    run("ip", "link", "add", device, "type", "veth", "peer", "name", "e0", "netns", name)
-    run("ip", "-n", name, "link", "set", "e0", "address", mac)
-    run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "e0")
-    run("ip", "-n", name, "link", "set", "lo", "up")
-    run("ip", "-n", name, "link", "set", "e0", "up")
-    run("ip", "-n", name, "route", "add", "default", "via", f"{address.rpartition('.')[0]}.254")
-    run("ip", "link", "set", device, "up")
-    run("ip", "netns", "exec", name, "ethtool", "-K", "e0", "tx", "off")
+    if not os.path.exists(f"/run/netns/{name}"):
+        run("ip", "netns", "add", name)
+        run("ip", "link", "add", device, "type", "veth", "peer", "name", "e0", "netns", name)
+        run("ip", "-n", name, "link", "set", "e0", "address", mac)
+        run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "e0")
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        run("ip", "-n", name, "link", "set", "e0", "up")
+        run("ip", "-n", name, "route", "add", "default", "via", f"{address.rpartition('.')[0]}.254")
+        run("ip", "link", "set", device, "up")
+        run("ip", "netns", "exec", name, "ethtool", "-K", "e0", "tx", "off")
     run(
         *("ovs-vsctl", "--may-exist", "add-port", "br-int", device),
         *("--", "set", "interface", device, f"external_ids:iface-id={port}"),
@@ -142,15 +170,23 @@ def main() -> None:
     options.add_argument("address")
     options.add_argument("--flows", type=int, default=2000)
     options.add_argument("--datapath-type", default="system")
+    options.add_argument("--tunnels-through")
+    options.add_argument("--in-pods", action="store_true")
     chosen = options.parse_args()
-    if chosen.number == 1:
-        central(chosen.central)
-    chassis(f"host{chosen.number}", chosen.central, chosen.address, chosen.datapath_type)
+    if chosen.tunnels_through:
+        way_out(chosen.tunnels_through, chosen.address, chosen.datapath_type)
+    if chosen.in_pods:
+        run("ovs-vsctl", "set", "open", ".", f"external_ids:ovn-encap-ip={chosen.address}")
+    else:
+        if chosen.number == 1:
+            central(chosen.central)
+        chassis(f"host{chosen.number}", chosen.central, chosen.address, chosen.datapath_type)
     run("ovs-vsctl", f"--timeout={PATIENCE}", "wait-until", "bridge", "br-int")
     for number, address, mac, port, __ in ports(chosen.number):
         endpoint(number, address, mac, port)
     if chosen.number == 1:
-        network(chosen.hosts, chosen.flows)
+        if not run("ovn-nbctl", "ls-list"):
+            network(chosen.hosts, chosen.flows)
         run("ovn-nbctl", "--wait=hv", "--timeout=120", "sync")
     print(run("ovs-ofctl", "-O", "OpenFlow15", "dump-aggregate", "br-int"))
 

@@ -17,9 +17,10 @@ import json
 import os
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused, Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import write_durable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes, records
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import read_pid
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import called_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import (
@@ -28,11 +29,18 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance i
     running,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import CONTROLLER
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.successor import start_like
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.successor import (
+    end_with_monitor,
+    start_like,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers, likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, family
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    Process,
+    family,
+    identify,
+)
 
 # Where the one that was ended last is written down.
 RECORD = "/var/lib/ovsops/ovn-controller.json"
@@ -133,7 +141,19 @@ class Pods:
 
     def go_back(self, ending: t.Callable[[], None]) -> None:
         """The same in the old container; raises ``Refused`` when that has gone."""
-        self._start(containers.find(self._homes.before, self._homes.pods[0]), ending)
+
+        def end_all() -> None:
+            ending()
+            self._end_stranger()
+
+        self._start(containers.find(self._homes.before, self._homes.pods[0]), end_all)
+
+    def _end_stranger(self) -> None:
+        """End what we have started, where it is called otherwise, as the daemon of a wrapper may be: it has the pidfile."""
+        with contextlib.suppress(Unreachable):
+            process = identify(read_pid(os.path.join(self._rundir, f"{CONTROLLER}.pid")))
+            if process is not None and self.home.holds(process) and process.started >= _own_start():
+                end_with_monitor(process)
 
     def _start(self, home: Container, ending: t.Callable[[], None]) -> None:
         kept, program = self._kept(), called_in(CONTROLLER, home)
@@ -149,3 +169,8 @@ class Pods:
         start_like(_Place(home, self._rundir), kept.instance, program, environment, model, ending).wait(
             _PATIENCE
         )
+
+
+def _own_start() -> int:
+    """When this process was started: what runs longer is not of our making."""
+    return t.cast(Process, identify(os.getpid())).started

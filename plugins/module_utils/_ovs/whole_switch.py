@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     DATABASE,
@@ -45,6 +46,11 @@ def read_database(connection: Connection) -> WholeSwitch:
         )
 
 
-def backup(remote: str, timeout: float, runner: Runner = run) -> str:
-    """The whole content of the database, as ovsdb-client(1) writes it: it becomes a database file by being written into one."""
-    return check(runner, ["ovsdb-client", "backup", remote, DATABASE], timeout)
+def backup(
+    remote: str, timeout: float, runner: Runner = run, client: t.Sequence[str] = ("ovsdb-client",)
+) -> str:
+    """The whole content of the database, as ovsdb-client(1) writes it: it becomes a database file by being written into one.
+
+    ``client`` are the words that start that program.
+    """
+    return check(runner, [*client, "backup", remote, DATABASE], timeout)

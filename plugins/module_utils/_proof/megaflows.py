@@ -55,6 +55,11 @@ class Megaflow:
         found = _IN_PORT.search(self.key)
         return found[1] if found else ""
 
+    @property
+    def ends_tunnel(self) -> bool:
+        """Whether packets come out of a tunnel in userspace: by way of a bridge's own port, which has the address."""
+        return "tnl_pop(" in self.actions
+
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
@@ -104,9 +109,8 @@ class Survey:
 def survey(dump: str, closed: t.Container[str]) -> Survey:
     """What a proof could cover now; ports with the numbers ``closed`` are not in the new process before the switch-over."""
     flows = parse(dump)
-    return Survey(
-        Amount.of(flows), Amount.of(flow for flow in connected(flows) if flow.in_port not in closed)
-    )
+    traceable = (flow for flow in connected(flows) if flow.in_port not in closed and not flow.ends_tunnel)
+    return Survey(Amount.of(flows), Amount.of(traceable))
 
 
 def parse(dump: str) -> list[Megaflow]:

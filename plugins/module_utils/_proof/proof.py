@@ -349,7 +349,7 @@ class _Prover:
     def _examine(self, flow: Megaflow, edge: _Edge | None) -> None:
         """Compare one megaflow, to which ``edge`` leads."""
         source = self._old.ports.get(flow.in_port, flow.in_port)
-        if source not in self._numbers:
+        if source not in self._numbers or (self._late and flow.ends_tunnel):
             self._skipped[flow] = NOT_YET
             return
         try:

@@ -102,9 +102,9 @@ def rehearse(call: Call) -> Outcome:
     with _places() as (store, run):
         after, root = _roots(call, store)
         new = programs.find(after)
-        given = trial.Left(
-            switch.take(connection, f"{store}/snapshot"), backup(connection.remote, _BACKUP_TIMEOUT)
-        )
+        # The host need not have one of its own.
+        content = backup(connection.remote, _BACKUP_TIMEOUT, client=new.client)
+        given = trial.Left(switch.take(connection, f"{store}/snapshot"), content)
         live = _live(connection, call.params["prove"])
         forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new", live)
         backward = _back(daemons[0], root, left, f"{run}/old", f"{store}/old")

@@ -106,7 +106,7 @@ def attempt(
             os.mkdir(directory, 0o700)
         file = _database(programs, given.database, f"{store}/conf.db", trial)
         with Sandbox(programs, run_directory) as sandbox, sandbox.serve(file) as database:
-            left = _fill(sandbox, database, given, store, trial)
+            left = _fill(programs, sandbox, database, given, store, trial)
             if live is not None:
                 trial.proof = _prove(sandbox, given, live)
             return trial, left
@@ -126,7 +126,9 @@ def _database(programs: Programs, content: str, file: str, trial: Trial) -> str:
     return file
 
 
-def _fill(sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Trial) -> Left:
+def _fill(
+    programs: Programs, sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Trial
+) -> Left:
     database.transact(*silence(database), *_unreal(database))
     begin = time.monotonic()
     sandbox.start(database)
@@ -142,7 +144,7 @@ def _fill(sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Tri
     trial.fill_ms = _since(begin)
     trial.memory = sandbox.memory()
     taken = switch.take(sandbox.connection, f"{store}/snapshot")
-    return Left(taken, backup(sandbox.connection.remote, _TOOL_TIMEOUT))
+    return Left(taken, backup(sandbox.connection.remote, _TOOL_TIMEOUT, client=programs.client))
 
 
 def _prove(sandbox: Sandbox, given: Left, live: Live) -> dict[str, t.Any]:

@@ -30,11 +30,13 @@ BUILDER = ("dpkg-dev", "gcc", "golang-1.19-go", "jq", "libc6-dev", "make", "rsyn
 # Newer runtimes no longer speak this kubelet's version of the CRI.
 RUNTIME = ("containerd", "etcd-server", "runc")
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-# What a host has of Open vSwitch: links to a program that runs the pod's.
-TOOLS = ("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovsdb-client")
+# What a host has of Open vSwitch and OVN: links to a program that runs the pod's.
+TOOLS = ("ovn-appctl", "ovn-nbctl", "ovn-sbctl", "ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovsdb-client")
 OWN_PROGRAMS = ("in-ovs-pod", "kube-node")
-POD_PACKAGES = ("iproute2", "kmod", "openvswitch-switch", "ovn-host", "procps", "python3-minimal")
-POD_PROGRAMS = ("ovs-healthcheck.sh", "start-ovs.sh")
+POD_PACKAGES = (
+    "iproute2", "kmod", "openvswitch-switch", "ovn-central", "ovn-host", "procps", "python3-minimal",
+)  # fmt: skip
+POD_PROGRAMS = ("ovs-healthcheck.sh", "start-central.sh", "start-ovs.sh")
 
 
 def _versions() -> dict[str, str]:

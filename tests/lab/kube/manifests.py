@@ -1,14 +1,17 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is created in a cluster: the DaemonSet ovs-ovn, as kube-ovn has it."""
+"""What is created in a cluster: the DaemonSet ovs-ovn, as kube-ovn has it, and on wish a pod with OVN's databases."""
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 NAMESPACE, NAME = "kube-system", "ovs-ovn"
 SELECTOR = {"app": "ovs"}
+# Apart from the DaemonSet's pods.
+CENTRAL_NAMESPACE, CENTRAL = "default", "ovn-central"
 _HOST_PATHS = {
     "host-run-ovs": "/run/openvswitch",
     "host-run-ovn": "/run/ovn",
@@ -79,6 +82,47 @@ def daemonset(ovs: str) -> dict[str, t.Any]:
                     "volumes": volumes,
                 },
             },
+        },
+    }
+
+
+def with_ovn(daemonset: dict[str, t.Any], address: str) -> dict[str, t.Any]:
+    """The DaemonSet whose pods run ovn-controller, too, which has its southbound database at that address."""
+    changed = copy.deepcopy(daemonset)
+    variables = changed["spec"]["template"]["spec"]["containers"][0]["env"]
+    variables.append({"name": "OVN_DB_IPS", "value": address})
+    return changed
+
+
+def central(ovs: str, node: str) -> dict[str, t.Any]:
+    """A pod of that node with the databases of OVN and ovn-northd, as the image with that Open vSwitch has them."""
+    paths = {name: path for name, path in _HOST_PATHS.items() if "ovn" in name}
+    container = {
+        "name": CENTRAL,
+        "image": image(ovs),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/kube-ovn/start-central.sh"],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in paths.items()],
+        "readinessProbe": {
+            "exec": {"command": ["ovn-sbctl", "--timeout=5", "get", "connection", ".", "target"]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": CENTRAL, "namespace": CENTRAL_NAMESPACE, "labels": {"app": CENTRAL}},
+        "spec": {
+            "nodeName": node,
+            "hostNetwork": True,
+            "hostPID": True,
+            "containers": [container],
+            "volumes": [
+                {"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
+                for name, path in paths.items()
+            ],
         },
     }
 

@@ -25,8 +25,10 @@ mkdir -p /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn
 ovs-ctl restart --no-ovs-vswitchd --system-id=random
 ovs-ctl restart --no-ovsdb-server --system-id=random
 if [ -n "${OVN_DB_IPS:-}" ]; then
+  # Nothing else can be had on the machine's kernel.
+  ovs-vsctl set open_vswitch . external_ids:ovn-bridge-datapath-type=netdev
   ovn-ctl restart_controller
-  ovs-vsctl set open_vswitch . "external_ids:ovn-remote=tcp:[$OVN_DB_IPS]:6642" external_ids:ovn-encap-type=geneve \
-    "external_ids:ovn-encap-ip=$POD_IP"
+  # ovn-encap-ip is set by another pod of kube-ovn's.
+  ovs-vsctl set open_vswitch . "external_ids:ovn-remote=tcp:[$OVN_DB_IPS]:6642" external_ids:ovn-encap-type=geneve
 fi
 tail --follow=name --retry /var/log/openvswitch/ovs-vswitchd.log

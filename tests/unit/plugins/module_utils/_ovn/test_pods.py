@@ -92,6 +92,30 @@ def test_it_is_started_as_it_was_where_it_is_wanted(world: World, tmp_path: Path
     assert (new[4].like, new[4].process, new[4].places) == (LIKE, world.new.first, world.new.places)
 
 
+@pytest.mark.parametrize(
+    ("pid", "age", "ended"),
+    [
+        pytest.param(201, 1, True, id="ours"),
+        pytest.param(101, 1, False, id="of the old container"),
+        pytest.param(201, -1, False, id="older than this run"),
+    ],
+)
+def test_what_was_started_in_vain_is_ended_whatever_it_is_called(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int, age: int, ended: bool
+) -> None:
+    seen: list[Process] = []
+    monkeypatch.setattr(pods, "read_pid", lambda _path: pid)
+    monkeypatch.setattr(
+        pods, "identify", lambda number: Process(number, 1000 + (age if number == pid else 0))
+    )
+    monkeypatch.setattr(pods, "end_with_monitor", seen.append)
+    made = between(tmp_path)
+    made.keep(RUNNING.process)
+    made.go_back(nothing)
+    world.started[-1][5]()
+    assert bool(seen) is ended
+
+
 def test_what_is_kept_is_for_root_alone_and_until_the_next_one_is_well(world: World, tmp_path: Path) -> None:
     made = between(tmp_path)
     with pytest.raises(Refused, match="nobody knows how it was started"):

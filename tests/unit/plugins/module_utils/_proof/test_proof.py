@@ -252,6 +252,29 @@ def test_ports_of_two_datapaths_are_compared_by_name() -> None:
     assert [difference.name for difference in bad.differences] == ["p1>p1:new", "p1>p2:gone"]
 
 
+def test_the_end_of_a_tunnel_in_userspace_comes_with_the_bridges_own_port() -> None:
+    """Which has the address; what came out of the tunnel is compared."""
+    inner = f"tunnel(tun_id=0x1),{ARP}"
+    live = [("first", UDP, 8), ("first", inner, 8)]
+    old = Process(
+        [("first", UDP, "tnl_pop(4)"), ("first", ARP, "3")], live, {3: "p1", 4: "genev_sys_6081", 5: "br0"}
+    )
+
+    def against(answer: str, *late: str) -> Proof:
+        ports = {1: "p1", 2: "genev_sys_6081", **dict(enumerate(late, 3))}
+        new = Process([("first", "in_port(1)", "drop"), ("first", "in_port(2)", answer)], ports=ports)
+        return prove(old, new, USERSPACE, ALL)
+
+    good = against("1")
+    assert (good.traced, good.skipped, good.different) == (1, {NOT_YET: 1}, 0)
+    assert [each.name for each in against("2").differences] == [
+        "genev_sys_6081>genev_sys_6081:new",
+        "genev_sys_6081>p1:gone",
+    ]
+    assert [each.name for each in against("1", "br0").differences] == ["p1>tunnel-genev_sys_6081:gone"]
+    assert survey(old, USERSPACE, {"br0"}).traceable.megaflows == 1
+
+
 def hashing(slots: int) -> list[Rule]:
     """A group with two buckets, over so many slots; the fake looks at the last digits of the hash."""
     rules: list[Rule] = [("first", UDP, "hash(l4(0)),NEXT(bucket)")]
