@@ -124,7 +124,7 @@ options:
     default: false
   backup_database:
     description:
-      - Also keep a backup of the whole database in the snapshot (file C(conf.db), by C(ovsdb-client backup)), for
+      - Also keep a backup of the whole database in the snapshot (file C(conf.db), as C(ovsdb-client backup) writes it), for
         people. A restore never uses it.
     type: bool
     default: false

@@ -39,6 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes, liveness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
     SERVER_LOG,
     VSWITCHD_LOG,
@@ -50,7 +51,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     reconfigured,
     request_reconfiguration,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 
 # How long a daemon may take to start, in seconds.
@@ -91,9 +91,8 @@ class Database:
             return database.schema_version
 
     def backup(self) -> str:
-        """The whole content, as ovsdb-client(1) writes it."""
-        runner = homes.runner_in(self._scope.container, self._outside.run)
-        return backup(self._scope.request.remote, BACKUP_TIMEOUT, runner)
+        """The whole content, as a file of it has it."""
+        return backup(self._scope.request.remote, BACKUP_TIMEOUT)
 
     def keep(self) -> None:
         """Copy what is needed to go back: the running programs, their schema, the database."""

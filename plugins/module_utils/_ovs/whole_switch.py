@@ -8,14 +8,12 @@
 from __future__ import annotations
 
 import dataclasses
-import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     DATABASE,
     Bridge,
     Connection,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, check, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +42,3 @@ def read_database(connection: Connection) -> WholeSwitch:
             other_config=switch["other_config"],
             external_ids=switch["external_ids"],
         )
-
-
-def backup(
-    remote: str, timeout: float, runner: Runner = run, client: t.Sequence[str] = ("ovsdb-client",)
-) -> str:
-    """The whole content of the database, as ovsdb-client(1) writes it: it becomes a database file by being written into one.
-
-    ``client`` are the words that start that program.
-    """
-    return check(runner, [*client, "backup", remote, DATABASE], timeout)

@@ -31,7 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
     real_file,
 )
 
-OVSDB_TOOL, OVSDB_CLIENT = "ovsdb-tool", "ovsdb-client"
+OVSDB_TOOL = "ovsdb-tool"
 # Unpacking is mostly writing, in seconds.
 _UNPACK_TIMEOUT = 300.0
 # Where Debian has what update-alternatives(1) puts into the usual places after an installation.
@@ -48,7 +48,6 @@ class Programs(t.NamedTuple):
     server: tuple[str, ...]
     vswitchd: tuple[str, ...]
     tool: tuple[str, ...]
-    client: tuple[str, ...]
     schema_file: str
     schema: dict[str, t.Any]
 
@@ -92,8 +91,7 @@ def _unpack_rpm(package: str, folder: str, runner: Runner) -> None:
 
 def find(root: str = "/", runner: Runner = run) -> Programs:
     """The programs below ``root``.  Raises ``Refused`` where one is missing or does not run on this host."""
-    names = (OVSDB_SERVER, VSWITCHD, OVSDB_TOOL, OVSDB_CLIENT)
-    paths = {name: _program(name, root) for name in names}
+    paths = {name: _program(name, root) for name in (OVSDB_SERVER, VSWITCHD, OVSDB_TOOL)}
     file = schema_file(root)
     missing = [name for name, path in {**paths, "vswitch.ovsschema": file}.items() if path is None]
     if missing or file is None:
@@ -104,9 +102,10 @@ def find(root: str = "/", runner: Runner = run) -> Programs:
             f"looked for below {root}",
             "Give all packages that the upgrade would install: on Debian openvswitch-common and openvswitch-switch",
         )
-    server, vswitchd, tool, client = (tuple(_words(str(paths[name]), root)) for name in names)
+    words = {name: tuple(_words(str(path), root)) for name, path in paths.items()}
+    started = words[OVSDB_SERVER], words[VSWITCHD], words[OVSDB_TOOL]
     with open(file, encoding="utf-8") as opened:
-        return Programs(_version(vswitchd, runner), server, vswitchd, tool, client, file, json.load(opened))
+        return Programs(_version(words[VSWITCHD], runner), *started, file, json.load(opened))
 
 
 def _program(name: str, root: str) -> str | None:

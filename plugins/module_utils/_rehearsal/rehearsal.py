@@ -34,8 +34,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     Daemon,
     inspect,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import Wish
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._rehearsal import programs, trial
@@ -102,9 +102,9 @@ def rehearse(call: Call) -> Outcome:
     with _places() as (store, run):
         after, root = _roots(call, store)
         new = programs.find(after)
-        # The host need not have one of its own.
-        content = backup(connection.remote, _BACKUP_TIMEOUT, client=new.client)
-        given = trial.Left(switch.take(connection, f"{store}/snapshot"), content)
+        given = trial.Left(
+            switch.take(connection, f"{store}/snapshot"), backup(connection.remote, _BACKUP_TIMEOUT)
+        )
         live = _live(connection, call.params["prove"])
         forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new", live)
         backward = _back(daemons[0], root, left, f"{run}/old", f"{store}/old")

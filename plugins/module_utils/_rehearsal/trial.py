@@ -23,9 +23,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compa
     renumbered,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import restore
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
     Datapath,
     Trace,
@@ -106,7 +106,7 @@ def attempt(
             os.mkdir(directory, 0o700)
         file = _database(programs, given.database, f"{store}/conf.db", trial)
         with Sandbox(programs, run_directory) as sandbox, sandbox.serve(file) as database:
-            left = _fill(programs, sandbox, database, given, store, trial)
+            left = _fill(sandbox, database, given, store, trial)
             if live is not None:
                 trial.proof = _prove(sandbox, given, live)
             return trial, left
@@ -126,9 +126,7 @@ def _database(programs: Programs, content: str, file: str, trial: Trial) -> str:
     return file
 
 
-def _fill(
-    programs: Programs, sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Trial
-) -> Left:
+def _fill(sandbox: Sandbox, database: Ovsdb, given: Left, store: str, trial: Trial) -> Left:
     database.transact(*silence(database), *_unreal(database))
     begin = time.monotonic()
     sandbox.start(database)
@@ -144,7 +142,7 @@ def _fill(
     trial.fill_ms = _since(begin)
     trial.memory = sandbox.memory()
     taken = switch.take(sandbox.connection, f"{store}/snapshot")
-    return Left(taken, backup(sandbox.connection.remote, _TOOL_TIMEOUT, client=programs.client))
+    return Left(taken, backup(sandbox.connection.remote, _TOOL_TIMEOUT))
 
 
 def _prove(sandbox: Sandbox, given: Left, live: Live) -> dict[str, t.Any]:

@@ -35,13 +35,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compa
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import Staged, stage
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
     Bridge,
     Connection,
     Ovsdb,
     ofport_requests,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import directory as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import learned
 
@@ -339,7 +339,7 @@ def _module_srcversion() -> str | None:
 
 
 def _backup(connection: Connection, writer: snapshots.Writer) -> None:
-    """``ovsdb-client backup`` into the snapshot: for people, never used by a restore."""
+    """The database into the snapshot: for people, never used by a restore."""
     try:
         content = backup(connection.remote, _timeout(connection))
     except HotUpgradeError as error:

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: no stable interface, no deprecation period.
+"""The whole content of a running database as a file, as ``ovsdb-client backup`` writes it (ovsdb(5), standalone database).
+
+A record is ``OVSDB JSON LENGTH SHA1``, then so many bytes of JSON; the first one is the schema, the second one adds every row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import typing as t
+
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
+
+Json = dict[str, t.Any]
+
+
+def backup(remote: str, timeout: float) -> str:
+    """The content of the database at ``remote`` as of one moment; what no file holds (ephemeral columns) is left out."""
+    with Ovsdb(remote, timeout) as database:
+        return text(database)
+
+
+def text(database: Ovsdb) -> str:
+    """See ``backup``."""
+    tables: Json = database.schema["tables"]
+    columns = {
+        table: [name for name, column in definition["columns"].items() if not column.get("ephemeral", False)]
+        for table, definition in tables.items()
+    }
+    results = database.transact(
+        *(
+            {"op": "select", "table": table, "where": [], "columns": ["_uuid", *names]}
+            for table, names in columns.items()
+        )
+    )
+    content: Json = {
+        table: _rows(result["rows"]) for table, result in zip(columns, results) if result["rows"]
+    }
+    about = {"_date": int(time.time() * 1000), "_comment": "produced by ovsops.hot_upgrade"}
+    return _record(database.schema) + _record({**content, **about})
+
+
+def _rows(rows: t.Sequence[Json]) -> Json:
+    return {row["_uuid"][1]: {name: value for name, value in row.items() if name != "_uuid"} for row in rows}
+
+
+def _record(document: Json) -> str:
+    line = json.dumps(document, separators=(",", ":"), ensure_ascii=True) + "\n"
+    checksum = hashlib.sha1(line.encode(), usedforsecurity=False).hexdigest()
+    return f"OVSDB JSON {len(line)} {checksum}\n{line}"
