@@ -32,6 +32,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 DATABASE_FILE = "/etc/openvswitch/conf.db"
 
 
+# What the two are called, by whoever names them.
+_ROLES = ("container_before, that of the old pod", "container, that of the new pod")
 # What comes between the run directory and the end of a transaction's id, in the names of our own ones: beside it on a host, in it
 # where a container sees only that.
 BESIDE, WITHIN = "-", "/ovsops-"
@@ -112,8 +114,16 @@ def trust_in(container: Container) -> None:
 
 
 def _find(homes: Homes) -> tuple[t.Callable[[], Container], ...]:
-    named = zip((homes.before, homes.after), homes.pods)
-    return tuple(functools.partial(containers.find, *each) for each in named)
+    named = zip(_ROLES, (homes.before, homes.after), homes.pods)
+    return tuple(functools.partial(_found, *each) for each in named)
+
+
+def _found(role: str, identifier: str, pod: str) -> Container:
+    """See ``containers.find``; a refusal says which of the two it is."""
+    try:
+        return containers.find(identifier, pod)
+    except Refused as error:
+        raise Refused(error.what, f"it is {role}: {error.why}", error.hint) from error
 
 
 def require_shared(container: Container | None, rundir: str) -> None:

@@ -55,6 +55,12 @@ def test_daemons_of_both_are_believed(found: dict[str, Container]) -> None:
     assert BELIEVED == [1, 2]
 
 
+def test_a_refusal_says_which_of_the_two_it_is(found: dict[str, Container]) -> None:
+    del found[BEFORE]
+    with pytest.raises(Refused, match="it is container_before, that of the old pod"):
+        homes.enter(Homes(BEFORE, AFTER))
+
+
 def test_when_one_has_gone_the_other_one_is_believed_still(found: dict[str, Container]) -> None:
     """A rollback has to know the daemons of the pod that is left."""
     del found[AFTER]
