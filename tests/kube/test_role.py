@@ -74,6 +74,20 @@ def main():
 main()
 """
 
+# The way back.
+BACK = """
+import pathlib
+from ansible.module_utils.basic import AnsibleModule
+
+def main():
+    words = dict(container={}, container_before={}, rundir={})
+    module = AnsibleModule(words, supports_check_mode=True)
+    (pathlib.Path(module.params["rundir"]) / "owner").write_text(module.params["container"])
+    module.exit_json(changed=True)
+
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster() -> t.Iterator[Cluster]:
@@ -109,10 +123,14 @@ class Fleet:
         shutil.rmtree(collection / "roles/hot_upgrade")
         tasks = collection / "roles/hot_upgrade/tasks"
         tasks.mkdir(parents=True)
-        for name, text in {"main": HAND_OVER, "unfinished": NOTHING, "confirmation": NOTHING}.items():
-            (tasks / f"{name}.yml").write_text(text)
+        for name in ("unfinished", "confirmation", "rehearse", "ovn"):
+            (tasks / f"{name}.yml").write_text(NOTHING)
+        (tasks / "main.yml").write_text(HAND_OVER)
         for name in ("ovs_container", "ovs_info"):
             (collection / f"plugins/modules/{name}.py").write_text(MODULE)
+        for name in ("ovs_handover", "ovn_controller"):
+            (collection / f"plugins/modules/{name}.py").write_text(BACK)
+            (collection / f"plugins/action/{name}.py").unlink(missing_ok=True)
         for node in NODES:
             (folder / node).mkdir()
             (folder / node / "owner").write_text(self.only(node).container)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
@@ -30,18 +31,38 @@ def tell(container: Container, daemons: dict[str, bool], check_mode: bool) -> bo
             else f"{VSWITCHD} does not run",
             "Hand the daemons over to it first: once told, its program restarts them at its next start. Nothing was touched",
         )
-    # As the container sees it: a link there leads from its root on.
-    folder = real_file(MOUNT, container.root)
-    if folder is None or not os.path.isdir(folder):
+    folder = _folder(container.root)
+    if folder is None:
         raise Refused(
             f"container {container.id[:12]} is no surge pod's",
             f"it has no folder {MOUNT}",
             "Name the container of the surge pod. Nothing was touched",
         )
-    marker = os.path.join(folder, os.path.relpath(MARKER, MOUNT))
-    if os.path.lexists(marker):
-        return False
-    if not check_mode:
-        # Never what a program of the container has put in its place.
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    return True
+    try:
+        return _mark(folder, check_mode)
+    finally:
+        os.close(folder)
+
+
+def _folder(root: str) -> int | None:
+    """A descriptor of the volume, to which anybody in the container may write; the way there is root's, seen from its root."""
+    parent = real_file(os.path.dirname(MOUNT), root)
+    if parent is None:
+        return None
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        return os.open(os.path.join(parent, os.path.basename(MOUNT)), flags)
+    return None
+
+
+def _mark(folder: int, check_mode: bool) -> bool:
+    name = os.path.basename(MARKER)
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        if not check_mode:
+            # Never what a program of the container has put in its place.
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o600, dir_fd=folder))
+        return True
+    return False

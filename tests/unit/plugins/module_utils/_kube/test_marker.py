@@ -29,8 +29,10 @@ class Stub:
 
 @pytest.fixture
 def container(tmp_path: Path) -> Container:
-    """One of a surge pod."""
-    (tmp_path / MOUNT.lstrip("/")).mkdir(parents=True)
+    """One of a surge pod; kubelet lets everybody write to a volume of this kind."""
+    folder = tmp_path / MOUNT.lstrip("/")
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
     return t.cast(Container, Stub(tmp_path))
 
 
