@@ -438,26 +438,11 @@ def test_a_surge_pod_that_is_started_again_after_the_hand_over_starts_the_daemon
 # --- evictions ------------------------------------------------------------------------------------------
 
 
-def test_the_old_pod_is_evicted_before_the_hand_over(node: Node) -> None:
-    """Its daemons end with it, whatever anybody does: the controller's new pod starts them."""
+@pytest.mark.parametrize("moment", [BEFORE, MOVED], ids=["before the hand-over", "after it"])
+def test_the_old_pod_is_evicted_and_another_one_comes(node: Node, moment: str) -> None:
+    """Before it the daemons end with it; after it the other one's program restarts them, and they are its own then."""
     with case(node, outage_s=OUTAGE) as found:
-        play = node.held(found.wanted, BEFORE)
-        old, surge = node.old, node.surge
-        node.evict(old)
-        third = node.third(old, surge)
-        node.populate()
-        play.go_on()
-        assert play.wait() != 0, play.text
-        assert "The surge pod was taken away." in play.text
-        assert [pod.uid for pod in node.pods] == [third.uid]
-        node.rolls(found.wanted)
-        assert node.old.uid == third.uid
-
-
-def test_the_old_pod_is_evicted_after_the_hand_over_and_another_one_comes(node: Node) -> None:
-    """The program of the other one restarts the daemons, which are its own then."""
-    with case(node, outage_s=OUTAGE) as found:
-        play = node.held(found.wanted, MOVED)
+        play = node.held(found.wanted, moment)
         old, surge = node.old, node.surge
         node.evict(old)
         third = node.third(old, surge)

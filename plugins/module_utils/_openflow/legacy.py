@@ -62,7 +62,7 @@ def flow_mod10(flow: bytes) -> bytes:
     fields = wire.flow_fields(flow)
     length = wire.u16(fields.match, 2, "match") - 4
     match = fields.match[4 : 4 + length]
-    rest = _padded(match) + _actions_of(fields.rest)
+    rest = wire.padded(match) + _actions_of(fields.rest)
     times = (fields.table, fields.priority, fields.cookie, fields.idle, fields.hard)
     return wire.nx_flow_mod(wire.header(flow).xid, *times, length, rest)
 
@@ -202,10 +202,6 @@ def _oxm_length(action: bytes) -> int:
     if len(action) < 8 or 8 + action[7] > len(action):
         raise ProtocolError("a set-field action is cut off", action.hex())
     return int(action[7])
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 8)
 
 
 # What the switch calls a refused flow -> the version that takes it, and how to write it there.

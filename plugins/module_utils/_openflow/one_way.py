@@ -47,7 +47,7 @@ def deletion(version: int, xid: int, cookie: int) -> bytes:
     if version == wire.OF10:  # the cookie is a part of the match there
         match = struct.pack("!IQ", _COOKIE, cookie)
         fixed = (0, wire.DELETE, 0, 0, 0, wire.NO_BUFFER, 0xFFFF, 0, len(match))
-        body = struct.pack("!QHHHHIHHHxxxxxx", *fixed) + _padded(match)
+        body = struct.pack("!QHHHHIHHHxxxxxx", *fixed) + wire.padded(match)
         return wire.nicira(version, wire.NX_FLOW_MOD, xid, body)
     limits = (wire.NO_BUFFER, wire.ANY, wire.ANY, 0, 0)
     body = struct.pack("!QQBBHHHIIIHH", cookie, _EVERY_BIT, wire.ALL_TABLES, wire.DELETE, 0, 0, 0, *limits)
@@ -56,10 +56,10 @@ def deletion(version: int, xid: int, cookie: int) -> bytes:
 
 def _added(version: int, xid: int, cookie: int, priority: int, match: bytes, actions: bytes) -> bytes:
     if version == wire.OF10:
-        rest = _padded(match) + actions
+        rest = wire.padded(match) + actions
         return wire.nx_flow_mod(xid, 0, priority, cookie, 0, 0, len(match), rest)
     instructions = struct.pack("!HH4x", _APPLY, 8 + len(actions)) + actions if actions else b""
-    return wire.flow_mod(version, xid, 0, priority, cookie, 0, 0, 0, 0, _padded(match) + instructions)
+    return wire.flow_mod(version, xid, 0, priority, cookie, 0, 0, 0, 0, wire.padded(match) + instructions)
 
 
 def _match(version: int, port: int, udp: bool) -> bytes:
@@ -73,7 +73,7 @@ def _match(version: int, port: int, udp: bool) -> bytes:
 
 def _move(version: int) -> bytes:
     if version == wire.OF15:
-        return _padded(struct.pack("!HHHHHxxII", _COPY_FIELD, 24, _BITS, 0, 0, _UDP_SRC, _REG0))
+        return wire.padded(struct.pack("!HHHHHxxII", _COPY_FIELD, 24, _BITS, 0, 0, _UDP_SRC, _REG0))
     return struct.pack("!HHIHHHHII", 0xFFFF, 24, wire.NICIRA, _REG_MOVE, _BITS, 0, 0, _UDP_SRC, _REG0)
 
 
@@ -81,7 +81,3 @@ def _output(version: int, port: int) -> bytes:
     if version == wire.OF10:
         return struct.pack("!HHHH", _OUTPUT, 8, port, 0)
     return struct.pack("!HHIH6x", _OUTPUT, 16, port, 0)
-
-
-def _padded(data: bytes) -> bytes:
-    return data.ljust((len(data) + 7) // 8 * 8, b"\0")

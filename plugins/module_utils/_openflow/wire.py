@@ -140,6 +140,11 @@ class Port:
     config: int
 
 
+def padded(data: bytes) -> bytes:
+    """With as many zeros behind it as make its length a multiple of eight."""
+    return data + bytes(-len(data) % 8)
+
+
 def message(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
     """A whole message. Raises ``ProtocolError`` if it is too long for OpenFlow's 16-bit length."""
     length = HEADER.size + len(body)

@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes impo
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import (
     Instance,
     environment_of,
+    like_of,
     running,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import CONTROLLER
@@ -63,7 +64,7 @@ class Recipe:
             raise Refused(
                 f"{CONTROLLER} cannot be started like the one that runs", instance.doubt, "Restart its pod"
             )
-        return cls(instance, likeness.read(instance.process.pid))
+        return cls(instance, like_of(instance))
 
     def as_json(self) -> dict[str, t.Any]:
         """For the disk."""

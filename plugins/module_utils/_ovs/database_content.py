@@ -89,6 +89,16 @@ def read(
     columns_left_out: t.Container[str] = REPORTED,
 ) -> Content:
     """Everything in ``database`` that is configuration, as of one moment."""
+    found = rows(database, tables_left_out, columns_left_out)
+    return {
+        table: {uuid: _row(row, table) for uuid, row in content.items()} for table, content in found.items()
+    }
+
+
+def rows(
+    database: Ovsdb, tables_left_out: t.Container[str] = (), columns_left_out: t.Container[str] = ()
+) -> dict[str, dict[str, Json]]:
+    """Every row of every table by its uuid, as it was on the wire, as of one moment; without what no file holds."""
     columns = {
         table: [
             name
@@ -104,13 +114,12 @@ def read(
     ]
     results = database.transact(*operations)
     return {
-        table: {row["_uuid"][1]: _row(row, table) for row in result["rows"]}
-        for table, result in zip(columns, results)
+        table: {row.pop("_uuid")[1]: row for row in result["rows"]} for table, result in zip(columns, results)
     }
 
 
 def _row(row: Json, table: str) -> Row:
-    values = {name: normal(value) for name, value in row.items() if name != "_uuid"}
+    values = {name: normal(value) for name, value in row.items()}
     if table == DATABASE and "other_config" in values:
         kept = tuple(pair for pair in values["other_config"][1] if pair[0] != FLOW_RESTORE_WAIT)
         values["other_config"] = ("map", kept)

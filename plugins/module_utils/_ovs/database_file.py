@@ -15,6 +15,7 @@ import json
 import time
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_content import rows
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 Json = dict[str, t.Any]
@@ -28,26 +29,9 @@ def backup(remote: str, timeout: float) -> str:
 
 def text(database: Ovsdb) -> str:
     """See ``backup``."""
-    tables: Json = database.schema["tables"]
-    columns = {
-        table: [name for name, column in definition["columns"].items() if not column.get("ephemeral", False)]
-        for table, definition in tables.items()
-    }
-    results = database.transact(
-        *(
-            {"op": "select", "table": table, "where": [], "columns": ["_uuid", *names]}
-            for table, names in columns.items()
-        )
-    )
-    content: Json = {
-        table: _rows(result["rows"]) for table, result in zip(columns, results) if result["rows"]
-    }
+    content: Json = {table: found for table, found in rows(database).items() if found}
     about = {"_date": int(time.time() * 1000), "_comment": "produced by ovsops.hot_upgrade"}
     return _record(database.schema) + _record({**content, **about})
-
-
-def _rows(rows: t.Sequence[Json]) -> Json:
-    return {row["_uuid"][1]: {name: value for name, value in row.items() if name != "_uuid"} for row in rows}
 
 
 def _record(document: Json) -> str:

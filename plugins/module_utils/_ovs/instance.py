@@ -79,6 +79,15 @@ def instance_of(process: Process) -> Instance:
     return Instance(process, tuple(argv), environment, doubt if dropped else None)
 
 
+def like_of(instance: Instance) -> likeness.Likeness:
+    """What the process has that exec keeps.  Raises ``Unreachable`` when it has ended."""
+    pid = instance.process.pid
+    try:
+        return likeness.read(pid)
+    except (OSError, KeyError) as error:
+        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone", SYSTEM_LOG) from error
+
+
 def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
     """The environment to start another daemon of this kind, by a program in ``binaries`` if that is one of ours."""
     environment = {**instance.environment}

@@ -13,9 +13,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import SYSTEM_LOG
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance, like_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import cgroups, likeness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import Model
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
@@ -39,11 +37,7 @@ class Heritage:
 
 def heritage_of(instance: Instance) -> Heritage:
     """What ``instance`` has now.  Raises ``Unreachable`` when it has ended."""
-    pid = instance.process.pid
-    try:
-        like = likeness.read(pid)
-    except (OSError, KeyError) as error:
-        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone", SYSTEM_LOG) from error
+    pid, like = instance.process.pid, like_of(instance)
     return Heritage(cgroups.places(pid), cgroups.unit_of(pid), like)
 
 

@@ -60,7 +60,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(pods.containers, "find", lambda *_: made.old)
     monkeypatch.setattr(pods, "called_in", lambda _name, home: home.program)
     monkeypatch.setattr(pods, "running", lambda *_: RUNNING)
-    monkeypatch.setattr(pods.likeness, "read", lambda _pid: LIKE)
+    monkeypatch.setattr(pods, "like_of", lambda _instance: LIKE)
 
     def start(*given: t.Any) -> t.Any:
         made.started.append(given)
