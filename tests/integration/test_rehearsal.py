@@ -173,8 +173,25 @@ def test_what_a_schema_has_no_place_for_is_named(ovs: Ovs) -> None:
         ".",
         "datapaths:netdev=@d",
     )
+    # Three are allowed before 3.5: more would have the conversion refused.
+    ovs.bridge("br0")
+    ovs.vsctl(
+        "--",
+        "--id=@t",
+        "create",
+        "Flow_Table",
+        "name=wide",
+        "prefixes=ip_dst,ip_src,ipv6_dst,tun_id",
+        "--",
+        "set",
+        "bridge",
+        "br0",
+        "flow_tables:200=@t",
+    )
     found = rehearse(ovs, downloaded(ovs, "3.1.0"))["rehearsal"]
+    assert found["forward"]["failure"] == ""
     assert any("CT_Zone" in text and "limit" in text for text in found["forward"]["dropped"])
+    assert any("Flow_Table.prefixes of wide" in text for text in found["forward"]["dropped"])
 
 
 def test_what_cannot_be_tried_is_refused_before_anything_is_started(ovs: Ovs) -> None:

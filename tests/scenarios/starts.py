@@ -87,23 +87,48 @@ LIMIT = (
 )
 
 
+# Before 3.5 a table may have three, and ovn-controller 25.03 sets four.
+WIDE = """ovs-vsctl --timeout=10 -- --id=@t create Flow_Table name=wide prefixes=ip_dst,ip_src,ipv6_dst,tun_id \\
+    -- set bridge br0 flow_tables:200=@t"""
+PREFIXES = "ovsdb-client dump unix:/run/openvswitch/db.sock Open_vSwitch Flow_Table prefixes"  # ovs-vsctl of 3.1 shows none
+FOUR = "Flow_Table.prefixes of wide = [ip_dst, ip_src, ipv6_dst, tun_id]"
+
+
 def dropped(scene: Scene) -> str:
-    """A downgrade loses a limit of a conntrack zone: the plan and the result say so, and the rollback brings it again."""
+    """A downgrade loses the limit of a zone, and prefixes of a table: plan and result say so, the rollback brings them."""
     scene.sh(versions.SECOND_START)
     scene.populate()
     scene.sh(ZONE)
+    scene.sh(WIDE)
     scene.install("3.1.0")
-    lost = "CT_Zone.limit of ct_zones 5 of datapaths system = 100"
     with scene.traffic() as traffic:
         result = scene.hand_over(expect="applied", confirm="manual", confirm_timeout=300)
         scene.hand_over(expect="rolled_back", state="rolled_back")
     for said in (result["plan"]["warnings"], result["not_carried"]):
-        if not any(lost in text for text in said):
-            raise Broken(f"{lost!r} is not in {said}")
+        for lost in ("CT_Zone.limit of ct_zones 5 of datapaths system = 100", FOUR):
+            if not any(lost in text for text in said):
+                raise Broken(f"{lost!r} is not in {said}")
     limit = scene.sh(LIMIT).split()[-1]  # ovsdb-client prints a heading
     if limit != "100":
         raise Broken(f"the limit is {limit!r} after the rollback, not 100")
+    prefixes = scene.sh(PREFIXES)
+    if any(each not in prefixes for each in ("ip_dst", "ip_src", "ipv6_dst", "tun_id")):
+        raise Broken(f"the prefixes are {prefixes} after the rollback")
     return f"{measured(traffic)}; {result['not_carried']}"
+
+
+def set_meanwhile(scene: Scene) -> str:
+    """What a controller sets before the confirmation, and the old version does not allow, does not keep that from coming back."""
+    scene.populate()
+    scene.install("3.5.0")
+    with scene.traffic() as traffic:
+        scene.hand_over(expect="applied", confirm="manual", confirm_timeout=300)
+        scene.sh(WIDE)
+        back = scene.hand_over(expect="rolled_back", state="rolled_back")
+    require_sound(scene, "3.1.0", server=False)
+    if not any(FOUR in text for text in back["not_carried"]):
+        raise Broken(f"{FOUR!r} is not in {back['not_carried']}")
+    return f"{measured(traffic)}; {back['not_carried']}"
 
 
 SHAPED = """
@@ -223,6 +248,7 @@ SCENARIOS = [
     ),
     ("a start with an option that ovsdb-server does not know", "3.5.0", fails),
     ("a downgrade drops a limit of a conntrack zone", "3.5.0", dropped),
+    ("a rollback drops what was set meanwhile", "3.1.0", set_meanwhile),
     ("qdiscs of others, make_before_break", "3.5.0", functools.partial(shaped, "make_before_break", ())),
     (
         "qdiscs of others, restart",

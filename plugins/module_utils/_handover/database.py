@@ -37,7 +37,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.servi
     OWNED_TIMEOUT,
     Services,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import homes, liveness
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, homes, liveness
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
@@ -105,13 +105,17 @@ class Database:
             write_durable(os.path.join(kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
         write_durable(os.path.join(kept, "conf.db"), self.backup().encode())
 
-    def convert(self, schema_file: str) -> None:
-        """Change the schema of the running database (ovsdb-server(7)); refused means nothing was changed."""
-        schema = self.read_schema(schema_file)
+    def convert(self, schema_file: str) -> list[str]:
+        """Change the schema of the running database (ovsdb-server(7)); a sentence for each thing that it has no place for."""
+        schema, lost = self.read_schema(schema_file), list[database_content.Difference]()
         with self.open() as database:
             if database.schema_version != schema["version"]:
+                lost = database_content.dropped(database_content.read(database), schema)
+                if emptying := database_content.emptying(lost, schema):
+                    database.transact(*emptying)
                 database.call("convert", DATABASE, schema, timeout=60.0)
         self.wait_for_vswitchd()
+        return [f"schema {schema['version']} has no place for {each}" for each in lost]
 
     def read_schema(self, path: str) -> dict[str, t.Any]:
         """The schema in the file ``path``: one of ours, or as the programs of the new version call it."""

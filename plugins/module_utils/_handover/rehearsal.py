@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import fitted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import runner_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import log_size, written
@@ -179,13 +180,12 @@ def _logged(argv: t.Sequence[str], since: int = 0) -> list[str]:
 
 
 def convert(host: Host, schema_file: str) -> None:
-    """Convert the database, and keep what the other schema has no place for."""
+    """Convert the database, and keep what the other schema has no place for, or does not allow."""
     schema = host.database.read_schema(schema_file)
     with host.database.open() as database:
         lost = database_content.dropped(database_content.read(database), schema)
     host.transaction.write(DROPPED, database_content.as_json(lost))
-    host.database.convert(schema_file)
-    host.report.not_carried += [f"schema {schema['version']} has no place for {each}" for each in lost]
+    host.report.not_carried += host.database.convert(schema_file)
 
 
 def convert_back(host: Host) -> None:
@@ -193,11 +193,24 @@ def convert_back(host: Host) -> None:
     host.database.ensure()
     with host.database.open() as database:
         converted = database.schema_version
-    host.database.convert(f"{host.scope.kept}/vswitch.ovsschema")
+    host.report.not_carried += host.database.convert(f"{host.scope.kept}/vswitch.ovsschema")
     with host.database.open() as database:
         lost = database_content.of_json(host.transaction.read(DROPPED) or ())
-        if lost and database.schema_version != converted:
-            database.transact(*database_content.putting_back(lost, database.schema))
+        if database.schema_version == converted:  # it was taken back already, or never came to be
+            lost = _emptied(lost, database_content.read(database))
+        database.transact(*database_content.putting_back(lost, database.schema))
+
+
+def _emptied(
+    lost: t.Sequence[database_content.Difference], now: database_content.Content
+) -> list[database_content.Difference]:
+    """Of what a conversion would lose, the values that were taken out before it began, and are not there ``now``."""
+    return [
+        each
+        for each in lost
+        if each.column is not None
+        and now.get(each.table, {}).get(each.uuid, {}).get(each.column) == (each.before[0], ())
+    ]
 
 
 def command_line(host: Host) -> list[str]:
@@ -251,8 +264,11 @@ def _lay_out(host: Host) -> database_content.Content:
         with contextlib.suppress(OSError):
             _copy_small(f"/etc/openvswitch/{name}", f"{_apart(host)}/etc/openvswitch/{name}")
     path = f"{directory}/conf.db"
+    content = host.database.backup()
+    if host.request.convert:
+        content = fitted(content, host.database.read_schema(host.request.schema))
     with open(path, "w", encoding="utf-8") as file:
-        file.write(host.database.backup())
+        file.write(content)
     silent = {"op": "update", "table": DATABASE, "where": [], "row": {"manager_options": ["set", []]}}
     runner = runner_in(host.scope.container)
     check(runner, ["ovsdb-tool", "transact", path, json.dumps([DATABASE, silent])], timeout=120)

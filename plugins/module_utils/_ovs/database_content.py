@@ -158,7 +158,7 @@ def compare(before: Content, after: Content) -> list[Difference]:
 
 
 def dropped(content: Content, schema: Json) -> list[Difference]:
-    """What a conversion to ``schema`` has no place for: rows of tables, and values of columns, that it does not have.
+    """What ``schema`` has no place for: rows of tables and values of columns that it does not have, values it does not allow.
 
     What is empty, 0 or false is what a row without the column means, too.
     """
@@ -173,9 +173,51 @@ def dropped(content: Content, schema: Json) -> list[Difference]:
             found += [
                 Difference(table, uuid, name, label, value, None)
                 for name, value in sorted(row.items())
-                if name not in known and any(atom not in ("", 0, False) for atom in value[1])
+                if (
+                    not allows(known[name], value)
+                    if name in known
+                    else any(atom not in ("", 0, False) for atom in value[1])
+                )
             ]
     return found
+
+
+def allows(column: Json, value: Value) -> bool:
+    """Whether a column that is defined so may hold ``value`` (RFC 7047 section 3.2, type)."""
+    kind = column["type"]
+    if isinstance(kind, str):
+        kind = {"key": kind}
+    shape, parts = value
+    most = kind.get("max", 1)
+    if len(parts) < kind.get("min", 1) or (most != "unlimited" and len(parts) > most):
+        return False
+    if shape == "set":
+        return all(_allows_atom(kind["key"], atom) for atom in parts)
+    return all(_allows_atom(kind["key"], key) and _allows_atom(kind["value"], item) for key, item in parts)
+
+
+def _allows_atom(base: t.Any, atom: t.Any) -> bool:
+    if isinstance(base, str):
+        return True
+    if "enum" in base and atom not in normal(base["enum"])[1]:
+        return False
+    measure = len(atom) if isinstance(atom, str) else atom
+    kind = "Length" if isinstance(atom, str) else base["type"].capitalize()
+    return bool(base.get(f"min{kind}", measure) <= measure <= base.get(f"max{kind}", measure))
+
+
+def emptying(lost: t.Sequence[Difference], schema: Json) -> list[Json]:
+    """The operations that take out what is ``lost`` in columns that ``schema`` has: a conversion refuses such a value."""
+    return [
+        {
+            "op": "update",
+            "table": each.table,
+            "where": [["_uuid", "==", ["uuid", each.uuid]]],
+            "row": {each.column: [each.before[0], []]},
+        }
+        for each in lost
+        if each.column in schema["tables"].get(each.table, {}).get("columns", {})
+    ]
 
 
 def without_place(database: Ovsdb, schema: Json) -> list[str]:

@@ -15,7 +15,11 @@ import json
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_content import rows
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_content import (
+    allows,
+    normal,
+    rows,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 
 Json = dict[str, t.Any]
@@ -32,6 +36,22 @@ def text(database: Ovsdb) -> str:
     content: Json = {table: found for table, found in rows(database).items() if found}
     about = {"_date": int(time.time() * 1000), "_comment": "produced by ovsops.hot_upgrade"}
     return _record(database.schema) + _record({**content, **about})
+
+
+def fitted(content: str, schema: Json) -> str:
+    """A file's ``content`` without the values that ``schema`` does not allow: ``ovsdb-tool convert`` refuses those."""
+    own, tables = (json.loads(line) for line in content.splitlines()[1::2])
+    known = {table: definition["columns"] for table, definition in schema["tables"].items()}
+    for table in tables.keys() & known.keys():
+        tables[table] = {
+            uuid: {
+                name: value
+                for name, value in row.items()
+                if name not in known[table] or allows(known[table][name], normal(value))
+            }
+            for uuid, row in tables[table].items()
+        }
+    return _record(own) + _record(tables)
 
 
 def _record(document: Json) -> str:

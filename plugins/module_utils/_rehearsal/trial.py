@@ -23,7 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compa
     renumbered,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import restore
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup, fitted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
@@ -118,7 +118,7 @@ def attempt(
 def _database(programs: Programs, content: str, file: str, trial: Trial) -> str:
     """The database in a ``file``, with the schema of ``programs``."""
     with open(file, "w", encoding="utf-8") as opened:
-        opened.write(content)
+        opened.write(fitted(content, programs.schema))
     os.chmod(file, 0o600)
     begin = time.monotonic()
     check(run, [*programs.tool, "convert", file, programs.schema_file], _TOOL_TIMEOUT)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import typing as t
 
 import pytest
@@ -167,15 +168,26 @@ def test_one_whose_service_starts_it_again_gets_the_time_for_it(
     assert world.clock.now == pytest.approx(100 + seconds, abs=0.01)
 
 
-@pytest.mark.parametrize(("found", "converted"), [("8.3.0", True), ("8.5.0", False)])
-def test_a_database_of_the_wanted_schema_is_not_converted(
+@pytest.mark.parametrize(("found", "converted"), [("8.8.0", True), ("8.3.1", False)])
+def test_a_database_of_another_schema_is_converted_without_what_that_does_not_allow(
     world: t.Any, monkeypatch: pytest.MonkeyPatch, found: str, converted: bool
 ) -> None:
+    content = {"Flow_Table": {"f0": {"name": ("set", ("t",)), "prefixes": ("set", ("a", "b"))}}}
+    columns = {"name": {"type": "string"}, "prefixes": {"type": {"key": "string", "min": 0, "max": 1}}}
     monkeypatch.setattr(type(world.session), "schema_version", found)
+    monkeypatch.setattr(database.database_content, "read", lambda _session: content)
+    monkeypatch.setattr(
+        type(world.session),
+        "transact",
+        lambda _session, *operations: world.done.append([each.get("row") for each in operations]),
+    )
+    monkeypatch.setattr(world.host.database, "wait_for_vswitchd", lambda: None)
     schema = world.place / "vswitch.ovsschema"
-    schema.write_text('{"version": "8.5.0"}')
-    world.host.database.convert(str(schema))
-    assert ("database: call" in world.done) == converted
+    schema.write_text(json.dumps({"version": "8.3.1", "tables": {"Flow_Table": {"columns": columns}}}))
+    told = world.host.database.convert(str(schema))
+    done = [each for each in world.done if each == "database: call" or isinstance(each, list)]
+    assert done == ([[{"prefixes": ["set", []]}], "database: call"] if converted else [])
+    assert told == (["schema 8.3.1 has no place for Flow_Table.prefixes of t = [a, b]"] if converted else [])
 
 
 @pytest.mark.usefixtures("server")

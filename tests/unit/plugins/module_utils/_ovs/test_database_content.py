@@ -9,6 +9,7 @@ import copy
 import json
 import typing as t
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,12 +184,16 @@ ZONES = content(
 )
 
 
+MAP: Json = {"type": {"key": "string", "value": "uuid", "min": 0, "max": "unlimited"}}
+LIMIT: Json = {"type": {"key": "integer", "min": 0}}
+
+
 def test_what_an_older_schema_has_no_column_for_is_named_with_its_value() -> None:
     older: Json = {
         "tables": {
-            "Open_vSwitch": {"columns": {"datapaths": {}}},
-            "Datapath": {"columns": {"ct_zones": {}}},
-            "CT_Zone": {"columns": {"external_ids": {}}},
+            "Open_vSwitch": {"columns": {"datapaths": MAP}},
+            "Datapath": {"columns": {"ct_zones": MAP}},
+            "CT_Zone": {"columns": {"external_ids": MAP}},
         }
     }
     lost = contents.dropped(ZONES, older)
@@ -197,8 +202,8 @@ def test_what_an_older_schema_has_no_column_for_is_named_with_its_value() -> Non
         "Datapath.ct_zone_default_limit of datapaths system = 9",
     ]
     newer = copy.deepcopy(older)
-    newer["tables"]["CT_Zone"]["columns"]["limit"] = {}
-    newer["tables"]["Datapath"]["columns"]["ct_zone_default_limit"] = {}
+    newer["tables"]["CT_Zone"]["columns"]["limit"] = LIMIT
+    newer["tables"]["Datapath"]["columns"]["ct_zone_default_limit"] = LIMIT
     assert contents.dropped(ZONES, newer) == []
     after = {table: {u: dict(row) for u, row in rows.items()} for table, rows in ZONES.items()}
     after["CT_Zone"]["z5"]["limit"] = after["Datapath"]["d0"]["ct_zone_default_limit"] = ("set", ())
@@ -206,8 +211,47 @@ def test_what_an_older_schema_has_no_column_for_is_named_with_its_value() -> Non
 
 
 def test_rows_of_a_table_that_is_gone() -> None:
-    older = {"tables": {name: table for name, table in SCHEMA["tables"].items() if name != "QoS"}}
-    assert [str(each) for each in contents.dropped(BEFORE, older)] == ["QoS of linux-htb is gone"]
+    older: Json = {"tables": {"Bridge": {"columns": {}}}}
+    assert [str(each) for each in contents.dropped(content(QoS={QOS: {"type": "linux-htb"}}), older)] == [
+        "QoS of linux-htb is gone"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "allowed"),
+    [
+        ("string", "a", True),
+        ("string", ["set", []], False),
+        ({"key": "string", "min": 0, "max": 3}, ["set", ["a", "b", "c"]], True),
+        ({"key": "string", "min": 0, "max": 3}, ["set", ["a", "b", "c", "d"]], False),
+        ({"key": "string", "value": "string", "min": 0, "max": "unlimited"}, ["map", [["a", "b"]]], True),
+        ({"key": {"type": "string", "enum": ["set", ["access", "trunk"]]}, "min": 0}, "trunk", True),
+        ({"key": {"type": "string", "enum": ["set", ["access", "trunk"]]}, "min": 0}, "dot1q-tunnel", False),
+        ({"key": {"type": "string", "enum": "trunk"}}, "trunk", True),
+        ({"key": {"type": "string", "maxLength": 3}}, "four", False),
+        ({"key": {"type": "integer", "minInteger": 0, "maxInteger": 7}}, 7, True),
+        ({"key": {"type": "integer", "minInteger": 0, "maxInteger": 7}}, 8, False),
+        ({"key": {"type": "real", "minReal": 0.5}}, 0.25, False),
+        ({"key": "integer", "value": {"type": "string", "enum": ["set", ["a"]]}}, ["map", [[1, "b"]]], False),
+        ({"key": {"type": "uuid", "refTable": "Port"}, "max": "unlimited"}, ["uuid", "p0"], True),
+        ({"key": {"type": "boolean"}}, True, True),
+    ],
+)
+def test_what_a_column_allows(kind: t.Any, value: t.Any, allowed: bool) -> None:
+    assert contents.allows({"type": kind}, contents.normal(value)) == allowed
+
+
+def test_what_an_older_schema_does_not_allow_is_taken_out_and_comes_back() -> None:
+    """Flow_Table.prefixes: ovn-controller 25.03 sets four, Open vSwitch before 3.5 allows three."""
+    before = content(Flow_Table={"f0": {"name": "t", "prefixes": ["set", ["a", "b", "c", "d"]]}})
+    columns = {"name": {"type": "string"}, "prefixes": {"type": {"key": "string", "min": 0, "max": 3}}}
+    older: Json = {"tables": {"Flow_Table": {"columns": columns}}}
+    lost = contents.dropped(before, older)
+    assert list(map(str, lost)) == ["Flow_Table.prefixes of t = [a, b, c, d]"]
+    emptied = Small(before).transact(contents.emptying(lost, older))
+    assert emptied["Flow_Table"]["f0"]["prefixes"] == ("set", ())
+    assert contents.dropped(emptied, older) == []
+    assert Small(emptied).transact(contents.putting_back(lost, older)) == before
 
 
 def test_read_leaves_out_what_daemons_write(serve: t.Any, database: t.Any) -> None:

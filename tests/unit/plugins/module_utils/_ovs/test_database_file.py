@@ -9,6 +9,8 @@ import hashlib
 import json
 import typing as t
 
+import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_file
 
 ROW = {"_uuid": ["uuid", "a1"], "name": "br0 \u00e9", "ports": ["set", []]}
@@ -27,7 +29,7 @@ class Database:
 
     def transact(self, *operations: t.Any) -> list[t.Any]:
         assert [each["columns"] for each in operations] == [["_uuid", "name", "ports"], ["_uuid", "name"]]
-        return [{"rows": [ROW]}, {"rows": []}]
+        return [{"rows": [dict(ROW)]}, {"rows": []}]
 
 
 def records(content: str) -> list[t.Any]:
@@ -48,3 +50,16 @@ def test_the_schema_and_every_row_of_what_a_file_holds() -> None:
     assert content.pop("_date") > 0
     assert content.pop("_comment")
     assert content == {"Bridge": {"a1": {"name": "br0 \u00e9", "ports": ["set", []]}}}
+
+
+def test_a_file_is_fitted_to_a_schema_that_allows_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = {"type": {"key": "string", "min": 0, "max": 1}}
+    older = {"tables": {"Bridge": {"columns": {"ports": ports}}}}
+    written = database_file.text(t.cast(t.Any, Database()))
+    assert records(database_file.fitted(written, older)) == records(written)
+    full = {**ROW, "ports": ["set", ["a", "b"]]}
+    monkeypatch.setattr(Database, "transact", lambda *_: [{"rows": [full]}, {"rows": []}])
+    written = database_file.text(t.cast(t.Any, Database()))
+    schema, content = records(database_file.fitted(written, older))
+    assert schema == Database.schema
+    assert content["Bridge"] == {"a1": {"name": ROW["name"]}}
