@@ -58,6 +58,12 @@ options:
       - How many seconds to wait for the pod to be ready, adopted (in addition to O(grace)), or gone.
     type: int
     default: 180
+  image:
+    description:
+      - With O(state=present), another image than the template names, for a rehearsal of it (M(ovsops.hot_upgrade.ovs_rehearsal)).
+      - Such a pod is of none of the DaemonSet's revisions. It cannot be adopted, and is taken away with O(state=absent).
+    type: str
+    default: ""
   entrypoint:
     description:
       - The entry point of the image, where the DaemonSet's template names no command.
@@ -181,6 +187,7 @@ OPTIONS: Options = {
     "node": {"type": "str", "required": True},
     "grace": {"type": "int", "default": 30},
     "timeout": {"type": "int", "default": 180},
+    "image": {"type": "str", "default": ""},
     "entrypoint": {"type": "list", "elements": "str", "default": []},
     "replace_third": {"type": "bool", "default": False},
 }
@@ -198,7 +205,7 @@ def behave(call: Call) -> Outcome:
 def act(surge: Surge, call: Call) -> Done:
     asked = call.params
     if asked["state"] == "present":
-        return surge.present(asked["timeout"], asked["entrypoint"], call.check_mode)
+        return surge.present(asked["timeout"], asked["entrypoint"], asked["image"], call.check_mode)
     if asked["state"] == "adopted":
         return surge.adopted(asked["grace"], asked["timeout"], asked["replace_third"], call.check_mode)
     return surge.absent(asked["timeout"], call.check_mode)

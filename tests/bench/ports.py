@@ -1,20 +1,23 @@
 # Copyright (c) 2026, ovsops contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the number of ports does to the switch-over: one row for each number, on fresh hosts.
+"""What the number of ports does to a hand-over, and to ``ovs-ctl restart`` beside it: two rows for each number, on fresh hosts.
 
 Half of the ports are internal ports, half are veth, on ten bridges beside those that carry the probe's traffic.  A row has the
-time in which nobody forwards, the time until the last port is back, the longest time in which the receiver heard nothing,
-and the packets that were lost: in the switch-over, and in the whole hand-over.  Writes build/bench/ports.json.
+longest time in which the receiver heard nothing, and the packets that were lost; that of a hand-over has the time in which
+nobody forwards, the time until the last port is back, and the packets that were lost in the switch-over, too.
+Writes build/bench/ports.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import typing as t
 
+from tests.bench.interruption import ovs_ctl_restart
 from tests.lab.images import REPOSITORY, program, say
 from tests.scenarios import crowded, scene
 
@@ -23,20 +26,21 @@ BRIDGES = 10
 
 
 class Row(t.NamedTuple):
-    """One hand-over."""
+    """One way, on a fresh host."""
 
+    tool: str
     ports: int
     backend: str
     window_ms: float | None
-    complete_ms: float
+    complete_ms: float | None
     gap_ms: float
-    lost_in_window: int
+    lost_in_window: int | None
     lost: int
     sent: int
 
 
-def measure(ports: int, options: argparse.Namespace) -> Row:
-    """One fresh host with so many ports, handed over under traffic."""
+def measure(tool: str, ports: int, options: argparse.Namespace) -> Row:
+    """One fresh host with so many ports, upgraded under traffic."""
     name = options.name
     with scene.hosts.exclusive(name):
         try:
@@ -44,23 +48,47 @@ def measure(ports: int, options: argparse.Namespace) -> Row:
             datapath = "system" if options.backend == "uml" else "netdev"
             stage.populate("--datapath-type", datapath)
             crowded.fill(stage, ports // 2, min(ports, BRIDGES), ports - ports // 2, datapath)
-            stage.install(options.to)
             with stage.traffic(rate=options.rate) as traffic:
-                result = stage.hand_over(strategy="make_before_break")
+                own = TOOLS[tool](stage, options.to)
             losses = scene.measured(traffic)
-            begin, end = scene.switch_over(stage)
+            inside = scene.lost_in_switch_over(stage) if own else None
+            lost = losses.established + losses.new
             return Row(
+                tool,
                 ports,
                 options.backend,
-                result["window_ms"],
-                (end - begin) * 1e3,
+                own[0] if own else None,
+                own[1] if own else None,
                 losses.gap_ms,
-                scene.lost_in_switch_over(stage),
-                losses.established + losses.new,
+                inside,
+                lost,
                 losses.sent,
             )
         finally:
             scene.hosts.down(name)
+
+
+def hand_over(stage: scene.Scene, version: str) -> tuple[float, float]:
+    """For how long nobody forwards, and until the last port is back, in ms."""
+    stage.install(version)
+    result = stage.hand_over(strategy="make_before_break")
+    begin, end = scene.switch_over(stage)
+    return result["window_ms"], (end - begin) * 1e3
+
+
+def restart(stage: scene.Scene, version: str) -> None:
+    """Upstream's way."""
+    ovs_ctl_restart(stage.lab, version)
+
+
+TOOLS: dict[str, t.Callable[[scene.Scene, str], tuple[float, float] | None]] = {
+    "ovs-ctl restart": restart,
+    "make_before_break": hand_over,
+}
+
+
+def shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def main() -> int:
@@ -77,9 +105,9 @@ def main() -> int:
     parser.add_argument("--name", default="ports", help="name of the lab")
     options = parser.parse_args()
     rows = []
-    for ports in map(int, options.ports.split(",")):
-        say(f"bench: {ports} ports, {options.backend}")
-        rows.append(measure(ports, options))
+    for ports, tool in itertools.product(map(int, options.ports.split(",")), TOOLS):
+        say(f"bench: {ports} ports, {tool}, {options.backend}")
+        rows.append(measure(tool, ports, options))
         OUTPUT.parent.mkdir(parents=True, exist_ok=True)
         machine = f"{platform.platform()}, {os.cpu_count()} cores"
         document = {
@@ -89,15 +117,12 @@ def main() -> int:
             "rows": [row._asdict() for row in rows],
         }
         OUTPUT.write_text(json.dumps(document, indent=1) + "\n")
-    print(
-        f"{'ports':>7}{'window, ms':>12}{'all back, ms':>14}{'longest gap, ms':>17}{'lost in window':>16}{'lost':>18}"
-    )
+    heads = ("ports", "window, ms", "all back, ms", "longest gap, ms", "lost in window", "lost")
+    print("{:>7} {:18}{:>12}{:>14}{:>17}{:>16}{:>18}".format(heads[0], "way", *heads[1:]))
     for row in rows:
-        window = "none" if row.window_ms is None else f"{row.window_ms:.1f}"
+        window, back, inside = map(shown, (row.window_ms, row.complete_ms, row.lost_in_window))
         lost = f"{row.lost} of {row.sent}"
-        print(
-            f"{row.ports:>7}{window:>12}{row.complete_ms:>14.0f}{row.gap_ms:>17.0f}{row.lost_in_window:>16}{lost:>18}"
-        )
+        print(f"{row.ports:>7} {row.tool:18}{window:>12}{back:>14}{row.gap_ms:>17.0f}{inside:>16}{lost:>18}")
     return 0
 
 

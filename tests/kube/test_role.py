@@ -51,6 +51,17 @@ HAND_OVER = """
           outcome: "{{ 'failed' if inventory_hostname in fails | default([]) else 'upgraded' }}"
           failure: ""
 """
+REHEARSE = """
+- name: Keep in which pod
+  ansible.builtin.copy:
+    content: "{{ hot_upgrade_container }} {{ hot_upgrade_container_before }}"
+    dest: "{{ kube_ovn_rundir }}/rehearsed"
+    mode: "0600"
+- name: Fail where the test wants it
+  ansible.builtin.fail:
+    msg: the node is not ready
+  when: inventory_hostname in refuses | default([])
+"""
 NOTHING = """
 - name: Nothing
   ansible.builtin.debug:
@@ -123,8 +134,9 @@ class Fleet:
         shutil.rmtree(collection / "roles/hot_upgrade")
         tasks = collection / "roles/hot_upgrade/tasks"
         tasks.mkdir(parents=True)
-        for name in ("unfinished", "confirmation", "rehearse", "ovn"):
+        for name in ("unfinished", "confirmation", "ovn"):
             (tasks / f"{name}.yml").write_text(NOTHING)
+        (tasks / "rehearse.yml").write_text(REHEARSE)
         (tasks / "main.yml").write_text(HAND_OVER)
         for name in ("ovs_container", "ovs_info"):
             (collection / f"plugins/modules/{name}.py").write_text(MODULE)
@@ -247,6 +259,40 @@ def test_all_nodes_one_after_the_other(fleet: Fleet) -> None:
     assert again.returncode == 0, again.stdout
     assert "changed=0" in again.stdout.partition("PLAY RECAP")[2].splitlines()[1]
     assert fleet.cluster.pods() == pods
+
+
+def test_a_rehearsal_leaves_the_cluster_as_it_was(fleet: Fleet) -> None:
+    """A node that is not ready fails alone; a run that was ended has left a pod on another one."""
+    cluster = fleet.cluster
+    before, daemonset = cluster.pods(), cluster.daemonset()["spec"]
+    cluster.surge(hosts.Host("n2", 0))
+    with Watched(cluster) as seen:
+        done = fleet.run(playbook="kube_ovn_rehearse", refuses=["host-n1"])
+    assert done.returncode != 0
+    assert "the node is not ready" in done.stdout
+    assert done.stdout.count("failed=1") == 1
+    made = {event[2].node: event[2] for event in seen.events if event[2].image == NEW}
+    for node in NODES:
+        rehearsed = (fleet.folder / node / "rehearsed").read_text()
+        assert rehearsed == f"{made[node].container} {fleet.owner(node)}"
+    assert (cluster.pods(), cluster.daemonset()["spec"]) == (before, daemonset)
+    checked = fleet.run("--check", playbook="kube_ovn_rehearse")
+    assert checked.returncode == 0, checked.stdout
+    assert cluster.pods() == before
+
+
+def test_a_rehearsal_of_what_cannot_run_says_so(fleet: Fleet) -> None:
+    before = fleet.cluster.pods()
+    done = fleet.run(playbook="kube_ovn_rehearse", kube_ovn_image="")
+    assert "kube_ovn_image is not set" in done.stdout
+    fleet.kubelets.broken.add(NEW)
+    done = fleet.run("--limit", "host-n1", playbook="kube_ovn_rehearse", kube_ovn_timeout=8)
+    assert "ImagePullBackOff: no such image" in done.stdout
+    assert fleet.cluster.pods() == before
+    (fleet.folder / "n1/owner").write_text("nobody")
+    done = fleet.run("--limit", "host-n1", playbook="kube_ovn_rehearse")
+    assert "ovs-vswitchd is not in the control group of pod" in done.stdout
+    assert fleet.cluster.pods() == before
 
 
 def test_a_canary_that_fails_stops_it_and_the_next_run_goes_on(fleet: Fleet) -> None:

@@ -120,6 +120,39 @@ def translates_differently(scene: Scene) -> str:
     return f"{losses}; {reason}"
 
 
+# To that address nothing leaves the new version, since its port is said to be the one that it comes in by.
+ASTRAY = """
+(for _ in $(seq 600); do ovs-appctl --timeout=1 fdb/add br0 p2 0 {address} >/dev/null 2>&1 && break; sleep 0.05; done) &
+exec -a "$0" $real "$@\""""
+
+
+def accepted(scene: Scene) -> str:
+    """What the new version forwards differently is refused, and goes on for who names it; so it forwards then."""
+    scene.populate()
+    scene.sh(
+        "ovs-ofctl del-flows br0; ovs-ofctl add-flow br0 actions=normal; ip netns exec h2 ping -c 2 10.0.0.1"
+    )
+    scene.install("4.0.0")
+    address = scene.sh("ip -n h2 neighbour show 10.0.0.1").split()[4]
+    spoil(scene, ASTRAY.format(address=address), VSWITCHD)
+    # Only what is live is proved.
+    scene.sh("systemd-run --quiet --unit=pings ip netns exec h2 ping -i 0.2 10.0.0.1")
+    reason = scene.hand_over(expect="rolled_back", strategy="make_before_break")["reason"]
+    if "p2>p1:gone" not in reason:
+        raise Broken(f"the difference has no name: {reason}")
+    with scene.traffic() as traffic:
+        proof = scene.hand_over(strategy="make_before_break", accept=["p2>p1:*"])["verification"]["proof"]
+    measured(traffic).none()
+    if not proof["accepted"] or proof["different"]:
+        raise Broken(f"it is not told as accepted: {proof}")
+    version = scene.sh("ovs-appctl version").split()[3]
+    if version != "4.0.0":
+        raise Broken(f"ovs-vswitchd is {version}")
+    ping = "ip netns exec h2 ping -c 3 -W 1 10.0.0.1 >/dev/null"
+    scene.sh(f"systemctl stop pings; if {ping}; then exit 1; fi; ovs-appctl fdb/del br0 0 {address}; {ping}")
+    return f"{measured(traffic)}; {proof['text']}"
+
+
 SCENARIOS = [
     *(
         (
@@ -158,4 +191,5 @@ SCENARIOS = [
         )
     ),
     ("new version translates a flow differently", "3.5.0", translates_differently),
+    ("new version translates a flow differently, and it is accepted", "3.5.0", accepted),
 ]

@@ -274,6 +274,15 @@ def full_image(name: str) -> str:
     return name if tagged else f"{name}:latest"
 
 
+def with_image(spec: Json, image: str) -> dict[str, list[Json]]:
+    """The containers of a pod's ``spec`` with ``image``, by the part of it that has them; kube-ovn's has an initial one, too."""
+    found = {
+        part: [each for each in spec.get(part) or [] if each["image"] == image]
+        for part in ("containers", "initContainers")
+    }
+    return {part: containers for part, containers in found.items() if containers}
+
+
 def has_image(node: Json, image: str) -> bool:
     """Whether a node says that it has the image; kubelet tells of its largest fifty only."""
     told = [

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
     has_image,
     is_ready,
     newest,
+    with_image,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.problems import (
     Seen,
@@ -239,21 +240,16 @@ def beginning(seen: Seen, wanted: Wanted) -> Json:
         return {}
     spec: Json = {"updateStrategy": {"type": ON_DELETE, "rollingUpdate": None}}
     if was != wanted.image:
-        spec["template"] = {"spec": _renamed(daemonset, was, wanted.image)}
+        spec["template"] = {
+            "spec": {
+                part: [{"name": each["name"], "image": wanted.image} for each in containers]
+                for part, containers in with_image(daemonset.raw["spec"]["template"]["spec"], was).items()
+            }
+        }
     # Of several runs for one rollout the first one knows what was before.
     keep = memory or Memory(dict(daemonset.strategy), was)
     about = {"annotations": {ROLLOUT: keep.written()}, "resourceVersion": daemonset.version}
     return {"metadata": about, "spec": spec}
-
-
-def _renamed(daemonset: DaemonSet, before: str, after: str) -> Json:
-    """Every container of the template with an image of before has the new one; kube-ovn's has an initial one with it, too."""
-    parts = {"containers": daemonset.containers, "initContainers": daemonset.initial}
-    changes = {
-        part: [{"name": each["name"], "image": after} for each in containers if each["image"] == before]
-        for part, containers in parts.items()
-    }
-    return {part: change for part, change in changes.items() if change}
 
 
 def ending(daemonset: DaemonSet, memory: Memory) -> Json:

@@ -92,20 +92,25 @@ class Surge:
 
     # --- present --------------------------------------------------------------------------------------
 
-    def present(self, timeout: float, entrypoint: t.Sequence[str] = (), check_mode: bool = False) -> Done:
+    def present(
+        self, timeout: float, entrypoint: t.Sequence[str] = (), image: str = "", check_mode: bool = False
+    ) -> Done:
         """Have a surge pod of the newest revision, ready; one that is there already is waited for.
 
+        One with an ``image`` of its own is for a rehearsal: it is of no revision, so that nobody adopts it.
         Raises ``Refused`` where another one is in the way, and ``HotUpgradeError`` where it does not become ready: it stays,
         since nobody knows here whether the daemons are in it. The old pod is not touched.
         """
         daemonset, found = self._answer(timeout, self.look)
-        revision = self._newest(daemonset, self._answer(timeout, self._cluster.revisions))
+        revision = (
+            "" if image else self._newest(daemonset, self._answer(timeout, self._cluster.revisions)).hash
+        )
         if found.surge is not None:
-            self._require_usable(found.surge, revision)
+            self._require_usable(found.surge, revision, image)
         elif check_mode:
             return Done(True, None, tuple(each.name for each in found.old))
         else:
-            body = surge_pod(daemonset.raw, self._node, self._container, revision.hash, entrypoint)
+            body = surge_pod(daemonset.raw, self._node, self._container, revision, entrypoint, image)
             self._wait(timeout).wait(
                 f"the API server takes a surge pod for node {self._node}",
                 functools.partial(self._create, body),
@@ -132,17 +137,17 @@ class Surge:
             )
         return revision
 
-    def _require_usable(self, surge: Pod, revision: Revision) -> None:
+    def _require_usable(self, surge: Pod, revision: str, image: str) -> None:
         if surge.ending:
             raise Refused(
                 f"surge pod {surge.name} of an earlier run on node {self._node} is being deleted",
                 "",
                 "Run it again when it is gone",
             )
-        if surge.revision != revision.hash:
+        if surge.revision != revision or image not in ("", surge.image):
             raise Refused(
                 f"surge pod {surge.name} of an earlier run on node {self._node} is of another template",
-                f"it is of revision {surge.revision or '?'}, and the newest is {revision.hash}",
+                f"it is {_of(surge.revision, surge.image)}, and wanted is one {_of(revision, image)}",
                 "Have it adopted if the daemons are in it, else take it away with state=absent",
             )
 
@@ -377,6 +382,10 @@ class Surge:
         if there is not None and there.uid == surge.uid and not there.ending:
             self._delete(there, None)
         return there is None
+
+
+def _of(revision: str, image: str) -> str:
+    return f"of revision {revision}" if revision else f"for a rehearsal of {image}"
 
 
 def adopted_before(found: Crew) -> Done | None:

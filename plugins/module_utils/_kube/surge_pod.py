@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
@@ -17,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
     MARK,
     REVISION,
     Revision,
+    with_image,
 )
 
 VOLUME, MOUNT = "ovsops-surge", "/run/ovsops-surge"
@@ -54,9 +56,14 @@ def program(container: Json, entrypoint: t.Sequence[str] = ()) -> list[str]:
 
 
 def surge_pod(
-    daemonset: Json, node: str, container: str, revision: str, entrypoint: t.Sequence[str] = ()
+    daemonset: Json,
+    node: str,
+    container: str,
+    revision: str,
+    entrypoint: t.Sequence[str] = (),
+    image: str = "",
 ) -> Json:
-    """The pod that is to become the DaemonSet's one of that node.
+    """The pod that is to become the DaemonSet's one of that node; one with an ``image`` of its own is of no ``revision``.
 
     Raises ``Refused`` where nobody can know what the container's program is.
     """
@@ -71,6 +78,8 @@ def surge_pod(
             "its template names no command, and the API does not tell the entry point of an image",
             "Name it with the option entrypoint (kube_ovn_entrypoint)",
         )
+    for each in itertools.chain.from_iterable(with_image(spec, wrapped["image"]).values()):
+        each["image"] = image or each["image"]
     wrapped["command"], wrapped["args"] = ["/bin/sh", "-c", WAIT, "surge"], argv
     wrapped.setdefault("volumeMounts", []).append({"name": VOLUME, "mountPath": MOUNT})
     spec.setdefault("volumes", []).append({"name": VOLUME, "emptyDir": {}})

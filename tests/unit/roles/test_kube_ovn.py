@@ -36,7 +36,7 @@ def test_what_is_forgotten_is_what_a_use_of_the_role_begins_with() -> None:
 
 def test_every_entry_point_has_all_options_and_every_option_has_a_default() -> None:
     specs = load("meta/argument_specs.yml")["argument_specs"]
-    assert set(specs) == {"main", "begin", "end"}
+    assert set(specs) == {"main", "begin", "rehearse", "end"}
     for spec in specs.values():
         assert spec["options"] == specs["main"]["options"]
     defaults = load("defaults/main.yml")

@@ -20,7 +20,7 @@ def run(
     monkeypatch.setattr(kube_surge_pod, "connect", lambda *_: cluster)
     params: dict[str, t.Any] = {
         "kubeconfig": None, "context": None, "namespace": "kube-system", "daemonset": "ovs-ovn", "container": "openvswitch",
-        "state": "present", "node": "n1", "grace": 30, "timeout": 60, "entrypoint": [], "replace_third": False,
+        "state": "present", "node": "n1", "grace": 30, "timeout": 60, "image": "", "entrypoint": [], "replace_third": False,
     }  # fmt: skip
     return kube_surge_pod.behave(Call({**params, **options}, check))
 

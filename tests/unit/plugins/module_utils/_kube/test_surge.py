@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
@@ -59,6 +60,22 @@ def test_check_mode_makes_none(cluster: FakeCluster) -> None:
     assert here(cluster) == ["ovs-ovn-1"]
     surge(cluster).present(60)
     assert not surge(cluster).present(60, check_mode=True).changed
+
+
+def test_one_for_a_rehearsal_is_never_adopted_and_nobody_elses(cluster: FakeCluster) -> None:
+    done = surge(cluster).present(60, image="other:1")
+    assert done.surge is not None
+    assert (done.surge.image, done.surge.revision) == ("other:1", "")
+    assert surge(cluster).present(60, image="other:1") == dataclasses.replace(done, changed=False)
+    for image, wanted in (("other:2", "for a rehearsal of other:2"), ("", "of revision h2")):
+        with pytest.raises(Refused, match=f"it is for a rehearsal of other:1, and wanted is one {wanted}"):
+            surge(cluster).present(60, image=image)
+    cluster.calls.clear()
+    with pytest.raises(Refused, match="is of no revision that"):
+        surge(cluster).adopted(30, 60)
+    assert not [call for call in cluster.calls if "delete" in call or "patch" in call]
+    assert surge(cluster).absent(60).changed
+    assert here(cluster) == ["ovs-ovn-1"]
 
 
 def test_one_that_does_not_become_ready_stays_for_whoever_knows_the_daemons(cluster: FakeCluster) -> None:
@@ -146,7 +163,9 @@ def test_one_that_goes_away_meanwhile(cluster: FakeCluster) -> None:
 def test_one_of_an_older_template_is_in_the_way(cluster: FakeCluster) -> None:
     surge(cluster).present(60)
     Rollout(cluster, "openvswitch", clock=cluster.clock).begin(Wanted("openvswitch", OLD, ("n2",)))
-    with pytest.raises(Refused, match="of another template: it is of revision h2, and the newest is h1"):
+    with pytest.raises(
+        Refused, match="of another template: it is of revision h2, and wanted is one of revision h1"
+    ):
         surge(cluster).present(60)
     metadata(cluster, "ovs-ovn-3")["deletionTimestamp"] = "now"
     with pytest.raises(Refused, match="is being deleted"):

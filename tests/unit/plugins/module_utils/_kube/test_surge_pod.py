@@ -52,6 +52,20 @@ def test_the_entry_point_of_an_image_has_to_be_named() -> None:
     assert made["spec"]["containers"][0]["args"] == ["/start", "--x"]
 
 
+def test_one_for_a_rehearsal_has_its_image_wherever_the_template_has_the_daemons() -> None:
+    given = daemonset()
+    daemons, other = given["spec"]["template"]["spec"]["containers"]
+    given["spec"]["template"]["spec"]["initContainers"] = [{"name": "init", "image": daemons["image"]}]
+    made = surge_pod(given, "n1", "openvswitch", "", image="new:1")
+    images = {
+        each["name"]: each["image"]
+        for part in ("containers", "initContainers")
+        for each in made["spec"][part]
+    }
+    assert images == {daemons["name"]: "new:1", "init": "new:1", other["name"]: other["image"]}
+    assert made["metadata"]["annotations"][REVISION] == ""
+
+
 def test_the_controllers_tolerations_are_added_once() -> None:
     names = {each["key"].rpartition("/")[2] for each in tolerations({})}
     assert names == {
