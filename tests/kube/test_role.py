@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import REVISION
 from tests.harness.traces import traces
 from tests.harness.waiting import wait_until
 from tests.kube import plane
@@ -262,23 +263,29 @@ def test_all_nodes_one_after_the_other(fleet: Fleet) -> None:
 
 
 def test_a_rehearsal_leaves_the_cluster_as_it_was(fleet: Fleet) -> None:
-    """A node that is not ready fails alone; a run that was ended has left a pod on another one."""
+    """A node that is not ready fails alone, and so does one with a surge pod of an upgrade; what a rehearsal has left goes."""
     cluster = fleet.cluster
     before, daemonset = cluster.pods(), cluster.daemonset()["spec"]
-    cluster.surge(hosts.Host("n2", 0))
+    upgrade, rehearsal = (cluster.surge(hosts.Host(node, 0)) for node in ("n2", "n3"))
+    cluster.core.patch_namespaced_pod(
+        rehearsal.name, NAMESPACE, {"metadata": {"annotations": {REVISION: ""}}}
+    )
     with Watched(cluster) as seen:
         done = fleet.run(playbook="kube_ovn_rehearse", refuses=["host-n1"])
     assert done.returncode != 0
     assert "the node is not ready" in done.stdout
-    assert done.stdout.count("failed=1") == 1
+    assert f"there is the surge pod {upgrade.name}, of an upgrade that is at work" in done.stdout
+    assert done.stdout.count("failed=1") == 2
     made = {event[2].node: event[2] for event in seen.events if event[2].image == NEW}
-    for node in NODES:
+    assert set(made) == {"n1", "n3"}
+    for node, pod in made.items():
         rehearsed = (fleet.folder / node / "rehearsed").read_text()
-        assert rehearsed == f"{made[node].container} {fleet.owner(node)}"
-    assert (cluster.pods(), cluster.daemonset()["spec"]) == (before, daemonset)
-    checked = fleet.run("--check", playbook="kube_ovn_rehearse")
+        assert rehearsed == f"{pod.container} {fleet.owner(node)}"
+    assert cluster.daemonset()["spec"] == daemonset
+    assert {pod.name for pod in cluster.pods()} == {pod.name for pod in [*before, upgrade]}
+    checked = fleet.run("--check", "--limit", "host-n1", playbook="kube_ovn_rehearse")
     assert checked.returncode == 0, checked.stdout
-    assert cluster.pods() == before
+    assert {pod.name for pod in cluster.pods()} == {pod.name for pod in [*before, upgrade]}
 
 
 def test_a_rehearsal_of_what_cannot_run_says_so(fleet: Fleet) -> None:
