@@ -168,10 +168,10 @@ class Proof:
             return "there was no live megaflow: nothing is proved"
         text = (
             f"{self.traced} of {self.megaflows} live megaflows, with {self.covered:g} % of their packets, were traced through "
-            f"both versions; {self.different or 'none'} would be forwarded differently"
+            f"both versions; {self.different + self.accepted or 'none'} would be forwarded differently"
         )
         if self.accepted:
-            text += f", {self.accepted} as accepted"
+            text += f", {self.accepted} of them as accepted"
         for each in self.moved:
             text += f"; {each.moved} of {each.hashes} hash values lead to another bucket of {each.group}"
         if self.covered < ENOUGH:

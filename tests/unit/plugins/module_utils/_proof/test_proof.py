@@ -316,6 +316,8 @@ def test_what_is_accepted_by_name_does_not_count(
         Process([("first", ARP, "3")], LIVE[1:2]), Process([("first", ARP, "5")]), KERNEL, Wish(9, accept)
     )
     assert (proof.different, proof.accepted) == (different, accepted)
+    told = "1 would be forwarded differently" + (", 1 of them as accepted" if accepted else "")
+    assert proof.text.endswith(told)
     assert len(proof.differences) == 2
 
 
