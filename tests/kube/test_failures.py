@@ -20,6 +20,7 @@ from tests.harness.waiting import wait_until
 from tests.kube.cluster import HASH, MARK, NAMESPACE, Cluster, Pod
 from tests.kube.conftest import FROM, TO
 from tests.lab import hosts, kubernetes
+from tests.lab import lab as laboratory
 from tests.lab.hosts import Host
 from tests.lab.images import LabError
 from tests.lab.kube import control, manifests
@@ -32,6 +33,8 @@ OUTAGE = 180.0
 BEFORE = "Hand over to the new version"
 # The daemons are in the surge pod, and the old pod is as it was.
 MOVED = "Hold the first process of the old pod"
+# So, and nobody has confirmed it.
+WAITS = "Wait for the confirmation by a person"
 # So, and the first process of the old pod is stopped.
 HELD = "Delete the old pod, and have the surge pod adopted in its place"
 # Of 240 packets a second, each time that the daemons move; the longest silence of the stock way is a second and more.
@@ -153,6 +156,18 @@ class Node:
         def again() -> bool:
             there = self.cluster.pod(pod.name)
             return there is not None and there.restarts > pod.restarts and there.ready
+
+        wait_until(again, SLOW)
+
+    def lose_power(self) -> None:
+        """Somebody pulls its plug, and puts it in again; returns when its pods are ready."""
+        hosts.power_off(self.lab, self.host)
+        self.lab = self.cluster.lab = laboratory.power_on(self.lab, self.host)
+        self.host = next(each for each in self.lab.hosts if each.name == self.host.name)
+        restarts = {pod.uid: pod.restarts for pod in self.pods}
+
+        def again() -> bool:
+            return all(pod.ready and pod.restarts > restarts.get(pod.uid, 0) for pod in self.pods)
 
         wait_until(again, SLOW)
 
@@ -476,6 +491,36 @@ def test_the_surge_pod_is_evicted_after_the_hand_over(node: Node) -> None:
         assert play.wait() != 0, play.text
         wait_until(lambda: node.has_daemons(old) and node.cluster.only_pod(node.host).ready, SLOW)
         node.populate()
+        node.rolls(found.wanted)
+
+
+# --- the node itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", [WAITS, HELD], ids=["before the confirmation", "after it"])
+def test_the_node_loses_power(node: Node, moment: str) -> None:
+    """Both pods are there again. The daemons are in one of them, and the next run has them in the new one."""
+    wanted = OTHER[node.version]
+    play = node.held(wanted, moment, hot_upgrade_confirm="manual" if moment == WAITS else "automatic")
+    old, surge = node.old, node.surge
+    play.kill()
+    node.lose_power()
+    wait_until(lambda: node.has_daemons(old) or node.has_daemons(surge), SLOW)
+    node.populate()
+    node.rolls(wanted)
+    node.require(wanted)
+
+
+def test_the_node_of_an_adopted_pod_loses_power(node: Node) -> None:
+    """It is the DaemonSet's as any other: its program starts the daemons, and the next rollout replaces it."""
+    wanted = OTHER[node.version]
+    node.rolls(wanted)
+    pod = node.old
+    node.lose_power()
+    wait_until(lambda: node.has_daemons(pod), SLOW)
+    node.populate()
+    node.require(wanted)
+    with case(node) as found:
         node.rolls(found.wanted)
 
 
