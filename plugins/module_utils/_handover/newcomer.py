@@ -51,6 +51,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     is_variant,
     kill,
     monitor_of,
+    shown,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_daemon,
@@ -389,8 +390,7 @@ def _named(place: str, names: t.Sequence[str], owner: int) -> list[tuple[Process
             continue
         with contextlib.suppress(OSError):
             name = next((each for each in names if is_variant(comm(number), each)), None)
-            with open(f"/proc/{number}/environ", "rb") as environ:
-                words = environ.read(_MOST_ENVIRONMENT).split(b"\0")
+            words = shown(number, "environ", _MOST_ENVIRONMENT).split(b"\0")
             process = identify(number)
             if process and name and b"OVS_RUNDIR=" + os.fsencode(place) in words:
                 found.append((process, name))

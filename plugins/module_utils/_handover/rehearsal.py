@@ -37,7 +37,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import PATH, check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import identify, terminate
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    identify,
+    shown,
+    terminate,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import user_of
 
 # How long a dry start may take, in seconds.
@@ -413,8 +417,7 @@ def _kill(directory: str, users: t.Container[int]) -> int:
     for number in filter(str.isdigit, os.listdir("/proc")):
         process = identify(int(number))
         with contextlib.suppress(OSError):
-            with open(f"/proc/{number}/environ", "rb") as file:
-                ours = wanted in file.read().split(b"\0")
+            ours = wanted in shown(int(number), "environ").split(b"\0")
             # Others may have given a process our variable.
             if ours and process and user_of(int(number)) in users:
                 terminate(process, signal.SIGKILL, 1.0)

@@ -24,6 +24,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    MOST_SHOWN,
     Process,
     alive,
     identify,
@@ -288,7 +289,7 @@ def _read(root: str, pid: int, file: str) -> str:
     """A file of /proc/PID; empty when the process has ended meanwhile."""
     try:
         with open(os.path.join(root, "proc", str(pid), file), encoding="utf-8", errors="replace") as content:
-            return content.read()
+            return content.read(MOST_SHOWN)
     except OSError:
         return ""
 

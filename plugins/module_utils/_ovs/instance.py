@@ -18,6 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     Process,
     alive,
     identify,
+    shown,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     KEPT,
@@ -63,19 +64,18 @@ def running(rundir: str, name: str) -> Instance:
 def instance_of(process: Process) -> Instance:
     """What a daemon shows of itself, its environment as far as root may pass it on; raises ``Unreachable`` when it has ended."""
     try:
-        argv = _words(f"/proc/{process.pid}/cmdline")
-        words = _words(f"/proc/{process.pid}/environ")
+        argv, words = (_words(process.pid, file) for file in ("cmdline", "environ"))
     except OSError as error:
         raise Unreachable(
             f"process {process.pid} has ended", error.strerror or str(error), SYSTEM_LOG
         ) from error
-    shown = dict(word.split("=", 1) for word in words if "=" in word)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
     # One that is somebody else's from its beginning gets a successor that is so, too (``launcher.Task.set_identity``).
     dropped = likeness.drops(argv)
-    environment = trusted_environment(process.pid, shown) if dropped else shown
+    environment = trusted_environment(process.pid, given) if dropped else given
     if not argv or not alive(process):
         raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago", SYSTEM_LOG)
-    doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, shown)
+    doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, given)
     return Instance(process, tuple(argv), environment, doubt if dropped else None)
 
 
@@ -103,6 +103,6 @@ def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:
     return environment
 
 
-def _words(path: str) -> list[str]:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().split("\0")[:-1]
+def _words(pid: int, file: str) -> list[str]:
+    """Of more than exec(2) takes the beginning alone: whoever passes on so much is refused by it."""
+    return shown(pid, file).decode(errors="surrogateescape").split("\0")[:-1]

@@ -26,6 +26,8 @@ import time
 
 # What the processes of an installation have in their environment.
 MARK = b"OVSOPS_INSTALLS=1"
+# More than exec(2) gives a program of it: a process may point at as much memory as it likes (PR_SET_MM_MAP).
+MOST = 8 << 20
 # What apt.py (PolicyRcD) writes for policy_rc_d: 101.
 FORBIDDING = b"#!/bin/sh\nexit 101\n"
 KEPT = "before"
@@ -51,7 +53,7 @@ def installers(proc: str = "/proc") -> list[int]:
         with contextlib.suppress(OSError):
             if os.stat(folder).st_uid == 0:
                 with open(os.path.join(folder, "environ"), "rb") as file:
-                    if MARK in file.read().split(b"\0"):
+                    if MARK in file.read(MOST).split(b"\0"):
                         found.append(int(name))
     return found
 

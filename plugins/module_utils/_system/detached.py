@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     Process,
     alive,
     identify,
+    shown,
     terminate,
 )
 
@@ -435,8 +436,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def _command_line(pid: int) -> list[bytes]:
     """Its words; none while the kernel shows none.  Raises ``OSError`` when it has ended."""
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read().split(b"\0")[:-1]
+    return shown(pid, "cmdline").split(b"\0")[:-1]
 
 
 def _detach(argv: t.Sequence[str]) -> Process:

@@ -16,6 +16,11 @@ import time
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 
+# More than exec(2) gives a program of arguments and environment together.
+MOST_SHOWN = 8 << 20
+# A monitor says what it is in the beginning.
+_MOST_TITLE = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Process:
@@ -61,10 +66,19 @@ def is_variant(found: str, name: str) -> bool:
     return found == name or found.startswith((f"{name}-", f"{name}."))
 
 
+def shown(pid: int, file: str, most: int = MOST_SHOWN) -> bytes:
+    """What a process shows as its ``cmdline`` or ``environ``, ``most`` bytes of it; raises ``OSError``.
+
+    It may point either at as much memory as it likes (PR_SET_MM_MAP), whoever it belongs to.
+    """
+    with open(f"/proc/{pid}/{file}", "rb") as content:
+        return content.read(most)
+
+
 def is_monitor(pid: int) -> bool:
     """Whether the process ``pid`` is a ``--monitor``."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        return b": monitoring pid " in file.read()
+    with contextlib.suppress(OSError):
+        return b": monitoring pid " in shown(pid, "cmdline", _MOST_TITLE)
     return False
 
 

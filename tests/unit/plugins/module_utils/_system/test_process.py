@@ -9,12 +9,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
+    MOST_SHOWN,
     Process,
     alive,
     identify,
+    is_monitor,
+    shown,
     terminate,
 )
+
+# Points its command line at as many bytes as are asked for (prctl(2), PR_SET_MM_MAP), which needs no privilege.
+_SHOWS = """
+import ctypes, mmap, struct
+libc = ctypes.CDLL(None, use_errno=True)
+libc.sbrk.restype = ctypes.c_void_p
+memory = mmap.mmap(-1, {size}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+fields = open("/proc/self/stat").read().rpartition(")")[2].split()[1:]
+place = dict(zip(range(4, 60), map(int, fields)))
+known = [place[26], place[27], place[45], place[46], place[47], libc.sbrk(0), place[28]]
+layout = struct.pack("=11QQII", *known, first, first + {size}, place[50], place[51], 0, 0, 0xFFFFFFFF)
+if libc.prctl(35, 14, ctypes.create_string_buffer(layout, len(layout)), ctypes.c_ulong(len(layout)), 0):
+    raise SystemExit(3)
+"""
 
 
 def sleeper(code: str = "pass") -> subprocess.Popen[bytes]:
@@ -87,3 +107,16 @@ def test_one_that_ended_long_ago() -> None:
     child.kill()
     child.wait()
     assert terminate(process)
+
+
+def test_a_process_that_shows_more_than_there_can_be_is_read_to_a_bound() -> None:
+    """Anybody may name a process like a daemon: root would fill its memory with what it shows."""
+    child = sleeper(f"exec({_SHOWS.format(size=4 * MOST_SHOWN)!r})")
+    try:
+        if child.poll() == 3:
+            pytest.skip("this kernel has no PR_SET_MM_MAP")
+        assert len(shown(child.pid, "cmdline")) == MOST_SHOWN
+        assert not is_monitor(child.pid)
+    finally:
+        child.kill()
+        child.wait()
