@@ -166,10 +166,12 @@ def family(process: Process) -> list[Process]:
 
 
 def monitor_of(found: Process) -> Process | None:
-    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line)."""
-    try:
-        with open(f"/proc/{found.pid}/status", encoding="utf-8", errors="replace") as file:
-            parent = int(next(line for line in file if line.startswith("PPid:")).split()[1])
-    except (OSError, StopIteration):
+    """The ``--monitor`` parent of a daemon (lib/daemon-unix.c has it say so in its command line).
+
+    That of this very process, as long as the kernel knows it: its number may be another daemon's by now.
+    """
+    fields = _status(found.pid)
+    if fields is None or int(fields[19]) != found.started:
         return None
+    parent = int(fields[1])
     return identify(parent) if is_monitor(parent) else None

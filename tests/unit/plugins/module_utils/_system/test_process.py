@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     alive,
     identify,
     is_monitor,
+    monitor_of,
     shown,
     terminate,
 )
@@ -120,3 +121,22 @@ def test_a_process_that_shows_more_than_there_can_be_is_read_to_a_bound() -> Non
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_monitor_of_another_process_with_the_same_number_is_nobodys() -> None:
+    """The number comes from a record, which outlives the process: whoever ends a daemon by it ends its monitor, too."""
+    monitor = subprocess.Popen(
+        [sys.executable, "-c", "import os, time; os.fork() or os.write(1, b'%d' % os.getpid()); time.sleep(99)", "x: monitoring pid 7"],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert monitor.stdout is not None
+        child = identify(int(os.read(monitor.stdout.fileno(), 16)))
+        assert child is not None
+        assert monitor_of(child) == identify(monitor.pid)
+        assert monitor_of(Process(child.pid, child.started - 1)) is None
+        terminate(child, signal.SIGKILL)
+        assert monitor_of(child) is not None  # one that has ended is its monitor's until that looks
+    finally:
+        monitor.kill()
+        monitor.wait()
