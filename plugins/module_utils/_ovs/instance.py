@@ -73,9 +73,10 @@ def instance_of(process: Process) -> Instance:
     # One that is somebody else's from its beginning gets a successor that is so, too (``launcher.Task.set_identity``).
     dropped = likeness.drops(argv)
     environment = trusted_environment(process.pid, given) if dropped else given
+    doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, given)
+    # Last of all: whose it is was asked by its number, too, which may be a process of root's by now.
     if not argv or not alive(process):
         raise Unreachable(f"process {process.pid} has ended", "it was there a moment ago", SYSTEM_LOG)
-    doubt = doubt_of_arguments(process.pid, argv[1:]) or doubt_of_environment(process.pid, given)
     return Instance(process, tuple(argv), environment, doubt if dropped else None)
 
 
@@ -83,9 +84,12 @@ def like_of(instance: Instance) -> likeness.Likeness:
     """What the process has that exec keeps.  Raises ``Unreachable`` when it has ended."""
     pid = instance.process.pid
     try:
-        return likeness.read(pid)
+        like = likeness.read(pid)
     except (OSError, KeyError) as error:
         raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone", SYSTEM_LOG) from error
+    if not alive(instance.process):  # or it was another process that was read
+        raise Unreachable(f"{instance.argv[0]} does not run", f"process {pid} is gone", SYSTEM_LOG)
+    return like
 
 
 def environment_of(instance: Instance, binaries: str | None) -> dict[str, str]:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
+    identify,
 )
 
 
@@ -26,3 +29,21 @@ def test_libraries_of_kept_programs_go_with_them(monkeypatch: pytest.MonkeyPatch
     }
     kept = instance.environment_of(found, f"{tmp_path}/old")
     assert kept["LD_LIBRARY_PATH"] == f"{tmp_path}/old/lib:/opt/ovs/lib"
+
+
+def test_what_is_asked_of_a_number_is_of_the_process_that_had_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon of another user ends while its arguments are judged: a process of root's with its number would vouch for them."""
+    us, ended = identify(os.getpid()), False
+
+    def judged(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    assert us is not None
+    monkeypatch.setattr(instance, "alive", lambda _process: not ended)
+    monkeypatch.setattr(instance.likeness, "drops", lambda _argv: True)
+    monkeypatch.setattr(instance, "doubt_of_arguments", judged)
+    with pytest.raises(Unreachable, match="has ended"):
+        instance.instance_of(us)
+    with pytest.raises(Unreachable, match="is gone"):
+        instance.like_of(instance.Instance(us, ("ovs-vswitchd",), {}))
