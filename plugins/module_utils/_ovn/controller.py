@@ -38,7 +38,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     named,
     wait_end,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import doubt_of_file
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
+    doubt_of_file,
+    owner_of,
+    user_of,
+)
 
 LOG = "Look into /var/log/ovn/ovn-controller.log"
 # How long a controller may take to end, or to start, in seconds.
@@ -113,7 +117,7 @@ class Controller:
             )
         if self._pods is not None:
             self._pods.require_usable()
-        others = self._named(CONTROLLER) - {controller.process.pid if controller.process else 0}
+        others = self._others(controller.process.pid if controller.process else 0)
         contained = controller.supervisor is not None and controller.supervisor.kind == "container"
         if others or (contained and self._pods is None):
             raise Refused(
@@ -123,6 +127,12 @@ class Controller:
                 else "it runs in a container",
                 "Have whoever runs it replace it",
             )
+
+    def _others(self, own: int) -> frozenset[int]:
+        """Every other one, of whoever may speak to Open vSwitch: any user can give a process of his that name."""
+        places = (self._connection.rundir, ovn.rundir(self._connection.rundir))
+        users = {0, *map(owner_of, places)}
+        return frozenset(pid for pid in self._named(CONTROLLER) - {own} if user_of(pid) in users)
 
     def prepared(self) -> bool:
         """Whether ``prepare`` was done, and not undone."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import typing as t
 
@@ -35,6 +36,7 @@ class World:
         self.clock = Clock()
         self.supervisor: daemons.Supervisor | None = SYSTEMD
         self.processes = frozenset({7})
+        self.users: dict[int, int] = {}
         self.refuses = False
         self.pods: t.Any = None
 
@@ -91,6 +93,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(controllers, "Appctl", lambda *_: made)
     monkeypatch.setattr(controllers, "Switch", lambda *_args, **_more: made)
     monkeypatch.setattr(controllers, "wait_end", lambda *_: True)
+    monkeypatch.setattr(controllers, "user_of", lambda pid: made.users.get(pid, 0))
+    monkeypatch.setattr(controllers, "owner_of", lambda _directory: 994)
     monkeypatch.setattr(controllers.os.path, "isdir", lambda _: True)
     return made
 
@@ -153,6 +157,14 @@ def test_a_second_one_and_one_without_its_database_are_left_alone(world: World) 
     with pytest.raises(Refused, match="southbound"):
         controller(world).replace(world.chassis(), 8.0, 60.0)
     assert world.done == []
+
+
+@pytest.mark.parametrize(("user", "counts"), [(0, True), (994, True), (1000, False)])
+def test_what_any_user_calls_so_is_in_nobodys_way(world: World, user: int, counts: bool) -> None:
+    """Else whoever has an account keeps ovn-controller from being replaced, and has a node handed back behind Open vSwitch."""
+    world.processes, world.users = frozenset({7, 99}), {99: user}
+    with pytest.raises(Refused, match="process 99") if counts else contextlib.nullcontext():
+        controller(world).require_free(world.chassis())
 
 
 def test_one_that_a_package_has_ended_is_started(world: World) -> None:

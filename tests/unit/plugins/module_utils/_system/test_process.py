@@ -125,10 +125,9 @@ def test_a_process_that_shows_more_than_there_can_be_is_read_to_a_bound() -> Non
 
 def test_the_monitor_of_another_process_with_the_same_number_is_nobodys() -> None:
     """The number comes from a record, which outlives the process: whoever ends a daemon by it ends its monitor, too."""
-    monitor = subprocess.Popen(
-        [sys.executable, "-c", "import os, time; os.fork() or os.write(1, b'%d' % os.getpid()); time.sleep(99)", "x: monitoring pid 7"],
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
+    program = "import os, time; os.fork() or os.write(1, b'%d' % os.getpid()); time.sleep(99)"
+    argv = [sys.executable, "-c", program, "x: monitoring pid 7"]
+    monitor = subprocess.Popen(argv, stdout=subprocess.PIPE)
     try:
         assert monitor.stdout is not None
         child = identify(int(os.read(monitor.stdout.fileno(), 16)))
