@@ -17,6 +17,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.cluster i
 HASH = "controller-revision-hash"
 # A surge pod has this label, with the name of its DaemonSet, until it is adopted.
 MARK = "ovsops.io/surge"
+# And this volume, which nobody can give to a pod that is there already, unlike a label.
+VOLUME = "ovsops-surge"
 # A surge pod's annotation: the hash of the revision that it was made from.
 REVISION = "ovsops.io/revision"
 # The DaemonSet's annotation while it is rolled: what is put back in the end.
@@ -43,6 +45,7 @@ class Pod:
     container: str
     trouble: str
     hooks: tuple[str, ...]
+    volumes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, found: Json, container: str = "") -> Pod:
@@ -69,12 +72,17 @@ class Pod:
             container=(state.get("containerID") or "").rpartition("//")[2],
             trouble="; ".join(_troubles(status)),
             hooks=tuple(hooks(containers)),
+            volumes=tuple(each["name"] for each in found["spec"].get("volumes") or []),
         )
 
     @property
     def revision(self) -> str:
         """The hash of the revision that it is of; of a surge pod, that it was made from."""
         return self.labels.get(HASH) or self.annotations.get(REVISION) or ""
+
+    def surges_for(self, daemonset: str) -> bool:
+        """Whether it was made as that DaemonSet's surge pod: by its label alone, any pod would be handed over to, or deleted."""
+        return self.labels.get(MARK) == daemonset and VOLUME in self.volumes
 
     def told(self) -> Json:
         """What a module returns of it."""
@@ -346,6 +354,6 @@ class Crew:
 def crew(pods: t.Iterable[Pod], node: str, daemonset: DaemonSet) -> Crew:
     """Who of these is on that node, and matters."""
     here = [each for each in pods if each.node == node]
-    surges = [each for each in here if each.labels.get(MARK) == daemonset.name]
+    surges = [each for each in here if each.surges_for(daemonset.name)]
     own = [each for each in here if each.owner == daemonset.uid and each not in surges]
     return Crew(node, daemonset.uid, tuple(own), tuple(sorted(surges, key=lambda each: each.created)))

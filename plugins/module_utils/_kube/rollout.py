@@ -14,7 +14,6 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.cluster import Cluster, Conflict, Json
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import (
-    MARK,
     ON_DELETE,
     ROLLOUT,
     DaemonSet,
@@ -97,7 +96,7 @@ class Rollout:
         of_it = (
             each.node
             for each in seen.pods
-            if each.owner == seen.daemonset.uid or each.labels.get(MARK) == seen.daemonset.name
+            if each.owner == seen.daemonset.uid or each.surges_for(seen.daemonset.name)
         )
         nodes = {node} if node else set(of_it)
         return {

@@ -17,11 +17,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
     HASH,
     MARK,
     REVISION,
+    VOLUME,
     Revision,
     with_image,
 )
 
-VOLUME, MOUNT = "ovsops-surge", "/run/ovsops-surge"
+MOUNT = "/run/ovsops-surge"
 # Made from the node when the daemons have moved (marker.py), in a volume, which outlives the container and not the pod.
 MARKER = f"{MOUNT}/moved"
 # Before that the container waits at each start, and restarts nobody's daemons; after that it does what the template wants.

@@ -12,6 +12,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.cluster i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import (
     HASH,
     MARK,
+    VOLUME,
     Crew,
     DaemonSet,
     Memory,
@@ -37,9 +38,9 @@ def pod(name: str, created: str = "1", owner: str | None = UID, marked: bool = F
         "ownerReferences": owners,
         **about,
     }
-    return Pod.read(
-        {"metadata": metadata, "spec": {"nodeName": "n1", "containers": [{"name": "x", "image": "i"}]}}
-    )
+    volumes = [{"name": VOLUME}] if marked else []
+    spec = {"nodeName": "n1", "containers": [{"name": "x", "image": "i"}], "volumes": volumes}
+    return Pod.read({"metadata": metadata, "spec": spec})
 
 
 def test_a_pod_is_read_with_the_container_that_was_asked_for() -> None:
@@ -170,3 +171,10 @@ def test_who_is_on_a_node() -> None:
     assert taken.only == taken.surge
     assert taken.own == ()
     assert crew([old], "n2", DaemonSet.read(daemonset())).own == ()
+
+
+def test_a_label_alone_makes_no_surge_pod() -> None:
+    """Whoever may change labels would have a pod of others deleted, or the daemons handed over to it."""
+    daemons, victim = DaemonSet.read(daemonset()), pod("dns", owner=None, labels={MARK: "ovs-ovn"})
+    assert crew([victim], "n1", daemons).surge is None
+    assert crew([pod("surge", owner=None, marked=True)], "n1", daemons).surge is not None

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.cluster import Json
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import MARK, ROLLOUT
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects import MARK, ROLLOUT, VOLUME
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.problems import (
     Seen,
     Wanted,
@@ -130,8 +130,9 @@ def test_nodes_that_are_not_rolled_are_not_in_the_way() -> None:
 def test_a_node_where_an_earlier_run_has_left_a_surge_pod_is_gone_on_with() -> None:
     cluster = FakeCluster()
     cluster._controllers_pod("n1")
-    labels = list(cluster.all_pods.values())[-1]["metadata"]
-    labels["labels"], labels["ownerReferences"] = {MARK: "ovs-ovn"}, []
+    surge = list(cluster.all_pods.values())[-1]
+    surge["metadata"].update(labels={MARK: "ovs-ovn"}, ownerReferences=[])
+    surge["spec"]["volumes"] = [{"name": VOLUME}]
     ending(cluster)
     assert said(cluster) == []
 

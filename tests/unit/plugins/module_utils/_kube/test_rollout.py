@@ -16,6 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.objects i
     HASH,
     MARK,
     ROLLOUT,
+    VOLUME,
     Memory,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kube.problems import Wanted
@@ -140,7 +141,8 @@ def test_the_strategy_stays_while_a_pod_ends_or_a_surge_pod_waits() -> None:
     assert rollout(cluster).end().left == ("n1",)
     del pod["metadata"]["deletionTimestamp"]
     cluster._controllers_pod("n2")
-    surge = list(cluster.all_pods.values())[-1]["metadata"]
+    made = list(cluster.all_pods.values())[-1]
+    surge, made["spec"]["volumes"] = made["metadata"], [{"name": VOLUME}]
     surge["labels"][MARK] = "ovs-ovn"
     assert rollout(cluster).end().restored, "it is the DaemonSet's"
     rollout(cluster).begin(dataclasses.replace(WANTED, image=OLD, nodes=("n1",)))
