@@ -18,7 +18,11 @@ import os
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
@@ -207,6 +211,11 @@ class Controller:
             return
         try:
             self._exit(process)
+        except Unreachable as error:
+            # Not known to go on: one that computes for long does what it was told as soon as it hears it.
+            if not wait_end(process, _PATIENCE):
+                hint = f"It may end yet. Run this again: what is kept for the next one stays. {error.hint}"
+                raise HotUpgradeError(error.what, error.why, hint) from error
         except HotUpgradeError:
             self._forget()  # it goes on
             raise

@@ -11,7 +11,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn import controller as controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn
@@ -38,6 +42,7 @@ class World:
         self.processes = frozenset({7})
         self.users: dict[int, int] = {}
         self.refuses = False
+        self.refusal: type[HotUpgradeError] = HotUpgradeError
         self.pods: t.Any = None
 
     def chassis(self, running: bool = True) -> ovn.Chassis:
@@ -76,7 +81,7 @@ class World:
     def call(self, *words: str) -> str:
         self.done.append(words)
         if self.refuses:
-            raise HotUpgradeError("refused the command")
+            raise self.refusal("refused the command")
         return ""
 
     def oldest_flow(self, table: int) -> int | None:
@@ -141,6 +146,20 @@ def test_one_that_does_not_take_the_command_goes_on_as_it_was(world: World) -> N
     with pytest.raises(HotUpgradeError, match="refused"):
         controller(world).replace(world.chassis(), 8.0, 60.0)
     assert set(world.ids) == {"ovn-remote"}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_one_that_is_too_busy_to_answer_may_have_heard_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """It ends when it has computed; forgotten, nobody would know how to start the next one."""
+    made, world.refuses, world.refusal = pods_of(world, monkeypatch), True, Unreachable
+    monkeypatch.setattr(controllers, "wait_end", lambda *_: ends)
+    monkeypatch.setattr(controllers, "alive", lambda _process: not ends)
+    with contextlib.nullcontext() if ends else pytest.raises(HotUpgradeError, match="Run this again"):
+        made.replace(world.chassis(), 8.0, 60.0)
+    assert deeds(world)[2:] == [("exit", "--restart"), *(["start", "forget"] if ends else [])]
+    assert (WAIT in world.ids) is not ends
 
 
 def test_a_unit_that_only_started_it_is_not_asked_for_another(world: World) -> None:
