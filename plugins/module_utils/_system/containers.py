@@ -29,6 +29,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust i
 # like cri-containerd-ID.scope; CRI-O has one for the program that watches it, too.
 ID = re.compile(r"[0-9a-f]{64}")
 _GROUP = re.compile(r"(?:(?![a-z-]*conmon)[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?")
+# Below the service manager of a user the groups are his, with all that he puts there: a sudo of his is of root.
+_OF_USER = re.compile(r"/user@(?!0\.)")
 # What crun has below it.
 _BELOW = "/container"
 # Namespaces that a container may have of its own; those of the network and of processes have to be the host's.
@@ -180,15 +182,15 @@ def holding(process: Process) -> str | None:
 def _containers(process: Process) -> list[str]:
     """The containers in whose very groups the process is, by any hierarchy.
 
-    Whoever may make groups of his own, in a container or as a user of this host, may give them any name: below a container
-    none of them counts, and only processes of root do.
+    Whoever may make groups of his own, in a container or as a user of this host, may give them any name: below a container,
+    or a user's service manager, none of them counts, and only processes of root do.
     """
     if user_of(process.pid) != 0:
         return []
     found = []
     for path in _paths(process):
         group = _GROUP.fullmatch(os.path.basename(path))
-        if group and len(ID.findall(path)) == 1:
+        if group and len(ID.findall(path)) == 1 and not _OF_USER.search(path):
             found.append(group.group(1))
     return found
 

@@ -56,6 +56,13 @@ def test_below_systemd_a_group_is_a_scope(machine: Machine) -> None:
     assert containers.find(ONE).pod == pod
 
 
+def test_a_user_cannot_make_a_group_of_his_own_the_container(machine: Machine) -> None:
+    """An older sudo of his would be the first process: the daemons would be started in his group, with the files of the host."""
+    own = f"/user.slice/user-1000.slice/user@1000.service/cri-containerd-{ONE}.scope"
+    machine.groups = {3: own, 5: f"{POD}/{ONE}"}
+    assert (containers.find(ONE).first, containers.holding(Process(3, 3))) == (Process(5, 5), None)
+
+
 def test_the_program_that_watches_a_container_is_not_in_it(machine: Machine) -> None:
     """CRI-O's is of root, older, and sees the host; what crun starts is in a group below."""
     pod = "/kubepods.slice/kubepods-pod7.slice"
