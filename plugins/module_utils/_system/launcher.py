@@ -89,6 +89,8 @@ class Task:
         self.pidfd: int | None = task["pidfd"]
         self.words: int | None = task["words"]
         self.refused: list[str] = []
+        # Opened while /dev is the host's: in a container that name may be a link, which we follow with more rights than it has.
+        self.nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (self.pidfd, self.words):
             if descriptor is not None:
                 os.set_inheritable(descriptor, False)
@@ -250,7 +252,7 @@ class Task:
                 failure = Cannot(error.errno, error.strerror)
         if failure is not None:
             self.refused.append(f"stream {number} leads nowhere: {failure.strerror}")
-        return os.open(os.devnull, os.O_RDWR)
+        return os.dup(self.nowhere)
 
     def prepare(self) -> None:
         """All of the above, in order."""

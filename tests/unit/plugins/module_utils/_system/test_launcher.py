@@ -77,3 +77,15 @@ def test_the_same_network_needs_nothing() -> None:
     made = task(namespaces={"net": os.readlink("/proc/self/ns/net")})
     made.pid = None
     made.join_namespaces()
+
+
+def test_what_leads_nowhere_does_so_in_a_container_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is root there can make its /dev/null a link to /proc/1/root/etc/shadow, and read what the daemon has open."""
+    made = task(streams=[None] * 3)
+    (tmp_path / "shadow").touch()
+    monkeypatch.setattr(launcher.os, "devnull", str(tmp_path / "shadow"))
+    descriptor = made._stream(0)
+    assert os.readlink(f"/proc/self/fd/{descriptor}") == "/dev/null"
+    os.close(descriptor)
