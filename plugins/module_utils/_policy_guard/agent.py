@@ -45,13 +45,19 @@ def forbids(path: str) -> bool:
         return False
 
 
+def _started_by_root(folder: str) -> bool:
+    """Whether its real user is root: a program of root's that anybody may start (setuid) has the environment of whoever did."""
+    with open(os.path.join(folder, "status"), "rb") as file:
+        return file.read().partition(b"\nUid:\t")[2].startswith(b"0\t")
+
+
 def installers(proc: str = "/proc") -> list[int]:
     """The process ids of an installation; only what root has started counts."""
     found = []
     for name in filter(str.isdigit, os.listdir(proc)):
         folder = os.path.join(proc, name)
         with contextlib.suppress(OSError):
-            if os.stat(folder).st_uid == 0:
+            if _started_by_root(folder):
                 with open(os.path.join(folder, "environ"), "rb") as file:
                     if MARK in file.read(MOST).split(b"\0"):
                         found.append(int(name))

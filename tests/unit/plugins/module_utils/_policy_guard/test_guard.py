@@ -154,16 +154,16 @@ def test_an_installation_that_does_not_end_is_named(bench: Bench, monkeypatch: p
 
 
 def test_installers_are_known_by_their_environment(tmp_path: Path) -> None:
-    for pid, environment in (
-        ("1", b"A=1\0OVSOPS_INSTALLS=1\0"),
-        ("2", b"A=OVSOPS_INSTALLS=1\0"),
-        ("self", b""),
+    """What a user starts of root's programs has his environment, too: its real user is he."""
+    for pid, environment, users in (
+        ("1", b"A=1\0OVSOPS_INSTALLS=1\0", "0\t0\t0\t0"),
+        ("2", b"A=OVSOPS_INSTALLS=1\0", "0\t0\t0\t0"),
+        ("4", b"OVSOPS_INSTALLS=1\0", "65534\t65534\t65534\t65534"),
+        ("5", b"OVSOPS_INSTALLS=1\0", "65534\t0\t0\t0"),
+        ("self", b"", ""),
     ):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "environ").write_bytes(environment)
+        (tmp_path / pid / "status").write_text(f"Name:\tdpkg\nUid:\t{users}\nGid:\t0\t0\t0\t0\n")
     (tmp_path / "3").mkdir()
-    if os.geteuid() == 0:
-        (tmp_path / "4").mkdir()
-        (tmp_path / "4" / "environ").write_bytes(b"OVSOPS_INSTALLS=1")
-        os.chown(tmp_path / "4", 65534, 65534)
-        assert agent.installers(str(tmp_path)) == [1]
+    assert agent.installers(str(tmp_path)) == [1]
