@@ -97,6 +97,8 @@ settled_s:
   sample: 11.4
 """
 
+import contextlib
+
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import (
     CONNECTION,
     CONTAINERS,
@@ -105,7 +107,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ansible import
     run_module,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.controller import Controller, started
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovn.controller import (
+    Controller,
+    alone,
+    started,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.call import Call, Outcome
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.homes import Homes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovn import Chassis
@@ -117,7 +123,13 @@ def bring_up(call: Call) -> Outcome:
             raise Refused(
                 f"{name}={call.params[name]:g} is refused", "it must be more than 0", "Leave it out"
             )
-    controller = Controller.of(call.connection, Homes.of(call.params))
+    # As long as another run may take until all is its own, or it has gone back.
+    patience = 2 * call.params["settle_timeout"] + 60
+    with contextlib.nullcontext() if call.check_mode else alone(patience):
+        return act(call, Controller.of(call.connection, Homes.of(call.params)))
+
+
+def act(call: Call, controller: Controller) -> Outcome:
     chassis = controller.look()
     if chassis is None or not controller.concerns(chassis):
         return Outcome(False, {"before": None, "after": None, "settled_s": None})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import os
 import time
@@ -59,6 +60,8 @@ _REMEMBERED = "ovsops-ovn-ofctrl-wait-before-clear"
 _UNSET = ""
 _BOOTED = "/run/systemd/system"  # sd_booted(3)
 _UNIT = f"{CONTROLLER}.service"
+# Held by whoever replaces it.
+LOCK = "/run/ovsops/ovn-controller.lock"
 _SCRIPTS = (("/etc/init.d/ovn-host", "start"), ("/usr/share/ovn/scripts/ovn-ctl", "start_controller"))
 
 
@@ -68,6 +71,32 @@ class Settled:
 
     chassis: Chassis
     seconds: float
+
+
+@contextlib.contextmanager
+def alone(seconds: float, path: str = LOCK, clock: Clock = time) -> t.Iterator[None]:
+    """Have no other run of this module replace it meanwhile; waits for one that does, which a cancelled play may have left.
+
+    Two would take what the other one has ended for gone, and what it has started for a stranger.
+    """
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with open(path, "w", encoding="ascii") as lock:
+        Waiter(seconds, _INTERVAL, clock).wait(
+            f"no other run replaces {CONTROLLER}",
+            lambda: _locked(lock),
+            bool,
+            hint=f"See who has {path} open (fuser), and run this again when it has ended",
+        )
+        yield
+
+
+def _locked(lock: t.IO[str]) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Controller:

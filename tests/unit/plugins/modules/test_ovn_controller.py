@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 import pytest
@@ -25,7 +26,13 @@ class Controller:
     def __init__(self, runs: str | None = "25.03.0", disk: str | None = "26.03.1") -> None:
         self.runs, self.disk = runs, disk
         self.left = False
+        self.waited: float | None = None
         self.done: list[str] = []
+
+    @contextlib.contextmanager
+    def alone(self, seconds: float) -> t.Iterator[None]:
+        self.waited = seconds
+        yield
 
     def chassis(self) -> ovn.Chassis:
         process = Process(7, 8) if self.runs else None
@@ -63,6 +70,7 @@ class Controller:
 
 def run(monkeypatch: pytest.MonkeyPatch, made: Controller, check: bool = False, **options: t.Any) -> Outcome:
     monkeypatch.setattr(ovn_controller.Controller, "of", lambda _connection, _between: made)
+    monkeypatch.setattr(ovn_controller, "alone", lambda seconds: made.alone(seconds))
     connection = {"rundir": "/run/openvswitch", "database": None, "timeout": 1.0}
     connection |= {"container": None, "container_before": None}
     params = {**connection, "state": "current", "wait": 8.0, "settle_timeout": 120.0, **options}
@@ -79,12 +87,14 @@ def test_another_one_is_brought_up_once(monkeypatch: pytest.MonkeyPatch) -> None
     found = run(monkeypatch, made)
     assert (found.changed, found.values["after"], made.done) == (False, "26.03.1", ["replace"])
     assert run(monkeypatch, made, state="restarted").changed
+    assert made.waited == 300.0  # for another run
 
 
 def test_check_mode_tells_what_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Controller()
     found = run(monkeypatch, made, check=True)
     assert (found.changed, found.values["after"], made.done) == (True, "26.03.1", [])
+    assert made.waited is None  # it is in nobody's way
     assert run(monkeypatch, made, check=True, state="prepared").changed
     assert made.done == ["free?"]
 

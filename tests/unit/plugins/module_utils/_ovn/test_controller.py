@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -311,3 +312,13 @@ def test_without_systemd_its_script_starts_it(world: World, monkeypatch: pytest.
     monkeypatch.setattr(controllers, "doubt_of_file", lambda _: "others can write to it")
     with pytest.raises(Refused, match="others can write"):
         controller(world).replace(world.chassis(running=False), 8.0, 60.0)
+
+
+def test_two_runs_do_not_replace_it_at_once(tmp_path: Path) -> None:
+    """The second one would find none, start another from the record, and end the first one's as a stranger."""
+    path, clock = str(tmp_path / "run/lock"), Clock()
+    first = controllers.alone(5.0, path, clock)
+    with first, pytest.raises(TimedOut, match="no other run"), controllers.alone(5.0, path, clock):
+        pass
+    with controllers.alone(5.0, path, clock):
+        pass
