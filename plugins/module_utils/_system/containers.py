@@ -78,7 +78,8 @@ class Container:
         Raises ``Unreachable`` when it has ended.
         """
         self._require_running()
-        return ["nsenter", f"--mount=/proc/{self.first.pid}/ns/mnt", "--", *argv]
+        # By the descriptor: until nsenter looks, the number may be a process of anybody's, with files of his.
+        return ["nsenter", f"--mount=/proc/{os.getpid()}/fd/{_pinned(self)}", "--", *argv]
 
     def holds(self, process: Process) -> bool:
         """Whether the process is in its control groups."""
@@ -217,6 +218,20 @@ def _ended(identifier: str) -> Unreachable:
     return Unreachable(
         f"container {identifier[:12]} does not run", "its first process has ended", "Look at its pod"
     )
+
+
+# The mount namespaces of containers that programs of ours run in, by their first process.
+_PINNED: dict[Process, int] = {}
+
+
+def _pinned(container: Container) -> int:
+    """What ``pin`` opens, once for each; raises ``Unreachable`` when it has ended."""
+    if container.first not in _PINNED:
+        descriptor = pin(container)
+        if descriptor is None:
+            raise _ended(container.id)
+        _PINNED[container.first] = descriptor
+    return _PINNED[container.first]
 
 
 def pin(container: Container) -> int | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -144,8 +145,15 @@ def test_one_with_a_network_of_its_own_is_refused(machine: Machine, monkeypatch:
 
 def test_its_programs_run_with_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "alive", lambda _process: True)
+    monkeypatch.setattr(containers, "_pinned", lambda _container: 77)
     argv = Container(ONE, Process(5, 6), {}).inside(["/usr/sbin/ovs-vswitchd", "--version"])
-    assert argv == ["nsenter", "--mount=/proc/5/ns/mnt", "--", "/usr/sbin/ovs-vswitchd", "--version"]
+    assert argv == [
+        "nsenter",
+        f"--mount=/proc/{os.getpid()}/fd/77",
+        "--",
+        "/usr/sbin/ovs-vswitchd",
+        "--version",
+    ]
 
 
 def test_a_daemon_is_like_the_old_one_with_what_the_container_gives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +192,17 @@ def test_nothing_is_run_in_what_has_its_number_by_now() -> None:
         later.inside(["ovsdb-tool"])
     with pytest.raises(Unreachable):
         later.root.strip()
+
+
+def test_a_program_runs_in_the_container_that_was_meant_or_nowhere() -> None:
+    """When its first process ends meanwhile, another user's may have the number: root would run what is called so there."""
+    with subprocess.Popen(["sleep", "99"]) as child:
+        first = identify(child.pid)
+        assert first is not None
+        container = Container(ONE, first, {})
+        place = container.inside(["x"])[1].partition("=")[2]
+        child.kill()
+    assert os.readlink(place) == os.readlink("/proc/self/ns/mnt")
+    with pytest.raises(Unreachable):
+        container.inside(["x"])
+    os.close(containers._PINNED.pop(first))
