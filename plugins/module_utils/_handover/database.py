@@ -51,6 +51,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
     reconfigured,
     request_reconfiguration,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import read_schema
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 
 # How long a daemon may take to start, in seconds.
@@ -121,8 +122,7 @@ class Database:
         """The schema in the file ``path``: one of ours, or as the programs of the new version call it."""
         kept = path.startswith(self._scope.transaction.path)
         root = "/" if kept else homes.root_of(self._scope.container)
-        with open(os.path.join(root, path.lstrip("/")), encoding="utf-8") as file:
-            return t.cast("dict[str, t.Any]", json.load(file))
+        return read_schema(os.path.join(root, path.lstrip("/")))
 
     def put_server_back(self, free_try: bool) -> None:
         """Undo ``restart_server``: the database answers.  That of a pod is in the pod of before again, which stays."""

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import typing as t
 
@@ -56,6 +55,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb impo
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import (
     disk_schema_version,
+    read_schema,
     schema_file,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
@@ -199,8 +199,7 @@ def _dropped(connection: Connection, root: str) -> tuple[str, ...]:
     path = schema_file(root)
     if path is None:
         return ()
-    with open(path, encoding="utf-8") as file:
-        schema = json.load(file)
+    schema = read_schema(path)
     with connection.open() as database:
         return tuple(database_content.without_place(database, schema))
 

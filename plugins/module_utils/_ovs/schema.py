@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import open_regular
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import real_file
 
+# More than a schema has of bytes.
+_MOST = 16 << 20
 SCHEMA_FILES = (
     "usr/share/openvswitch/vswitch.ovsschema",
     "usr/local/share/openvswitch/vswitch.ovsschema",
@@ -27,11 +31,20 @@ def schema_file(root: str = "/") -> str | None:
     return next((path for path in paths if os.path.exists(path)), None)
 
 
+def read_schema(path: str) -> dict[str, t.Any]:
+    """The schema in the file ``path``; raises ``OSError`` where it is none, and ``ValueError`` where it holds none.
+
+    Whoever is root in a container may have put a pipe there since it was found, or a file without end.
+    """
+    # Of a container the links were followed from its own root on, and must not be from ours.
+    with open_regular(path if path.startswith("/proc/") else os.path.realpath(path)) as file:
+        return t.cast("dict[str, t.Any]", json.loads(file.read(_MOST)))
+
+
 def disk_schema_version(root: str = "/") -> str | None:
     """The version of the schema that the packages on disk bring, None when there is none that can be read."""
     path = schema_file(root)
     try:
-        with open(path or os.devnull, encoding="utf-8") as file:
-            return str(json.load(file)["version"])
+        return str(read_schema(path)["version"]) if path else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

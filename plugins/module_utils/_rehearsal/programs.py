@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import typing as t
 
@@ -19,7 +18,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
     on_disk,
     parse_version,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import schema_file
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import read_schema, schema_file
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import (
     Runner,
     check,
@@ -104,8 +103,7 @@ def find(root: str = "/", runner: Runner = run) -> Programs:
         )
     words = {name: tuple(_words(str(path), root)) for name, path in paths.items()}
     started = words[OVSDB_SERVER], words[VSWITCHD], words[OVSDB_TOOL]
-    with open(file, encoding="utf-8") as opened:
-        return Programs(_version(words[VSWITCHD], runner), *started, file, json.load(opened))
+    return Programs(_version(words[VSWITCHD], runner), *started, file, read_schema(file))
 
 
 def _program(name: str, root: str) -> str | None:
