@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints impo
     VSWITCHD_LOG,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.last_words import last_words
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_watch import attention
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
@@ -146,7 +147,11 @@ class Vswitchd:
             return ""
         # As root, only what root has started; one with User= has shown a command line that may be anything.
         as_root = self._services.owner(VSWITCHD).heritage.like.uid == 0 or drops(started["argv"])
-        return last_words(started["argv"], started["since"], self._outside.run if as_root else None)
+        return last_words(started["argv"], started["since"], self._run_new if as_root else None)
+
+    def _run_new(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
+        """Run a program of the new version where it is: what has its name on the host is another one, if it is root's at all."""
+        return self._outside.run(self._scope.inside(argv), timeout)
 
     def fit_dispatch(self, version: str) -> None:
         """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""

@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.upcall_dispatch import Dispatch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 
@@ -127,6 +128,20 @@ def test_a_program_of_another_user_is_not_run_to_hear_what_is_wrong(
     world.host.transaction.write("second.json", {"argv": ["/usr/sbin/ovs-vswitchd"], "since": 0})
     world.host.vswitchd.words_of_new()
     assert [runner is not None for runner in runners] == [asked]
+
+
+def test_what_is_wrong_is_asked_of_the_program_that_was_started(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a container has its name there: on the host that may be another file, and anybody's."""
+    host, run = world.host, []
+    monkeypatch.setattr(type(host.scope), "inside", lambda _scope, argv: ["within", *argv])
+    host.vswitchd._outside = dataclasses.replace(
+        host.outside, run=lambda argv, timeout: run.append(argv) or Completed(127, "", "no library")
+    )
+    host.transaction.write("second.json", {"argv": ["/usr/local/sbin/none-such"], "since": 0})
+    assert host.vswitchd.words_of_new() == "no library"
+    assert run == [["within", "/usr/local/sbin/none-such", "--version"]]
 
 
 @pytest.mark.parametrize(
