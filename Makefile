@@ -122,13 +122,16 @@ lab-down: ## End the lab
 lab-clean: ## End every lab, also after an interrupted run
 	@$(lab) clean
 
-.PHONY: test-rollouts test-kube test-scenarios test-faults
+.PHONY: test-rollouts test-kube test-kube-short test-scenarios test-faults
 .PHONY: bench-adoption bench-fleet bench-interruption bench-kmod bench-kube bench-ports bench-snapshot
 test-rollouts: lab-tools ## Rollouts that are interrupted, judged, confirmed by hand and taken back, on native hosts
 	@$(in_tools) python -m pytest $(beside_each_other) tests/rollouts
 
-test-kube: lab-tools ## Open vSwitch in pods, on a real cluster (KUBE_LAB=NAME: on one that is up already)
-	@$(in_tools) python -m pytest --verbose tests/kube
+test-kube: lab-tools ## Open vSwitch in pods, on a real cluster (KUBE_LAB=NAME: on one that is up already; options="…")
+	@$(in_tools) python -m pytest --verbose tests/kube $(options)
+
+test-kube-short: ## Those of them that CI has time for
+	@$(MAKE) test-kube options="-m 'not slow'"
 
 test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
 	@$(in_tools) python tests/scenarios/run.py $(options)

@@ -277,7 +277,7 @@ def case(node: Node, outage_s: float = 0.0, strategy: str = "RollingUpdate") -> 
     assert node.flows() == found.flows
 
 
-pytestmark = pytest.mark.usefixtures("begun")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("begun")]
 
 
 # --- the API server -------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ USELESS = {
     "it is called otherwise": _ASTRAY.format(program="/opt/other"),
 }
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster() -> t.Iterator[Cluster]:
