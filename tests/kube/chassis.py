@@ -41,6 +41,17 @@ def synchronise(cluster: Cluster) -> None:
     hosts.ssh(cluster.lab, cluster.lab.hosts[0], "ovn-nbctl", "--wait=hv", "--timeout=60", "sync")
 
 
+def restart(cluster: Cluster, host: Host) -> None:
+    """Restart ovn-controller by hand, as its own script does.
+
+    One of 23.03 on a node where 25.03 has run gives routers other zones of conntrack at its next restart, whoever restarts
+    it, and the same ones at all later ones (seen on 2026-11-28): 25.03 calls them otherwise.
+    """
+    pod = cluster.only_pod(host)
+    cluster.execute(pod, "/usr/share/ovn/scripts/ovn-ctl", "restart_controller", "--restart")
+    synchronise(cluster)
+
+
 def version(cluster: Cluster, host: Host) -> str:
     """What the ovn-controller that answers on a node says it is."""
     return hosts.ssh(cluster.lab, host, "ovn-appctl", "version").splitlines()[0].split()[1]

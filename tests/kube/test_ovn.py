@@ -139,6 +139,7 @@ def test_the_whole_way_costs_milliseconds(cluster: Cluster, host: Host) -> None:
 
 @pytest.mark.parametrize("program", USELESS.values(), ids=USELESS.keys())
 def test_one_that_cannot_work_goes_back_to_the_old_pod(cluster: Cluster, one: Host, program: str) -> None:
+    chassis.restart(cluster, one)
     old, surge = cluster.only_pod(one), cluster.surge(one)
     rows, before = chassis.rows(cluster), chassis.settings(cluster, one)
     flows = chassis.flows(cluster, one)

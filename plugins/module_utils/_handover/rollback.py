@@ -87,7 +87,8 @@ def after_boot(host: Host, restore: bool) -> list[str]:
         shutil.rmtree(back.path, ignore_errors=True)
     failures = attempt(host.recovery.restore_after_boot if restore else host.database.never_stuck)
     failures += attempt(lambda: shaping.give_back(host))  # the database has outlived the boot
-    return failures + _homeless(host) + _afterwards(host)
+    # In pods each container is another one by now: who has the daemons is for whoever looks at the pods.
+    return failures + _afterwards(host)
 
 
 def _afterwards(host: Host) -> list[str]:

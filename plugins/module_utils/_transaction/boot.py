@@ -19,6 +19,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
 
 C = t.TypeVar("C")
 
+REBOOTED = "the host was rebooted before anybody confirmed"
+
 
 def boot(operation: Operation[C], transaction: Transaction) -> None:
     """Run before Open vSwitch of a boot that a power loss has brought about: what was left must not hold it."""
@@ -33,4 +35,4 @@ def recover(operation: Operation[C], transaction: Transaction) -> None:
     """After such a boot: give the host what it had before the power loss."""
     with transaction.at_work():
         if transaction.state not in FINISHED:
-            roll_back(operation, transaction, "the host was rebooted before anybody confirmed", restore=True)
+            roll_back(operation, transaction, REBOOTED, restore=True)

@@ -117,7 +117,7 @@ def _found(identifier: str | None, name: str, root: str) -> Transaction | None:
 
 
 def settle(transaction: Transaction, present: Operation[t.Any]) -> None:
-    """Wait until it waits for its confirmation or is finished; what a dead engine has left is undone.
+    """Wait until it waits for its confirmation or is finished; what a dead engine, or a boot that is over, has left is undone.
 
     The time until it goes back by itself begins anew, since somebody is here now.  What could not be undone is tried once
     more; if it still cannot, the state is ``failed``.
@@ -125,6 +125,9 @@ def settle(transaction: Transaction, present: Operation[t.Any]) -> None:
     if not transaction.finished and wait(transaction, present) == FAILED:
         # What stood in the way may be gone.
         own_copy.ask(transaction, program.ABANDON, present)
+    if transaction.state == APPLIED and not launching.is_there(transaction):
+        with contextlib.suppress(Busy):
+            own_copy.ask(transaction, program.LOOK_AFTER, present)
     if transaction.state == APPLIED:
         lease.renew(transaction)
 

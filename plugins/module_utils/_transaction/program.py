@@ -21,7 +21,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction im
     lease,
     own_copy,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.boot import boot, recover
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.boot import (
+    REBOOTED,
+    boot,
+    recover,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.ending import confirm, roll_back
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.engine import engine
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.guard import DIED, guard
@@ -35,7 +39,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.tr
 Role = t.Callable[[Operation[t.Any], Transaction], None]
 
 # What a connected caller asks for.
-CONFIRM, ROLLBACK, VERIFY, ABANDON = "confirm", "rollback", "verify", "abandon"
+CONFIRM, ROLLBACK, VERIFY, ABANDON, LOOK_AFTER = "confirm", "rollback", "verify", "abandon", "look-after"
 
 
 def verify(operation: Operation[t.Any], transaction: Transaction) -> None:
@@ -59,6 +63,18 @@ def abandon(operation: Operation[t.Any], transaction: Transaction) -> None:
             roll_back(operation, transaction, DIED)
 
 
+def look_after(operation: Operation[t.Any], transaction: Transaction) -> None:
+    """Do what its guard would, where none is left: go back when the daemons that were handed over to have ended.
+
+    After a reboot that is so on hosts where nothing of ours is started at a boot.  The flows of before are not loaded again
+    then: nobody knows how long ago it was.
+    """
+    with transaction.at_work():
+        reason = REBOOTED if transaction.rebooted else operation.ended_since(transaction)
+        if transaction.state == APPLIED and reason:
+            roll_back(operation, transaction, reason)
+
+
 PROGRAMS: t.Mapping[str, Role] = {
     launching.ENGINE: engine,
     launching.GUARD: guard,
@@ -70,6 +86,7 @@ ANSWERS: t.Mapping[str, Role] = {
     ROLLBACK: rollback,
     VERIFY: verify,
     ABANDON: abandon,
+    LOOK_AFTER: look_after,
 }
 
 

@@ -141,6 +141,18 @@ def test_settling_waits_for_the_engine(
     assert lease.age(transaction) is not None
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_one_that_waits_for_its_confirmation_without_a_guard_is_looked_after(
+    operation: Two, transaction: Transaction, launch: t.Any, asked: list[str], watched: bool
+) -> None:
+    """A host without a service manager was rebooted: nothing of ours was started."""
+    transaction.move(PREPARED, APPLIED)
+    if watched:
+        launch.start(GUARD, [])
+    connected.settle(transaction, operation)
+    assert asked == ([] if watched else ["look-after"])
+
+
 def test_the_last_one_is_told_where_nobody_names_one(
     root: str, request_of_two_files: dict[str, t.Any]
 ) -> None:

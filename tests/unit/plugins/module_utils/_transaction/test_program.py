@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 
@@ -80,6 +81,32 @@ def test_what_a_dead_engine_has_left_is_undone(transaction: Transaction, answer:
     assert answer("abandon") == {}
     assert transaction.state == ROLLED_BACK
     assert answer("abandon") == {}, "somebody else was quicker"
+
+
+@pytest.mark.parametrize(
+    ("rebooted", "ended", "reason"),
+    [
+        (False, None, ""),
+        (False, "it has ended", "it has ended"),
+        (True, None, "the host was rebooted before anybody confirmed"),
+    ],
+)
+def test_what_was_applied_and_has_gone_with_its_guard_goes_back(
+    transaction: Transaction,
+    operation: Two,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rebooted: bool,
+    ended: str | None,
+    reason: str,
+) -> None:
+    transaction.move(PREPARED, APPLIED)
+    monkeypatch.setattr(Transaction, "rebooted", rebooted)
+    seen = dataclasses.replace(operation, ended_since=lambda __: ended, after_boot=lambda *__: [])
+    program.main(seen, ["look-after", transaction.path])
+    assert json.loads(capsys.readouterr().out) == {}
+    assert transaction.state == (ROLLED_BACK if reason else APPLIED)
+    assert (transaction.read("result.json") or {}).get("reason", "") == reason
 
 
 def test_an_error_that_nobody_has_foreseen_is_told_by_its_traceback() -> None:
