@@ -15,7 +15,7 @@ import contextlib
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import (
     launching,
     lease,
@@ -126,7 +126,8 @@ def settle(transaction: Transaction, present: Operation[t.Any]) -> None:
         # What stood in the way may be gone.
         own_copy.ask(transaction, program.ABANDON, present)
     if transaction.state == APPLIED and not launching.is_there(transaction):
-        with contextlib.suppress(Busy):
+        # What keeps its copy from that is told by whoever verifies or confirms.
+        with contextlib.suppress(HotUpgradeError):
             own_copy.ask(transaction, program.LOOK_AFTER, present)
     if transaction.state == APPLIED:
         lease.renew(transaction)
