@@ -17,8 +17,10 @@ from tests.kube.conftest import FROM, TO
 from tests.kube.steps import BOTH, SLOW, adopt, confirm, hand_over, module, owners, require_milliseconds
 from tests.lab import hosts
 from tests.lab.hosts import Host
+from tests.lab.kube import control, manifests
 
 FLOWS = 200
+PIDS = "cat /run/openvswitch/ovs-vswitchd.pid /run/openvswitch/ovsdb-server.pid"
 
 
 @pytest.fixture
@@ -68,6 +70,31 @@ def test_taken_back_it_is_in_the_old_pod_again(cluster: Cluster, host: Host) -> 
     require_milliseconds(probing)
     assert (owners(cluster, host, old), flows(cluster, host)) == (BOTH, before)
     assert hosts.ssh(cluster.lab, host, "ovs-vsctl get open_vswitch . ovs_version").strip() == f'"{FROM}"'
+
+
+def test_a_rehearsal_leaves_the_node_as_it_was(cluster: Cluster, host: Host) -> None:
+    """Its pod has another image than the template, and is gone afterwards; the daemons have not heard of it."""
+    cluster.retemplate(FROM)
+    before, template = flows(cluster, host), cluster.daemonset()["spec"]
+    pods, daemons = cluster.pods(), hosts.script(cluster.lab, host, PIDS)
+    variables = {
+        "kube_ovn_image": manifests.image(TO),
+        "kube_ovn_kubeconfig": str(control.kubeconfig(cluster.lab)),
+    }
+    argv = runs.playbook_argv(
+        [cluster.lab.inventory],
+        variables,
+        *("--limit", host.name),
+        playbook="ovsops.hot_upgrade.kube_ovn_rehearse",
+    )
+    with probe.probing(cluster.lab, host, 2, rate=1000) as probing:
+        done = runs.play(argv)
+    assert done.returncode == 0, done.stdout
+    assert f"{TO} takes all" in done.stdout
+    losses = probe.Losses.of(probing.result)
+    assert (losses.established, losses.new) == (0, 0), losses
+    assert (cluster.pods(), cluster.daemonset()["spec"], flows(cluster, host)) == (pods, template, before)
+    assert hosts.script(cluster.lab, host, PIDS) == daemons
 
 
 def test_what_is_no_container_of_this_node_is_refused(cluster: Cluster, host: Host) -> None:
