@@ -88,9 +88,12 @@ class Node:
         return sorted(line.strip() for line in told.splitlines() if "actions" in line)
 
     def populate(self) -> None:
-        """Unless they are there: who restarts the daemons may have put them back."""
-        if "group_id" not in self.shell("ovs-ofctl -O OpenFlow15 dump-groups br0"):
-            self.cluster.populate(self.host, "--flows", "20", "--spare-flows", "10")
+        """Anew: ``ovs-ctl restart`` puts groups back, and no flows where there are meters."""
+        self.shell(
+            "for bridge in br0 br1; do for what in flows groups meters; do"
+            " ovs-ofctl -O OpenFlow15 del-$what $bridge; done; done"
+        )
+        self.cluster.populate(self.host, "--flows", "20", "--spare-flows", "10")
 
     def is_ready(self) -> bool:
         return self.host.name in kubernetes.ready_nodes(self.lab)
@@ -252,6 +255,8 @@ def begun(node: Node) -> t.Iterator[None]:
     """The node is in order, and its DaemonSet is one that its controller rolls; whatever a test started ends with it."""
     if not sound(node):
         node.repair()
+    if not node.flows():
+        node.populate()
     node.cluster.patch({"spec": {"updateStrategy": {"type": "RollingUpdate"}}})
     yield
     for play in node.plays:
