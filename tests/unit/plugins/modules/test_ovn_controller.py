@@ -70,7 +70,7 @@ class Controller:
 
 def run(monkeypatch: pytest.MonkeyPatch, made: Controller, check: bool = False, **options: t.Any) -> Outcome:
     monkeypatch.setattr(ovn_controller.Controller, "of", lambda _connection, _between: made)
-    monkeypatch.setattr(ovn_controller, "alone", lambda seconds: made.alone(seconds))
+    monkeypatch.setattr(ovn_controller, "alone", made.alone)
     connection = {"rundir": "/run/openvswitch", "database": None, "timeout": 1.0}
     connection |= {"container": None, "container_before": None}
     params = {**connection, "state": "current", "wait": 8.0, "settle_timeout": 120.0, **options}
