@@ -9,7 +9,7 @@ file, which the stand-in of the hand-over changes.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import os
 import shutil
@@ -230,8 +230,16 @@ def rights(cluster: Cluster) -> None:
                 "ClusterRoleBinding": "clusterrolebindings", "RoleBinding": "rolebindings"}[made["kind"]]  # fmt: skip
         namespace = made["metadata"].get("namespace")
         place = f"{group}/namespaces/{namespace}/{kind}" if namespace else f"{group}/{kind}"
-        with contextlib.suppress(LabError):  # there already
-            control.request(cluster.lab, "POST", place, made)
+        # Its namespace comes some moments after the API server.
+        wait_until(functools.partial(is_there, cluster, place, made), 60)
+
+
+def is_there(cluster: Cluster, place: str, made: dict[str, t.Any]) -> bool:
+    try:
+        control.request(cluster.lab, "POST", place, made)
+    except LabError as error:
+        return "AlreadyExists" in str(error)
+    return True
 
 
 def rbac() -> list[dict[str, t.Any]]:
