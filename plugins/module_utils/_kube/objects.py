@@ -183,7 +183,6 @@ class DaemonSet:
     selector: Json
     strategy: Json
     containers: tuple[Json, ...]
-    initial: tuple[Json, ...]
     generation: int
     observed: int
     desired: int
@@ -205,7 +204,6 @@ class DaemonSet:
             selector=spec["selector"],
             strategy=spec.get("updateStrategy") or {},
             containers=tuple(pod["containers"]),
-            initial=tuple(pod.get("initContainers") or ()),
             generation=about.get("generation") or 0,
             observed=status.get("observedGeneration") or 0,
             desired=status.get("desiredNumberScheduled") or 0,
