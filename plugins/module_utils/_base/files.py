@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: no stable interface, no deprecation period.
-"""Files that are there whole, or not at all, after a power loss."""
+"""Files that are there whole, or not at all, after a power loss; files that one process has for itself."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -50,6 +51,15 @@ def open_regular(path: str) -> t.BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "it is no regular file", path)
     return file
+
+
+def try_lock(file: int | t.IO[t.Any], kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether nobody else has locked ``file``, which is then ours until it is closed (flock(2)); does not wait."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sync_directory(path: str) -> None:

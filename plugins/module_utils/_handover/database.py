@@ -106,12 +106,10 @@ class Database:
             write_durable(os.path.join(kept, "vswitch.ovsschema"), json.dumps(database.schema).encode())
         write_durable(os.path.join(kept, "conf.db"), self.backup().encode())
 
-    def convert(self, schema_file: str) -> list[str]:
-        """Change the schema of the running database (ovsdb-server(7)); a sentence for each thing that it has no place for."""
-        schema, lost = self.read_schema(schema_file), list[database_content.Difference]()
+    def convert(self, schema: dict[str, t.Any], lost: t.Sequence[database_content.Difference]) -> list[str]:
+        """Change the schema of the running database (ovsdb-server(7)), and what is ``lost`` by it; a sentence for each."""
         with self.open() as database:
             if database.schema_version != schema["version"]:
-                lost = database_content.dropped(database_content.read(database), schema)
                 if emptying := database_content.emptying(lost, schema):
                     database.transact(*emptying)
                 database.call("convert", DATABASE, schema, timeout=60.0)

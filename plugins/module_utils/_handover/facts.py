@@ -201,7 +201,7 @@ def _dropped(connection: Connection, root: str) -> tuple[str, ...]:
         return ()
     schema = read_schema(path)
     with connection.open() as database:
-        return tuple(database_content.without_place(database, schema))
+        return tuple(map(str, database_content.lost(database, schema)))
 
 
 def _service(daemon: Daemon) -> unit_files.Service | None:

@@ -187,22 +187,24 @@ def convert(host: Host, schema_file: str) -> None:
     """Convert the database, and keep what the other schema has no place for, or does not allow."""
     schema = host.database.read_schema(schema_file)
     with host.database.open() as database:
-        lost = database_content.dropped(database_content.read(database), schema)
+        lost = database_content.lost(database, schema)
     host.transaction.write(DROPPED, database_content.as_json(lost))
-    host.report.not_carried += host.database.convert(schema_file)
+    host.report.not_carried += host.database.convert(schema, lost)
 
 
 def convert_back(host: Host) -> None:
     """Convert the database to the schema of before, with what had no place meanwhile."""
     host.database.ensure()
+    schema = host.database.read_schema(f"{host.scope.kept}/vswitch.ovsschema")
     with host.database.open() as database:
-        converted = database.schema_version
-    host.report.not_carried += host.database.convert(f"{host.scope.kept}/vswitch.ovsschema")
+        converted = database.schema_version != schema["version"]
+        lost = database_content.lost(database, schema)
+    host.report.not_carried += host.database.convert(schema, lost)
     with host.database.open() as database:
-        lost = database_content.of_json(host.transaction.read(DROPPED) or ())
-        if database.schema_version == converted:  # it was taken back already, or never came to be
-            lost = _emptied(lost, database_content.read(database))
-        database.transact(*database_content.putting_back(lost, database.schema))
+        dropped = database_content.of_json(host.transaction.read(DROPPED) or ())
+        if not converted:  # it was taken back already, or never came to be
+            dropped = _emptied(dropped, database_content.read(database))
+        database.transact(*database_content.putting_back(dropped, database.schema))
 
 
 def _emptied(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import os
 import time
@@ -24,6 +23,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import try_lock
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
@@ -83,20 +83,11 @@ def alone(seconds: float, path: str = LOCK, clock: Clock = time) -> t.Iterator[N
     with open(path, "w", encoding="ascii") as lock:
         Waiter(seconds, _INTERVAL, clock).wait(
             f"no other run replaces {CONTROLLER}",
-            lambda: _locked(lock),
+            lambda: try_lock(lock),
             bool,
             hint=f"See who has {path} open (fuser), and run this again when it has ended",
         )
         yield
-
-
-def _locked(lock: t.IO[str]) -> bool:
-    """Whether the lock is ours now."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Controller:

@@ -220,11 +220,9 @@ def emptying(lost: t.Sequence[Difference], schema: Json) -> list[Json]:
     ]
 
 
-def without_place(database: Ovsdb, schema: Json) -> list[str]:
-    """What is in the running ``database`` that another ``schema`` has no place for, a sentence each."""
-    if database.schema_version == schema["version"]:
-        return []
-    return [str(each) for each in dropped(read(database), schema)]
+def lost(database: Ovsdb, schema: Json) -> list[Difference]:
+    """What a conversion of the running ``database`` to ``schema`` would lose: nothing where it has this version already."""
+    return dropped(read(database), schema) if database.schema_version != schema["version"] else []
 
 
 def putting_back(differences: t.Sequence[Difference], schema: Json) -> list[Json]:

@@ -30,6 +30,7 @@ import time
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import try_lock
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe import agent
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._probe.around_gap import (
@@ -370,14 +371,9 @@ class Probe:
         create = os.O_CREAT if kind == fcntl.LOCK_EX else 0
         descriptor = os.open(self._path("lock"), os.O_RDWR | create | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held = None
-        else:
             # A starter that failed has removed the directory, with the file that was locked here.
-            held = _Lock(descriptor) if os.fstat(descriptor).st_nlink else None
-        try:
-            yield held
+            ours = try_lock(descriptor, kind) and os.fstat(descriptor).st_nlink
+            yield _Lock(descriptor) if ours else None
         finally:
             os.close(descriptor)
 

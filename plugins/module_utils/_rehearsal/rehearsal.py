@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Refused,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import try_lock
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
     database_content,
     homes,
@@ -109,7 +109,7 @@ def rehearse(call: Call) -> Outcome:
         forward, left = trial.attempt(new, given, f"{run}/new", f"{store}/new", live)
         backward = _back(daemons[0], root, left, f"{run}/old", f"{store}/old")
         with connection.open() as database:
-            forward.dropped = database_content.without_place(database, new.schema)
+            forward.dropped = [str(each) for each in database_content.lost(database, new.schema)]
     changed = before.changed(Portrait.of(connection, _daemons(connection)))
     values = _values(daemons[0], forward, backward, changed)
     rehearsed.keep(values)
@@ -174,12 +174,10 @@ def _places() -> t.Iterator[tuple[str, str]]:
     for parent in (RECORDS, RUN):
         os.makedirs(parent, mode=0o700, exist_ok=True)
     with open(os.path.join(RECORDS, "lock"), "w", encoding="utf-8") as lock, contextlib.ExitStack() as stack:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             raise Refused(
                 "another rehearsal is under way on this host", f"{lock.name} is locked", "Wait for it to end"
-            ) from None
+            )
         found = []
         for parent in (RECORDS, RUN):
             place = os.path.join(parent, "under-way")

@@ -32,7 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     ProtocolError,
     Refused,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import sync_directory
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import sync_directory, try_lock
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.content import Part
@@ -373,19 +373,18 @@ class Writer:
                 and entry.is_dir(follow_symlinks=False)
             ):
                 continue
-            with contextlib.suppress(BlockingIOError, FileNotFoundError), _locked(entry.path) as path:
-                shutil.rmtree(path)
+            with contextlib.suppress(FileNotFoundError):
+                _remove(entry.path)
 
 
-@contextlib.contextmanager
-def _locked(path: str) -> t.Iterator[str]:
-    """Have the directory ``path`` for oneself. Raises ``BlockingIOError`` if somebody else has it."""
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+def _remove(path: str) -> None:
+    """Delete the directory ``path``, unless somebody else has it locked."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield path
+        if try_lock(descriptor):
+            shutil.rmtree(path)
     finally:
-        os.close(lock)
+        os.close(descriptor)
 
 
 def _delete_beside(path: str) -> None:
@@ -395,8 +394,8 @@ def _delete_beside(path: str) -> None:
     """
 
     def delete() -> None:
-        with contextlib.suppress(OSError), _locked(path):
-            shutil.rmtree(path)
+        with contextlib.suppress(OSError):
+            _remove(path)
 
     threading.Thread(target=delete).start()
 

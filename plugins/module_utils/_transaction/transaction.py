@@ -38,6 +38,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.clock imp
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.files import (
     sync_directory,
+    try_lock,
     write_durable,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.pulse import beating, end_hung
@@ -351,11 +352,8 @@ def _locked(path: str, wait: bool = False) -> t.Iterator[bool]:
     """Hold the lock file ``path``; yields whether it is ours (always when ``wait``)."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield wait or try_lock(descriptor)
     finally:
         os.close(descriptor)

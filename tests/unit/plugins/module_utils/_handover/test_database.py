@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import typing as t
 
 import pytest
@@ -182,9 +181,10 @@ def test_a_database_of_another_schema_is_converted_without_what_that_does_not_al
         lambda _session, *operations: world.done.append([each.get("row") for each in operations]),
     )
     monkeypatch.setattr(world.host.database, "wait_for_vswitchd", lambda: None)
-    schema = world.place / "vswitch.ovsschema"
-    schema.write_text(json.dumps({"version": "8.3.1", "tables": {"Flow_Table": {"columns": columns}}}))
-    told = world.host.database.convert(str(schema))
+    schema = {"version": "8.3.1", "tables": {"Flow_Table": {"columns": columns}}}
+    with world.host.database.open() as session:
+        lost = database.database_content.lost(session, schema)
+    told = world.host.database.convert(schema, lost)
     done = [each for each in world.done if each == "database: call" or isinstance(each, list)]
     assert done == ([[{"prefixes": ["set", []]}], "database: call"] if converted else [])
     assert told == (["schema 8.3.1 has no place for Flow_Table.prefixes of t = [a, b]"] if converted else [])

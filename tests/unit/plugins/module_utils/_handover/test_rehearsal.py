@@ -291,15 +291,19 @@ def test_a_start_that_changes_more_than_names_is_not_made(
         assert made.written[rehearsal.FORESEEN] == [["Open_vSwitch", "u", "external_ids"]]
 
 
-@pytest.mark.parametrize(("versions", "times"), [(("8.3.1", "8.8.0"), 1), (("8.8.0", "8.8.0"), 0)])
+@pytest.mark.parametrize(("found", "times"), [("8.3.1", 1), ("8.8.0", 0)])
 def test_what_a_conversion_has_dropped_comes_back_with_the_schema(
-    tmp_path: Path, database: t.Callable[..., Contents], versions: tuple[str, ...], times: int
+    tmp_path: Path, database: t.Callable[..., Contents], found: str, times: int
 ) -> None:
     lost = [_difference("external_ids", ("map", (("k", "a"),)), None)]
     made = host(tmp_path)
     made.written[rehearsal.DROPPED] = json.loads(json.dumps(database_content.as_json(lost)))
-    made.database.ensure, made.database.convert = lambda: None, lambda _file: ["told"]
-    used = database(made, _switch(external_ids="a"), versions=versions)
+    made.database.ensure, made.database.convert = lambda: None, lambda _schema, _lost: ["told"]
+    made.database.read_schema = lambda _path: {
+        "version": "8.8.0",
+        "tables": {"Open_vSwitch": {"columns": {}}},
+    }
+    used = database(made, _switch(external_ids="a"), versions=(found,))
     rehearsal.convert_back(made)
     assert len(used.operations) == times
     assert made.report.not_carried == ["told"]
@@ -313,7 +317,8 @@ def test_what_was_taken_out_for_a_conversion_that_never_came_is_put_back(
     made = host(tmp_path)
     lost = [_difference("external_ids", ("map", (("k", "a"),)), None)]
     made.written[rehearsal.DROPPED] = database_content.as_json(lost)
-    made.database.ensure, made.database.convert = lambda: None, lambda _file: []
+    made.database.ensure, made.database.convert = lambda: None, lambda _schema, _lost: []
+    made.database.read_schema = lambda _path: {"version": "8.8.0"}
     found = {"Open_vSwitch": {"u": {"external_ids": ("map", (("k", now),) if now else ())}}}
     used = database(made, found, versions=("8.8.0", "8.8.0"))
     rehearsal.convert_back(made)
@@ -324,7 +329,7 @@ def test_what_a_conversion_drops_is_announced(tmp_path: Path, database: t.Callab
     schema = tmp_path / "schema"
     schema.write_text(json.dumps({"version": "8.3.1", "tables": {"Open_vSwitch": {"columns": {}}}}))
     made = host(tmp_path)
-    made.database.convert = lambda _file: ["schema 8.3.1 has no place for it"]
+    made.database.convert = lambda _schema, _lost: ["schema 8.3.1 has no place for it"]
     made.database.read_schema = lambda path: json.loads(Path(path).read_text())
     database(made, _switch(external_ids="a"))
     rehearsal.convert(made, str(schema))
