@@ -13,7 +13,8 @@ namespaces.  As many hosts as the machine has CPUs work side by side (--jobs).
 build/faults/<backend>-<strategy>.json has every result as soon as it is there; --resume takes those of the same code
 from it that survived, so that strategies can be run beside each other first (--strategy, --name) and counted together
 last. A host that a case has harmed is replaced by a new one; what it had to tell is in build/faults.
-A run that is too long for one day: --keep writes what has survived into survived.txt, which --resume reads as well.
+A run that is too long for one day: --keep writes what has survived of the wanted cases into survived.txt, which --resume
+reads as well.
 """
 
 from __future__ import annotations
@@ -402,14 +403,15 @@ def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     archive = pack()
     results: list[Json] = []
-    keep: list[str] = []
+    keep, asked = set[str](), set[str]()
     for backend in options.backend or STRATEGIES:
         for strategy in STRATEGIES[backend]:
             if options.strategy and strategy not in options.strategy:
                 continue
             run = Run(backend, strategy, options)
             if options.keep:
-                keep += [run.line(case) for case in run.wanted if run.survived(case)]
+                keep |= {run.line(case) for case in run.wanted if run.survived(case)}
+                asked |= {f"{backend} {key(case)}" for case in run.wanted}
                 continue
             if options.list:
                 print(*(f"{backend} {key(case)}" for case in run.wanted), sep="\n")
@@ -417,7 +419,8 @@ def main() -> int:
             run.go(archive)
             results += [run.results[key(case)] for case in run.wanted]
     if options.keep:
-        KEPT.write_text("\n".join([*keep, ""]))
+        others = {line for line in kept() if line.partition(" ")[2] not in asked}
+        KEPT.write_text("\n".join([*sorted(keep | others), ""]))
     if options.list or options.keep:
         return 0
     if not results:
