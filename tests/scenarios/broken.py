@@ -13,15 +13,22 @@ from tests.scenarios.scene import Broken, Json, Losses, Scene, measured, require
 VSWITCHD = "/usr/lib/openvswitch-switch/ovs-vswitchd"
 OVSDB_SERVER = "/usr/sbin/ovsdb-server"
 
+# Strikes the new ovs-vswitchd when it has a socket: its control socket, or that of its second bridge.
+_STRUCK = '''sh -c 'until [ -S "$OVS_RUNDIR/{socket}" ]; do sleep 0.01; done; kill -{signal} $0' $$ & exec -a "$0" $real "$@"'''
+ANSWERS, SERVES = "ovs-vswitchd.$0.ctl", "br1.mgmt"
 # What is put in the place of the new ovs-vswitchd; $real is the real one.
 FAULTS = {
     "crashes at start": 'echo "cannot do anything" >&2; exit 134',
     "hangs at start": "kill -STOP $$",
-    "crashes 1 s after its start": '''sh -c 'sleep 1; kill -SEGV $0' $$ & exec -a "$0" $real "$@"''',
-    "hangs 1 s after its start": '''sh -c 'sleep 1; kill -STOP $0' $$ & exec -a "$0" $real "$@"''',
+    "crashes when it answers": _STRUCK.format(socket=ANSWERS, signal="SEGV"),
+    "hangs when it answers": _STRUCK.format(socket=ANSWERS, signal="STOP"),
+    "crashes when it has its bridges": _STRUCK.format(socket=SERVES, signal="SEGV"),
+    "hangs when it has its bridges": _STRUCK.format(socket=SERVES, signal="STOP"),
 }
 # Where the old process has to end first: what the rollback may take, after 30 s for one that hangs (take_over_timeout).
 BOUND = 60.0
+# The same where it has taken over and is seen to stand still (``sockets.STILL``).
+SEEN = 20.0
 
 
 def spoil(scene: Scene, script: str, program: str) -> None:
@@ -159,16 +166,18 @@ SCENARIOS = [
         (
             f"{strategy}: new version {fault}",
             "3.5.0",
-            functools.partial(useless, script, VSWITCHD, strategy, interruption, options),
+            functools.partial(useless, script, VSWITCHD, strategy, interruption, ()),
         )
         for fault, script in FAULTS.items()
-        for strategy, options, interruption in (
-            ("make_before_break", (), 0),
-            ("prefilled", (), 0),
-            ("standby", (), 0),
-            ("restart", (), BOUND),
+        for strategy, interruption in (
+            ("make_before_break", 0),
+            ("prefilled", 0),
+            # It has no bridges before the old process has ended.
+            ("standby", SEEN if "bridges" in fault else 0),
+            ("restart", BOUND),
         )
-        if not (strategy == "restart" and "after" in fault)
+        # ovs-ctl has it become another process.
+        if not (strategy == "restart" and "when" in fault)
     ),
     *(
         (

@@ -45,6 +45,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.death_w
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import prepare, spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import (
     Process,
+    Watched,
     alive,
     comm,
     identify,
@@ -260,15 +261,17 @@ def connect(host: Host) -> None:
 
 
 def patient(host: Host, ask: t.Callable[[], T]) -> T:
-    """What ``ask`` returns as soon as it can be reached; raises ``HotUpgradeError`` when the second process dies."""
+    """What ``ask`` returns as soon as it can be reached; raises ``HotUpgradeError`` when the second process dies or hangs."""
     clock = host.outside.clock
     begin = clock.monotonic()
+    watched = Watched(lambda: [process.pid for process in _there(host)], clock)
 
     def answer() -> T:
         try:
             return ask()
         except Unreachable as error:
-            if clock.monotonic() - begin > EXEC_TIMEOUT and not _is_there(host):
+            ended = clock.monotonic() - begin > EXEC_TIMEOUT and not _there(host)
+            if ended or watched.stand_still():
                 raise _did_not_start(host, error) from error
             raise
 
@@ -281,7 +284,7 @@ def patient(host: Host, ask: t.Callable[[], T]) -> T:
 
 
 def _did_not_start(host: Host, error: HotUpgradeError) -> HotUpgradeError:
-    found = "it hangs" if _is_there(host) else "it has ended"
+    found = "it hangs" if _there(host) else "it has ended"
     why = f"{found}; {host.vswitchd.words_of_new() or error.why}"
     return HotUpgradeError(f"the new {VSWITCHD} did not start", why, VSWITCHD_LOG)
 
@@ -404,10 +407,10 @@ def remove_dead_links(host: Host) -> None:
             os.unlink(path)
 
 
-def _is_there(host: Host) -> bool:
-    """Whether it is worth waiting for; a wrapper is not the daemon's program yet."""
+def _there(host: Host) -> list[Process]:
+    """What is worth waiting for; a wrapper is not the daemon's program yet."""
     place = directory(host)
-    return any(alive(process) for process, __ in _named(place, (VSWITCHD,), owner_of(place)))
+    return [process for process, __ in _named(place, (VSWITCHD,), owner_of(place)) if alive(process)]
 
 
 def _wait_for_copy(host: Host, remote: str) -> Ovsdb:

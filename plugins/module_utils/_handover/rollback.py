@@ -45,6 +45,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import running
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import is_deserted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import (
     do_steps,
@@ -141,11 +142,12 @@ def _homeless(host: Host) -> list[str]:
 
 
 def _remove_dead_sockets(host: Host) -> None:
-    """The control sockets of daemons that were handed over to and did not end in an orderly way, as with their pod."""
-    for name, process in applied_processes(host.transaction).items():
-        if not alive(process) and host.services.process(name).pid != process.pid:
+    """The control sockets of daemons that did not end in an orderly way: that crashed, or went with their pod."""
+    rundir = glob.escape(host.request.rundir)
+    for path in [*glob.glob(f"{rundir}/{VSWITCHD}.*.ctl"), *glob.glob(f"{rundir}/{OVSDB_SERVER}.*.ctl")]:
+        if is_deserted(path):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(host.request.rundir, f"{name}.{process.pid}.ctl"))
+                os.unlink(path)
 
 
 def _ready_for_undo(host: Host, state: str) -> None:

@@ -338,7 +338,9 @@ class OpenFlow:
         try:
             return self._patience.wait(self._socket, events)
         except TooSlow as error:
-            raise self._silent(fault) from error
+            what = f"{self.name}: the switch {fault} for {error.seconds:g} s"
+            hint = "ovs-vswitchd is overloaded or stuck: look into its log"
+            raise Unreachable(what, error.why, hint) from error
 
     def _received(self) -> t.Iterator[bytes]:
         """The messages that are here already, without asynchronous ones; echo requests are answered."""
@@ -410,10 +412,6 @@ class OpenFlow:
         return Unreachable(
             f"{self.name}: the OpenFlow connection was lost", why, "Look into the log of ovs-vswitchd"
         )
-
-    def _silent(self, what: str) -> HotUpgradeError:
-        hint = "ovs-vswitchd is overloaded or stuck: look into its log"
-        return Unreachable(f"{self.name}: the switch {what} for {self.timeout:g} s", "", hint)
 
 
 def _chunks(messages: t.Iterable[bytes]) -> t.Iterator[bytes]:

@@ -160,8 +160,8 @@ class JsonRpc:
                 self._move(patience)
         except TooSlow as error:
             raise Unreachable(
-                f"no answer to {method} from {self.remote} in {limit:g} s",
-                "the connection is open but the daemon is silent",
+                f"no answer to {method} from {self.remote} in {error.seconds:g} s",
+                error.why,
                 "The daemon hangs or is overloaded: look at its log and at 'top -H'",
             ) from error
         except OSError as error:

@@ -12,12 +12,17 @@ import dataclasses
 import os
 import signal
 import time
+import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import readable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Clock
 
 # More than exec(2) gives a program of arguments and environment together.
 MOST_SHOWN = 8 << 20
+# Processes that have not done anything for so long, in seconds, while something is wanted of them are stuck, or were stopped.
+STILL = 10.0
+_LOOK_AGAIN = 1.0
 # A monitor says what it is in the beginning.
 _MOST_TITLE = 4096
 
@@ -42,14 +47,57 @@ def is_stopped(process: Process) -> bool:
     return fields is not None and (fields[0], int(fields[19])) == ("T", process.started)
 
 
+class Watched:
+    """Processes of which is seen, time and again, whether they do anything; ``pids`` tells which ones."""
+
+    def __init__(self, pids: t.Callable[[], t.Iterable[int]], clock: Clock = time) -> None:
+        self._pids, self._clock = pids, clock
+        self._traces: list[tuple[int, ...]] | None = None
+        self._since = self._due = clock.monotonic()
+
+    def stand_still(self) -> bool:
+        """Whether no thread of them has done anything for ``STILL`` seconds; to be asked again and again meanwhile."""
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._due = now + _LOOK_AGAIN
+            traces = _traces(self._pids())
+            if traces is None or traces != self._traces:
+                self._traces, self._since = traces, now
+        return self._traces is not None and now - self._since >= STILL
+
+
+def _traces(pids: t.Iterable[int]) -> list[tuple[int, ...]] | None:
+    """What grows while any thread of them does anything: processor time and switches of context (proc(5)).
+
+    None when there is none, and when one waits for the kernel (state D), a disk or a lock: that is work, too.
+    """
+    found = []
+    try:
+        for pid in pids:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                state, *fields = _fields(f"/proc/{pid}/task/{thread}/stat")
+                with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8", errors="replace") as file:
+                    switches = [int(line.split()[1]) for line in file if "_ctxt_switches:" in line]
+                if state == "D":
+                    return None
+                found.append((int(thread), int(fields[10]), int(fields[11]), *switches))
+    except (FileNotFoundError, ProcessLookupError):  # one has ended meanwhile
+        return None
+    return found or None
+
+
 def _status(pid: int, root: str = "/") -> list[str] | None:
     """The fields of /proc/PID/stat from the third one, the state, on (proc_pid_stat(5)); None when there is no such process."""
     try:
-        with open(os.path.join(root, "proc", str(pid), "stat"), encoding="utf-8", errors="replace") as file:
-            # The second field is the name in parentheses, which may itself hold blanks and parentheses.
-            return file.read().rpartition(")")[2].split()
+        return _fields(os.path.join(root, "proc", str(pid), "stat"))
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _fields(stat: str) -> list[str]:
+    with open(stat, encoding="utf-8", errors="replace") as file:
+        # The second field is the name in parentheses, which may itself hold blanks and parentheses.
+        return file.read().rpartition(")")[2].split()
 
 
 def comm(pid: int, root: str = "/") -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import struct
@@ -22,6 +23,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling import wait_for
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import STILL, Watched
 
 # What an answer may take in memory; 50,000 ports in one answer of the database are about 50 MB.
 MOST_KEPT = 256 << 20
@@ -30,12 +32,20 @@ MOST_STREAMED = 2 << 30
 # So many bytes a second are the slowest that is waited for.
 SLOWEST = 128 << 10
 
+# How often it is looked whether the other end does anything, in seconds.
+_LOOK = 1.0
+
 _SUN_PATH = 107
+_CREDENTIALS = struct.Struct("@iII")
 _TIMEVAL = struct.Struct("@ll")
 
 
 class TooSlow(Exception):
-    """The other end has not done in time what was waited for."""
+    """The other end has kept us waiting for ``seconds``; ``why``, as far as it can be seen."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        super().__init__(why)
+        self.seconds, self.why = seconds, why
 
 
 class Patience:
@@ -46,7 +56,7 @@ class Patience:
     """
 
     def __init__(self, timeout: float, most: int | None = None) -> None:
-        self._left = timeout
+        self._timeout = self._left = timeout
         self._since = time.monotonic()
         self._most = MOST_KEPT if most is None else most
         self._received = 0
@@ -64,12 +74,15 @@ class Patience:
         self._since = now
 
     def wait(self, connection: socket.socket, events: int) -> int:
-        """Which of ``events`` is due on ``connection``; raises ``TooSlow``."""
-        left = self._left - (time.monotonic() - self._since)
-        found = wait_for(connection.fileno(), events, left) if left > 0 else 0
-        if not found:
-            raise TooSlow
-        return found
+        """Which of ``events`` is due on ``connection``; raises ``TooSlow``, early when the other end stands still."""
+        other: Watched | None = None
+        while (left := self._left - (time.monotonic() - self._since)) > 0:
+            if found := wait_for(connection.fileno(), events, min(left, _LOOK)):
+                return found
+            other = other or Watched(functools.partial(_listener, connection))
+            if other.stand_still():
+                raise TooSlow(STILL, "no thread of the daemon has done anything meanwhile")
+        raise TooSlow(self._timeout, "the connection is open but the daemon is silent")
 
     def received(self, count: int) -> None:
         """The other end sent ``count`` bytes; raises ``ProtocolError`` when that is more than there can be."""
@@ -120,6 +133,27 @@ def connect_unix(path: str, timeout: float, send_buffer: int = 0) -> socket.sock
         connection.setblocking(False)
         stack.pop_all()
         return connection
+
+
+def is_deserted(path: str) -> bool:
+    """Whether nobody listens on the socket ``path`` any more, as when a process has crashed."""
+    try:
+        connect_unix(path, 1.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _listener(connection: socket.socket) -> list[int]:
+    """The process that has opened the socket at the other end (unix(7), SO_PEERCRED), where that can be told."""
+    if connection.family != socket.AF_UNIX:
+        return []
+    size = _CREDENTIALS.size
+    pid, *__ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    # systemd listens for others, and 0 is a process of another pid namespace.
+    return [pid] if pid > 1 else []
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -22,7 +23,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import silence
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import STILL, Process, alive
 
 COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
 
@@ -112,12 +114,16 @@ def test_a_second_process_may_need_a_while_until_it_answers(world: t.Any, host: 
 
 
 @pytest.mark.parametrize(
-    ("there", "seconds", "said"), [(False, 2.0, "it has ended"), (True, 30.0, "it hangs")]
+    ("state", "seconds", "said"),
+    [("gone", 2.0, "it has ended"), ("works", 30.0, "it hangs"), ("stands still", STILL, "it hangs")],
 )
 def test_one_that_has_ended_is_not_waited_for_and_one_that_hangs_not_for_ever(
-    world: t.Any, host: t.Any, monkeypatch: pytest.MonkeyPatch, there: bool, seconds: float, said: str
+    world: t.Any, host: t.Any, monkeypatch: pytest.MonkeyPatch, state: str, seconds: float, said: str
 ) -> None:
-    monkeypatch.setattr(newcomer, "_is_there", lambda _host: there)
+    there = [] if state == "gone" else [Process(1234567, 1)]
+    monkeypatch.setattr(newcomer, "_there", lambda _host: there)
+    done = itertools.count() if state == "works" else itertools.repeat(0)
+    monkeypatch.setattr(process, "_traces", lambda pids: [(next(done),)] if list(pids) else None)
 
     def ask() -> t.NoReturn:
         raise Unreachable("no socket", "nobody listens")

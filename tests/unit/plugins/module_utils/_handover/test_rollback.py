@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import functools
 import os
+import socket
 import subprocess
 import types
 import typing as t
@@ -477,25 +478,19 @@ def test_what_cannot_be_undone_is_told_and_the_state_says_so(
     assert failure.startswith("b: IndexError: list index out of range (test_rollback.py, line ")
 
 
-def test_sockets_of_new_daemons_that_were_killed_do_not_stay(
-    transaction: Transaction, tmp_path: Path
-) -> None:
+def test_sockets_of_daemons_that_were_killed_do_not_stay(tmp_path: Path) -> None:
     """As those of a pod that has ended; whoever still runs keeps his."""
-    me = identify(os.getpid())
-    assert me
-    transaction.note(forwards={"ovs-vswitchd": [1 << 30, 1], "ovsdb-server": [me.pid, me.started]})
-    names = {f"ovs-vswitchd.{1 << 30}.ctl", f"ovsdb-server.{me.pid}.ctl", "ovs-vswitchd.7.ctl"}
-    for name in names:
-        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "run" / name).touch()
-    host: t.Any = types.SimpleNamespace(
-        transaction=transaction,
-        request=types.SimpleNamespace(rundir=str(tmp_path / "run")),
-        services=types.SimpleNamespace(process=lambda _name: me),
-    )
-    for __ in range(2):
-        rollback._remove_dead_sockets(host)
-        assert set(os.listdir(tmp_path / "run")) == names - {f"ovs-vswitchd.{1 << 30}.ctl"}
+    host: t.Any = types.SimpleNamespace(request=types.SimpleNamespace(rundir=str(tmp_path)))
+    listens, dead, of_another = "ovsdb-server.7.ctl", "ovs-vswitchd.8.ctl", "ovn-controller.9.ctl"
+    for name in (dead, of_another):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(tmp_path / name))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / listens))
+        listener.listen()
+        for __ in range(2):
+            rollback._remove_dead_sockets(host)
+            assert set(os.listdir(tmp_path)) == {listens, of_another}
 
 
 def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(

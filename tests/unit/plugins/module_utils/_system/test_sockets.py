@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.polling i
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import server_of
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import OpenFlow
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.jsonrpc import JsonRpc
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import sockets
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import process, sockets
 
 # Whoever waits for ever must fail, not hang: pytest has no time limit of its own.
 pytestmark = pytest.mark.usefixtures("_impatient")
@@ -116,3 +119,51 @@ def test_an_answer_has_a_bound() -> None:
     patience.received(40)
     with pytest.raises(ProtocolError, match="does not end"):
         patience.received(1)
+
+
+# Listens, says so, and then does what it is told.
+LISTENER = """
+import socket, sys, time
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen(9); print(flush=True)
+exec(sys.argv[2])
+"""
+IDLE, WAKES, WORKS = "time.sleep(60)", "while True: time.sleep(0.02)", "while True: pass"
+
+
+@pytest.mark.parametrize(
+    ("does", "stopped", "still"),
+    [
+        (IDLE, False, True),
+        (WAKES, True, True),
+        (WORKS, True, True),
+        (WAKES, False, False),
+        (WORKS, False, False),
+    ],
+)
+def test_nobody_waits_for_a_daemon_that_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, stopped: bool, still: bool
+) -> None:
+    monkeypatch.setattr(sockets, "_LOOK", 0.1)
+    monkeypatch.setattr(process, "_LOOK_AGAIN", 0.1)
+    for module in (process, sockets):
+        monkeypatch.setattr(module, "STILL", 0.3)
+    path = str(tmp_path / "x")
+    argv = [sys.executable, "-c", LISTENER, path, does]
+    with (
+        subprocess.Popen(argv, stdout=subprocess.PIPE) as daemon,
+        sockets.connect_unix(_there(daemon, path), 5.0) as client,
+    ):
+        if stopped:
+            daemon.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(sockets.TooSlow) as caught:
+                sockets.Patience(60.0 if still else 1.0).wait(client, READABLE)
+        finally:
+            daemon.kill()
+    assert (caught.value.seconds, "no thread" in caught.value.why) == ((0.3, True) if still else (1.0, False))
+
+
+def _there(daemon: subprocess.Popen[bytes], path: str) -> str:
+    assert daemon.stdout is not None
+    daemon.stdout.readline()
+    return path
