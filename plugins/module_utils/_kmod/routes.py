@@ -121,8 +121,9 @@ def _last(devices: t.Iterable[int], gone: t.Mapping[int, int]) -> int:
 def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     """The routes that leave by the devices ``gone``, or from one of their addresses; not those that the kernel makes.
 
-    One of several ways replaces what is left of it; any other comes behind what has the same destination, or before it,
-    where it was before all of those that stay.
+    One of IPv6 with several ways of which some stay replaces what is left of it; of IPv4 nothing is left (fib_sync_down_dev in
+    net/ipv4/fib_semantics.c). Any other comes behind what has the same destination, or before it, where it was before all of
+    those that stay: to replace would take one of these.
     """
     own = _own(dumps.addresses, gone)
     made = {each for body in dumps.addresses for each in _prefix_route(body)}
@@ -136,7 +137,7 @@ def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
         elif not _is_made(each, made):
             first = each.order in staying
             device = _last(each.devices, gone) or own.get(each.told.value(SOURCE), 0)
-            request = _request(each, device, first)
+            request = _request(each, device, first, gone)
             if first:
                 before.insert(0, request)
             else:
@@ -212,14 +213,15 @@ def _is_ours(route: _Route, gone: t.Container[int], own: t.Container[bytes]) -> 
     return any(index in gone for index in route.devices) or route.told.value(SOURCE, b"none") in own
 
 
-def _request(route: _Route, device: int, first: bool) -> Request:
+def _request(route: _Route, device: int, first: bool, gone: t.Container[int]) -> Request:
     family, flags = route.body[0], ROUTE.unpack_from(route.body)[-1]
     told, by_number = route.told, NEXTHOP_ID in route.told
     useless = (CACHE, *(_BY_NEXTHOP if by_number else ()))
     kept = route.body[: ROUTE.size - 4] + struct.pack("=I", flags & ON_LINK) + told.without(*useless)
     several = HOPS in told and not by_number
     later = several or by_number or family == MPLS or GATEWAY in told or VIA in told
-    how = REPLACE if several or family == MPLS else 0 if first else APPEND
+    left = family == INET6 and several and any(index not in gone for index in route.devices)
+    how = REPLACE if left or family == MPLS else 0 if first else APPEND
     data = message(NEWROUTE, kept + _expiry(told), CREATE | how)
     stage = Stage.GATEWAY if later else Stage.ROUTE
     return Request(stage, device, shown_route(route.body, told), data)

@@ -105,11 +105,21 @@ def test_a_route_from_an_address_of_ours_goes_with_that() -> None:
     assert found.device == ON_OURS
 
 
-def test_one_of_several_ways_replaces_what_is_left() -> None:
-    hops = struct.pack("=HBBi", 8, 0, 0, OTHERS) + struct.pack("=HBBi", 8, 0, 0, OURS)
-    (found,) = given(route("192.0.2.0", attribute(9, hops), index=None))
-    assert MESSAGE.unpack_from(found.data)[2] == 0x1 | 0x400 | 0x100  # create, replace
+def several(destination: str, *devices: int) -> bytes:
+    hops = b"".join(struct.pack("=HBBi", 8, 0, 0, index) for index in devices)
+    return route(destination, attribute(9, hops), index=None)
+
+
+def test_one_of_several_ways_replaces_what_is_left_of_it_and_nothing_else() -> None:
+    """Of IPv4 nothing is left, and another one to the same destination stays as it is."""
+    (found,) = given(several("2001:db8::", OTHERS, OURS))
+    assert how(found) == REPLACED
     assert (found.device, found.stage) == (OURS, Stage.GATEWAY)
+    assert [how(each) for each in given(several("2001:db8::", OURS, ON_OURS))] == [APPENDED]
+    for ways in ((OURS, ON_OURS), (OURS, OTHERS)):
+        stays, behind = route("192.0.2.0", index=OTHERS), several("192.0.2.0", *ways)
+        assert [how(each) for each in given(stays, behind)] == [APPENDED]
+        assert [how(each) for each in given(behind, stays)] == [FIRST]
 
 
 def test_a_route_keeps_its_remaining_life_and_not_its_state() -> None:
