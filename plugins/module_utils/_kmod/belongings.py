@@ -47,7 +47,7 @@ def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[R
 
     Those of IPv6 that serve do so at once, without asking whether somebody else has them. Temporary ones are the kernel's own.
     """
-    for body in bodies:
+    for body in _oldest_first(list(bodies)):
         family, length, flags, scope, index = ADDRESS.unpack_from(body)
         if index not in gone:
             continue
@@ -64,6 +64,12 @@ def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[R
         yield Request(Stage.ADDRESS, index, what, message(_NEWADDR, at_once, CREATE | REPLACE))
         if not every & _NO_DUPLICATE_CHECK:
             yield Request(Stage.SETTLE, index, what, message(_NEWADDR, body, REPLACE))
+
+
+def _oldest_first(bodies: t.Sequence[bytes]) -> list[bytes]:
+    """Of IPv6 the newest is told first, and a host speaks as the first one (ipv6_link_dev_addr in net/ipv6/addrconf.c)."""
+    newer = [body for body in bodies if body[0] == socket.AF_INET6]
+    return [*(body for body in bodies if body[0] != socket.AF_INET6), *reversed(newer)]
 
 
 def neighbours(

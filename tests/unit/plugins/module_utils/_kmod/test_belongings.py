@@ -52,6 +52,15 @@ def test_an_ipv6_address_serves_at_once_and_is_as_it_was_afterwards() -> None:
     assert (settled.stage, settled.data[16:]) == (Stage.SETTLE, body)
 
 
+def test_the_newest_address_of_ipv6_is_told_first_and_so_given_back_last() -> None:
+    """A host speaks as the first one that fits."""
+    told = [address("2001:db8::2", flags=0x82), address("2001:db8::1", flags=0x82)]
+    others = [address("192.0.2.1"), address("192.0.2.2")]
+    found = belongings.addresses([*others, *told], {OURS})
+    words = [f"the address {each}/24" for each in ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2")]
+    assert [each.what for each in found] == words
+
+
 @pytest.mark.parametrize("flags", [0xC8, 0x88, 0xC0])
 def test_an_address_that_somebody_else_has_does_not_serve_afterwards(flags: int) -> None:
     """Tentative and dadfailed: the kernel asks again, and finds the same."""
