@@ -36,10 +36,16 @@ TEMPORARY, _NO_DUPLICATE_CHECK, PASSING = 0x01, 0x02, 0x01 | 0x08 | 0x20 | 0x40 
 
 # NDA_*: destination, address, VLAN, port, VNI, interface, source VNI, protocol, nexthop, more flags
 NDA_KEPT = (1, 2, 5, 6, 7, 8, 11, 12, 13, 15)
-NDA_DESTINATION, NDA_ADDRESS, NDA_VLAN, NDA_DEVICE = 1, 2, 5, 8
+NDA_DESTINATION, NDA_ADDRESS, NDA_VLAN, NDA_DEVICE, _NDA_MORE_FLAGS = 1, 2, 5, 8, 15
 PERMANENT, STATIC, _REACHABLE, _STALE, _DELAY, _PROBE = 0x80, 0x40, 0x02, 0x04, 0x08, 0x10
 _KNOWN = PERMANENT | _REACHABLE | _STALE | _DELAY | _PROBE
-SELF, MASTER, PROXY = 0x02, 0x04, 0x08
+SELF, MASTER, PROXY, EXTERNAL = (
+    0x02,
+    0x04,
+    0x08,
+    0x10,
+)  # NTF_*; the last: a program has learned it, and keeps it
+_MANAGED = 0x1  # NTF_EXT_MANAGED: the kernel asks for it again and again
 
 
 def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[Request]:
@@ -85,14 +91,28 @@ def neighbours(
         told = Told(body, NEIGHBOUR.size)
         if index not in gone or not _worth(body, told, addresses.get(index, b"")):
             continue
-        if state & (_DELAY | _PROBE):
-            state = _STALE
-        kept = NEIGHBOUR.pack(family, index, state, flags, kind) + told.only(*NDA_KEPT)
         bridged = family == socket.AF_BRIDGE
+        if bridged and not flags & SELF:
+            flags |= MASTER  # what is told without it is taken for it only where no other flag is told
+        if not bridged:
+            state = _asked_again(state)
+        kept = NEIGHBOUR.pack(family, index, state, flags, kind) + told.only(*NDA_KEPT)
         several = bridged and NDA_DESTINATION in told and is_for_many(told.value(NDA_ADDRESS))
         data = message(_NEWNEIGH, kept, CREATE | (APPEND if several else REPLACE))
         place = place_of(data, 16 + NEIGHBOUR.size, NDA_DEVICE)
         yield Request(Stage.NEIGHBOUR, index, shown_neighbour(family, told), data, (place,) if place else ())
+
+
+def _asked_again(state: int) -> int:
+    """The state of a neighbour as it is taken: one that is asked for, or does not answer, is asked for when it is needed."""
+    if state & (_DELAY | _PROBE):
+        return _STALE
+    return state if state & (_KNOWN | STATIC) else 0
+
+
+def managed(told: Told) -> bool:
+    """Whether the kernel is to keep a neighbour known (``ip neighbour add … managed``)."""
+    return bool((told.number(_NDA_MORE_FLAGS) or 0) & _MANAGED)
 
 
 def is_for_many(address: bytes) -> bool:
@@ -114,9 +134,11 @@ def _worth(body: bytes, told: Told, own: bytes) -> bool:
     A device gets the multicast addresses that it listens to by itself, and a bridge enters the addresses of its ports.
     """
     family, __, state, flags, __ = NEIGHBOUR.unpack_from(body)
-    if family != socket.AF_BRIDGE:
-        return bool(state & _KNOWN or flags & PROXY)
     address = told.value(NDA_ADDRESS, b"\1")
+    if family != socket.AF_BRIDGE:
+        set_to_one = state & STATIC and not is_for_many(address)
+        return bool(state & _KNOWN or flags & (PROXY | EXTERNAL) or set_to_one or managed(told))
     by_itself = flags & SELF and address[0] & 1 and NDA_DESTINATION not in told
     by_bridge = not flags & SELF and state & PERMANENT and address == own
-    return bool(state & (PERMANENT | STATIC)) and not by_itself and not by_bridge
+    lasting = state & (PERMANENT | STATIC) or flags & EXTERNAL
+    return bool(lasting) and not by_itself and not by_bridge

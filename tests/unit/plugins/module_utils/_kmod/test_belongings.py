@@ -23,7 +23,7 @@ OURS, OTHERS = 5, 9
 OWN = b"\2\0\0\0\0\5"
 ADDRESS, NEIGHBOUR = struct.Struct("=BBBBI"), struct.Struct("=BxxxiHBB")
 PERMANENT, STATIC, REACHABLE, DELAY, FAILED = 0x80, 0x40, 0x02, 0x08, 0x20
-SELF, MASTER = 0x02, 0x04
+SELF, MASTER, EXTERNAL = 0x02, 0x04, 0x10
 
 
 def address(value: str, index: int = OURS, flags: int = 0x80) -> bytes:
@@ -102,6 +102,29 @@ def test_neighbours_that_are_known() -> None:
 def test_one_that_is_asked_for_is_asked_for_again() -> None:
     (found,) = neighbours(neighbour(DELAY))
     assert struct.unpack_from("=H", found.data, 24) == (0x04,)
+
+
+def test_neighbours_that_a_program_keeps_and_that_the_kernel_need_not_ask_for() -> None:
+    """FRR enters those of an EVPN so; a managed one comes back whether or not it answers just now."""
+    group = neighbour(STATIC, mac=b"\1\0\x5e\0\0\1")  # the kernel makes it by itself
+    managed = neighbour(FAILED) + numbered(15, 1)
+    bodies = [neighbour(STATIC, EXTERNAL), neighbour(STATIC), group, managed, neighbour(0, EXTERNAL)]
+    assert [NEIGHBOUR.unpack_from(each.data, 16)[2:4] for each in neighbours(*bodies)] == [
+        (STATIC, EXTERNAL),
+        (STATIC, 0),
+        (0, 0),
+        (0, EXTERNAL),
+    ]
+
+
+def test_an_entry_of_a_bridge_that_a_program_keeps_is_one_of_its_master() -> None:
+    """The kernel tells no NTF_MASTER, and takes it for granted only where there is no other flag (rtnl_fdb_add)."""
+    mac, sticky = b"\2\0\0\0\0\1", 0x40
+    found = neighbours(fdb(mac, REACHABLE, EXTERNAL), fdb(mac, STATIC, sticky), fdb(mac, REACHABLE, 0))
+    assert [NEIGHBOUR.unpack_from(each.data, 16)[2:4] for each in found] == [
+        (REACHABLE, EXTERNAL | MASTER),
+        (STATIC, sticky | MASTER),
+    ]
 
 
 def fdb(mac: bytes, state: int = PERMANENT, flags: int = SELF, *more: bytes) -> bytes:
