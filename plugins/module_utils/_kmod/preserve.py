@@ -55,6 +55,10 @@ _FOLDER, _OF_SYSFS = "/sys/class/net", ("gro_flush_timeout", "napi_defer_hard_ir
 _ALL = ("all", "default")
 # The kernel keeps these itself.
 _TOLD_ONLY = ("mc_forwarding",)
+# Has the kernel make other addresses, whatever addr_gen_mode says (addrconf_sysctl_stable_secret in net/ipv6/addrconf.c).
+_FIRST = "stable_secret"
+# A device that comes up gets that of the link (addrconf_notify).
+_WHEN_UP = ("ipv6/conf", "mtu")
 _LAST = 99
 
 Json = dict[str, t.Any]
@@ -426,7 +430,19 @@ def _settings(
                     for key in _OF_SYSFS
                     if (value := _read(f"{_FOLDER}/{name}/{key}") or b"").strip(b"0,\n")
                 )
-            yield Batch(place, generation, Stage.SYSCTL, settings=found)
+            when_up = tuple(each for each in found if _is_for_later(each))
+            yield Batch(
+                place,
+                generation,
+                Stage.SYSCTL,
+                settings=tuple(each for each in found if each not in when_up),
+            )
+            if when_up:
+                yield Batch(place, generation, Stage.UP, settings=when_up)
+
+
+def _is_for_later(setting: Setting) -> bool:
+    return (os.path.dirname(os.path.dirname(setting.path)), os.path.basename(setting.path)) == _WHEN_UP
 
 
 def _usual() -> dict[tuple[str, str], bytes]:
@@ -438,7 +454,7 @@ def _of(device: str) -> t.Iterator[tuple[str, str, bytes]]:
     beat()
     for folder in _SETTINGS:
         place = f"/proc/sys/net/{folder}/{device}"
-        for key in os.listdir(place) if os.path.isdir(place) else ():
+        for key in sorted(os.listdir(place), key=_FIRST.__ne__) if os.path.isdir(place) else ():
             value = None if key in _TOLD_ONLY else _read(f"{place}/{key}")
             if value is not None:
                 yield folder, key, value

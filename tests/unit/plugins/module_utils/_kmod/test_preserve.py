@@ -392,6 +392,27 @@ def test_a_device_cannot_have_the_settings_of_all_others_changed(monkeypatch: py
     assert batch.settings == (preserve.Setting("ipv4/conf/in1/forwarding", b"dev6"),)
 
 
+def test_what_coming_up_changes_is_set_when_it_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MTU of IPv6: the device gets that of the link then."""
+    told = [("ipv6/conf", "mtu", b"1400\n"), ("ipv4/conf", "mtu", b"1\n")]
+    monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    monkeypatch.setattr(preserve, "_of", lambda device: told if device == "dev5" else [])
+    before, later = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
+    assert (before.stage, [each.path for each in before.settings]) == (
+        Stage.SYSCTL,
+        ["ipv4/conf/dev5/mtu"],
+    )
+    assert (later.stage, [each.path for each in later.settings]) == (Stage.UP, ["ipv6/conf/dev5/mtu"])
+
+
+def test_the_secret_is_set_before_the_mode_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preserve.os, "listdir", lambda _place: ["addr_gen_mode", "mtu", "stable_secret"])
+    monkeypatch.setattr(preserve.os.path, "isdir", lambda place: "ipv6/conf" in place)
+    monkeypatch.setattr(preserve, "_read", lambda path: path.encode())
+    assert [key for __, key, __ in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
+
+
 def test_settings_below_sys_are_those_of_our_namespace(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
