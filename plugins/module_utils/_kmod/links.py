@@ -36,6 +36,8 @@ _BODY = 16 + _HEADER.size  # where the attributes of a request begin
 
 _ADDRESS, _NAME, _MTU, _LINK, _MASTER, _QUEUE, _INFO, _ALIAS, _STATISTICS = 1, 3, 4, 5, 10, 13, 18, 20, 23
 _FAMILIES, _GROUP, _NETNS, _LINK_NETNSID, _XDP, _NEW_INDEX, _NAMES = 26, 27, 28, 37, 43, 49, 52
+_QUEUES = (31, 32)  # IFLA_NUM_{TX,RX}_QUEUES
+_KEPT_DOWN, _WHY = 39, 55  # IFLA_PROTO_DOWN and its reasons
 # How much of a packet is handed on at once: IFLA_GSO_MAX_SEGS, IFLA_G{S,R}O_MAX_SIZE, IFLA_G{S,R}O_IPV4_MAX_SIZE.
 _SIZES = {40: 65535, 41: 65536, 58: 65536, 63: 65536, 64: 65536}
 _INET6, _TOKEN = 10, 7
@@ -62,6 +64,8 @@ _SETTABLE_IN = {
 }
 # What the kernel tells of a macvlan and does not take (IFLA_MACVLAN_MACADDR_COUNT, …_BC_QUEUE_LEN_USED).
 _TOLD_ONLY = {"macvlan": (6, 8), "macvtap": (6, 8)}
+# It takes the addresses that it tells (IFLA_MACVLAN_MACADDR_DATA) only with what is to be done with them: MACVLAN_MACADDR_SET.
+_SOURCES, _WITH_SOURCES = 5, attribute(3, struct.pack("=I", 3))
 # struct ifla_vlan_flags is told with all bits in its mask, and taken only with those that there are.
 _VLAN_FLAGS, _VLAN_MASK = 2, 0x1F
 _VLAN_ID, _VLAN_PROTOCOL = 1, 5
@@ -150,7 +154,7 @@ def made(link: Link) -> Request:
     told = info.only(_KIND)
     if _DATA in info:
         told += attribute(_DATA | NESTED, _settable(link.kind, info.inside(_DATA)))
-    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _MTU) + _own_address(link)
+    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _MTU, *_QUEUES) + _own_address(link)
     data = message(NEWLINK, _header(link.index) + body + attribute(_INFO | NESTED, told), CREATE | EXCLUSIVE)
     named = place_of(data, _BODY, _INFO, _DATA, _VXLAN_LINK) if link.kind == _VXLAN else 0
     return Request(Stage.CHILD, link.index, f"the {link.kind}", data, (named,) if named else ())
@@ -165,12 +169,15 @@ def _settable(kind: str, told: Told) -> bytes:
         inherited = attribute(_VXLAN_INHERITS, b"") if any(told.value(_VXLAN_INHERITS)) else b""
         checked = told.only(_VXLAN_CHECKSUM) if any(told.value(_VXLAN_CHECKSUM)) else b""
         return told.without(_VXLAN_INHERITS, _VXLAN_CHECKSUM) + inherited + checked
-    return told.without(*_TOLD_ONLY.get(kind, ()))
+    with_sources = kind in _TOLD_ONLY and _SOURCES in told
+    return told.without(*_TOLD_ONLY.get(kind, ())) + (_WITH_SOURCES if with_sources else b"")
 
 
 def settings(link: Link) -> t.Iterator[Request]:
     """What gives a device that was made again what it had: address, MTU, master …, and whether it is up."""
     kept = _own_address(link) + link.told.only(_MTU, _QUEUE, _GROUP, _ALIAS)
+    if any(link.told.value(_KEPT_DOWN)):
+        kept += link.told.only(_KEPT_DOWN, _WHY)
     yield _setting(Stage.STATE, link, "the settings", kept)
     if _MASTER in link.told:
         yield _setting(Stage.MASTER, link, "the master", link.told.only(_MASTER))

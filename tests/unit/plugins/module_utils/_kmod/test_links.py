@@ -61,6 +61,27 @@ def test_what_is_only_told_of_a_macvlan_is_left_out() -> None:
     assert data.without() == numbered(1, 4)
 
 
+def test_the_addresses_that_a_macvlan_takes_packets_from_are_set() -> None:
+    """The kernel tells them without what is to be done with them, and ignores them so (macvlan_changelink_sources)."""
+    listed = attribute(5 | NESTED, attribute(4, b"\2\0\0\0\0\1"))
+    data = Told(links.made(link("macvlan", numbered(1, 16) + listed)).data, 32).inside(18).inside(2)
+    assert (data.number(3), len(data.value(5))) == (3, 12)
+    assert 3 not in Told(links.made(link("macvlan", numbered(1, 4))).data, 32).inside(18).inside(2)
+
+
+def test_it_has_as_many_queues_as_before() -> None:
+    made = Told(links.made(link("macvtap", more=numbered(31, 4) + numbered(32, 2))).data, 32)
+    assert (made.number(31), made.number(32)) == (4, 2)
+
+
+def test_what_a_program_keeps_down_is_so_before_it_is_up() -> None:
+    """A VRRP that is not the master does it: two who are up have one address."""
+    reasons = attribute(55 | NESTED, numbered(2, 8))
+    told = Told(settings(link(more=attribute(39, b"\1") + reasons))["the settings"], 16)
+    assert (told.value(39), told.inside(55).number(2)) == (b"\1", 8)
+    assert 39 not in Told(settings(link(more=attribute(39, b"\0")))["the settings"], 16)
+
+
 def test_it_gets_what_it_had_before_it_is_up() -> None:
     more = (
         attribute(1, b"\2\0\0\0\0\7")
