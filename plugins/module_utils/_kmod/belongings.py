@@ -10,6 +10,7 @@ Formats: include/uapi/linux/{if_addr,neighbour}.h.
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import typing as t
 
@@ -101,6 +102,30 @@ def neighbours(
         data = message(_NEWNEIGH, kept, CREATE | (APPEND if several else REPLACE))
         place = place_of(data, 16 + NEIGHBOUR.size, NDA_DEVICE)
         yield Request(Stage.NEIGHBOUR, index, shown_neighbour(family, told), data, (place,) if place else ())
+
+
+def neighbours_of_masters(
+    bodies: t.Iterable[bytes], links: t.Sequence[Link], gone: t.Container[int]
+) -> t.Iterator[Request]:
+    """Those of bridges and bonds that ports ``gone`` are in, and of what is on these.
+
+    They may have another address meanwhile, and lose all neighbours with the old one (neigh_changeaddr in net/core/neighbour.c).
+    """
+    plain = [body for body in bodies if body[0] != socket.AF_BRIDGE]
+    for request in neighbours(plain, links, _above(links, gone)):
+        yield dataclasses.replace(request, stage=Stage.PROPERTY)  # when the last port is in its place
+
+
+def _above(links: t.Sequence[Link], gone: t.Container[int]) -> set[int]:
+    """The masters of devices that are ``gone``, their own masters, and what is on any of these."""
+    found: set[int] = set()
+    while True:
+        masters = {link.master for link in links if link.index in gone or link.index in found} - {0}
+        others = {link.index for link in links if link.below in found and link.below_netns is None}
+        more = {index for index in masters | others if index not in gone} - found
+        if not more:
+            return found
+        found |= more
 
 
 def _asked_again(state: int) -> int:

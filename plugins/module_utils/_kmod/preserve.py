@@ -370,6 +370,7 @@ def _batches(
     requests += routes.nexthops(told.nexthops, gone)
     requests += routes.routes(told, gone)
     requests += belongings.neighbours(told.neighbours, told.links, gone)
+    requests += belongings.neighbours_of_masters(told.neighbours, told.links, gone)
     requests += bridging.groups(told.groups, gone)
     requests += shaping.shaping(told, gone)
     requests += offloads.dump(space.generic, gone)

@@ -127,6 +127,24 @@ def test_an_entry_of_a_bridge_that_a_program_keeps_is_one_of_its_master() -> Non
     ]
 
 
+def test_a_bridge_that_loses_its_address_with_a_port_loses_no_neighbours() -> None:
+    """Nor does what is on it, or a bond that is in it; what is given back waits for the last port."""
+    bridge, on_it, veth, bond = 11, 12, 13, 14
+
+    def device(index: int, master: int = 0, below: int = 0) -> links.Link:
+        more = numbered(10, master) + (numbered(5, below) if below else b"")
+        return links.parse(struct.pack("=BxHiII", 0, 0, index, 1, 0) + more)
+
+    some = [device(OURS, bond), device(bond, bridge), device(bridge), device(on_it, below=bridge)]
+    some += [device(veth, below=OTHERS), device(OTHERS)]
+    bodies = [neighbour(PERMANENT, index=each) for each in (OURS, bond, bridge, on_it, veth, OTHERS)]
+    bodies.append(neighbour(PERMANENT, SELF, socket.AF_BRIDGE, index=bridge))
+    found = list(belongings.neighbours_of_masters(bodies, some, {OURS: 0}))
+    assert [(each.device, each.stage) for each in found] == [
+        (each, Stage.PROPERTY) for each in (bond, bridge, on_it)
+    ]
+
+
 def fdb(mac: bytes, state: int = PERMANENT, flags: int = SELF, *more: bytes) -> bytes:
     return neighbour(state, flags, socket.AF_BRIDGE, mac) + b"".join(more)
 
