@@ -15,7 +15,7 @@ import socket
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps import ADDRESS, NEIGHBOUR
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link, above
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.routes import own_address, shown
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     APPEND,
@@ -112,20 +112,8 @@ def neighbours_of_masters(
     They may have another address meanwhile, and lose all neighbours with the old one (neigh_changeaddr in net/core/neighbour.c).
     """
     plain = [body for body in bodies if body[0] != socket.AF_BRIDGE]
-    for request in neighbours(plain, links, _above(links, gone)):
+    for request in neighbours(plain, links, above(links, gone)):
         yield dataclasses.replace(request, stage=Stage.PROPERTY)  # when the last port is in its place
-
-
-def _above(links: t.Sequence[Link], gone: t.Container[int]) -> set[int]:
-    """The masters of devices that are ``gone``, their own masters, and what is on any of these."""
-    found: set[int] = set()
-    while True:
-        masters = {link.master for link in links if link.index in gone or link.index in found} - {0}
-        others = {link.index for link in links if link.below in found and link.below_netns is None}
-        more = {index for index in masters | others if index not in gone} - found
-        if not more:
-            return found
-        found |= more
 
 
 def _asked_again(state: int) -> int:

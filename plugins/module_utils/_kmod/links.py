@@ -225,6 +225,26 @@ def bonds(links: t.Sequence[Link], gone: t.Mapping[int, int]) -> t.Iterator[Requ
             yield Request(Stage.ROUTE, active or 0, f"the first place in {bond.name}", data, (place,))
 
 
+def above(links: t.Sequence[Link], gone: t.Container[int]) -> list[int]:
+    """The masters of devices that are ``gone``, their own masters, and what is on any of these; the lower ones first."""
+    found: list[int] = []
+    while True:
+        masters = {link.master for link in links if link.index in gone or link.index in found} - {0}
+        others = {link.index for link in links if link.below in found and link.below_netns is None}
+        more = sorted(index for index in masters | others if index not in gone and index not in found)
+        if not more:
+            return found
+        found += more
+
+
+def sizes_on_masters(links: t.Sequence[Link], gone: t.Container[int]) -> t.Iterator[Request]:
+    """The MTU of what is on a bridge that has a smaller one while a port is away (br_mtu_auto_adjust in net/bridge/br_if.c)."""
+    by_index = {link.index: link for link in links}
+    for link in (by_index[index] for index in above(links, gone) if index in by_index):
+        if link.kind in ON_OTHERS:
+            yield _setting(Stage.PROPERTY, link, f"the MTU of {link.name}", link.told.only(_MTU))
+
+
 def _own_address(link: Link) -> bytes:
     """Of a member of a bond that which it has outside: the bond remembers what it finds, and gives it its own."""
     if link.kind in _NO_ADDRESS:

@@ -365,6 +365,7 @@ def _batches(
     requests = [_made(place, link, below) for link in found if gone[link.index]]
     requests += [request for link in found for request in links.settings(link)]
     requests += links.bonds(told.links, gone)
+    requests += links.sizes_on_masters(told.links, gone)
     requests += bridging.vlans(told.vlans, told.links, gone)
     requests += belongings.addresses(told.addresses, gone)
     requests += routes.nexthops(told.nexthops, gone)

@@ -157,6 +157,22 @@ def test_a_bond_that_is_empty_meanwhile_gets_its_address_again() -> None:
     assert not list(links.bonds(some, {5: 0, 7: 0}))  # it has another member
 
 
+def test_what_is_on_a_bridge_has_its_mtu_again() -> None:
+    """The bridge has that of its ports, and gets it back by itself; the lower ones come first, since they limit the others."""
+
+    def device(index: int, kind: str, *more: bytes) -> links.Link:
+        info = attribute(18, attribute(1, kind.encode() + b"\0"))
+        body = HEADER.pack(0, 1, index, UP, 0) + attribute(3, b"dev%d\0" % index) + numbered(4, 9000)
+        return links.parse(body + info + b"".join(more))
+
+    port, bridge = device(5, "", numbered(10, 9)), device(9, "bridge")
+    on_it, on_that = device(8, "macvlan", numbered(5, 9)), device(7, "vlan", numbered(5, 8))
+    other = device(6, "vlan", numbered(5, 4))
+    found = list(links.sizes_on_masters([port, other, on_that, on_it, bridge], {5: 0}))
+    assert [(each.device, each.stage) for each in found] == [(8, Stage.PROPERTY), (7, Stage.PROPERTY)]
+    assert found[0].data[16:] == HEADER.pack(0, 0, 8, 0, 0) + numbered(4, 9000)
+
+
 def test_the_member_that_was_active_is_so_again() -> None:
     info = attribute(18, attribute(1, b"bond\0") + attribute(2, numbered(1, 1) + numbered(2, 5)))
     bond = links.parse(HEADER.pack(0, 1, 9, UP, 0) + attribute(3, b"bond9\0") + info)

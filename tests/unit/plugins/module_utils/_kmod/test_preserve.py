@@ -409,8 +409,8 @@ def test_what_coming_up_changes_is_set_when_it_is_up(monkeypatch: pytest.MonkeyP
 def test_the_secret_is_set_before_the_mode_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preserve.os, "listdir", lambda _place: ["addr_gen_mode", "mtu", "stable_secret"])
     monkeypatch.setattr(preserve.os.path, "isdir", lambda place: "ipv6/conf" in place)
-    monkeypatch.setattr(preserve, "_read", lambda path: path.encode())
-    assert [key for __, key, __ in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
+    monkeypatch.setattr(preserve, "_read", lambda _path: b"1\n")
+    assert [each[1] for each in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
 
 
 def test_settings_below_sys_are_those_of_our_namespace(
