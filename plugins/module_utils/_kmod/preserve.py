@@ -296,11 +296,19 @@ def _going(
 
 
 def every_space() -> list[Space]:
-    """Every network namespace, ours first."""
+    """Every network namespace, ours first.  Raises ``HotUpgradeError`` when there are too many."""
     found: list[Space] = []
-    for namespace in namespaces.every():
-        with namespaces.within(namespace):
-            route, generic = Netlink(ROUTE), Netlink(GENERIC)
+    every = namespaces.every()
+    for namespace in every:
+        try:
+            with namespaces.within(namespace):
+                route, generic = Netlink(ROUTE), Netlink(GENERIC)
+        except OSError as error:
+            for space in found:
+                space.close()
+            for left in every[len(found) :]:
+                os.close(left.descriptor)
+            raise namespaces.too_many(error) from error
         number = namespaces.number(found[0].route, namespace) if found else None
         if found and number is None:
             number = -1  # none that the kernel knows from here

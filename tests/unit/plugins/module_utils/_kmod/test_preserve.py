@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import os
 import pathlib
 import random
 import struct
@@ -358,6 +359,29 @@ def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
     given = preserve._of_device(found, preserve.Move(1, 9, 13, "in4", "eth0"))
     told = [(batch.stage, each.what) for batch in given for each in batch.requests]
     assert told == [(stage, name) for name in ("port", "vlan", "vlan on it") for stage in stages[1:]]
+
+
+def test_more_namespaces_than_there_are_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing stays open: whoever looked goes on to what else is to be known."""
+    opened = [os.open("/dev/null", os.O_RDONLY) for __ in range(3)]
+    some = [namespaces.Namespace(4, place, each) for place, each in enumerate(opened)]
+    sockets = [Route() for __ in range(3)]
+
+    def socket(_protocol: int) -> Route:
+        if not sockets:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return sockets.pop()
+
+    monkeypatch.setattr(Route, "close", lambda _self: None, raising=False)
+    monkeypatch.setattr(preserve, "Netlink", socket)
+    monkeypatch.setattr(namespaces, "every", lambda: some)
+    monkeypatch.setattr(namespaces, "number", lambda *_: 1)
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    with pytest.raises(HotUpgradeError, match="cannot all be looked at"):
+        preserve.every_space()
+    for each in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(each)
 
 
 def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:
