@@ -50,7 +50,8 @@ HIGH = 1 << 28
 _SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
 _OF_MPLS = {("mpls/conf", "input"): b"0\n"}
 # Settings below /sys, where a mount of it shows the devices of one namespace alone: by whoever has mounted it, ours.
-_FOLDER, _OF_SYSFS = "/sys/class/net", ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus")
+_FOLDER = "/sys/class/net"
+_OF_SYSFS = ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus", "queues/rx-0/rps_flow_cnt")
 # Names that mean other settings than a device's: one of that name has none.
 _ALL = ("all", "default")
 # The kernel keeps these itself.

@@ -444,12 +444,16 @@ def test_settings_below_sys_are_those_of_our_namespace(
     (folder / "queues/rx-0").mkdir(parents=True)
     (folder / "gro_flush_timeout").write_text("20000\n")
     (folder / "queues/rx-0/rps_cpus").write_text("00000000,00000000\n")
+    (folder / "queues/rx-0/rps_flow_cnt").write_text("4096\n")
     monkeypatch.setattr(preserve, "_FOLDER", str(tmp_path))
     monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
     monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
     monkeypatch.setattr(preserve, "_of", lambda _device: [])
     (batch,) = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
-    assert batch.settings == (preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),)
+    assert batch.settings == (
+        preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),
+        preserve.Setting(f"{folder}/queues/rx-0/rps_flow_cnt", b"4096\n"),
+    )
     (batch,) = preserve._settings(1, SPACES[1], {5: 0}, {(1, 5): "dev5"})
     assert batch.settings == ()
 
