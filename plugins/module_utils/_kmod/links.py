@@ -55,6 +55,7 @@ _VXLAN, _VXLAN_LINK = "vxlan", 3
 # Taken for yes whatever they hold, and told for no, too: IFLA_VXLAN_REMCSUM_RX, and _TTL_INHERIT, which must hold nothing.
 _VXLAN_CHECKSUM, _VXLAN_INHERITS = 22, 28
 # Masters that take settings of what is in them.
+_VRF, _VRF_TABLE = "vrf", 1
 _BOND, _ACTIVE = "bond", 2  # IFLA_BOND_ACTIVE_SLAVE
 _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 # By master: what it takes of IFLA_BOND_SLAVE_*, IFLA_BRPORT_* (br_port_policy in net/bridge/br_netlink.c), but for the state.
@@ -119,6 +120,16 @@ class Link:
     def master(self) -> int:
         """The ifindex of the bridge, bond, VRF … that it is in, 0 without one."""
         return self.told.number(_MASTER) or 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether somebody has taken it up."""
+        return bool(self.flags & _UP)
+
+    @property
+    def table(self) -> int | None:
+        """The routing table of a VRF, None for what is none."""
+        return self.data.number(_VRF_TABLE) if self.kind == _VRF else None
 
     @property
     def address(self) -> bytes:

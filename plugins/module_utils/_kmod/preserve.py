@@ -34,6 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink
     Request,
     Stage,
     elsewhere,
+    is_so_already,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -163,9 +164,10 @@ class Captured:
     def size(self) -> int:
         """How many things the namespaces have told."""
         return sum(
-            len(getattr(told, field.name))
+            len(each)
             for told in self.told.values()
             for field in dataclasses.fields(told)
+            if not isinstance(each := getattr(told, field.name), bool)
         )
 
     def shown(self, batch: Batch, request: Request) -> str:
@@ -568,7 +570,11 @@ def restore(captured: Captured, wanted: t.Iterable[Batch], now: Now | None = Non
             space = captured.spaces[batch.space]
             socket = space.generic if batch.stage == Stage.OFFLOAD else space.route
             refused = _sent(socket, batches([each.data for each in requests]))
-            failed += [_words(captured, batch, each) for each in refused if each.number != errno.EEXIST]
+            failed += [
+                _words(captured, batch, each)
+                for each in refused
+                if not is_so_already(requests[each.place], each.number)
+            ]
         if batch.settings:
             with namespaces.within(captured.spaces[batch.space].namespace):
                 failed += [text for each in batch.settings for text in _set(each)]

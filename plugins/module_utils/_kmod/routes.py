@@ -21,8 +21,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps imp
     ROUTE,
     Dumps,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     APPEND,
+    DELROUTE,
     NEWNEXTHOP,
     NEWROUTE,
     REPLACE,
@@ -44,6 +46,7 @@ VIA, NEXTHOP_ID = 18, 30
 _EXPIRES, _ENCAP_TYPE, _ENCAP = 23, 21, 22
 _BY_NEXTHOP = (DEVICE, GATEWAY, VIA, HOPS, _ENCAP_TYPE, _ENCAP)
 OF_THE_KERNEL, UNICAST, CLONED = 2, 1, 0x200
+_MAIN, _ANY_SCOPE = 254, 255  # RT_TABLE_MAIN, RT_SCOPE_NOWHERE
 ON_LINK = 4
 _HZ = 100  # USER_HZ, on every machine but Alpha
 
@@ -121,6 +124,8 @@ def _last(devices: t.Iterable[int], gone: t.Mapping[int, int]) -> int:
 def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     """The routes that leave by the devices ``gone``, or from one of their addresses; not those that the kernel makes.
 
+    One that it makes with an address, and that somebody has deleted or made otherwise, goes again.
+
     One of IPv6 with several ways of which some stay replaces what is left of it; of IPv4 nothing is left (fib_sync_down_dev in
     net/ipv4/fib_semantics.c). Any other comes behind what has the same destination, or before it, where it was before all of
     those that stay: to replace would take one of these.
@@ -129,6 +134,8 @@ def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     made = {each for body in dumps.addresses for each in _prefix_route(body)}
     through = devices_of_nexthops(dumps.nexthops)
     every = [_read(body, through) for body in dumps.routes]
+    if dumps.every_route:
+        yield from _unwanted(dumps, gone, {_key(each) for each in every if each.body[5] == OF_THE_KERNEL})
     staying = {each.order for each in every if each.body[0] == INET and not _is_ours(each, gone, own)}
     before: list[Request] = []
     for each in every:
@@ -201,9 +208,39 @@ def _is_made(route: _Route, made: t.Container[tuple[t.Any, ...]]) -> bool:
     family, length, __, __, __, protocol, __, kind, __ = ROUTE.unpack_from(route.body)
     if protocol != OF_THE_KERNEL or kind != UNICAST or family not in (INET, INET6):
         return bool(protocol == OF_THE_KERNEL)
-    metric, device = route.told.number(PRIORITY) or 0, route.told.number(DEVICE) or 0
-    destination = route.told.value(DESTINATION)
-    return bool(destination[:2] == _LINK_LOCAL) or (family, length, device, destination, metric) in made
+    return bool(route.told.value(DESTINATION)[:2] == _LINK_LOCAL) or _key(route) in made
+
+
+def _key(route: _Route) -> tuple[t.Any, ...]:
+    told = route.told
+    numbers = told.number(DEVICE) or 0, told.value(DESTINATION), told.number(PRIORITY) or 0
+    return route.body[0], route.body[1], *numbers
+
+
+def _table(master: Link | None) -> int:
+    """The routing table of a device by its master: a VRF has one of its own."""
+    return (master.table if master is not None else None) or _MAIN
+
+
+def _unwanted(
+    dumps: Dumps, gone: t.Container[int], there: t.Container[tuple[t.Any, ...]]
+) -> t.Iterator[Request]:
+    """No route to the network of an address where there is none: it would come before what somebody has set in its place.
+
+    Of IPv6 it comes once more when the address gets its last flags (inet6_addr_modify in net/ipv6/addrconf.c).
+    """
+    by_index = {link.index: link for link in dumps.links}
+    for key in dict.fromkeys(each for body in dumps.addresses for each in _prefix_route(body)):
+        family, length, index, network, metric = key
+        if index not in gone or key in there or not (index in by_index and by_index[index].is_up):
+            continue
+        table = _table(by_index.get(by_index[index].master))
+        body = ROUTE.pack(family, length, 0, 0, 0, OF_THE_KERNEL, _ANY_SCOPE, UNICAST, 0)
+        body += attribute(DESTINATION, network) + numbered(TABLE, table) + numbered(DEVICE, index)
+        data = message(DELROUTE, body + (numbered(PRIORITY, metric) if metric else b""))
+        what = f"the absence of the route to {shown(family, network)}/{length} of table {table}"
+        for stage in (Stage.ROUTE, Stage.SETTLE) if family == INET6 else (Stage.ROUTE,):
+            yield Request(stage, index, what, data)
 
 
 def _is_ours(route: _Route, gone: t.Container[int], own: t.Container[bytes]) -> bool:

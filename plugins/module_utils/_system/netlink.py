@@ -156,6 +156,8 @@ class Netlink:
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.settimeout(_SECONDS)
+        # Whether nothing changed while the last dump was made: else something may be left out of it.
+        self.whole = True
         for option in (_CAP_ACK, _EXT_ACK):
             with contextlib.suppress(OSError):  # Linux before 4.3 and 4.12: refusals without words
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -207,8 +209,8 @@ class Netlink:
         Raises ``HotUpgradeError``, with ``what`` as its subject.
         """
         for __ in range(_DUMPS):
-            found, whole = self._dump(request, what)
-            if whole:
+            found, self.whole = self._dump(request, what)
+            if self.whole:
                 break
         return found  # what changes all the time is never the same for two looks
 

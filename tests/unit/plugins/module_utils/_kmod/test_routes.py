@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import routes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links, routes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps import Dumps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
+    DELROUTE,
     Request,
     Stage,
     Told,
@@ -94,6 +96,36 @@ def test_what_the_kernel_makes_of_an_address_it_makes_again() -> None:
         + numbered(4, OURS)
     )
     assert not given(local)
+
+
+def link(index: int, flags: int = 1, *more: bytes) -> links.Link:
+    return links.parse(struct.pack("=BxHiII", 0, 0, index, flags, 0) + b"".join(more))
+
+
+def absent(*bodies: bytes, devices: tuple[links.Link, ...], **more: t.Any) -> list[tuple[str, Stage]]:
+    """What is taken away of what the kernel makes by itself, with addresses of three kinds."""
+    own = (address("192.0.2.1"), address("2001:d00::1"), address("203.0.113.1", 0x280))
+    given = routes.routes(Dumps(devices, routes=bodies, addresses=own, **more), GONE)
+    return [(each.what, each.stage) for each in given if MESSAGE.unpack_from(each.data)[1] == DELROUTE]
+
+
+def test_the_route_to_a_network_that_somebody_has_deleted_or_made_otherwise_is_not_there_again() -> None:
+    """It would come before that, with another source and MTU; the kernel makes that of IPv6 once more when it settles."""
+    other, made = route("192.0.2.0", numbered(8, 1300)), route("2001:d00::", numbered(6, 256), protocol=2)
+    what = "the absence of the route to {} of table {}".format
+    assert absent(other, made, devices=(link(OURS),)) == [(what("192.0.2.0/24", 254), Stage.ROUTE)]
+    vrf = link(77, 1, attribute(18, attribute(1, b"vrf\0") + attribute(2, numbered(1, 100))))
+    assert absent(devices=(link(OURS, 1, numbered(10, 77)), vrf)) == [
+        (what("192.0.2.0/24", 100), Stage.ROUTE),
+        (what("2001:d00::/24", 100), Stage.ROUTE),
+        (what("2001:d00::/24", 100), Stage.SETTLE),
+    ]
+
+
+def test_what_is_perhaps_there_stays() -> None:
+    """A device that is down has no such routes, and a dump may leave out some while others change."""
+    assert not absent(devices=(link(OURS, 0),))
+    assert not absent(devices=(link(OURS),), every_route=False)
 
 
 def test_a_route_from_an_address_of_ours_goes_with_that() -> None:
