@@ -40,7 +40,8 @@ _QUEUES = (31, 32)  # IFLA_NUM_{TX,RX}_QUEUES
 _KEPT_DOWN, _WHY = 39, 55  # IFLA_PROTO_DOWN and its reasons
 # How much of a packet is handed on at once: IFLA_GSO_MAX_SEGS, IFLA_G{S,R}O_MAX_SIZE, IFLA_G{S,R}O_IPV4_MAX_SIZE.
 _SIZES = {40: 65535, 41: 65536, 58: 65536, 63: 65536, 64: 65536}
-_INET6, _TOKEN = 10, 7
+_INET6, _CONF, _TOKEN = 10, 2, 7
+_ACCEPT_RA = 4 * 3  # where IFLA_INET6_CONF has DEVCONF_ACCEPT_RA
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
 _UP, _NOARP, _PROMISCUOUS, _ALL_MULTICAST, _MULTICAST = 0x1, 0x80, 0x100, 0x200, 0x1000
 _FLAGS = _UP | _NOARP | _PROMISCUOUS | _ALL_MULTICAST | _MULTICAST
@@ -125,6 +126,12 @@ class Link:
     def is_up(self) -> bool:
         """Whether somebody has taken it up."""
         return bool(self.flags & _UP)
+
+    @property
+    def hears_routers(self) -> bool:
+        """Whether the kernel takes what routers advertise there (accept_ra); else a program does, or nobody."""
+        settings = self.told.inside(_FAMILIES).inside(_INET6).value(_CONF)
+        return len(settings) > _ACCEPT_RA and any(settings[_ACCEPT_RA : _ACCEPT_RA + 4])
 
     @property
     def table(self) -> int | None:

@@ -45,7 +45,7 @@ DESTINATION, DEVICE, GATEWAY, PRIORITY, SOURCE, HOPS, CACHE, TABLE = 1, 4, 5, 6,
 VIA, NEXTHOP_ID = 18, 30
 _EXPIRES, _ENCAP_TYPE, _ENCAP = 23, 21, 22
 _BY_NEXTHOP = (DEVICE, GATEWAY, VIA, HOPS, _ENCAP_TYPE, _ENCAP)
-OF_THE_KERNEL, UNICAST, CLONED = 2, 1, 0x200
+OF_THE_KERNEL, OF_A_ROUTER, UNICAST, CLONED = 2, 9, 1, 0x200
 _MAIN, _ANY_SCOPE = 254, 255  # RT_TABLE_MAIN, RT_SCOPE_NOWHERE
 ON_LINK = 4
 _HZ = 100  # USER_HZ, on every machine but Alpha
@@ -124,7 +124,9 @@ def _last(devices: t.Iterable[int], gone: t.Mapping[int, int]) -> int:
 def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     """The routes that leave by the devices ``gone``, or from one of their addresses; not those that the kernel makes.
 
-    One that it makes with an address, and that somebody has deleted or made otherwise, goes again.
+    One that it makes with an address, and that somebody has deleted or made otherwise, goes again.  One that it has learned from
+    a router comes with a higher metric: beside one of ours that looks the same it cannot enter its own, and then ignores all else
+    that the router says (ndisc_router_discovery in net/ipv6/ndisc.c), so that addresses run out.
 
     One of IPv6 with several ways of which some stay replaces what is left of it; of IPv4 nothing is left (fib_sync_down_dev in
     net/ipv4/fib_semantics.c). Any other comes behind what has the same destination, or before it, where it was before all of
@@ -137,6 +139,7 @@ def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     if dumps.every_route:
         yield from _unwanted(dumps, gone, {_key(each) for each in every if each.body[5] == OF_THE_KERNEL})
     staying = {each.order for each in every if each.body[0] == INET and not _is_ours(each, gone, own)}
+    hearing = {link.index for link in dumps.links if link.hears_routers}
     before: list[Request] = []
     for each in every:
         if not _is_ours(each, gone, own):
@@ -144,12 +147,21 @@ def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
         elif not _is_made(each, made):
             first = each.order in staying
             device = _last(each.devices, gone) or own.get(each.told.value(SOURCE), 0)
-            request = _request(each, device, first, gone)
+            request = _request(_behind_its_own(each, hearing), device, first, gone)
             if first:
                 before.insert(0, request)
             else:
                 yield request
     yield from before
+
+
+def _behind_its_own(route: _Route, hearing: t.Container[int]) -> _Route:
+    """The same, or with a higher metric what the kernel has learned by one of the devices ``hearing`` and will enter again."""
+    metric = route.told.number(PRIORITY)
+    if route.body[5] != OF_A_ROUTER or metric is None or route.told.number(DEVICE) not in hearing:
+        return route
+    body = route.body[: ROUTE.size] + route.told.without(PRIORITY) + numbered(PRIORITY, metric + 1)
+    return dataclasses.replace(route, body=body, told=Told(body, ROUTE.size))
 
 
 def _read(body: bytes, through: t.Mapping[int, tuple[int, ...]]) -> _Route:

@@ -55,7 +55,7 @@ _SLAVE_IGNORED = {"bridge": (1, *range(13, 25), 26, 35, 36, 38, 41), "bond": (1,
 _SLAVE_DEVICES = {"bridge": (34,)}
 _INET6, _TOKEN = 10, 7
 
-_REDIRECT, _ROUTER = 1, 9  # RTPROT_REDIRECT, RTPROT_RA
+_REDIRECT = 1  # RTPROT_REDIRECT
 _IPV6_NODE_GROUP = b"\x33\x33\xff"  # one for each address
 _NHA_IGNORED, _UNBALANCED = (12, 14, 15, 16), 4
 _RULE_FLAGS = 0xFFFFFFFF & ~(0x4 | 0x8 | 0x10)  # FIB_RULE_{UNRESOLVED,IIF_DETACHED,OIF_DETACHED}
@@ -167,7 +167,7 @@ def _routes(dumps: Dumps, names: Names) -> t.Iterator[Thing]:
         family, length, source, tos, table, protocol, scope, kind, flags = ROUTE.unpack_from(body)
         if family not in (routes.INET, routes.INET6, routes.MPLS):
             continue
-        if flags & routes.CLONED or protocol in (_REDIRECT, _ROUTER):
+        if flags & routes.CLONED or protocol in (_REDIRECT, routes.OF_A_ROUTER):
             continue
         told = Told(body, ROUTE.size)
         number = told.number(routes.NEXTHOP_ID)

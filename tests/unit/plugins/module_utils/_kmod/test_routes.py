@@ -154,6 +154,22 @@ def test_one_of_several_ways_replaces_what_is_left_of_it_and_nothing_else() -> N
         assert [how(each) for each in given(behind, stays)] == [FIRST]
 
 
+def test_what_the_kernel_has_learned_from_a_router_is_not_in_its_way() -> None:
+    """It finds no route of its own then, and enters none beside one of the same metric: it ignores all else it is told."""
+    accepting, not_so = (
+        attribute(26, attribute(10, attribute(2, struct.pack("=4i", 0, 64, 1500, on)))) for on in (1, 0)
+    )
+    learned = route("2001:db8::", numbered(6, 1024), attribute(5, bytes(16)), protocol=9)
+    for conf, metric in ((accepting, 1025), (not_so, 1024), (b"", 1024)):  # a program has entered it
+        (found,) = routes.routes(Dumps([link(OURS, 1, conf)], routes=[learned]), GONE)
+        told = Told(found.data, 28)
+        assert (told.number(6), told.number(4), told.value(5)) == (metric, OURS, bytes(16))
+    (set_by_hand,) = routes.routes(
+        Dumps([link(OURS, 1, accepting)], routes=[route("2001:db8::", numbered(6, 1024))]), GONE
+    )
+    assert Told(set_by_hand.data, 28).number(6) == 1024
+
+
 def test_a_route_keeps_its_remaining_life_and_not_its_state() -> None:
     cache = attribute(12, struct.pack("=IIiIIII", 0, 0, 59_900, 0, 0, 0, 0))
     (found,) = given(route("2001:db8::", cache, flags=0x10 | 4))  # link down, on link
