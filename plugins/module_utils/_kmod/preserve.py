@@ -521,14 +521,22 @@ def arrived(captured: Captured) -> Now:
 def rename(captured: Captured) -> list[str]:
     """Give ports in other namespaces the names that they had there; returns what was refused.
 
-    ovs-vswitchd knows them by the names of the database, so it has to have opened them before.
+    ovs-vswitchd knows them by the names of the database, so it has to have opened them before.  Whoever does that hours later
+    may find another namespace of the same identity, and another device with the same ifindex in it: that keeps its name.
     """
     failed = []
     moves = [each for each in captured.moves if each.final != each.name]
     now = arrived(captured) if moves else {}
+    called = {
+        (space, link.index): link.name
+        for space in {each.space for each in moves}
+        for link in links.dump(captured.spaces[space].route)
+    }
     for each in moves:
         route = captured.spaces[each.space].route
         index = now.get(each.space, {}).get(each.wanted, each.wanted)
+        if called.get((each.space, index), each.name) != each.name:
+            continue
         wanted = [links.renamed(index, each.final)]
         refused = route.transact(batches(wanted))
         if any(found.number == errno.EBUSY for found in refused):  # it is up, and Linux older than 6.2

@@ -332,6 +332,7 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
 ) -> None:
     """Before Linux 6.2 a device is renamed while it is down only, which takes addresses and routes from it."""
     monkeypatch.setattr(preserve, "arrived", lambda _captured: {1: {13: 90}})
+    monkeypatch.setattr(links, "dump", lambda _route: [])
     route = Route()
     route.refused = refused
     address = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
@@ -341,6 +342,21 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
     assert {struct.unpack_from("=i", each, 20)[0] for each in route.sent[:2]} == {90}
+
+
+def test_a_device_that_is_not_the_port_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback comes hours later: by then the number of a namespace may be that of another container."""
+    moves = tuple(preserve.Move(1, 9, index, "in4", f"eth{index}") for index in (13, 14, 15))
+    route = Route()
+    found = with_route(captured(moves=moves), 1, route)
+    monkeypatch.setattr(links, "dump", lambda _route: [link(13), named(14, "in4"), named(15, "eth15")])
+    assert preserve.rename(found) == []
+    assert [struct.unpack_from("=i", each, 20)[0] for each in route.sent] == [14]
+
+
+def named(index: int, name: str) -> links.Link:
+    header = struct.pack("=BxHiII", 0, 0, index, 1, 0)
+    return links.parse(header + attribute(3, name.encode() + b"\0"))
 
 
 def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
