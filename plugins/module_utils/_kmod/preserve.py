@@ -68,22 +68,26 @@ Json = dict[str, t.Any]
 Now = t.Mapping[int, t.Mapping[int, int]]
 T = t.TypeVar("T")
 # Of a namespace, by its identity: the devices that go with their generations, and their settings.
-Known = dict[tuple[int, int], tuple[dict[int, int], list["Batch"]]]
+Known = dict[tuple[int, int, int], tuple[dict[int, int], list["Batch"]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours."""
+    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours.
+
+    The next one gets the inode of one that is gone, but not its ``cookie``.
+    """
 
     namespace: namespaces.Namespace
     number: int | None
     route: Netlink
     generic: Netlink
+    cookie: int = 0
 
     @property
-    def identity(self) -> tuple[int, int]:
+    def identity(self) -> tuple[int, int, int]:
         """By what a namespace is known."""
-        return self.namespace.device, self.namespace.inode
+        return self.namespace.device, self.namespace.inode, self.cookie
 
     def close(self) -> None:
         """Let go of it."""
@@ -315,7 +319,7 @@ def every_space() -> list[Space]:
         number = namespaces.number(found[0].route, namespace) if found else None
         if found and number is None:
             number = -1  # none that the kernel knows from here
-        found.append(Space(namespace, number, route, generic))
+        found.append(Space(namespace, number, route, generic, route.namespace))
     return found
 
 
@@ -718,7 +722,7 @@ def from_json(record: Json) -> Captured:
     """Undo ``as_json``; a namespace that is gone has nothing to be given back, and its batches are left out."""
     present = every_space()
     by_identity = {space.identity: space for space in present}
-    kept = [by_identity.get((device, inode)) for device, inode in record["spaces"]]
+    kept = [by_identity.get((device, inode, cookie)) for device, inode, cookie in record["spaces"]]
     gone = {place for place, space in enumerate(kept) if space is None}
     for space in present:
         if space not in kept:

@@ -42,9 +42,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 class Route:
     """A socket that notes what is sent, and refuses what it is told to, by place."""
 
+    namespace = 0
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.refused: list[list[Refusal]] = []
+
+    def close(self) -> None:
+        """As ``Netlink`` does."""
 
     def transact(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
         self.sent += prepared
@@ -199,6 +204,18 @@ def test_a_namespace_that_has_gone_gets_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], SPACES[2]])
     found = preserve.from_json(record)
     assert (found.batches, found.moves) == ((here,), ())
+
+
+def test_a_namespace_with_the_inode_of_one_that_has_gone_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the next container's: what was a tenant's goes to no other one."""
+    there = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
+    record = preserve.as_json(captured(there, moves=(preserve.Move(1, 9, 13, "in4", "in4"),)))
+    successor = dataclasses.replace(SPACES[1], cookie=77)
+    monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], successor, SPACES[2]])
+    found = preserve.from_json(json.loads(json.dumps(record)))
+    assert (found.batches, found.moves) == ((), ())
 
 
 def test_what_is_there_already_is_no_failure() -> None:
@@ -388,7 +405,6 @@ def test_more_namespaces_than_there_are_files_for(monkeypatch: pytest.MonkeyPatc
             raise OSError(errno.EMFILE, "Too many open files")
         return sockets.pop()
 
-    monkeypatch.setattr(Route, "close", lambda _self: None, raising=False)
     monkeypatch.setattr(preserve, "Netlink", socket)
     monkeypatch.setattr(namespaces, "every", lambda: some)
     monkeypatch.setattr(namespaces, "number", lambda *_: 1)
