@@ -471,10 +471,17 @@ def _of(device: str) -> t.Iterator[tuple[str, str, bytes]]:
     beat()
     for folder in _SETTINGS:
         place = f"/proc/sys/net/{folder}/{device}"
-        for key in sorted(os.listdir(place), key=_FIRST.__ne__) if os.path.isdir(place) else ():
+        for key in _listed(place):
             value = None if key in _TOLD_ONLY else _read(f"{place}/{key}")
             if value is not None:
                 yield folder, key, value
+
+
+def _listed(place: str) -> list[str]:
+    try:
+        return sorted(os.listdir(place), key=_FIRST.__ne__)
+    except OSError:  # no device has such settings, or this one has just gone with its container
+        return []
 
 
 def _read(path: str) -> bytes | None:

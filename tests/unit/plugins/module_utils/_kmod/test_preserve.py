@@ -463,8 +463,15 @@ def test_what_coming_up_changes_is_set_when_it_is_up(monkeypatch: pytest.MonkeyP
 
 
 def test_the_secret_is_set_before_the_mode_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preserve.os, "listdir", lambda _place: ["addr_gen_mode", "mtu", "stable_secret"])
-    monkeypatch.setattr(preserve.os.path, "isdir", lambda place: "ipv6/conf" in place)
+    """And a device that goes while its settings are read, as those of containers do, has none."""
+
+    def listed(place: str) -> list[str]:
+        if "ipv6/conf" not in place:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return ["addr_gen_mode", "mtu", "stable_secret"]
+
+    monkeypatch.setattr(preserve.os, "listdir", listed)
+    monkeypatch.setattr(preserve.os.path, "isdir", lambda _place: True)
     monkeypatch.setattr(preserve, "_read", lambda _path: b"1\n")
     assert [each[1] for each in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
 
