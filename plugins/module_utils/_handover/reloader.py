@@ -316,13 +316,17 @@ class Reloader:
             if ready is None:
                 return
             self._report.missed(preserve.rename(ready.captured))
-            after = gap.look(Kernel(socket), self._names(), ())
             try:
-                self._compare(self._before or ready, after)
+                self._compare_with_now(self._before or ready, Kernel(socket))
             except (HotUpgradeError, struct.error) as error:  # all is back, but for what nobody can read
                 self._report.missed([f"what is back cannot be compared with what there was: {error}"])
-            finally:
-                after.captured.close()
+
+    def _compare_with_now(self, before: gap.Ready, kernel: Kernel) -> None:
+        after = gap.look(kernel, self._names(), ())
+        try:
+            self._compare(before, after)
+        finally:
+            after.captured.close()
 
     def _compare(self, before: gap.Ready, after: gap.Ready) -> None:
         """Name what is not back, but for what belonged to ports that somebody has deleted meanwhile."""

@@ -10,11 +10,12 @@ Formats: include/uapi/linux/{if_addr,neighbour}.h.
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps import ADDRESS, NEIGHBOUR
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link, above
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.routes import own_address, shown
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     APPEND,
@@ -36,10 +37,16 @@ TEMPORARY, _NO_DUPLICATE_CHECK, PASSING = 0x01, 0x02, 0x01 | 0x08 | 0x20 | 0x40 
 
 # NDA_*: destination, address, VLAN, port, VNI, interface, source VNI, protocol, nexthop, more flags
 NDA_KEPT = (1, 2, 5, 6, 7, 8, 11, 12, 13, 15)
-NDA_DESTINATION, NDA_ADDRESS, NDA_VLAN, NDA_DEVICE = 1, 2, 5, 8
+NDA_DESTINATION, NDA_ADDRESS, NDA_VLAN, NDA_DEVICE, _NDA_MORE_FLAGS = 1, 2, 5, 8, 15
 PERMANENT, STATIC, _REACHABLE, _STALE, _DELAY, _PROBE = 0x80, 0x40, 0x02, 0x04, 0x08, 0x10
 _KNOWN = PERMANENT | _REACHABLE | _STALE | _DELAY | _PROBE
-SELF, MASTER, PROXY = 0x02, 0x04, 0x08
+SELF, MASTER, PROXY, EXTERNAL = (
+    0x02,
+    0x04,
+    0x08,
+    0x10,
+)  # NTF_*; the last: a program has learned it, and keeps it
+_MANAGED = 0x1  # NTF_EXT_MANAGED: the kernel asks for it again and again
 
 
 def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[Request]:
@@ -47,7 +54,7 @@ def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[R
 
     Those of IPv6 that serve do so at once, without asking whether somebody else has them. Temporary ones are the kernel's own.
     """
-    for body in bodies:
+    for body in _oldest_first(list(bodies)):
         family, length, flags, scope, index = ADDRESS.unpack_from(body)
         if index not in gone:
             continue
@@ -66,6 +73,12 @@ def addresses(bodies: t.Iterable[bytes], gone: t.Container[int]) -> t.Iterator[R
             yield Request(Stage.SETTLE, index, what, message(_NEWADDR, body, REPLACE))
 
 
+def _oldest_first(bodies: t.Sequence[bytes]) -> list[bytes]:
+    """Of IPv6 the newest is told first, and a host speaks as the first one (ipv6_link_dev_addr in net/ipv6/addrconf.c)."""
+    newer = [body for body in bodies if body[0] == socket.AF_INET6]
+    return [*(body for body in bodies if body[0] != socket.AF_INET6), *reversed(newer)]
+
+
 def neighbours(
     bodies: t.Iterable[bytes], links: t.Iterable[Link], gone: t.Container[int]
 ) -> t.Iterator[Request]:
@@ -79,14 +92,40 @@ def neighbours(
         told = Told(body, NEIGHBOUR.size)
         if index not in gone or not _worth(body, told, addresses.get(index, b"")):
             continue
-        if state & (_DELAY | _PROBE):
-            state = _STALE
-        kept = NEIGHBOUR.pack(family, index, state, flags, kind) + told.only(*NDA_KEPT)
         bridged = family == socket.AF_BRIDGE
+        if bridged and not flags & SELF:
+            flags |= MASTER  # what is told without it is taken for it only where no other flag is told
+        if not bridged:
+            state = _asked_again(state)
+        kept = NEIGHBOUR.pack(family, index, state, flags, kind) + told.only(*NDA_KEPT)
         several = bridged and NDA_DESTINATION in told and is_for_many(told.value(NDA_ADDRESS))
         data = message(_NEWNEIGH, kept, CREATE | (APPEND if several else REPLACE))
         place = place_of(data, 16 + NEIGHBOUR.size, NDA_DEVICE)
         yield Request(Stage.NEIGHBOUR, index, shown_neighbour(family, told), data, (place,) if place else ())
+
+
+def neighbours_of_masters(
+    bodies: t.Iterable[bytes], links: t.Sequence[Link], gone: t.Container[int]
+) -> t.Iterator[Request]:
+    """Those of bridges and bonds that ports ``gone`` are in, and of what is on these.
+
+    They may have another address meanwhile, and lose all neighbours with the old one (neigh_changeaddr in net/core/neighbour.c).
+    """
+    plain = [body for body in bodies if body[0] != socket.AF_BRIDGE]
+    for request in neighbours(plain, links, above(links, gone)):
+        yield dataclasses.replace(request, stage=Stage.PROPERTY)  # when the last port is in its place
+
+
+def _asked_again(state: int) -> int:
+    """The state of a neighbour as it is taken: one that is asked for, or does not answer, is asked for when it is needed."""
+    if state & (_DELAY | _PROBE):
+        return _STALE
+    return state if state & (_KNOWN | STATIC) else 0
+
+
+def managed(told: Told) -> bool:
+    """Whether the kernel is to keep a neighbour known (``ip neighbour add … managed``)."""
+    return bool((told.number(_NDA_MORE_FLAGS) or 0) & _MANAGED)
 
 
 def is_for_many(address: bytes) -> bool:
@@ -108,9 +147,11 @@ def _worth(body: bytes, told: Told, own: bytes) -> bool:
     A device gets the multicast addresses that it listens to by itself, and a bridge enters the addresses of its ports.
     """
     family, __, state, flags, __ = NEIGHBOUR.unpack_from(body)
-    if family != socket.AF_BRIDGE:
-        return bool(state & _KNOWN or flags & PROXY)
     address = told.value(NDA_ADDRESS, b"\1")
+    if family != socket.AF_BRIDGE:
+        set_to_one = state & STATIC and not is_for_many(address)
+        return bool(state & _KNOWN or flags & (PROXY | EXTERNAL) or set_to_one or managed(told))
     by_itself = flags & SELF and address[0] & 1 and NDA_DESTINATION not in told
     by_bridge = not flags & SELF and state & PERMANENT and address == own
-    return bool(state & (PERMANENT | STATIC)) and not by_itself and not by_bridge
+    lasting = state & (PERMANENT | STATIC) or flags & EXTERNAL
+    return bool(lasting) and not by_itself and not by_bridge

@@ -89,7 +89,10 @@ _ETHERNET_TYPE, _PROTOCOLS = 0xFFFFF000, {IPV4: 14 + 9, IPV6: 14 + 6}
 
 # By device: Ethernet type and number.
 Vlans = t.Mapping[int, t.Collection[tuple[int, int]]]
-Known = dict[tuple[bytes, bytes, bytes], tuple[t.Union[Filter, Left], tuple[bytes, ...]]]
+# By what a megaflow is, its translation and its messages.
+Translations = dict[tuple[bytes, bytes, bytes], tuple[t.Union[Filter, Left], tuple[bytes, ...]]]
+# By number, kind and ifindex of the ports: a number that is free is the next port's.
+Known = dict[frozenset[tuple[int, int, int]], Translations]
 
 
 class Taken(HotUpgradeError):
@@ -219,7 +222,8 @@ def prepare(
     Those ``beside`` them are forwarded, too, and not counted (``neighbours``).  What is in ``known`` from an earlier call with
     the same ports is not translated again.  ``vlans`` are those that Linux hands to VLAN devices, in whatever namespace.
     """
-    known = {} if known is None else known
+    same_ports = frozenset((port.number, port.kind, port.index) for port in ports)
+    translations = ({} if known is None else known).setdefault(same_ports, {})
     vlans = {} if vlans is None else vlans
     # Whether somebody has asked that it takes all frames; that the datapath has does not count.
     promiscuous = {link.index: bool(link.flags & tc.PROMISCUOUS) for link in links.dump(netlink)}
@@ -232,7 +236,7 @@ def prepare(
     filters: list[bytes] = []
     by_number = {port.number: port for port in ports}
     for flow in (*megaflows, *beside):
-        translated, messages = _translated(flow, by_number, devices, known)
+        translated, messages = _translated(flow, by_number, devices, translations)
         found.append((flow, translated))
         filters += messages
     added = frozenset(device for device in devices if not promiscuous[device])
@@ -284,7 +288,7 @@ def try_out() -> list[str]:
 
 
 def _translated(
-    flow: KernelFlow, ports: t.Mapping[int, Vport], devices: t.Container[int], known: Known
+    flow: KernelFlow, ports: t.Mapping[int, Vport], devices: t.Container[int], known: Translations
 ) -> tuple[Filter | Left, tuple[bytes, ...]]:
     same = (flow.key, flow.mask, flow.actions)
     if same not in known:

@@ -46,7 +46,8 @@ _ACT_TAB, _ACT_KIND, _MIRRED = 1, 1, b"mirred\0"
 class Dumps:
     """What one namespace tells of all of its devices.
 
-    ``vlans`` and ``groups`` are those of bridges, ``mirrored`` the actions that send packets to a device.
+    ``vlans`` and ``groups`` are those of bridges, ``mirrored`` the actions that send packets to a device.  ``every_route`` tells
+    whether no route can be left out, since none has changed meanwhile.
     """
 
     links: t.Sequence[Link] = ()
@@ -61,6 +62,7 @@ class Dumps:
     classes: t.Sequence[bytes] = ()
     filters: t.Sequence[bytes] = ()
     mirrored: t.Sequence[bytes] = ()
+    every_route: bool = True
 
 
 def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
@@ -69,10 +71,12 @@ def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
     classes = list(_classes(route, qdiscs))
     bridges = DEVICE.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + numbered(_IFLA_EXT_MASK, _VLANS_IN_RANGES)
     action = attribute(1 | NESTED, attribute(_ACT_KIND, _MIRRED))
+    routes = dumped(route, _GETROUTE, bytes(ROUTE.size), "routes")
+    every_route = route.whole
     return Dumps(
         links,
         dumped(route, _GETADDR, bytes(ADDRESS.size), "addresses"),
-        dumped(route, _GETROUTE, bytes(ROUTE.size), "routes"),
+        routes,
         dumped(route, _GETRULE, bytes(RULE_SIZE), "rules"),
         _where_known(route, _GETNEXTHOP, bytes(NEXTHOP.size)),
         list(_neighbours(route)),
@@ -82,6 +86,7 @@ def dump(route: Netlink, links: t.Sequence[Link]) -> Dumps:
         classes,
         list(_filters(route, qdiscs, classes)),
         _where_known(route, _GETACTION, bytes(4) + attribute(_ACT_TAB | NESTED, action)),
+        every_route,
     )
 
 

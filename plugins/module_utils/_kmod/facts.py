@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
     dumps,
     images,
+    memberships,
     namespaces,
     nftables,
     preserve,
@@ -34,18 +35,21 @@ _NAME = kernel_modules.DATAPATH
 _WITH_A_FILE = ("macvtap", "ipvtap")
 # Of the namespace in which this thread works: /proc/net is that of the whole process.
 _PACKET_SOCKETS = "proc/thread-self/net/packet"
+_GROUPS = ("proc/thread-self/net/igmp", "proc/thread-self/net/igmp6")
 
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
     """What else there is in a namespace in which devices go; ``packet_sockets`` as the kernel shows them.
 
-    ``hooks`` are those of nftables, ``programs`` those of eBPF in filters of tc, by device.
+    ``hooks`` are those of nftables, ``programs`` those of eBPF in filters of tc, by device, and ``groups`` the multicast groups
+    that other programs have joined there.
     """
 
     packet_sockets: str = ""
     hooks: tuple[nftables.Hook, ...] = ()
     programs: t.Mapping[int, t.Sequence[str]] = dataclasses.field(default_factory=dict)
+    groups: t.Mapping[int, t.Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 Going = preserve.Going[Beside]
@@ -180,7 +184,9 @@ def _going(ports: t.Sequence[Vport], root: str, runner: Runner) -> list[Going]:
 
     def beside(space: preserve.Space, going: t.Container[int]) -> Beside:
         programs = shaping.untold(dumps.filters(space.route, going))
-        return Beside(_text(root, _PACKET_SOCKETS), nftables.hooks(runner), programs)
+        igmp, igmp6 = (_text(root, path) for path in _GROUPS)
+        groups = memberships.joined(igmp, igmp6)
+        return Beside(_text(root, _PACKET_SOCKETS), nftables.hooks(runner), programs, groups)
 
     with contextlib.suppress(HotUpgradeError):  # whoever captures them says so
         return preserve.going(ports, beside)
@@ -195,6 +201,9 @@ def unrestorable(going: t.Iterable[Going]) -> t.Iterator[str]:
                 yield f"the XDP program of {link.name}"
             for name in here.beside.programs.get(link.index, ()):
                 yield f"the program {name} (eBPF) in a filter of {link.name}: whoever has set it has to do so again"
+            if groups := here.beside.groups.get(link.index):
+                joined = f"the membership in {', '.join(groups)} at {link.name} (multicast)"
+                yield f"{joined}: restart the programs that have joined, unless they watch devices"
             if link.kind == "macsec":
                 yield f"the keys of {link.name}: the kernel does not tell them (macsec)"
         names = {link.name for link in here.devices}

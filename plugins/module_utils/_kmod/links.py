@@ -36,9 +36,12 @@ _BODY = 16 + _HEADER.size  # where the attributes of a request begin
 
 _ADDRESS, _NAME, _MTU, _LINK, _MASTER, _QUEUE, _INFO, _ALIAS, _STATISTICS = 1, 3, 4, 5, 10, 13, 18, 20, 23
 _FAMILIES, _GROUP, _NETNS, _LINK_NETNSID, _XDP, _NEW_INDEX, _NAMES = 26, 27, 28, 37, 43, 49, 52
+_QUEUES = (31, 32)  # IFLA_NUM_{TX,RX}_QUEUES
+_KEPT_DOWN, _WHY = 39, 55  # IFLA_PROTO_DOWN and its reasons
 # How much of a packet is handed on at once: IFLA_GSO_MAX_SEGS, IFLA_G{S,R}O_MAX_SIZE, IFLA_G{S,R}O_IPV4_MAX_SIZE.
 _SIZES = {40: 65535, 41: 65536, 58: 65536, 63: 65536, 64: 65536}
-_INET6, _TOKEN = 10, 7
+_INET6, _CONF, _TOKEN = 10, 2, 7
+_ACCEPT_RA = 4 * 3  # where IFLA_INET6_CONF has DEVCONF_ACCEPT_RA
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
 _UP, _NOARP, _PROMISCUOUS, _ALL_MULTICAST, _MULTICAST = 0x1, 0x80, 0x100, 0x200, 0x1000
 _FLAGS = _UP | _NOARP | _PROMISCUOUS | _ALL_MULTICAST | _MULTICAST
@@ -53,6 +56,7 @@ _VXLAN, _VXLAN_LINK = "vxlan", 3
 # Taken for yes whatever they hold, and told for no, too: IFLA_VXLAN_REMCSUM_RX, and _TTL_INHERIT, which must hold nothing.
 _VXLAN_CHECKSUM, _VXLAN_INHERITS = 22, 28
 # Masters that take settings of what is in them.
+_VRF, _VRF_TABLE = "vrf", 1
 _BOND, _ACTIVE = "bond", 2  # IFLA_BOND_ACTIVE_SLAVE
 _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 # By master: what it takes of IFLA_BOND_SLAVE_*, IFLA_BRPORT_* (br_port_policy in net/bridge/br_netlink.c), but for the state.
@@ -62,6 +66,8 @@ _SETTABLE_IN = {
 }
 # What the kernel tells of a macvlan and does not take (IFLA_MACVLAN_MACADDR_COUNT, …_BC_QUEUE_LEN_USED).
 _TOLD_ONLY = {"macvlan": (6, 8), "macvtap": (6, 8)}
+# It takes the addresses that it tells (IFLA_MACVLAN_MACADDR_DATA) only with what is to be done with them: MACVLAN_MACADDR_SET.
+_SOURCES, _WITH_SOURCES = 5, attribute(3, struct.pack("=I", 3))
 # struct ifla_vlan_flags is told with all bits in its mask, and taken only with those that there are.
 _VLAN_FLAGS, _VLAN_MASK = 2, 0x1F
 _VLAN_ID, _VLAN_PROTOCOL = 1, 5
@@ -117,6 +123,22 @@ class Link:
         return self.told.number(_MASTER) or 0
 
     @property
+    def is_up(self) -> bool:
+        """Whether somebody has taken it up."""
+        return bool(self.flags & _UP)
+
+    @property
+    def hears_routers(self) -> bool:
+        """Whether the kernel takes what routers advertise there (accept_ra); else a program does, or nobody."""
+        settings = self.told.inside(_FAMILIES).inside(_INET6).value(_CONF)
+        return len(settings) > _ACCEPT_RA and any(settings[_ACCEPT_RA : _ACCEPT_RA + 4])
+
+    @property
+    def table(self) -> int | None:
+        """The routing table of a VRF, None for what is none."""
+        return self.data.number(_VRF_TABLE) if self.kind == _VRF else None
+
+    @property
     def address(self) -> bytes:
         """Its link-layer address."""
         return self.told.value(_ADDRESS)
@@ -150,7 +172,7 @@ def made(link: Link) -> Request:
     told = info.only(_KIND)
     if _DATA in info:
         told += attribute(_DATA | NESTED, _settable(link.kind, info.inside(_DATA)))
-    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _MTU) + _own_address(link)
+    body = link.told.only(_NAME, _LINK, _LINK_NETNSID, _MTU, *_QUEUES) + _own_address(link)
     data = message(NEWLINK, _header(link.index) + body + attribute(_INFO | NESTED, told), CREATE | EXCLUSIVE)
     named = place_of(data, _BODY, _INFO, _DATA, _VXLAN_LINK) if link.kind == _VXLAN else 0
     return Request(Stage.CHILD, link.index, f"the {link.kind}", data, (named,) if named else ())
@@ -165,12 +187,15 @@ def _settable(kind: str, told: Told) -> bytes:
         inherited = attribute(_VXLAN_INHERITS, b"") if any(told.value(_VXLAN_INHERITS)) else b""
         checked = told.only(_VXLAN_CHECKSUM) if any(told.value(_VXLAN_CHECKSUM)) else b""
         return told.without(_VXLAN_INHERITS, _VXLAN_CHECKSUM) + inherited + checked
-    return told.without(*_TOLD_ONLY.get(kind, ()))
+    with_sources = kind in _TOLD_ONLY and _SOURCES in told
+    return told.without(*_TOLD_ONLY.get(kind, ())) + (_WITH_SOURCES if with_sources else b"")
 
 
 def settings(link: Link) -> t.Iterator[Request]:
     """What gives a device that was made again what it had: address, MTU, master …, and whether it is up."""
     kept = _own_address(link) + link.told.only(_MTU, _QUEUE, _GROUP, _ALIAS)
+    if any(link.told.value(_KEPT_DOWN)):
+        kept += link.told.only(_KEPT_DOWN, _WHY)
     yield _setting(Stage.STATE, link, "the settings", kept)
     if _MASTER in link.told:
         yield _setting(Stage.MASTER, link, "the master", link.told.only(_MASTER))
@@ -216,6 +241,26 @@ def bonds(links: t.Sequence[Link], gone: t.Mapping[int, int]) -> t.Iterator[Requ
             data = message(NEWLINK, _header(bond.index) + attribute(_INFO | NESTED, chosen))
             place = place_of(data, _BODY, _INFO, _DATA, _ACTIVE)
             yield Request(Stage.ROUTE, active or 0, f"the first place in {bond.name}", data, (place,))
+
+
+def above(links: t.Sequence[Link], gone: t.Container[int]) -> list[int]:
+    """The masters of devices that are ``gone``, their own masters, and what is on any of these; the lower ones first."""
+    found: list[int] = []
+    while True:
+        masters = {link.master for link in links if link.index in gone or link.index in found} - {0}
+        others = {link.index for link in links if link.below in found and link.below_netns is None}
+        more = sorted(index for index in masters | others if index not in gone and index not in found)
+        if not more:
+            return found
+        found += more
+
+
+def sizes_on_masters(links: t.Sequence[Link], gone: t.Container[int]) -> t.Iterator[Request]:
+    """The MTU of what is on a bridge that has a smaller one while a port is away (br_mtu_auto_adjust in net/bridge/br_if.c)."""
+    by_index = {link.index: link for link in links}
+    for link in (by_index[index] for index in above(links, gone) if index in by_index):
+        if link.kind in ON_OTHERS:
+            yield _setting(Stage.PROPERTY, link, f"the MTU of {link.name}", link.told.only(_MTU))
 
 
 def _own_address(link: Link) -> bytes:

@@ -14,9 +14,11 @@ import collections.abc
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import fcntl
 import glob
 import os
+import resource
 import struct
 import typing as t
 
@@ -41,20 +43,41 @@ class Namespace:
 
 
 def every() -> list[Namespace]:
-    """All that a process or a mount names, ours first; whoever gets them closes their descriptors."""
+    """All that a process or a mount names, ours first; whoever gets them closes their descriptors.
+
+    Raises ``HotUpgradeError`` when they are too many to be opened.
+    """
+    # Each takes some, whoever logs in may have 1,024 unless it asks for more, and any user can make namespaces.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     found: dict[tuple[int, int], Namespace] = {}
     for path in _places():
-        with contextlib.suppress(OSError):
+        try:
             seen = os.stat(path)
             if (seen.st_dev, seen.st_ino) in found:
                 continue
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            seen = os.fstat(descriptor)
-            if not _is_one(descriptor) or (seen.st_dev, seen.st_ino) in found:
-                os.close(descriptor)
-                continue
-            found[seen.st_dev, seen.st_ino] = Namespace(seen.st_dev, seen.st_ino, descriptor)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                for each in found.values():
+                    os.close(each.descriptor)
+                raise too_many(error) from error
+            continue  # its process has ended
+        seen = os.fstat(descriptor)
+        if not _is_one(descriptor) or (seen.st_dev, seen.st_ino) in found:
+            os.close(descriptor)
+            continue
+        found[seen.st_dev, seen.st_ino] = Namespace(seen.st_dev, seen.st_ino, descriptor)
     return list(found.values())
+
+
+def too_many(error: OSError) -> HotUpgradeError:
+    """The error for more network namespaces than there are descriptors for."""
+    return HotUpgradeError(
+        "the network namespaces of this host cannot all be looked at",
+        f"{error.strerror}: each takes three files",
+        "Look at 'lsns --type net' for who has made so many, and raise the limit of open files (ulimit -Hn, fs.file-max)",
+    )
 
 
 def _is_one(descriptor: int) -> bool:

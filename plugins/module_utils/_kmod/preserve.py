@@ -34,6 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink
     Request,
     Stage,
     elsewhere,
+    is_so_already,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
@@ -50,11 +51,16 @@ HIGH = 1 << 28
 _SETTINGS = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
 _OF_MPLS = {("mpls/conf", "input"): b"0\n"}
 # Settings below /sys, where a mount of it shows the devices of one namespace alone: by whoever has mounted it, ours.
-_FOLDER, _OF_SYSFS = "/sys/class/net", ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus")
+_FOLDER = "/sys/class/net"
+_OF_SYSFS = ("gro_flush_timeout", "napi_defer_hard_irqs", "queues/rx-0/rps_cpus", "queues/rx-0/rps_flow_cnt")
 # Names that mean other settings than a device's: one of that name has none.
 _ALL = ("all", "default")
 # The kernel keeps these itself.
 _TOLD_ONLY = ("mc_forwarding",)
+# Has the kernel make other addresses, whatever addr_gen_mode says (addrconf_sysctl_stable_secret in net/ipv6/addrconf.c).
+_FIRST = "stable_secret"
+# A device that comes up gets that of the link (addrconf_notify).
+_WHEN_UP = ("ipv6/conf", "mtu")
 _LAST = 99
 
 Json = dict[str, t.Any]
@@ -62,22 +68,26 @@ Json = dict[str, t.Any]
 Now = t.Mapping[int, t.Mapping[int, int]]
 T = t.TypeVar("T")
 # Of a namespace, by its identity: the devices that go with their generations, and their settings.
-Known = dict[tuple[int, int], tuple[dict[int, int], list["Batch"]]]
+Known = dict[tuple[int, int, int], tuple[dict[int, int], list["Batch"]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours."""
+    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours.
+
+    The next one gets the inode of one that is gone, but not its ``cookie``.
+    """
 
     namespace: namespaces.Namespace
     number: int | None
     route: Netlink
     generic: Netlink
+    cookie: int = 0
 
     @property
-    def identity(self) -> tuple[int, int]:
+    def identity(self) -> tuple[int, int, int]:
         """By what a namespace is known."""
-        return self.namespace.device, self.namespace.inode
+        return self.namespace.device, self.namespace.inode, self.cookie
 
     def close(self) -> None:
         """Let go of it."""
@@ -158,9 +168,10 @@ class Captured:
     def size(self) -> int:
         """How many things the namespaces have told."""
         return sum(
-            len(getattr(told, field.name))
+            len(each)
             for told in self.told.values()
             for field in dataclasses.fields(told)
+            if not isinstance(each := getattr(told, field.name), bool)
         )
 
     def shown(self, batch: Batch, request: Request) -> str:
@@ -292,15 +303,23 @@ def _going(
 
 
 def every_space() -> list[Space]:
-    """Every network namespace, ours first."""
+    """Every network namespace, ours first.  Raises ``HotUpgradeError`` when there are too many."""
     found: list[Space] = []
-    for namespace in namespaces.every():
-        with namespaces.within(namespace):
-            route, generic = Netlink(ROUTE), Netlink(GENERIC)
+    every = namespaces.every()
+    for namespace in every:
+        try:
+            with namespaces.within(namespace):
+                route, generic = Netlink(ROUTE), Netlink(GENERIC)
+        except OSError as error:
+            for space in found:
+                space.close()
+            for left in every[len(found) :]:
+                os.close(left.descriptor)
+            raise namespaces.too_many(error) from error
         number = namespaces.number(found[0].route, namespace) if found else None
         if found and number is None:
             number = -1  # none that the kernel knows from here
-        found.append(Space(namespace, number, route, generic))
+        found.append(Space(namespace, number, route, generic, route.namespace))
     return found
 
 
@@ -361,11 +380,13 @@ def _batches(
     requests = [_made(place, link, below) for link in found if gone[link.index]]
     requests += [request for link in found for request in links.settings(link)]
     requests += links.bonds(told.links, gone)
+    requests += links.sizes_on_masters(told.links, gone)
     requests += bridging.vlans(told.vlans, told.links, gone)
     requests += belongings.addresses(told.addresses, gone)
     requests += routes.nexthops(told.nexthops, gone)
     requests += routes.routes(told, gone)
     requests += belongings.neighbours(told.neighbours, told.links, gone)
+    requests += belongings.neighbours_of_masters(told.neighbours, told.links, gone)
     requests += bridging.groups(told.groups, gone)
     requests += shaping.shaping(told, gone)
     requests += offloads.dump(space.generic, gone)
@@ -426,7 +447,19 @@ def _settings(
                     for key in _OF_SYSFS
                     if (value := _read(f"{_FOLDER}/{name}/{key}") or b"").strip(b"0,\n")
                 )
-            yield Batch(place, generation, Stage.SYSCTL, settings=found)
+            when_up = tuple(each for each in found if _is_for_later(each))
+            yield Batch(
+                place,
+                generation,
+                Stage.SYSCTL,
+                settings=tuple(each for each in found if each not in when_up),
+            )
+            if when_up:
+                yield Batch(place, generation, Stage.UP, settings=when_up)
+
+
+def _is_for_later(setting: Setting) -> bool:
+    return (os.path.dirname(os.path.dirname(setting.path)), os.path.basename(setting.path)) == _WHEN_UP
 
 
 def _usual() -> dict[tuple[str, str], bytes]:
@@ -438,10 +471,17 @@ def _of(device: str) -> t.Iterator[tuple[str, str, bytes]]:
     beat()
     for folder in _SETTINGS:
         place = f"/proc/sys/net/{folder}/{device}"
-        for key in os.listdir(place) if os.path.isdir(place) else ():
+        for key in _listed(place):
             value = None if key in _TOLD_ONLY else _read(f"{place}/{key}")
             if value is not None:
                 yield folder, key, value
+
+
+def _listed(place: str) -> list[str]:
+    try:
+        return sorted(os.listdir(place), key=_FIRST.__ne__)
+    except OSError:  # no device has such settings, or this one has just gone with its container
+        return []
 
 
 def _read(path: str) -> bytes | None:
@@ -492,14 +532,22 @@ def arrived(captured: Captured) -> Now:
 def rename(captured: Captured) -> list[str]:
     """Give ports in other namespaces the names that they had there; returns what was refused.
 
-    ovs-vswitchd knows them by the names of the database, so it has to have opened them before.
+    ovs-vswitchd knows them by the names of the database, so it has to have opened them before.  Whoever does that hours later
+    may find another namespace of the same identity, and another device with the same ifindex in it: that keeps its name.
     """
     failed = []
     moves = [each for each in captured.moves if each.final != each.name]
     now = arrived(captured) if moves else {}
+    called = {
+        (space, link.index): link.name
+        for space in {each.space for each in moves}
+        for link in links.dump(captured.spaces[space].route)
+    }
     for each in moves:
         route = captured.spaces[each.space].route
         index = now.get(each.space, {}).get(each.wanted, each.wanted)
+        if called.get((each.space, index), each.name) != each.name:
+            continue
         wanted = [links.renamed(index, each.final)]
         refused = route.transact(batches(wanted))
         if any(found.number == errno.EBUSY for found in refused):  # it is up, and Linux older than 6.2
@@ -541,7 +589,11 @@ def restore(captured: Captured, wanted: t.Iterable[Batch], now: Now | None = Non
             space = captured.spaces[batch.space]
             socket = space.generic if batch.stage == Stage.OFFLOAD else space.route
             refused = _sent(socket, batches([each.data for each in requests]))
-            failed += [_words(captured, batch, each) for each in refused if each.number != errno.EEXIST]
+            failed += [
+                _words(captured, batch, each)
+                for each in refused
+                if not is_so_already(requests[each.place], each.number)
+            ]
         if batch.settings:
             with namespaces.within(captured.spaces[batch.space].namespace):
                 failed += [text for each in batch.settings for text in _set(each)]
@@ -677,7 +729,7 @@ def from_json(record: Json) -> Captured:
     """Undo ``as_json``; a namespace that is gone has nothing to be given back, and its batches are left out."""
     present = every_space()
     by_identity = {space.identity: space for space in present}
-    kept = [by_identity.get((device, inode)) for device, inode in record["spaces"]]
+    kept = [by_identity.get((device, inode, cookie)) for device, inode, cookie in record["spaces"]]
     gone = {place for place, space in enumerate(kept) if space is None}
     for space in present:
         if space not in kept:

@@ -21,8 +21,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps imp
     ROUTE,
     Dumps,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.links import Link
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
     APPEND,
+    DELROUTE,
     NEWNEXTHOP,
     NEWROUTE,
     REPLACE,
@@ -43,7 +45,8 @@ DESTINATION, DEVICE, GATEWAY, PRIORITY, SOURCE, HOPS, CACHE, TABLE = 1, 4, 5, 6,
 VIA, NEXTHOP_ID = 18, 30
 _EXPIRES, _ENCAP_TYPE, _ENCAP = 23, 21, 22
 _BY_NEXTHOP = (DEVICE, GATEWAY, VIA, HOPS, _ENCAP_TYPE, _ENCAP)
-OF_THE_KERNEL, UNICAST, CLONED = 2, 1, 0x200
+OF_THE_KERNEL, OF_A_ROUTER, UNICAST, CLONED = 2, 9, 1, 0x200
+_MAIN, _ANY_SCOPE = 254, 255  # RT_TABLE_MAIN, RT_SCOPE_NOWHERE
 ON_LINK = 4
 _HZ = 100  # USER_HZ, on every machine but Alpha
 
@@ -121,14 +124,22 @@ def _last(devices: t.Iterable[int], gone: t.Mapping[int, int]) -> int:
 def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
     """The routes that leave by the devices ``gone``, or from one of their addresses; not those that the kernel makes.
 
-    One of several ways replaces what is left of it; any other comes behind what has the same destination, or before it,
-    where it was before all of those that stay.
+    One that it makes with an address, and that somebody has deleted or made otherwise, goes again.  One that it has learned from
+    a router comes with a higher metric: beside one of ours that looks the same it cannot enter its own, and then ignores all else
+    that the router says (ndisc_router_discovery in net/ipv6/ndisc.c), so that addresses run out.
+
+    One of IPv6 with several ways of which some stay replaces what is left of it; of IPv4 nothing is left (fib_sync_down_dev in
+    net/ipv4/fib_semantics.c). Any other comes behind what has the same destination, or before it, where it was before all of
+    those that stay: to replace would take one of these.
     """
     own = _own(dumps.addresses, gone)
     made = {each for body in dumps.addresses for each in _prefix_route(body)}
     through = devices_of_nexthops(dumps.nexthops)
     every = [_read(body, through) for body in dumps.routes]
+    if dumps.every_route:
+        yield from _unwanted(dumps, gone, {_key(each) for each in every if each.body[5] == OF_THE_KERNEL})
     staying = {each.order for each in every if each.body[0] == INET and not _is_ours(each, gone, own)}
+    hearing = {link.index for link in dumps.links if link.hears_routers}
     before: list[Request] = []
     for each in every:
         if not _is_ours(each, gone, own):
@@ -136,12 +147,21 @@ def routes(dumps: Dumps, gone: t.Mapping[int, int]) -> t.Iterator[Request]:
         elif not _is_made(each, made):
             first = each.order in staying
             device = _last(each.devices, gone) or own.get(each.told.value(SOURCE), 0)
-            request = _request(each, device, first)
+            request = _request(_behind_its_own(each, hearing), device, first, gone)
             if first:
                 before.insert(0, request)
             else:
                 yield request
     yield from before
+
+
+def _behind_its_own(route: _Route, hearing: t.Container[int]) -> _Route:
+    """The same, or with a higher metric what the kernel has learned by one of the devices ``hearing`` and will enter again."""
+    metric = route.told.number(PRIORITY)
+    if route.body[5] != OF_A_ROUTER or metric is None or route.told.number(DEVICE) not in hearing:
+        return route
+    body = route.body[: ROUTE.size] + route.told.without(PRIORITY) + numbered(PRIORITY, metric + 1)
+    return dataclasses.replace(route, body=body, told=Told(body, ROUTE.size))
 
 
 def _read(body: bytes, through: t.Mapping[int, tuple[int, ...]]) -> _Route:
@@ -200,9 +220,39 @@ def _is_made(route: _Route, made: t.Container[tuple[t.Any, ...]]) -> bool:
     family, length, __, __, __, protocol, __, kind, __ = ROUTE.unpack_from(route.body)
     if protocol != OF_THE_KERNEL or kind != UNICAST or family not in (INET, INET6):
         return bool(protocol == OF_THE_KERNEL)
-    metric, device = route.told.number(PRIORITY) or 0, route.told.number(DEVICE) or 0
-    destination = route.told.value(DESTINATION)
-    return bool(destination[:2] == _LINK_LOCAL) or (family, length, device, destination, metric) in made
+    return bool(route.told.value(DESTINATION)[:2] == _LINK_LOCAL) or _key(route) in made
+
+
+def _key(route: _Route) -> tuple[t.Any, ...]:
+    told = route.told
+    numbers = told.number(DEVICE) or 0, told.value(DESTINATION), told.number(PRIORITY) or 0
+    return route.body[0], route.body[1], *numbers
+
+
+def _table(master: Link | None) -> int:
+    """The routing table of a device by its master: a VRF has one of its own."""
+    return (master.table if master is not None else None) or _MAIN
+
+
+def _unwanted(
+    dumps: Dumps, gone: t.Container[int], there: t.Container[tuple[t.Any, ...]]
+) -> t.Iterator[Request]:
+    """No route to the network of an address where there is none: it would come before what somebody has set in its place.
+
+    Of IPv6 it comes once more when the address gets its last flags (inet6_addr_modify in net/ipv6/addrconf.c).
+    """
+    by_index = {link.index: link for link in dumps.links}
+    for key in dict.fromkeys(each for body in dumps.addresses for each in _prefix_route(body)):
+        family, length, index, network, metric = key
+        if index not in gone or key in there or not (index in by_index and by_index[index].is_up):
+            continue
+        table = _table(by_index.get(by_index[index].master))
+        body = ROUTE.pack(family, length, 0, 0, 0, OF_THE_KERNEL, _ANY_SCOPE, UNICAST, 0)
+        body += attribute(DESTINATION, network) + numbered(TABLE, table) + numbered(DEVICE, index)
+        data = message(DELROUTE, body + (numbered(PRIORITY, metric) if metric else b""))
+        what = f"the absence of the route to {shown(family, network)}/{length} of table {table}"
+        for stage in (Stage.ROUTE, Stage.SETTLE) if family == INET6 else (Stage.ROUTE,):
+            yield Request(stage, index, what, data)
 
 
 def _is_ours(route: _Route, gone: t.Container[int], own: t.Container[bytes]) -> bool:
@@ -212,14 +262,15 @@ def _is_ours(route: _Route, gone: t.Container[int], own: t.Container[bytes]) -> 
     return any(index in gone for index in route.devices) or route.told.value(SOURCE, b"none") in own
 
 
-def _request(route: _Route, device: int, first: bool) -> Request:
+def _request(route: _Route, device: int, first: bool, gone: t.Container[int]) -> Request:
     family, flags = route.body[0], ROUTE.unpack_from(route.body)[-1]
     told, by_number = route.told, NEXTHOP_ID in route.told
     useless = (CACHE, *(_BY_NEXTHOP if by_number else ()))
     kept = route.body[: ROUTE.size - 4] + struct.pack("=I", flags & ON_LINK) + told.without(*useless)
     several = HOPS in told and not by_number
     later = several or by_number or family == MPLS or GATEWAY in told or VIA in told
-    how = REPLACE if several or family == MPLS else 0 if first else APPEND
+    left = family == INET6 and several and any(index not in gone for index in route.devices)
+    how = REPLACE if left or family == MPLS else 0 if first else APPEND
     data = message(NEWROUTE, kept + _expiry(told), CREATE | how)
     stage = Stage.GATEWAY if later else Stage.ROUTE
     return Request(stage, device, shown_route(route.body, told), data)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import errno
 import struct
 import typing as t
 
@@ -28,16 +29,17 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 REPLACE, APPEND = 0x100, 0x800
 _TYPE = 0x3FFF
 
-NEWLINK, NEWROUTE, NEWACTION, NEWNEXTHOP = 16, 24, 48, 104
+NEWLINK, NEWROUTE, DELROUTE, NEWACTION, NEWNEXTHOP = 16, 24, 25, 48, 104
 _HEADER = 16  # bytes of struct nlmsghdr
 _IFLA_LINK, _RTA_OIF, _RTA_MULTIPATH, _NHA_OIF = 5, 4, 9, 5
 # Where the attributes begin behind struct nlmsghdr, and which of them name devices.
 _NAMING = {
     NEWROUTE: (12, (_RTA_OIF, _RTA_MULTIPATH)),
+    DELROUTE: (12, (_RTA_OIF,)),
     NEWNEXTHOP: (8, (_NHA_OIF,)),
     NEWLINK: (16, (_IFLA_LINK,)),
 }
-_NO_DEVICE_IN_HEADER = (NEWROUTE, NEWACTION, NEWNEXTHOP)
+_NO_DEVICE_IN_HEADER = (NEWROUTE, DELROUTE, NEWACTION, NEWNEXTHOP)
 
 
 class Stage(enum.IntEnum):
@@ -77,6 +79,12 @@ class Request:
     data: bytes
     places: tuple[int, ...] = ()
     below: int | None = None
+
+
+def is_so_already(request: Request, number: int) -> bool:
+    """Whether a refusal, by the ``number`` of its error, says that what is to be there is there, or what is to go is gone."""
+    (kind,) = struct.unpack_from("=H", request.data, 4)
+    return number == (errno.ESRCH if kind == DELROUTE else errno.EEXIST)
 
 
 class Told:

@@ -55,9 +55,8 @@ _SLAVE_IGNORED = {"bridge": (1, *range(13, 25), 26, 35, 36, 38, 41), "bond": (1,
 _SLAVE_DEVICES = {"bridge": (34,)}
 _INET6, _TOKEN = 10, 7
 
-_REDIRECT, _ROUTER = 1, 9  # RTPROT_REDIRECT, RTPROT_RA
+_REDIRECT = 1  # RTPROT_REDIRECT
 _IPV6_NODE_GROUP = b"\x33\x33\xff"  # one for each address
-_EXTERNAL = 0x10  # NTF_EXT_LEARNED: a program has set it
 _NHA_IGNORED, _UNBALANCED = (12, 14, 15, 16), 4
 _RULE_FLAGS = 0xFFFFFFFF & ~(0x4 | 0x8 | 0x10)  # FIB_RULE_{UNRESOLVED,IIF_DETACHED,OIF_DETACHED}
 _TC_KEPT = (1, 8, 11, 13, 14)
@@ -168,7 +167,7 @@ def _routes(dumps: Dumps, names: Names) -> t.Iterator[Thing]:
         family, length, source, tos, table, protocol, scope, kind, flags = ROUTE.unpack_from(body)
         if family not in (routes.INET, routes.INET6, routes.MPLS):
             continue
-        if flags & routes.CLONED or protocol in (_REDIRECT, _ROUTER):
+        if flags & routes.CLONED or protocol in (_REDIRECT, routes.OF_A_ROUTER):
             continue
         told = Told(body, ROUTE.size)
         number = told.number(routes.NEXTHOP_ID)
@@ -225,7 +224,8 @@ def _neighbours(bodies: t.Iterable[bytes], names: Names) -> t.Iterator[Thing]:
         told = Told(body, NEIGHBOUR.size)
         bridged = family == socket.AF_BRIDGE
         lasting = state & belongings.PERMANENT or bridged and state & belongings.STATIC
-        if not lasting and not flags & (belongings.PROXY | _EXTERNAL):
+        kept_by = flags & (belongings.PROXY | belongings.EXTERNAL) or belongings.managed(told)
+        if not lasting and not kept_by:
             continue
         if bridged and told.value(belongings.NDA_ADDRESS)[:3] == _IPV6_NODE_GROUP:
             continue
@@ -233,7 +233,7 @@ def _neighbours(bodies: t.Iterable[bytes], names: Names) -> t.Iterator[Thing]:
         ignored = set(told.kinds()) - {9, *belongings.NDA_KEPT}
         kept = _plain(told, ignored, (8, 9), names)
         what = f"{belongings.shown_neighbour(family, told)} of {name}"
-        fixed = flags & (belongings.SELF | belongings.MASTER | belongings.PROXY | _EXTERNAL)
+        fixed = flags & (belongings.SELF | belongings.MASTER | belongings.PROXY | belongings.EXTERNAL)
         yield Thing(what, (name,), ("neighbour", family, name, bool(lasting), fixed, kept))
 
 

@@ -30,6 +30,7 @@ _ERROR, _DONE = 2, 3
 _INTERRUPTED, _CAPPED, _WORDS_FOLLOW = 0x10, 0x100, 0x200
 _KIND_MASK = 0x3FFF
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_NAMESPACE_COOKIE = 71  # SO_NETNS_COOKIE, on every machine but PA-RISC and SPARC
 _ERROR_WORDS = 1
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _SECONDS = 5.0
@@ -156,6 +157,8 @@ class Netlink:
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.settimeout(_SECONDS)
+        # Whether nothing changed while the last dump was made: else something may be left out of it.
+        self.whole = True
         for option in (_CAP_ACK, _EXT_ACK):
             with contextlib.suppress(OSError):  # Linux before 4.3 and 4.12: refusals without words
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -178,6 +181,14 @@ class Netlink:
         if not self._socket.getsockname()[0]:
             self._socket.bind((0, 0))
         return int(self._socket.getsockname()[0])
+
+    @property
+    def namespace(self) -> int:
+        """A number of its network namespace that no other one gets up to the next boot; 0 before Linux 5.14, which has none."""
+        with contextlib.suppress(OSError):
+            (number,) = struct.unpack("=Q", self._socket.getsockopt(socket.SOL_SOCKET, _NAMESPACE_COOKIE, 8))
+            return int(number)
+        return 0
 
     def told(self, seconds: float) -> t.Iterator[tuple[int, bytes]]:
         """What the kernel has sent on its own: kind and body of each message of one datagram.
@@ -207,8 +218,8 @@ class Netlink:
         Raises ``HotUpgradeError``, with ``what`` as its subject.
         """
         for __ in range(_DUMPS):
-            found, whole = self._dump(request, what)
-            if whole:
+            found, self.whole = self._dump(request, what)
+            if self.whole:
                 break
         return found  # what changes all the time is never the same for two looks
 

@@ -568,15 +568,17 @@ def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.missed == [f"after the reload there is not: {each}" for each in lost]
 
 
+@pytest.mark.parametrize(("where", "what"), [(preserve, "absent"), (gap, "look")])
 def test_what_cannot_be_compared_is_no_reason_to_go_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, where: t.Any, what: str
 ) -> None:
+    """Nor what cannot even be looked at: a container whose process has ended takes the name of its namespace with it."""
     world.reloader.replace()
 
     def fail(*_all: t.Any) -> t.Any:
         raise HotUpgradeError("the kernel's answer is cut off")
 
-    monkeypatch.setattr(preserve, "absent", fail)
+    monkeypatch.setattr(where, what, fail)
     world.reloader.settle()
     assert (
         world.missed[-1]

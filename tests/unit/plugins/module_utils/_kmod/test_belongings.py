@@ -23,7 +23,7 @@ OURS, OTHERS = 5, 9
 OWN = b"\2\0\0\0\0\5"
 ADDRESS, NEIGHBOUR = struct.Struct("=BBBBI"), struct.Struct("=BxxxiHBB")
 PERMANENT, STATIC, REACHABLE, DELAY, FAILED = 0x80, 0x40, 0x02, 0x08, 0x20
-SELF, MASTER = 0x02, 0x04
+SELF, MASTER, EXTERNAL = 0x02, 0x04, 0x10
 
 
 def address(value: str, index: int = OURS, flags: int = 0x80) -> bytes:
@@ -50,6 +50,15 @@ def test_an_ipv6_address_serves_at_once_and_is_as_it_was_afterwards() -> None:
     assert Told(first.data, 24).number(8) == 0x282  # IFA_F_NODAD
     assert first.data[18] == 0x82
     assert (settled.stage, settled.data[16:]) == (Stage.SETTLE, body)
+
+
+def test_the_newest_address_of_ipv6_is_told_first_and_so_given_back_last() -> None:
+    """A host speaks as the first one that fits."""
+    told = [address("2001:db8::2", flags=0x82), address("2001:db8::1", flags=0x82)]
+    others = [address("192.0.2.1"), address("192.0.2.2")]
+    found = belongings.addresses([*others, *told], {OURS})
+    words = [f"the address {each}/24" for each in ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2")]
+    assert [each.what for each in found] == words
 
 
 @pytest.mark.parametrize("flags", [0xC8, 0x88, 0xC0])
@@ -93,6 +102,47 @@ def test_neighbours_that_are_known() -> None:
 def test_one_that_is_asked_for_is_asked_for_again() -> None:
     (found,) = neighbours(neighbour(DELAY))
     assert struct.unpack_from("=H", found.data, 24) == (0x04,)
+
+
+def test_neighbours_that_a_program_keeps_and_that_the_kernel_need_not_ask_for() -> None:
+    """FRR enters those of an EVPN so; a managed one comes back whether or not it answers just now."""
+    group = neighbour(STATIC, mac=b"\1\0\x5e\0\0\1")  # the kernel makes it by itself
+    managed = neighbour(FAILED) + numbered(15, 1)
+    bodies = [neighbour(STATIC, EXTERNAL), neighbour(STATIC), group, managed, neighbour(0, EXTERNAL)]
+    assert [NEIGHBOUR.unpack_from(each.data, 16)[2:4] for each in neighbours(*bodies)] == [
+        (STATIC, EXTERNAL),
+        (STATIC, 0),
+        (0, 0),
+        (0, EXTERNAL),
+    ]
+
+
+def test_an_entry_of_a_bridge_that_a_program_keeps_is_one_of_its_master() -> None:
+    """The kernel tells no NTF_MASTER, and takes it for granted only where there is no other flag (rtnl_fdb_add)."""
+    mac, sticky = b"\2\0\0\0\0\1", 0x40
+    found = neighbours(fdb(mac, REACHABLE, EXTERNAL), fdb(mac, STATIC, sticky), fdb(mac, REACHABLE, 0))
+    assert [NEIGHBOUR.unpack_from(each.data, 16)[2:4] for each in found] == [
+        (REACHABLE, EXTERNAL | MASTER),
+        (STATIC, sticky | MASTER),
+    ]
+
+
+def test_a_bridge_that_loses_its_address_with_a_port_loses_no_neighbours() -> None:
+    """Nor does what is on it, or a bond that is in it; what is given back waits for the last port."""
+    bridge, on_it, veth, bond = 11, 12, 13, 14
+
+    def device(index: int, master: int = 0, below: int = 0) -> links.Link:
+        more = numbered(10, master) + (numbered(5, below) if below else b"")
+        return links.parse(struct.pack("=BxHiII", 0, 0, index, 1, 0) + more)
+
+    some = [device(OURS, bond), device(bond, bridge), device(bridge), device(on_it, below=bridge)]
+    some += [device(veth, below=OTHERS), device(OTHERS)]
+    bodies = [neighbour(PERMANENT, index=each) for each in (OURS, bond, bridge, on_it, veth, OTHERS)]
+    bodies.append(neighbour(PERMANENT, SELF, socket.AF_BRIDGE, index=bridge))
+    found = list(belongings.neighbours_of_masters(bodies, some, {OURS: 0}))
+    assert [(each.device, each.stage) for each in found] == [
+        (each, Stage.PROPERTY) for each in (bond, bridge, on_it)
+    ]
 
 
 def fdb(mac: bytes, state: int = PERMANENT, flags: int = SELF, *more: bytes) -> bytes:

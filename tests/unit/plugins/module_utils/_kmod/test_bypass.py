@@ -361,6 +361,18 @@ def test_where_no_namespace_can_be_made_nothing_was_tried(monkeypatch: pytest.Mo
     assert bypass.try_out() == ["cannot enter a network namespace: Operation not permitted"]
 
 
+def test_a_number_that_another_port_has_by_now_is_that_port(kernel: t.Any) -> None:
+    """A tap that ends while the reload is prepared leaves its number to the next one, and perhaps the same megaflow."""
+    known: bypass.Known = {}
+    bypass.prepare(kernel, PORTS, FLOWS, known=known)
+    kernel.promiscuous[8] = False
+    ports = [port if port.index != 7 else Vport(3, 1, "p3", 8) for port in PORTS]
+    found = b"".join(bypass.prepare(kernel, ports, FLOWS, known=known).filters)
+    to_old, to_new = (struct.pack("=iI", 1, device) for device in (7, 8))  # of struct tc_mirred
+    assert to_new in found
+    assert to_old not in found
+
+
 def test_what_is_known_is_not_translated_again(kernel: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     known: bypass.Known = {}
     first = bypass.prepare(kernel, PORTS, FLOWS, known=known)

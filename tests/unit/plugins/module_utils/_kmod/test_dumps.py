@@ -17,14 +17,16 @@ ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
 
 
 class Kernel:
-    """Answers by what is asked for, and notes that."""
+    """Answers by what is asked for, and notes that; all but its routes change meanwhile."""
 
     def __init__(self, *unknown: int) -> None:
         self.unknown = unknown
+        self.whole = False
         self.asked: list[tuple[int, ...]] = []
 
     def dump(self, request: bytes, what: str) -> list[tuple[int, bytes]]:
         (kind,) = struct.unpack_from("=H", request, 4)
+        self.whole = kind == 26
         if kind in self.unknown:
             raise HotUpgradeError(what, "EOPNOTSUPP", "")
         if kind == 38:
@@ -42,6 +44,7 @@ def test_all_is_asked_for() -> None:
     kernel = Kernel()
     found = dumps.dump(t.cast(t.Any, kernel), ())
     assert (found.addresses, found.routes, found.rules) == ([bytes([22])], [bytes([26])], [bytes([34])])
+    assert found.every_route
     assert (found.nexthops, found.groups, found.vlans) == ([bytes([106])], [bytes([86])], [bytes([18])])
     assert (len(found.neighbours), found.mirrored) == (3, [bytes([50])])
     # Classes of what has any, and filters of what was set.

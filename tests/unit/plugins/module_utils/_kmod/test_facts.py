@@ -160,11 +160,16 @@ def test_what_nobody_brings_back() -> None:
     going = [device(5, "in1", more=attached), device(6, "in2", more=none), device(7, "ms0", "macsec")]
     here = dataclasses.replace(
         goes(going, [device(8, "hsr0", "hsr")]),
-        beside=facts.Beside(programs={6: ["cls_main"], 99: ["other"]}),
+        beside=facts.Beside(
+            programs={6: ["cls_main"], 99: ["other"]},
+            groups={6: ["224.0.0.18", "ff02::5"], 98: ["239.1.1.1"]},
+        ),
     )
     assert list(facts.unrestorable([here])) == [
         "the XDP program of in1",
         "the program cls_main (eBPF) in a filter of in2: whoever has set it has to do so again",
+        "the membership in 224.0.0.18, ff02::5 at in2 (multicast): restart the programs that have joined, unless they watch "
+        "devices",
         "the keys of ms0: the kernel does not tell them (macsec)",
         "the device hsr0: the kernel deletes it with the port that it is on (hsr)",
     ]
@@ -210,13 +215,14 @@ def test_what_goes_is_looked_for_in_every_namespace(monkeypatch: pytest.MonkeyPa
     """Where its packet sockets are, too: /proc/net would be that of the whole process."""
     (tmp_path / "proc/thread-self/net").mkdir(parents=True)
     (tmp_path / "proc/thread-self/net/packet").write_text("there\n")
+    (tmp_path / "proc/thread-self/net/igmp6").write_text(f"5 in1 {'ff02' + 27 * '0' + '5'} 1 0000000C 0\n")
     monkeypatch.setattr(preserve, "going", lambda _ports, beside: [beside(SPACE, [5])])
     monkeypatch.setattr(nftables, "hooks", lambda _runner: (HOOK,))
     monkeypatch.setattr(
         dumps, "filters", lambda route, devices: [a_filter(route, index) for index in devices]
     )
     found = t.cast(t.Any, facts._going(PORTS, str(tmp_path), no_program))
-    assert found == [facts.Beside("there", (HOOK,), {5: ["cls_main"]})]
+    assert found == [facts.Beside("there", (HOOK,), {5: ["cls_main"]}, {5: ["ff02::5"]})]
 
     def nowhere(_ports: t.Any, _beside: t.Any) -> t.Any:
         raise HotUpgradeError("the network namespace of the port a cannot be found")

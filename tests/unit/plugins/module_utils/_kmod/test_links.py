@@ -61,6 +61,27 @@ def test_what_is_only_told_of_a_macvlan_is_left_out() -> None:
     assert data.without() == numbered(1, 4)
 
 
+def test_the_addresses_that_a_macvlan_takes_packets_from_are_set() -> None:
+    """The kernel tells them without what is to be done with them, and ignores them so (macvlan_changelink_sources)."""
+    listed = attribute(5 | NESTED, attribute(4, b"\2\0\0\0\0\1"))
+    data = Told(links.made(link("macvlan", numbered(1, 16) + listed)).data, 32).inside(18).inside(2)
+    assert (data.number(3), len(data.value(5))) == (3, 12)
+    assert 3 not in Told(links.made(link("macvlan", numbered(1, 4))).data, 32).inside(18).inside(2)
+
+
+def test_it_has_as_many_queues_as_before() -> None:
+    made = Told(links.made(link("macvtap", more=numbered(31, 4) + numbered(32, 2))).data, 32)
+    assert (made.number(31), made.number(32)) == (4, 2)
+
+
+def test_what_a_program_keeps_down_is_so_before_it_is_up() -> None:
+    """A VRRP that is not the master does it: two who are up have one address."""
+    reasons = attribute(55 | NESTED, numbered(2, 8))
+    told = Told(settings(link(more=attribute(39, b"\1") + reasons))["the settings"], 16)
+    assert (told.value(39), told.inside(55).number(2)) == (b"\1", 8)
+    assert 39 not in Told(settings(link(more=attribute(39, b"\0")))["the settings"], 16)
+
+
 def test_it_gets_what_it_had_before_it_is_up() -> None:
     more = (
         attribute(1, b"\2\0\0\0\0\7")
@@ -134,6 +155,22 @@ def test_a_bond_that_is_empty_meanwhile_gets_its_address_again() -> None:
     assert (found.device, found.stage, found.what) == (6, Stage.PLACE, "the address of dev9, the master")
     assert found.data[16:] == HEADER.pack(0, 0, 9, 0, 0) + mac
     assert not list(links.bonds(some, {5: 0, 7: 0}))  # it has another member
+
+
+def test_what_is_on_a_bridge_has_its_mtu_again() -> None:
+    """The bridge has that of its ports, and gets it back by itself; the lower ones come first, since they limit the others."""
+
+    def device(index: int, kind: str, *more: bytes) -> links.Link:
+        info = attribute(18, attribute(1, kind.encode() + b"\0"))
+        body = HEADER.pack(0, 1, index, UP, 0) + attribute(3, b"dev%d\0" % index) + numbered(4, 9000)
+        return links.parse(body + info + b"".join(more))
+
+    port, bridge = device(5, "", numbered(10, 9)), device(9, "bridge")
+    on_it, on_that = device(8, "macvlan", numbered(5, 9)), device(7, "vlan", numbered(5, 8))
+    other = device(6, "vlan", numbered(5, 4))
+    found = list(links.sizes_on_masters([port, other, on_that, on_it, bridge], {5: 0}))
+    assert [(each.device, each.stage) for each in found] == [(8, Stage.PROPERTY), (7, Stage.PROPERTY)]
+    assert found[0].data[16:] == HEADER.pack(0, 0, 8, 0, 0) + numbered(4, 9000)
 
 
 def test_the_member_that_was_active_is_so_again() -> None:

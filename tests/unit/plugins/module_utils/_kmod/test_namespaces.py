@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import namespaces
 
 
@@ -38,3 +41,22 @@ def test_a_name_without_a_namespace_is_nobodys(tmp_path: Path, monkeypatch: pyte
         with namespaces.within(each):
             pass
         os.close(each.descriptor)
+
+
+def test_as_many_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user of a host may make more than a login has files; that one is left out must not go unnoticed."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        for each in namespaces.every():
+            os.close(each.descriptor)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    def no_more(*__: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(namespaces.os, "open", no_more)
+    with pytest.raises(HotUpgradeError, match="cannot all be looked at: Too many open files"):
+        namespaces.every()

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import os
 import pathlib
 import random
 import struct
@@ -41,9 +42,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
 class Route:
     """A socket that notes what is sent, and refuses what it is told to, by place."""
 
+    namespace = 0
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.refused: list[list[Refusal]] = []
+
+    def close(self) -> None:
+        """As ``Netlink`` does."""
 
     def transact(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
         self.sent += prepared
@@ -200,6 +206,18 @@ def test_a_namespace_that_has_gone_gets_nothing(monkeypatch: pytest.MonkeyPatch)
     assert (found.batches, found.moves) == ((here,), ())
 
 
+def test_a_namespace_with_the_inode_of_one_that_has_gone_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the next container's: what was a tenant's goes to no other one."""
+    there = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
+    record = preserve.as_json(captured(there, moves=(preserve.Move(1, 9, 13, "in4", "in4"),)))
+    successor = dataclasses.replace(SPACES[1], cookie=77)
+    monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], successor, SPACES[2]])
+    found = preserve.from_json(json.loads(json.dumps(record)))
+    assert (found.batches, found.moves) == ((), ())
+
+
 def test_what_is_there_already_is_no_failure() -> None:
     route = Route()
     route.refused = [[Refusal(0, errno.EEXIST, ""), Refusal(1, errno.EINVAL, "no such thing")]]
@@ -331,6 +349,7 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
 ) -> None:
     """Before Linux 6.2 a device is renamed while it is down only, which takes addresses and routes from it."""
     monkeypatch.setattr(preserve, "arrived", lambda _captured: {1: {13: 90}})
+    monkeypatch.setattr(links, "dump", lambda _route: [])
     route = Route()
     route.refused = refused
     address = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
@@ -340,6 +359,21 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
     assert {struct.unpack_from("=i", each, 20)[0] for each in route.sent[:2]} == {90}
+
+
+def test_a_device_that_is_not_the_port_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback comes hours later: by then the number of a namespace may be that of another container."""
+    moves = tuple(preserve.Move(1, 9, index, "in4", f"eth{index}") for index in (13, 14, 15))
+    route = Route()
+    found = with_route(captured(moves=moves), 1, route)
+    monkeypatch.setattr(links, "dump", lambda _route: [link(13), named(14, "in4"), named(15, "eth15")])
+    assert preserve.rename(found) == []
+    assert [struct.unpack_from("=i", each, 20)[0] for each in route.sent] == [14]
+
+
+def named(index: int, name: str) -> links.Link:
+    header = struct.pack("=BxHiII", 0, 0, index, 1, 0)
+    return links.parse(header + attribute(3, name.encode() + b"\0"))
 
 
 def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
@@ -358,6 +392,28 @@ def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
     given = preserve._of_device(found, preserve.Move(1, 9, 13, "in4", "eth0"))
     told = [(batch.stage, each.what) for batch in given for each in batch.requests]
     assert told == [(stage, name) for name in ("port", "vlan", "vlan on it") for stage in stages[1:]]
+
+
+def test_more_namespaces_than_there_are_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing stays open: whoever looked goes on to what else is to be known."""
+    opened = [os.open("/dev/null", os.O_RDONLY) for __ in range(3)]
+    some = [namespaces.Namespace(4, place, each) for place, each in enumerate(opened)]
+    sockets = [Route() for __ in range(3)]
+
+    def socket(_protocol: int) -> Route:
+        if not sockets:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return sockets.pop()
+
+    monkeypatch.setattr(preserve, "Netlink", socket)
+    monkeypatch.setattr(namespaces, "every", lambda: some)
+    monkeypatch.setattr(namespaces, "number", lambda *_: 1)
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    with pytest.raises(HotUpgradeError, match="cannot all be looked at"):
+        preserve.every_space()
+    for each in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(each)
 
 
 def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,6 +448,34 @@ def test_a_device_cannot_have_the_settings_of_all_others_changed(monkeypatch: py
     assert batch.settings == (preserve.Setting("ipv4/conf/in1/forwarding", b"dev6"),)
 
 
+def test_what_coming_up_changes_is_set_when_it_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MTU of IPv6: the device gets that of the link then."""
+    told = [("ipv6/conf", "mtu", b"1400\n"), ("ipv4/conf", "mtu", b"1\n")]
+    monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    monkeypatch.setattr(preserve, "_of", lambda device: told if device == "dev5" else [])
+    before, later = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
+    assert (before.stage, [each.path for each in before.settings]) == (
+        Stage.SYSCTL,
+        ["ipv4/conf/dev5/mtu"],
+    )
+    assert (later.stage, [each.path for each in later.settings]) == (Stage.UP, ["ipv6/conf/dev5/mtu"])
+
+
+def test_the_secret_is_set_before_the_mode_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a device that goes while its settings are read, as those of containers do, has none."""
+
+    def listed(place: str) -> list[str]:
+        if "ipv6/conf" not in place:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return ["addr_gen_mode", "mtu", "stable_secret"]
+
+    monkeypatch.setattr(preserve.os, "listdir", listed)
+    monkeypatch.setattr(preserve.os.path, "isdir", lambda _place: True)
+    monkeypatch.setattr(preserve, "_read", lambda _path: b"1\n")
+    assert [each[1] for each in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
+
+
 def test_settings_below_sys_are_those_of_our_namespace(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
@@ -399,12 +483,16 @@ def test_settings_below_sys_are_those_of_our_namespace(
     (folder / "queues/rx-0").mkdir(parents=True)
     (folder / "gro_flush_timeout").write_text("20000\n")
     (folder / "queues/rx-0/rps_cpus").write_text("00000000,00000000\n")
+    (folder / "queues/rx-0/rps_flow_cnt").write_text("4096\n")
     monkeypatch.setattr(preserve, "_FOLDER", str(tmp_path))
     monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
     monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
     monkeypatch.setattr(preserve, "_of", lambda _device: [])
     (batch,) = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
-    assert batch.settings == (preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),)
+    assert batch.settings == (
+        preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),
+        preserve.Setting(f"{folder}/queues/rx-0/rps_flow_cnt", b"4096\n"),
+    )
     (batch,) = preserve._settings(1, SPACES[1], {5: 0}, {(1, 5): "dev5"})
     assert batch.settings == ()
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import routes
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import links, routes
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.dumps import Dumps
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
+    DELROUTE,
     Request,
     Stage,
     Told,
@@ -96,6 +98,36 @@ def test_what_the_kernel_makes_of_an_address_it_makes_again() -> None:
     assert not given(local)
 
 
+def link(index: int, flags: int = 1, *more: bytes) -> links.Link:
+    return links.parse(struct.pack("=BxHiII", 0, 0, index, flags, 0) + b"".join(more))
+
+
+def absent(*bodies: bytes, devices: tuple[links.Link, ...], **more: t.Any) -> list[tuple[str, Stage]]:
+    """What is taken away of what the kernel makes by itself, with addresses of three kinds."""
+    own = (address("192.0.2.1"), address("2001:d00::1"), address("203.0.113.1", 0x280))
+    given = routes.routes(Dumps(devices, routes=bodies, addresses=own, **more), GONE)
+    return [(each.what, each.stage) for each in given if MESSAGE.unpack_from(each.data)[1] == DELROUTE]
+
+
+def test_the_route_to_a_network_that_somebody_has_deleted_or_made_otherwise_is_not_there_again() -> None:
+    """It would come before that, with another source and MTU; the kernel makes that of IPv6 once more when it settles."""
+    other, made = route("192.0.2.0", numbered(8, 1300)), route("2001:d00::", numbered(6, 256), protocol=2)
+    what = "the absence of the route to {} of table {}".format
+    assert absent(other, made, devices=(link(OURS),)) == [(what("192.0.2.0/24", 254), Stage.ROUTE)]
+    vrf = link(77, 1, attribute(18, attribute(1, b"vrf\0") + attribute(2, numbered(1, 100))))
+    assert absent(devices=(link(OURS, 1, numbered(10, 77)), vrf)) == [
+        (what("192.0.2.0/24", 100), Stage.ROUTE),
+        (what("2001:d00::/24", 100), Stage.ROUTE),
+        (what("2001:d00::/24", 100), Stage.SETTLE),
+    ]
+
+
+def test_what_is_perhaps_there_stays() -> None:
+    """A device that is down has no such routes, and a dump may leave out some while others change."""
+    assert not absent(devices=(link(OURS, 0),))
+    assert not absent(devices=(link(OURS),), every_route=False)
+
+
 def test_a_route_from_an_address_of_ours_goes_with_that() -> None:
     source = attribute(7, b"\xc0\0\2\1")
     assert not given(route("198.51.100.0", source, index=OTHERS))
@@ -105,11 +137,37 @@ def test_a_route_from_an_address_of_ours_goes_with_that() -> None:
     assert found.device == ON_OURS
 
 
-def test_one_of_several_ways_replaces_what_is_left() -> None:
-    hops = struct.pack("=HBBi", 8, 0, 0, OTHERS) + struct.pack("=HBBi", 8, 0, 0, OURS)
-    (found,) = given(route("192.0.2.0", attribute(9, hops), index=None))
-    assert MESSAGE.unpack_from(found.data)[2] == 0x1 | 0x400 | 0x100  # create, replace
+def several(destination: str, *devices: int) -> bytes:
+    hops = b"".join(struct.pack("=HBBi", 8, 0, 0, index) for index in devices)
+    return route(destination, attribute(9, hops), index=None)
+
+
+def test_one_of_several_ways_replaces_what_is_left_of_it_and_nothing_else() -> None:
+    """Of IPv4 nothing is left, and another one to the same destination stays as it is."""
+    (found,) = given(several("2001:db8::", OTHERS, OURS))
+    assert how(found) == REPLACED
     assert (found.device, found.stage) == (OURS, Stage.GATEWAY)
+    assert [how(each) for each in given(several("2001:db8::", OURS, ON_OURS))] == [APPENDED]
+    for ways in ((OURS, ON_OURS), (OURS, OTHERS)):
+        stays, behind = route("192.0.2.0", index=OTHERS), several("192.0.2.0", *ways)
+        assert [how(each) for each in given(stays, behind)] == [APPENDED]
+        assert [how(each) for each in given(behind, stays)] == [FIRST]
+
+
+def test_what_the_kernel_has_learned_from_a_router_is_not_in_its_way() -> None:
+    """It finds no route of its own then, and enters none beside one of the same metric: it ignores all else it is told."""
+    accepting, not_so = (
+        attribute(26, attribute(10, attribute(2, struct.pack("=4i", 0, 64, 1500, on)))) for on in (1, 0)
+    )
+    learned = route("2001:db8::", numbered(6, 1024), attribute(5, bytes(16)), protocol=9)
+    for conf, metric in ((accepting, 1025), (not_so, 1024), (b"", 1024)):  # a program has entered it
+        (found,) = routes.routes(Dumps([link(OURS, 1, conf)], routes=[learned]), GONE)
+        told = Told(found.data, 28)
+        assert (told.number(6), told.number(4), told.value(5)) == (metric, OURS, bytes(16))
+    (set_by_hand,) = routes.routes(
+        Dumps([link(OURS, 1, accepting)], routes=[route("2001:db8::", numbered(6, 1024))]), GONE
+    )
+    assert Told(set_by_hand.data, 28).number(6) == 1024
 
 
 def test_a_route_keeps_its_remaining_life_and_not_its_state() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 import types
 import typing as t
@@ -109,3 +110,14 @@ def test_who_reads_much_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     route: t.Any = types.SimpleNamespace(dump=lambda _request, _what: [(24, b"a"), (24, b"b")])
     assert rtnetlink.dumped(route, 26, b"", "routes") == [b"a", b"b"]
     assert beats == [1]
+
+
+def test_what_is_there_need_not_be_made_and_what_is_gone_not_deleted() -> None:
+    made, deleted = (Request(Stage.ROUTE, 5, "", message(kind, bytes(12))) for kind in (24, 25))
+    assert rtnetlink.is_so_already(made, errno.EEXIST)
+    assert rtnetlink.is_so_already(deleted, errno.ESRCH)
+    assert not rtnetlink.is_so_already(made, errno.ESRCH)
+    assert (
+        elsewhere(Request(Stage.ROUTE, 5, "", message(25, bytes(12) + numbered(4, 5))), {5: 9}, {}).device
+        == 9
+    )
