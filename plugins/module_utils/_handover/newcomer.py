@@ -54,6 +54,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     monitor_of,
     shown,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import StandsStill
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_daemon,
     owner_of,
@@ -271,7 +272,8 @@ def patient(host: Host, ask: t.Callable[[], T]) -> T:
             return ask()
         except Unreachable as error:
             ended = clock.monotonic() - begin > EXEC_TIMEOUT and not _there(host)
-            if ended or watched.stand_still():
+            stuck = isinstance(error.__cause__, StandsStill) or watched.stand_still()
+            if ended or stuck:
                 raise _did_not_start(host, error) from error
             raise
 

@@ -48,6 +48,13 @@ class TooSlow(Exception):
         self.seconds, self.why = seconds, why
 
 
+class StandsStill(TooSlow):
+    """No thread of the other end does anything: it will not do it later, either."""
+
+    def __init__(self) -> None:
+        super().__init__(STILL, "no thread of the daemon has done anything meanwhile")
+
+
 class Patience:
     """How long the other end may keep us waiting in one exchange, and how much it may send.
 
@@ -81,7 +88,7 @@ class Patience:
                 return found
             other = other or Watched(functools.partial(_listener, connection))
             if other.stand_still():
-                raise TooSlow(STILL, "no thread of the daemon has done anything meanwhile")
+                raise StandsStill
         raise TooSlow(self._timeout, "the connection is open but the daemon is silent")
 
     def received(self, count: int) -> None:

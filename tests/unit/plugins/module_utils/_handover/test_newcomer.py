@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import sil
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import Instance
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import STILL, Process, alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import StandsStill
 
 COLUMNS: dict[str, dict[str, t.Any]] = {"bfd": {}, "cfm_mpid": {}, "lldp": {}}
 
@@ -131,6 +132,15 @@ def test_one_that_has_ended_is_not_waited_for_and_one_that_hangs_not_for_ever(
     with pytest.raises(HotUpgradeError, match=rf"did not start: {said}; .*nobody listens.*ovs-vswitchd\.log"):
         newcomer.patient(host, ask)
     assert world.clock.now == pytest.approx(100 + seconds, abs=0.1)
+
+
+def test_one_that_was_seen_to_stand_still_is_not_waited_for(world: t.Any, host: t.Any) -> None:
+    def ask() -> t.NoReturn:
+        raise Unreachable("the switch did not answer for 10 s") from StandsStill()
+
+    with pytest.raises(HotUpgradeError, match="did not start"):
+        newcomer.patient(host, ask)
+    assert world.clock.now == 100
 
 
 def test_a_database_that_ends_meanwhile_is_not_taken_for_a_process_that_starts(
