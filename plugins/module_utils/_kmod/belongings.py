@@ -40,12 +40,8 @@ NDA_KEPT = (1, 2, 5, 6, 7, 8, 11, 12, 13, 15)
 NDA_DESTINATION, NDA_ADDRESS, NDA_VLAN, NDA_DEVICE, _NDA_MORE_FLAGS = 1, 2, 5, 8, 15
 PERMANENT, STATIC, _REACHABLE, _STALE, _DELAY, _PROBE = 0x80, 0x40, 0x02, 0x04, 0x08, 0x10
 _KNOWN = PERMANENT | _REACHABLE | _STALE | _DELAY | _PROBE
-SELF, MASTER, PROXY, EXTERNAL = (
-    0x02,
-    0x04,
-    0x08,
-    0x10,
-)  # NTF_*; the last: a program has learned it, and keeps it
+# NTF_*; EXTERNAL: a program has learned it, and keeps it.
+SELF, MASTER, PROXY, EXTERNAL = 0x02, 0x04, 0x08, 0x10
 _MANAGED = 0x1  # NTF_EXT_MANAGED: the kernel asks for it again and again
 
 

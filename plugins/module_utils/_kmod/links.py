@@ -55,8 +55,8 @@ _NO_ADDRESS = ("ipvlan", "ipvtap")
 _VXLAN, _VXLAN_LINK = "vxlan", 3
 # Taken for yes whatever they hold, and told for no, too: IFLA_VXLAN_REMCSUM_RX, and _TTL_INHERIT, which must hold nothing.
 _VXLAN_CHECKSUM, _VXLAN_INHERITS = 22, 28
+_VRF, _VRF_TABLE = "vrf", 1  # IFLA_VRF_TABLE
 # Masters that take settings of what is in them.
-_VRF, _VRF_TABLE = "vrf", 1
 _BOND, _ACTIVE = "bond", 2  # IFLA_BOND_ACTIVE_SLAVE
 _BOND_MEMBER_ADDRESS = 4  # IFLA_BOND_SLAVE_PERM_HWADDR
 # By master: what it takes of IFLA_BOND_SLAVE_*, IFLA_BRPORT_* (br_port_policy in net/bridge/br_netlink.c), but for the state.
