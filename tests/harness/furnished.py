@@ -23,12 +23,15 @@ link set in{n} up
 address add 192.168.{n}.1/24 dev in{n}
 address add 192.168.{n}.2/24 dev in{n}
 address add fd00:{n}::1/64 dev in{n} nodad
+address add fd00:{n}::2/64 dev in{n} nodad
+route change 192.168.{n}.0/24 dev in{n} proto kernel scope link src 192.168.{n}.2
 route add 172.20.{n}.0/24 via 192.168.{n}.254 dev in{n}
 route add 172.21.{n}.0/24 via 192.168.{n}.254 dev in{n} table {table} proto static metric 7
 route add fd01:{n}::/48 via fd00:{n}::fe dev in{n}
 rule add iif in{n} lookup {table} priority {table}
 neighbour add 192.168.{n}.77 lladdr 02:00:00:00:00:77 dev in{n} nud permanent
 neighbour add proxy 192.168.{n}.88 dev in{n}
+neighbour add 192.168.{n}.79 lladdr 02:00:00:00:00:79 dev in{n} nud noarp extern_learn
 address add 10.43.{n}.1/24 dev in{n} noprefixroute
 route add 10.43.{n}.0/24 dev in{n} proto kernel scope link src 10.43.{n}.1 metric 425
 nexthop add id {n} via 192.168.{n}.253 dev in{n}
@@ -40,6 +43,9 @@ link set vx{n} up
 address add 10.42.{n}.1/24 dev vx{n}
 link add link in{n} name in{n}.30 type vlan id 30
 link set in{n}.30 up
+link add link in{n} name in{n}.31 numtxqueues 4 type vlan id 31
+link add link in{n} name ms{n} type macvlan mode source
+link set link in{n} name ms{n} type macvlan macaddr add 02:bc:00:00:00:{n:02x}
 address add 10.30.{n}.1/24 dev in{n}.30
 route add 10.31.{n}.0/24 via 10.30.{n}.9
 link add link in{n} name mv{n} type macvlan mode bridge
@@ -66,9 +72,13 @@ route add 10.90.{n}.0/24 nexthop via 10.80.{n}.5 dev in{n} nexthop via 192.168.1
 """
 _BRIDGED = """
 link add lbr{n} type bridge vlan_filtering 1
+link set in{n} mtu 9000
 link set in{n} master lbr{n}
 link set in{n} up
 link set lbr{n} up
+link add link lbr{n} name lbr{n}.5 type vlan id 5
+link set lbr{n}.5 up
+neighbour add 192.168.{n}.70 lladdr 02:00:00:00:00:70 dev lbr{n}.5 nud permanent
 """
 _KINDS = (_ADDRESSED, _IN_VRF, _IN_BOND, _ELSEWHERE, _SHAPED, _BRIDGED)
 # One port of each kind.
@@ -118,10 +128,11 @@ def told(*argv):
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 WORDS = ("ip -d link", "ip address", "ip route show table all", "ip -6 route show table all", "ip rule",
-         "ip neighbour show nud permanent", "ip neighbour show proxy", "tc qdisc", "ip nexthop", "bridge vlan",
+         "ip neighbour show nud permanent", "ip neighbour show nud noarp", "ip neighbour show proxy", "tc qdisc",
+         "ip nexthop", "bridge vlan",
          "bridge fdb", "bridge mdb")
 # The bridge learns the others, and enters its own.
-KEPT = {"bridge fdb": " static", "bridge mdb": " permanent"}
+KEPT = {"bridge fdb": " static", "bridge mdb": " permanent", "ip neighbour show nud noarp": " extern_learn"}
 lines = []
 for space in (None, "n4"):
     for words in WORDS:

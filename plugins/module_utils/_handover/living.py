@@ -102,11 +102,10 @@ class Changed(State):
             if groups and wire.is_flow_mod(data):
                 yield b"".join(groups)
                 groups = []
-            yield self._kept(data)
-        yield b"".join([*groups, *flows])
-
-    def _kept(self, data: bytes) -> bytes:
-        return b"".join(message for message in wire.each(data) if not self._is_replaced(message))
+            if kept := [message for message in wire.each(data) if not self._is_replaced(message)]:
+                yield b"".join(kept)
+        if added := [*groups, *flows]:
+            yield b"".join(added)
 
     def _is_replaced(self, message: bytes) -> bool:
         if wire.is_flow_mod(message):

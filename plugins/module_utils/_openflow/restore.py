@@ -389,7 +389,7 @@ class Beside(Sparing):
     """A state for the bridge of a new process, in which others may have put something already: that stays."""
 
     def _objects(self) -> t.Iterator[bytes]:
-        for data in filter(None, self._state.objects()):
+        for data in self._state.objects():
             yield data if wire.is_flow_mod(data) else b"".join(map(_in_any_case, wire.each(data)))
 
     def _deletions(self) -> bytes | None:

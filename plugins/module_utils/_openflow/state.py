@@ -63,14 +63,15 @@ class State:
     def objects(self) -> t.Iterator[bytes]:
         """The group-mods and then the flow-mods that make this state, numbered 1, 2, 3… by their transaction ids.
 
-        Each item holds many, back to back.
+        Each item holds some, back to back.
         """
         xid = 1
         for reply in self.replies():
             make = wire.group_mods if wire.is_group_reply(reply) else wire.flow_mods
             data, count = make(reply, xid)
             xid += count
-            yield data
+            if count:
+                yield data
 
     def messages(self) -> t.Iterator[bytes]:
         """The same, one at a time."""
@@ -120,7 +121,8 @@ class Whole(State):
                 elif not self._has_all(message, groups):
                     continue
                 kept.append(message)
-            yield b"".join(kept)
+            if kept:
+                yield b"".join(kept)
 
     def _has_all(self, flow: bytes, groups: t.Container[int]) -> bool:
         used = wire.used_by(flow)

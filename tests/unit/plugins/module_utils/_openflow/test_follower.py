@@ -245,6 +245,7 @@ def test_a_state_with_changes_is_the_state_that_a_switch_would_show() -> None:
     objects = [message for data in now.objects() for message in wire.each(data)]
     wanted = [group_mod(ADD, 2), group_mod(ADD, 7, 7), flow(3), flow(1, b"new, 8 B", 1), flow(9, b"", 1)]
     assert list(map(digest, objects)) == list(map(digest, wanted))
+    assert all(now.objects()), "an item of which nothing is left is none"
     assert now.settings.meters == {1: b"\0\1", 3: b"\0\1band"}
     numbers = [wire.header(message).xid for message in objects if wire.header(message).xid]
     assert len(set(numbers)) == len(numbers) == 3
