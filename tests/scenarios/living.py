@@ -41,7 +41,8 @@ exec python3 -c '
 import os, random, socket, time
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); out.bind(("sa", 0))
 while True:
-    out.send(b"\\2" + bytes(5) + b"\\2\\0\\0\\0\\0" + bytes([random.randrange(200)]) + b"\\x88\\xb5" + bytes(46))
+    # So many that most are heard of once in the life of a flow: in any half second some flows expire.
+    out.send(b"\\2" + bytes(5) + b"\\2\\0\\0\\0" + random.randrange(2000).to_bytes(2, "big") + b"\\x88\\xb5" + bytes(46))
     time.sleep(0.02)
 '
 END
