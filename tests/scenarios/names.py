@@ -92,14 +92,14 @@ ovs-vsctl add-br {LONG} -- set bridge {LONG} fail_mode=secure datapath_type=netd
 ovs-vsctl add-port {LONG} a-long-tap-device -- set interface a-long-tap-device type=internal ofport_request=7
 ovs-ofctl -O OpenFlow15 add-flow {LONG} in_port=7,actions=LOCAL
 """
-# By Open vSwitch, which does not hear what happens to a device of whose name it knows more than Linux does.
-UP = f"ip address add 10.30.0.1/24 dev {LONG[:15]}; ovs-ofctl -O OpenFlow15 mod-port {LONG} LOCAL up"
+ADDRESS = f"ip address add 10.30.0.1/24 dev {LONG[:15]}"
+UP = f"ip link set {LONG[:15]} up"
 
 
 def long_names(scene: Scene) -> str:
     """Userspace devices with names of more than 15 bytes, between versions that open them."""
     scene.populate("--datapath-type", "netdev")
-    scene.sh(USED + UP)
+    scene.sh(USED + ADDRESS)  # not up: the old process would not hear of that, and tell it as down
     result, losses = upgrade(scene, "3.5.0", no_loss=False, but=RENUMBERED, strategy="make_before_break")
     losses.shorter_than(5)
     return f"window {result['window_ms']} ms, {losses}"
@@ -108,7 +108,7 @@ def long_names(scene: Scene) -> str:
 def cut_off(scene: Scene) -> str:
     """To a version that does not open them: refused while one is used, told and done when none is."""
     scene.populate("--datapath-type", "netdev")
-    scene.sh(USED + UP)
+    scene.sh(USED + ADDRESS + "\n" + UP)
     scene.install("4.0.0")
     refused = scene.module("ovs_handover", {})
     if not refused["failed"] or "ip link set dev a-userspace-bri down" not in refused["msg"]:

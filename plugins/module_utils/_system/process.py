@@ -222,4 +222,15 @@ def monitor_of(found: Process) -> Process | None:
     if fields is None or int(fields[19]) != found.started:
         return None
     parent = int(fields[1])
-    return identify(parent) if is_monitor(parent) else None
+    return identify(parent) if is_monitor(parent) or _becomes_monitor(parent, found.pid) else None
+
+
+def _becomes_monitor(parent: int, daemon: int) -> bool:
+    """Whether ``parent`` waits until its daemon is up, and only then says what it is (fork_and_wait_for_startup).
+
+    An ovs-vswitchd that waits for another one to end is not up before that.
+    """
+    with contextlib.suppress(OSError):
+        arguments = shown(parent, "cmdline").split(b"\0")
+        return b"--monitor" in arguments and comm(parent) == comm(daemon)
+    return False

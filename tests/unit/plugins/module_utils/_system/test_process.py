@@ -123,10 +123,14 @@ def test_a_process_that_shows_more_than_there_can_be_is_read_to_a_bound() -> Non
         child.wait()
 
 
-def test_the_monitor_of_another_process_with_the_same_number_is_nobodys() -> None:
-    """The number comes from a record, which outlives the process: whoever ends a daemon by it ends its monitor, too."""
+@pytest.mark.parametrize("title", ["x: monitoring pid 7", "--monitor"])
+def test_the_monitor_of_another_process_with_the_same_number_is_nobodys(title: str) -> None:
+    """The number comes from a record, which outlives the process: whoever ends a daemon by it ends its monitor, too.
+
+    The monitor says what it is when its daemon is up; one that waits for another one to end is not.
+    """
     program = "import os, time; os.fork() or os.write(1, b'%d' % os.getpid()); time.sleep(99)"
-    argv = [sys.executable, "-c", program, "x: monitoring pid 7"]
+    argv = [sys.executable, "-c", program, title]
     monitor = subprocess.Popen(argv, stdout=subprocess.PIPE)
     try:
         assert monitor.stdout is not None
