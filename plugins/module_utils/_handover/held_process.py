@@ -35,7 +35,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 
 # How long a shell may need to say that it waits, in seconds.
 TIMEOUT = 10.0
-_SCRIPT = 'echo $$ >"$1.new" && mv "$1.new" "$1"; read -r go <"$2" || exit 1; shift 2; exec "$@"'
+_SCRIPT = 'echo $$ >"$1.new" && mv "$1.new" "$1"; read -r go <"$2" || exit 1; shift 2; {forget}exec "$@"'
+# What a shell tells the program that it becomes, whether it was told it or not.
+_OF_SHELLS = ("PWD", "OLDPWD", "SHLVL")
 
 
 def start(host: Host) -> None:
@@ -45,7 +47,9 @@ def start(host: Host) -> None:
     program = host.request.supervisors[VSWITCHD]["program"]
     place = newcomer.directory(host)
     argv = newcomer.command_line(host, host.request.remote, program, place)
-    newcomer.launch(host, ["/bin/sh", "-c", _SCRIPT, "sh", own, gate, *argv], program, place)
+    own_words = [name for name in _OF_SHELLS if name not in host.request.vswitchd.environment]
+    script = _SCRIPT.format(forget=f"unset {' '.join(own_words)}; " if own_words else "")
+    newcomer.launch(host, ["/bin/sh", "-c", script, "sh", own, gate, *argv], program, place)
     Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool, hint=ENGINE_LOG)
     found = identify(read_pid(own))
     if found is None:

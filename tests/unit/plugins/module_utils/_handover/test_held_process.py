@@ -41,6 +41,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
             rundir=str(rundir),
             remote="unix:db.sock",
             supervisors={"ovs-vswitchd": {"program": "/bin/sh"}},
+            vswitchd=types.SimpleNamespace(environment={"OLDPWD": "/old"}),
         ),
     )
     became = str(tmp_path / "became")
@@ -49,7 +50,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     monkeypatch.setattr(
         newcomer,
         "launch",
-        lambda host, argv, *__: spawn(argv, os.environ, host.transaction.file("second.log")),
+        lambda host, argv, *__: spawn(argv, {"OLDPWD": "/old"}, host.transaction.file("second.log")),
     )
     host.became = Path(became)
     yield host
@@ -98,3 +99,12 @@ def test_there_is_nothing_to_end_where_nothing_was_started(host: t.Any) -> None:
     with pytest.raises(Unreachable):
         held_process.process(host)
     held_process.end(host)
+
+
+def test_the_shell_adds_nothing_to_the_environment(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcomer, "command_line", lambda *__: ["/bin/sleep", "60"])
+    held_process.start(host)
+    held_process.release(host)
+    place = Path(f"/proc/{held_process.process(host).pid}")
+    Waiter(30.0).wait("it is the program", lambda: os.readlink(place / "exe").endswith("/sleep"), bool)
+    assert (place / "environ").read_bytes() == b"OLDPWD=/old\0"
