@@ -57,7 +57,8 @@ _HOP = struct.Struct("=HBBi")
 _GROUP_MEMBER = struct.Struct("=IBBH")  # struct nexthop_grp: number, weight
 
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PRIORITY = 1, 2, 8, 9
-_NO_ROUTE = 0x200
+_SECONDARY, _NO_ROUTE = 0x01, 0x200  # IFA_F_*
+_METRICS = 8  # RTA_METRICS: an MTU and the like
 _LINK_LOCAL = b"\xfe\x80"
 _ADDRESS_METRIC = 256  # IP6_RT_PRIO_ADDRCONF
 
@@ -205,15 +206,17 @@ def own_address(body: bytes) -> bytes:
 
 
 def _prefix_route(body: bytes) -> t.Iterator[tuple[t.Any, ...]]:
-    """Of an address: the route to its network that the kernel makes, as ``_is_made`` looks for it."""
+    """Of an address: the route to its network that the kernel makes, as ``_key`` tells it; in IPv4 the first one's alone."""
     family, length, flags, __, index = ADDRESS.unpack_from(body)
     told = Told(body, ADDRESS.size)
-    if not (told.number(_IFA_FLAGS) or flags) & _NO_ROUTE:
+    without = _NO_ROUTE | (_SECONDARY if family == INET else 0)
+    if not (told.number(_IFA_FLAGS) or flags) & without:
         address = told.value(_IFA_ADDRESS)
         mask = (1 << 8 * len(address)) - (1 << 8 * len(address) - length)
         network = (int.from_bytes(address, "big") & mask).to_bytes(len(address), "big")
         usual = _ADDRESS_METRIC if family == INET6 else 0
-        yield family, length, index, network, told.number(_IFA_PRIORITY) or usual
+        source = own_address(body) if family == INET else b""
+        yield family, length, index, network, told.number(_IFA_PRIORITY) or usual, source, b""
 
 
 def _is_made(route: _Route, made: t.Container[tuple[t.Any, ...]]) -> bool:
@@ -225,8 +228,8 @@ def _is_made(route: _Route, made: t.Container[tuple[t.Any, ...]]) -> bool:
 
 def _key(route: _Route) -> tuple[t.Any, ...]:
     told = route.told
-    numbers = told.number(DEVICE) or 0, told.value(DESTINATION), told.number(PRIORITY) or 0
-    return route.body[0], route.body[1], *numbers
+    where = told.number(DEVICE) or 0, told.value(DESTINATION), told.number(PRIORITY) or 0
+    return route.body[0], route.body[1], *where, told.value(SOURCE), told.value(_METRICS)
 
 
 def _table(master: Link | None) -> int:
@@ -243,7 +246,7 @@ def _unwanted(
     """
     by_index = {link.index: link for link in dumps.links}
     for key in dict.fromkeys(each for body in dumps.addresses for each in _prefix_route(body)):
-        family, length, index, network, metric = key
+        family, length, index, network, metric, *__ = key
         if index not in gone or key in there or not (index in by_index and by_index[index].is_up):
             continue
         table = _table(by_index.get(by_index[index].master))

@@ -85,7 +85,8 @@ def test_routes_that_are_not_ours_to_make() -> None:
 
 def test_what_the_kernel_makes_of_an_address_it_makes_again() -> None:
     """What somebody else has made has another metric, or an address that comes without a route (IFA_F_NOPREFIXROUTE)."""
-    made, other = route("192.0.2.0", protocol=2), route("192.0.2.0", numbered(6, 425), protocol=2)
+    first = attribute(7, b"\xc0\0\2\1")
+    made, other = route("192.0.2.0", first, protocol=2), route("192.0.2.0", numbered(6, 425), protocol=2)
     assert given(made, other, addresses=(address("192.0.2.1"),))[0].data[16:] == other
     assert len(given(made, addresses=(address("192.0.2.1", 0x280),))) == 1
     assert not given(route("fe80::", protocol=2))
@@ -120,6 +121,18 @@ def test_the_route_to_a_network_that_somebody_has_deleted_or_made_otherwise_is_n
         (what("2001:d00::/24", 100), Stage.ROUTE),
         (what("2001:d00::/24", 100), Stage.SETTLE),
     ]
+
+
+@pytest.mark.parametrize(
+    "otherwise", [attribute(7, b"\xc0\0\2\2"), attribute(7, b"\xc0\0\2\1") + attribute(8, numbered(2, 1300))]
+)
+def test_the_kernels_own_route_with_another_source_or_mtu_takes_its_place(otherwise: bytes) -> None:
+    """A second address of the same network (IFA_F_SECONDARY) has no route of its own."""
+    changed = route("192.0.2.0", otherwise, protocol=2)
+    addresses = (address("192.0.2.1"), address("192.0.2.2", 0x81))
+    taken, set_again = routes.routes(Dumps((link(OURS),), routes=(changed,), addresses=addresses), GONE)
+    assert MESSAGE.unpack_from(taken.data)[1] == DELROUTE
+    assert set_again.data[16:] == changed
 
 
 def test_what_is_perhaps_there_stays() -> None:
