@@ -25,7 +25,7 @@ FAULTS = {
     "crashes when it has its bridges": _STRUCK.format(socket=SERVES, signal="SEGV"),
     "hangs when it has its bridges": _STRUCK.format(socket=SERVES, signal="STOP"),
 }
-# Where the old process has to end first: what the rollback may take, after 30 s for one that hangs (take_over_timeout).
+# What the rollback may take, in seconds, where the old process has to end first.
 BOUND = 60.0
 # The same where it has taken over and is seen to stand still (``sockets.STILL``).
 SEEN = 20.0
@@ -66,11 +66,10 @@ def useless(
     program: str,
     strategy: str,
     interruption: float,
-    options: tuple[str, ...],
     scene: Scene,
 ) -> str:
     """The new version of a daemon does not come up."""
-    scene.populate(*options)
+    scene.populate()
     scene.install("4.0.0")
     spoil(scene, script, program)
     before = scene.look()
@@ -91,9 +90,9 @@ done
 NAMED = "2 of the OpenFlow objects.*tp_dst=7,actions=sample.*tp_dst=8,actions=sample.*into its log"
 
 
-def refuses_a_flow(strategy: str, interruption: float, options: tuple[str, ...], scene: Scene) -> str:
+def refuses_a_flow(strategy: str, interruption: float, scene: Scene) -> str:
     """Two of 2506 flows have an action that the older version does not know."""
-    scene.populate(*options)
+    scene.populate()
     scene.sh(UNKNOWN)
     before = scene.look()
     scene.install("3.1.0")
@@ -166,7 +165,7 @@ SCENARIOS = [
         (
             f"{strategy}: new version {fault}",
             "3.5.0",
-            functools.partial(useless, script, VSWITCHD, strategy, interruption, ()),
+            functools.partial(useless, script, VSWITCHD, strategy, interruption),
         )
         for fault, script in FAULTS.items()
         for strategy, interruption in (
@@ -183,7 +182,7 @@ SCENARIOS = [
         (
             f"new ovsdb-server {fault}",
             "3.5.0",
-            functools.partial(useless, FAULTS[fault], OVSDB_SERVER, "auto", 0, ()),
+            functools.partial(useless, FAULTS[fault], OVSDB_SERVER, "auto", 0),
         )
         for fault in ("crashes at start", "hangs at start")
     ),
@@ -191,13 +190,13 @@ SCENARIOS = [
         (
             f"{strategy}: new version refuses a flow",
             "3.5.0",
-            functools.partial(refuses_a_flow, strategy, interruption, options),
+            functools.partial(refuses_a_flow, strategy, interruption),
         )
-        for strategy, options, interruption in (
-            ("make_before_break", (), 0),
-            ("prefilled", (), 0),
-            ("standby", (), BOUND),
-            ("restart", (), BOUND),
+        for strategy, interruption in (
+            ("make_before_break", 0),
+            ("prefilled", 0),
+            ("standby", BOUND),
+            ("restart", BOUND),
         )
     ),
     ("new version translates a flow differently", "3.5.0", translates_differently),

@@ -47,8 +47,8 @@ def start(host: Host) -> None:
     program = host.request.supervisors[VSWITCHD]["program"]
     place = newcomer.directory(host)
     argv = newcomer.command_line(host, host.request.remote, program, place)
-    own_words = [name for name in _OF_SHELLS if name not in host.request.vswitchd.environment]
-    script = _SCRIPT.format(forget=f"unset {' '.join(own_words)}; " if own_words else "")
+    added = [name for name in _OF_SHELLS if name not in host.request.vswitchd.environment]
+    script = _SCRIPT.format(forget=f"unset {' '.join(added)}; " if added else "")
     newcomer.launch(host, ["/bin/sh", "-c", script, "sh", own, gate, *argv], program, place)
     Waiter(TIMEOUT).wait("the new process waits for its turn", lambda: read_pid(own), bool, hint=ENGINE_LOG)
     found = identify(read_pid(own))

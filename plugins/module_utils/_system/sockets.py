@@ -146,10 +146,8 @@ def is_deserted(path: str) -> bool:
     """Whether nobody listens on the socket ``path`` any more, as when a process has crashed."""
     try:
         connect_unix(path, 1.0).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
     return False
 
 

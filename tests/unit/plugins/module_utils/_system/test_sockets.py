@@ -123,11 +123,11 @@ def test_an_answer_has_a_bound() -> None:
 
 # Listens, says so, and then does what it is told.
 LISTENER = """
-import socket, sys, time
+import signal, socket, sys, time
 listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen(9); print(flush=True)
 exec(sys.argv[2])
 """
-IDLE, WAKES, WORKS = "time.sleep(60)", "while True: time.sleep(0.02)", "while True: pass"
+IDLE, WAKES, WORKS = "signal.pause()", "while True: time.sleep(0.02)", "while True: pass"
 
 
 @pytest.mark.parametrize(
