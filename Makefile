@@ -133,7 +133,7 @@ test-kube: lab-tools ## Open vSwitch in pods, on a real cluster (KUBE_LAB=NAME: 
 test-kube-short: ## Those of them that CI has time for
 	@$(MAKE) test-kube options="-m 'not slow'"
 
-test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list")
+test-scenarios: lab-tools ## Hand-overs as operators meet them, on lab hosts (options="NAME …", "--list", "--numprocesses=2 --dist=worksteal")
 	@$(in_tools) python tests/scenarios/run.py $(options)
 
 test-faults: lab-tools ## A fault at every step of every strategy, its rollback and confirmation (options="--phase …")

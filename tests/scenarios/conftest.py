@@ -46,8 +46,9 @@ def name_of(item: pytest.Item) -> str:
 
 
 @pytest.fixture
-def stage(scenario: Scenario, request: pytest.FixtureRequest) -> t.Iterator[scene.Scene]:
-    name = request.config.getoption("--lab")
+def stage(scenario: Scenario, request: pytest.FixtureRequest, worker_id: str) -> t.Iterator[scene.Scene]:
+    # Workers of pytest-xdist play beside each other, each on a lab of its own.
+    name = request.config.getoption("--lab") + ("" if worker_id == "master" else f"-{worker_id}")
     last = request.session.items[-1] is request.node
     with hosts.exclusive(name):
         made = scene.open_lab(name, scenario.backend, scenario.hosts, scenario.version)
@@ -61,7 +62,7 @@ def stage(scenario: Scenario, request: pytest.FixtureRequest) -> t.Iterator[scen
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Beside the name of a scenario, what it measured, or what was broken."""
     if report.when == "call" and report.failed:
-        return "failed", "F", f"FAILED: {report.longreprtext.splitlines()[0][:400]}"
+        return "failed", "F", f"FAILED: {str(report.longrepr).splitlines()[0][:400]}"
     if report.when != "call" or not report.passed:
         return None
     said = dict(report.user_properties).get(SAID, "")

@@ -5,7 +5,9 @@
 
 Prints, last, "N of N held"; writes build/scenarios.xml (JUnit). The exit status tells whether all held. Name the scenarios
 to run, or parts of their names; without any, all are run. pytest runs them (python -m pytest tests/scenarios), and
-takes its own options here, too: -x ends with the first that does not hold, --lf runs those that did not hold last time.
+takes its own options here, too: -x ends with the first that does not hold, --lf runs those that did not hold last time,
+--numprocesses=2 --dist=worksteal plays them on two labs beside each other. (More labs than processors lose packets for
+want of time.)
 """
 
 from __future__ import annotations

@@ -99,10 +99,26 @@ def _database_socket(host: Host) -> str:
     return f"{directory(host)}.db/db.sock"
 
 
+class Running(t.NamedTuple):
+    """The second ovs-vswitchd, and how to ask it."""
+
+    process: Process
+    control: Appctl
+
+
+def running(host: Host) -> Running:
+    """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run, or has its pidfile in the real directory."""
+    found = process(host)
+    return Running(found, Appctl(_control_socket(host, found), 60.0))
+
+
 def control(host: Host) -> Appctl:
-    """The control socket of the second ovs-vswitchd, wherever it is by now."""
-    pid = process(host).pid
-    return Appctl(os.path.join(directory(host), f"{VSWITCHD}.{pid}.ctl"), 60.0)
+    """The control socket of the second ovs-vswitchd; raises as ``running`` does."""
+    return running(host).control
+
+
+def _control_socket(host: Host, second: Process) -> str:
+    return os.path.join(directory(host), f"{VSWITCHD}.{second.pid}.ctl")
 
 
 def process(host: Host) -> Process:
@@ -112,10 +128,15 @@ def process(host: Host) -> Process:
 
 def reachable(host: Host) -> Appctl:
     """The control socket of the second ovs-vswitchd, also when its pidfile is in the real directory already."""
+    return find(host).control
+
+
+def find(host: Host) -> Running:
+    """The second ovs-vswitchd, wherever its pidfile is; this looks through all processes.  Raises ``Unreachable``."""
     for found in processes_of(directory(host), (VSWITCHD,)):
-        path = os.path.join(directory(host), f"{VSWITCHD}.{found.pid}.ctl")
+        path = _control_socket(host, found)
         if os.path.exists(path):
-            return Appctl(path, 5.0)
+            return Running(found, Appctl(path, 5.0))
     raise Unreachable(
         f"the second {VSWITCHD} does not run",
         f"no process has the run directory {directory(host)}",

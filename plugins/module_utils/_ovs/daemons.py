@@ -30,6 +30,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     identify,
     is_variant,
     kill,
+    threads,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     DELETED,
@@ -50,6 +51,7 @@ OVSDB_SERVER = "ovsdb-server"
 # Where packages put the binaries; on Debian /usr/sbin/ovs-vswitchd leads to one of several builds.
 _BINARY_FOLDERS = ("usr/local/sbin", "usr/sbin", "sbin", "usr/local/bin", "usr/bin", "opt/openvswitch/sbin")
 _VERSION = re.compile(r"(?:\(Open vSwitch\)|^ovn-controller) ([\w.+~:-]{1,64})")
+_REVALIDATOR = "revalidator"
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|containerd|nerdctl|kubepods|lxc|machine\.slice)[-/:.]")
 
 
@@ -196,6 +198,17 @@ def _answer(
         return parse_version(control(socket, timeout).call("version"))
     except HotUpgradeError:
         return None
+
+
+def takes_upcalls(vswitchd: Process, control: Appctl, root: str = "/") -> bool:
+    """Whether an ovs-vswitchd keeps megaflows; one with ``flow-restore-wait`` does not.  Raises ``Unreachable``.
+
+    The threads that do are there then (udpif_start_threads of ofproto/ofproto-dpif-upcall.c).  ``upcall/show`` tells it, too, but
+    ends the daemon while they are not (up to 2.15.3 and 2.16.2, "Fix n_revalidators on upcall show").
+    """
+    kept = any(name.startswith(_REVALIDATOR) for name in threads(vswitchd.pid, root))
+    control.call("version")  # after the look: by now it has also done what it was about to do then
+    return kept
 
 
 def on_disk(name: str, root: str = "/") -> str | None:

@@ -102,7 +102,21 @@ def _fields(stat: str) -> list[str]:
 
 def comm(pid: int, root: str = "/") -> str:
     """What the kernel calls the process ``pid``: 15 bytes of its program's name (proc_pid_comm(5)); raises ``OSError``."""
-    with open(os.path.join(root, "proc", str(pid), "comm"), encoding="utf-8", errors="replace") as file:
+    return _comm(os.path.join(root, "proc", str(pid)))
+
+
+def threads(pid: int, root: str = "/") -> list[str]:
+    """What the threads of the process ``pid`` are called, without those that end meanwhile; none where it has ended."""
+    names, place = [], os.path.join(root, "proc", str(pid), "task")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(place):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                names.append(_comm(os.path.join(place, thread)))
+    return names
+
+
+def _comm(place: str) -> str:
+    with open(os.path.join(place, "comm"), encoding="utf-8", errors="replace") as file:
         return file.read().strip()
 
 

@@ -20,7 +20,6 @@ import contextlib
 import functools
 import operator
 import os
-import re
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -81,7 +80,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, upcall_dispatch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
+    OVSDB_SERVER,
+    VSWITCHD,
+    takes_upcalls,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import (
     VSWITCHD_LOG,
 )
@@ -114,7 +117,6 @@ PORTS_APART = Ignore(ports=True, devices=True)
 OWN_DEVICE = "ovs-netdev"
 # How a second process is refused the tap devices of the first.
 BUSY = "Device or resource busy"
-REVALIDATOR = re.compile(r"^\s+\d+: \(keys", re.MULTILINE)
 
 # The switch-over takes milliseconds; these are for a host that is overloaded, in seconds.
 HANDLERS_TIMEOUT = 5.0
@@ -399,32 +401,32 @@ def _own(host: Host) -> None:
 
 def _cut_over(host: Host) -> None:
     host.vswitchd.require_no_other()
-    control = newcomer.control(host)
+    new = newcomer.running(host)
     with newcomer.open_database(host) as copy:
         if host.request.userspace:
-            _switch_over_alone(host, control, copy)
+            _switch_over_alone(host, new, copy)
         elif host.request.strategy == plan.PREFILLED:
-            _switch_over_in_turn(host, control, copy)
+            _switch_over_in_turn(host, new, copy)
         else:
-            _switch_over_shared(host, control, copy)
+            _switch_over_shared(host, new, copy)
     host.protocols.trees.leave()
 
 
-def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
+def _switch_over_shared(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
     sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
     known = host.vswitchd.remember_dispatch()
-    _speak(host, control)
+    _speak(host, new.control)
     _reached(host, SPEAKS)
     host.report.mark("released")
     copy.set_flow_restore_wait(False)
-    _wait_for_handlers(host, control)
+    _wait_for_handlers(host, new)
     host.vswitchd.fit_dispatch(version)
     host.protocols.greet()
     host.report.mark("forwarding")
     _reached(host, ANSWERS)
     if host.filler.staged and known and plan.pauses(version) and not host.protocols.impatient:
-        _meet_flush_unseen(host, control)
+        _meet_flush_unseen(host, new)
     _wait_for_drained(host, sockets)
     host.report.mark("drained")
     host.vswitchd.end_old(lambda: _end_first(host))
@@ -433,31 +435,31 @@ def _switch_over_shared(host: Host, control: Appctl, copy: Ovsdb) -> None:
     host.filler.metering.tell_of_new(host.filler.switches)
 
 
-def _switch_over_in_turn(host: Host, control: Appctl, copy: Ovsdb) -> None:
+def _switch_over_in_turn(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
     """Only one of the two takes upcalls; the kernel forwards flows that it knows."""
     version = newcomer.version(host)
     host.vswitchd.end_old(lambda: _end_first(host))
     host.report.mark("stopped")
     host.living.carry(host.filler.switches, host.filler.staged)
     copy.set_flow_restore_wait(False)
-    _wait_for_handlers(host, control)
+    _wait_for_handlers(host, new)
     host.vswitchd.fit_dispatch(version)
     host.report.mark("forwarding")
     host.filler.metering.tell_of_new(host.filler.switches)
 
 
-def _switch_over_alone(host: Host, control: Appctl, copy: Ovsdb) -> None:
+def _switch_over_alone(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
     """Only one of the two may forward, or packets come twice; the old one is merely stopped until the new one does.
 
     Internal ports come last: their tap devices cannot be opened twice.
     """
     host.vswitchd.quiet_old()
-    _speak(host, control)
+    _speak(host, new.control)
     _follow_connections(host)
     with stopped(host.request.vswitchd.process):
         host.report.mark("stopped")
         copy.set_flow_restore_wait(False)
-        _wait_for_handlers(host, control)
+        _wait_for_handlers(host, new)
         host.report.mark("forwarding")
         host.protocols.greet()
         _end_first(host)
@@ -481,10 +483,10 @@ def _apply(host: Host, database: Ovsdb) -> None:
     wait_until_applied(database, waiter)
 
 
-def _wait_for_handlers(host: Host, control: Appctl) -> None:
+def _wait_for_handlers(host: Host, new: newcomer.Running) -> None:
     Waiter(HANDLERS_TIMEOUT, AT_ONCE, host.outside.clock, strict=True).wait(
         f"the new {VSWITCHD} takes upcalls",
-        lambda: bool(REVALIDATOR.search(control.call("upcall/show"))),
+        lambda: takes_upcalls(*new),
         bool,
         lambda _taken: "it does not",
         VSWITCHD_LOG,
@@ -511,29 +513,29 @@ def _reached(host: Host, moment: str) -> None:
     host.transaction.observe("after", f"{CUT_OVER}: {moment}")
 
 
-def _meet_flush_unseen(host: Host, control: Appctl) -> None:
+def _meet_flush_unseen(host: Host, new: newcomer.Running) -> None:
     """``_meet_flush`` while the old process answers the upcalls: it has all flows at any time.
 
     Megaflows of one process may lead to recirculations that the other does not know, so none of them stay.
     """
-    new = upcall_dispatch.read()
-    if new is None or not host.vswitchd.can_take_upcalls_back():
+    dispatch = upcall_dispatch.read()
+    if dispatch is None or not host.vswitchd.can_take_upcalls_back():
         return
     old = host.services.control(VSWITCHD)
     host.transaction.write(_EMPTY, {})
     host.vswitchd.take_upcalls_back()
-    _wait_for_drained(host, netlink_sockets(newcomer.process(host).pid))
+    _wait_for_drained(host, netlink_sockets(new.process.pid))
     _forget(old)
     _reached(host, OLD_ANSWERS)
-    control.call(PAUSE)
+    new.control.call(PAUSE)
     _meet_flush(host)
     _reached(host, FILLED)
-    control.call(RESUME)  # not behind an error: with empty tables it would delete what forwards
-    upcall_dispatch.direct(new)
+    new.control.call(RESUME)  # not behind an error: with empty tables it would delete what forwards
+    upcall_dispatch.direct(dispatch)
     host.transaction.prune(_EMPTY)
     _reached(host, FOR_GOOD)
     _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
-    _forget(control)
+    _forget(new.control)
     host.report.mark(FILLED)
 
 
@@ -604,9 +606,7 @@ def _speak_again(host: Host) -> None:
 
 
 def _takes_upcalls(host: Host) -> bool:
-    return os.path.islink(newcomer.directory(host)) or bool(
-        REVALIDATOR.search(newcomer.reachable(host).call("upcall/show"))
-    )
+    return os.path.islink(newcomer.directory(host)) or takes_upcalls(*newcomer.find(host))
 
 
 def _back(host: Host) -> None:
@@ -644,7 +644,7 @@ def _database_runs(host: Host) -> bool:
 
 def _untouched(host: Host) -> bool:
     try:
-        return host.vswitchd.old_runs() and not REVALIDATOR.search(newcomer.control(host).call("upcall/show"))
+        return host.vswitchd.old_runs() and not takes_upcalls(*newcomer.running(host))
     except Unreachable:
         return False
 

@@ -336,3 +336,20 @@ def test_versions(text: str, version: str | None) -> None:
 def test_a_file_that_cannot_be_executed_is_not_installed(host: Host) -> None:
     os.chmod(host.binary(), 0o644)
     assert daemons.on_disk("ovs-vswitchd", str(host.root)) is None
+
+
+def test_an_ovs_vswitchd_is_asked_nothing_that_would_end_it_while_it_waits(tmp_path: Path) -> None:
+    task = tmp_path / "proc/7/task"
+
+    class Control:
+        """Has done what it was about to do when it answers."""
+
+        def call(self, command: str) -> str:
+            assert command == "version"  # upcall/show ends 2.15.0 while its threads are not there
+            (task / "8").mkdir(parents=True, exist_ok=True)
+            (task / "8/comm").write_text("revalidator1\n")
+            return "ovs-vswitchd (Open vSwitch) 2.15.0"
+
+    control = t.cast("daemons.Appctl", Control())
+    seen = [daemons.takes_upcalls(Process(7, 1), control, str(tmp_path)) for _ in range(2)]
+    assert seen == [False, True]

@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
     monitor_of,
     shown,
     terminate,
+    threads,
 )
 
 # Points its command line at as many bytes as are asked for (prctl(2), PR_SET_MM_MAP), which needs no privilege.
@@ -121,6 +122,16 @@ def test_a_process_that_shows_more_than_there_can_be_is_read_to_a_bound() -> Non
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_threads_of_a_process_have_names(tmp_path: Path) -> None:
+    for number, name in enumerate(("ovs-vswitchd", "urcu1", "revalidator2")):
+        folder = tmp_path / f"proc/7/task/{7 + number}"
+        folder.mkdir(parents=True)
+        (folder / "comm").write_text(f"{name}\n")
+    (tmp_path / "proc/7/task/99").mkdir()  # one that ends while it is looked at
+    assert sorted(threads(7, str(tmp_path))) == ["ovs-vswitchd", "revalidator2", "urcu1"]
+    assert threads(8, str(tmp_path)) == []
 
 
 @pytest.mark.parametrize("title", ["x: monitoring pid 7", "--monitor"])

@@ -14,6 +14,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.late_ports import TAP_TYPES
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.outside import OUTSIDE
@@ -21,6 +22,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.repor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break as strategy,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 
 @pytest.fixture(name="host")
@@ -87,6 +90,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     )
 
 
+NEW = newcomer.Running(Process(2, 1), t.cast("Appctl", None))
 TAKES_UPCALLS = ["clear the flag", "_wait_for_handlers", "fit_dispatch"]
 BACK = "vswitchd: take_upcalls_back"
 # What the old process was told is asked for before it ends, and made in the new one when all of it is known. Its pidfile is
@@ -105,7 +109,7 @@ ENDS = ["quiet", "take_pidfile", "end_first", "last words", "carry"]
 def test_the_old_process_ends_after_the_new_one_takes_upcalls_or_before_it(
     host: t.Any, switch_over: t.Callable[..., None], calls: list[str]
 ) -> None:
-    switch_over(host, None, host.copy)
+    switch_over(host, NEW, host.copy)
     assert host.calls == calls
 
 
@@ -174,11 +178,10 @@ def test_bridges_are_flushed_while_the_old_process_answers(
     monkeypatch.setattr(
         strategy.upcall_dispatch, "direct", lambda _dispatch: host.calls.append("new answers")
     )
-    monkeypatch.setattr(strategy.newcomer, "process", lambda _host: types.SimpleNamespace(pid=2))
     monkeypatch.setattr(strategy, "_meet_flush", lambda host: host.calls.append("_meet_flush"))
     host.services.control = control
     host.vswitchd.can_take_upcalls_back = lambda: runs
-    strategy._meet_flush_unseen(host, control("new"))
+    strategy._meet_flush_unseen(host, NEW._replace(control=control("new")))
     assert host.calls == calls
 
 
@@ -190,9 +193,9 @@ def test_a_process_is_not_left_deaf_that_cannot_bear_it(
     host: t.Any, monkeypatch: pytest.MonkeyPatch, version: str, impatient: bool, met: bool
 ) -> None:
     monkeypatch.setattr(strategy.newcomer, "version", lambda _host: version)
-    monkeypatch.setattr(strategy, "_meet_flush_unseen", lambda host, _control: host.calls.append("met"))
+    monkeypatch.setattr(strategy, "_meet_flush_unseen", lambda host, _new: host.calls.append("met"))
     host.filler.staged, host.protocols.impatient = {"br0": None}, impatient
-    strategy._switch_over_shared(host, t.cast("t.Any", None), host.copy)
+    strategy._switch_over_shared(host, NEW, host.copy)
     assert ("met" in host.calls) == met
 
 
@@ -282,14 +285,20 @@ def test_queues_that_never_empty_are_waited_for_a_moment_only(
     assert world.clock.now == pytest.approx(100 + seconds, abs=0.01)
 
 
-def test_a_new_process_that_takes_no_upcalls_is_named_with_its_log(world: t.Any) -> None:
-    control = world.spy("new", call="no revalidator")
+def test_a_new_process_that_takes_no_upcalls_is_named_with_its_log(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = world.spy("new", call="2.15.0")
+    monkeypatch.setattr(
+        strategy, "takes_upcalls", lambda _process, control: control.call("version") == "taken"
+    )
+    new = NEW._replace(control=control)
     with pytest.raises(HotUpgradeError, match=r"takes upcalls.*ovs-vswitchd\.log"):
-        strategy._wait_for_handlers(world.host, control)
+        strategy._wait_for_handlers(world.host, new)
     control.answers["call"] = Unreachable("it has ended")
     world.clock.now = 100
     with pytest.raises(Unreachable):
-        strategy._wait_for_handlers(world.host, control)
+        strategy._wait_for_handlers(world.host, new)
     assert world.clock.now == 100
 
 
@@ -310,7 +319,7 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
     for name in ("take_pidfile", "end_first"):
         monkeypatch.setattr(strategy.newcomer, name, lambda _host, name=name: world.done.append(name))
     host.vswitchd, host.late = world.spy("vswitchd"), world.spy("late ports")
-    strategy._switch_over_alone(host, world.spy("new"), world.session)
+    strategy._switch_over_alone(host, NEW, world.session)
     assert world.done == [
         *("vswitchd: quiet_old", "stop", "database: flag down", "takes packets", "take_pidfile", "end_first"),
         *("go on", "living: last_words", "living: carry", "late ports: put_back"),
@@ -343,8 +352,8 @@ def test_the_old_process_goes_on_where_it_can(
     monkeypatch.setattr(strategy, "alive", lambda _process: served)
     host = world.host
     monkeypatch.setattr(strategy, "resume", lambda _process: None)
-    shown = "   1: (keys 7)" if takes else ""
-    monkeypatch.setattr(strategy.newcomer, "control", lambda _host: world.spy("new", call=shown))
+    monkeypatch.setattr(strategy.newcomer, "running", lambda _host: NEW)
+    monkeypatch.setattr(strategy, "takes_upcalls", lambda _process, _control: takes)
     monkeypatch.setattr(strategy.newcomer, "remove", lambda _host: world.done.append("remove"))
     host.vswitchd = world.spy("vswitchd", old_runs=runs, take_upcalls_back=runs)
     host.services = types.SimpleNamespace(control=lambda _name: world.spy("old"), process=lambda _name: None)
@@ -352,8 +361,7 @@ def test_the_old_process_goes_on_where_it_can(
         make_whole=lambda anew: world.done.append("make whole anew" if anew else "make whole")
     )
     strategy._back(host)
-    shown_by_new = ("new: call", "vswitchd: old_runs")
-    assert [each for each in world.done if each not in shown_by_new] == calls
+    assert [each for each in world.done if each != "vswitchd: old_runs"] == calls
 
 
 def test_a_changed_database_is_worth_another_try(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
