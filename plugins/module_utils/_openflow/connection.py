@@ -104,7 +104,7 @@ class OpenFlow:
             raise Unreachable(f"cannot connect to {path}", error.strerror or str(error), hint) from error
         try:
             client = cls(connection, wire.OF10, os.path.basename(path), timeout)
-            client.version = client._negotiate(tuple(versions))
+            client._negotiate(tuple(versions))
             KEEPER.keep(client)
             return client
         except BaseException:
@@ -392,12 +392,24 @@ class OpenFlow:
         self._inbox.extend(messages)
         self._filled = end - taken
         view[: self._filled] = view[taken:end]
+        self._require_version([*messages, view[: self._filled]])
 
-    def _negotiate(self, versions: tuple[int, ...]) -> int:
+    def _require_version(self, messages: t.Iterable[bytes | memoryview]) -> None:
+        """Raise ``ProtocolError`` where one begins with another version: the length of the one before it is not true."""
+        if not self.offered:
+            return
+        for message in messages:
+            if message and message[0] != self.version:
+                raise ProtocolError(
+                    f"{self.name}: the switch sent no OpenFlow message",
+                    f"it would be one of version {message[0]}, {_names([self.version])} was agreed on",
+                    "Look into the log of ovs-vswitchd",
+                )
+
+    def _negotiate(self, versions: tuple[int, ...]) -> None:
         self._write_all(wire.hello(versions))
         answer = self._next(lambda found: found.type in (wire.HELLO, wire.ERROR))
         offered = wire.hello_versions(answer) if answer[1] == wire.HELLO else frozenset[int]()
-        self.offered = offered
         common = offered & frozenset(versions)
         if not common:
             raise Refused(
@@ -405,7 +417,7 @@ class OpenFlow:
                 f"wanted {_names(versions)}, the bridge allows {_names(offered) or 'none of them'}",
                 "Add one of the wanted versions to the bridge's protocols column",
             )
-        return max(common)
+        self.version, self.offered = max(common), offered
 
     def _lost(self, error: OSError | None) -> HotUpgradeError:
         why = (error.strerror or str(error)) if error else "closed by the switch"

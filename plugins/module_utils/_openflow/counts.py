@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 
 
@@ -27,11 +26,9 @@ def count(path: str, timeout: float) -> ObjectCounts:
     """Count what the bridge behind the management socket ``path`` holds.  Raises ``HotUpgradeError``."""
     with Switch(path, timeout=timeout) as switch:
         settings = switch.settings()
-        of = switch.main
-        groups = of.stream(wire.group_desc_request(of.version, of.xid()))
         return ObjectCounts(
             flows=switch.count_flows()[0],
-            groups=sum(map(wire.count_entries, groups)),
+            groups=len(switch.groups()),
             meters=len(settings.meters),
             tlvs=len(settings.tlvs),
         )

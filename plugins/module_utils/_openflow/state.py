@@ -18,6 +18,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
     ProtocolError,
+    Refused,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import (
@@ -26,6 +27,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.conne
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.content import Part
 
 _GROUP_SELECT = 1
+# So many groups are asked for at once, one by one.
+_GROUPS_AT_ONCE = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,9 +244,58 @@ class Switch:
 
     def is_empty(self) -> bool:
         """Whether the bridge has neither flows nor groups, but for hidden flows."""
+        return not (self.groups() or self.count_flows()[0])
+
+    def groups(self) -> list[int]:
+        """The number of each group."""
         of = self.main
-        groups = of.ask(wire.group_desc_request(of.version, of.xid()))
-        return not (any(map(wire.count_entries, groups)) or self.count_flows()[0])
+        replies = of.ask(wire.group_stats_request(of.version, of.xid()))
+        return [group for reply in replies for group in wire.groups_counted(reply)]
+
+    def group_replies(self) -> t.Iterator[bytes]:
+        """What the switch answers when asked for its groups, one by one where the version allows that.
+
+        Each ovs-vswitchd up to 4.0 at least ends when it is asked for all, and one before the last takes more than 64 KB
+        (ofpmp_postappend in lib/ofp-msgs.c).  In OpenFlow 1.5 a group takes more than in the version in which it was made.
+        Raises ``Refused`` where there is such a one.
+        """
+        of = self.main
+        if not wire.describes_single_groups(of.version):
+            yield from of.stream(wire.group_desc_request(of.version, of.xid()))
+            return
+        groups = self.groups()
+        for start in range(0, len(groups), _GROUPS_AT_ONCE):
+            some = groups[start : start + _GROUPS_AT_ONCE]
+            try:
+                answers = self._described(of, some)
+            except ProtocolError as error:
+                raise self._too_large(some) or error from error
+            for answer in answers:
+                yield from answer
+
+    def _described(self, of: OpenFlow, groups: t.Sequence[int]) -> list[list[bytes]]:
+        requests = [wire.group_desc_request(of.version, of.xid(), group) for group in groups]
+        answers = self._asked(requests, of)
+        if any(len(parts) > 1 for parts in answers):
+            raise ProtocolError(
+                f"{self.name}: a group takes more than one message", "no version provides for that"
+            )
+        return answers
+
+    def _too_large(self, groups: t.Iterable[int]) -> Refused | None:
+        """That one of ``groups`` is; what comes after its answer cannot be read."""
+        for group in groups:
+            with OpenFlow.connect(self._path, (self.version,), self._timeout) as of:
+                try:
+                    self._described(of, [group])
+                except ProtocolError:
+                    return Refused(
+                        f"{self.name}: group {group} cannot be read",
+                        f"it takes more than a message of {wire.VERSION_NAMES[self.version]} may have, 64 KB",
+                        "Take buckets from it, or make two of it. Nothing that asks for all groups of the bridge "
+                        "(ovs-ofctl dump-groups, ovs-save) is safe until then: ovs-vswitchd may end",
+                    )
+        return None
 
     def about_flows(self) -> int:
         """How many flows the tables hold; hidden ones count too, but the switch need not look at every flow."""
@@ -257,9 +309,9 @@ class Switch:
             found |= wire.flows_in_tables(reply)
         return found
 
-    def _asked(self, requests: list[bytes]) -> list[list[bytes]]:
+    def _asked(self, requests: list[bytes], of: OpenFlow | None = None) -> list[list[bytes]]:
         found: list[list[bytes]] = []
-        for answer in self.main.exchange(requests):
+        for answer in (of or self.main).exchange(requests):
             if isinstance(answer, wire.SwitchError) or not answer:
                 name = answer.name if isinstance(answer, wire.SwitchError) else "no reply"
                 raise ProtocolError(f"{self.name}: the switch refused to show its state", name)
@@ -275,9 +327,11 @@ class Switch:
 
         The switch does nothing else while it prepares an answer, so a table is what it has to stop for at most.
         """
+        yield from self.group_replies()
         of = self.main
-        flows = (wire.flows_request(of.version, of.xid(), table) for table in self._tables_in_use())
-        return of.stream(wire.group_desc_request(of.version, of.xid()), *flows)
+        yield from of.stream(
+            *(wire.flows_request(of.version, of.xid(), table) for table in self._tables_in_use())
+        )
 
 
 def read_settings(replies: t.Iterable[bytes]) -> Settings:

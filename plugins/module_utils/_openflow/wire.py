@@ -42,8 +42,8 @@ BUNDLE_CONTROL, BUNDLE_ADD = 33, 34
 
 # Multipart (OpenFlow 1.0: statistics) kinds; experimenter kinds are (experimenter, subtype).
 DESC, FLOWS, AGGREGATE, TABLE_STATS = 0, 1, 2, 3
-GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 7, 10, 13, 14
-NX_FLOWS, NX_AGGREGATE, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 8)
+GROUP_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC, TABLE_DESC = 6, 7, 10, 13, 14
+NX_FLOWS, NX_AGGREGATE, NX_GROUP_STATS, NX_GROUP_DESC = (NICIRA, 0), (NICIRA, 1), (NICIRA, 7), (NICIRA, 8)
 Kind = t.Union[int, tuple[int, int]]
 
 # Subtypes of Nicira messages.
@@ -850,13 +850,30 @@ def is_group_reply(data: bytes) -> bool:
     return multipart_reply(data)[0] in (GROUP_DESC, NX_GROUP_DESC)
 
 
-def group_desc_request(version: int, xid: int) -> bytes:
-    """A request for the description of every group."""
-    if version == OF10:
-        return multipart_request(version, NX_GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL))
-    return multipart_request(
-        version, GROUP_DESC, xid, struct.pack("!I4x", GROUP_ALL) if version >= OF15 else b""
-    )
+def describes_single_groups(version: int) -> bool:
+    """Whether a switch can be asked for the description of one group; OpenFlow 1.1 to 1.4 only know that of all."""
+    return version in (OF10, OF15)
+
+
+def group_desc_request(version: int, xid: int, group: int = GROUP_ALL) -> bytes:
+    """A request for the description of ``group``, or of every group; see ``describes_single_groups``."""
+    if not describes_single_groups(version):
+        return multipart_request(version, GROUP_DESC, xid)
+    kind = NX_GROUP_DESC if version == OF10 else GROUP_DESC
+    return multipart_request(version, kind, xid, struct.pack("!I4x", group))
+
+
+def group_stats_request(version: int, xid: int) -> bytes:
+    """A request for the statistics of every group."""
+    kind = NX_GROUP_STATS if version == OF10 else GROUP_STATS
+    return multipart_request(version, kind, xid, struct.pack("!I4x", GROUP_ALL))
+
+
+def groups_counted(data: bytes) -> list[int]:
+    """The groups in a group-statistics reply (``ofp_group_stats``, in all versions alike)."""
+    __, __, body = multipart_reply(data)
+    found = (unpack(struct.Struct("!4xI"), data, start, "group") for start, __ in items(data, body, "group"))
+    return [int(group) for (group,) in found]
 
 
 def delete_groups(version: int, xid: int) -> bytes:

@@ -11,7 +11,6 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
@@ -30,9 +29,9 @@ def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[
     def one(bridge: Bridge) -> list[selection.Group]:
         path = management_socket(connection.rundir, bridge.name)
         with Switch(path, timeout=connection.timeout) as switch:
-            of = switch.main
-            replies = of.stream(wire.group_desc_request(of.version, of.xid()))
-            return [group for reply in replies for group in selection.groups(bridge.name, reply)]
+            return [
+                group for reply in switch.group_replies() for group in selection.groups(bridge.name, reply)
+            ]
 
     return tuple(group for groups in side_by_side(one, bridges) for group in groups)
 

@@ -21,8 +21,8 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import oversize, wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import state as flowstate
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compare import (
     EXACT,
     Difference,
@@ -280,6 +280,7 @@ def _take_bridge(
     path, name = management_socket(connection.rundir, bridge.name), f"bridge-{number:04}.of"
     vswitchd = _vswitchd(connection)
     with flowstate.Switch(path, timeout=_timeout(connection)) as switch, writer.file(name) as file:
+        _require_small_flows(switch, vswitchd, bridge.name)
         taken = flowstate.take(switch, file.write)
     lost = list(taken.not_carried)
     if taken.pushes_vlan and taken.counts.flows <= _MOST_AS_TEXT:
@@ -299,6 +300,22 @@ def _take_bridge(
         settings_bytes=taken.settings_bytes,
         **_learned_by(vswitchd, bridge.name, neighbours),
     )
+
+
+def _require_small_flows(switch: flowstate.Switch, vswitchd: Appctl, bridge: str) -> None:
+    """Raise ``Refused`` where the switch may end when it is asked for its flows; see ``oversize``."""
+    software = switch.software()
+    if not oversize.ends_over_large_flows(software) or switch.about_flows() > _MOST_AS_TEXT:
+        return
+    large = list(oversize.large_flows(vswitchd.call("bridge/dump-flows", bridge)))
+    if large:
+        raise Refused(
+            f"the flows of {bridge} cannot be read",
+            f"{len(large)} of them may take more than a message of OpenFlow may have, 64 KB (the first: {large[0]}); "
+            f"ovs-vswitchd {software} may end when it is asked for them",
+            "Make several flows of each. Nothing that asks for all flows of the bridge (ovs-ofctl dump-flows, ovs-save) is safe "
+            "until then",
+        )
 
 
 def _vlan_actions(flows: str) -> list[str]:

@@ -138,6 +138,24 @@ def test_a_switch_that_sends_other_things_for_ever_is_given_up(switch: t.Callabl
         list(of.stream(wire.flows_request(of.version, of.xid())))
 
 
+def test_what_follows_a_message_with_a_false_length_is_not_waited_for(
+    switch: t.Callable[[Answer], str],
+) -> None:
+    """A group of more than 64 KB has the rest of its length; what is behind it would be a message that never ends."""
+
+    def lying(request: bytes) -> t.Iterator[bytes]:
+        yield from polite(request)
+        if request[1] == 18:
+            yield wire.message(wire.OF15, 19, wire.header(request).xid, struct.pack("!HHI", 7, 0, 0))
+            yield struct.pack("!HHI", 40, 0xFFFF, 7)  # of a bucket
+
+    with (
+        OpenFlow.connect(switch(lying), timeout=60.0) as of,
+        pytest.raises(ProtocolError, match="sent no OpenFlow message.*version 0, OpenFlow15 was agreed on"),
+    ):
+        of.ask(wire.group_desc_request(of.version, of.xid(), 7))
+
+
 def in_parts(count: int, asked: list[int], then: t.Callable[[], None]) -> Answer:
     """A switch that answers each multipart request in ``count`` parts, after it has noted its id and done ``then``."""
 
