@@ -53,7 +53,9 @@ class Watched:
     def __init__(self, pids: t.Callable[[], t.Iterable[int]], clock: Clock = time) -> None:
         self._pids, self._clock = pids, clock
         self._traces: list[tuple[int, ...]] | None = None
-        self._since = self._due = clock.monotonic()
+        self._since = clock.monotonic()
+        # Most of what is waited for comes at once: that is no moment to look through all processes.
+        self._due = self._since + _LOOK_AGAIN
 
     def stand_still(self) -> bool:
         """Whether no thread of them has done anything for ``STILL`` seconds; to be asked again and again meanwhile."""
