@@ -19,8 +19,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 
 # What a flow has besides its actions: its match names each field once at most.
 _REST = 4096
-# No action has fewer letters in text than an eighth of its bytes on the wire: a word, and what separates it from the next.
+# The shortest word has one letter, and a separator behind it.
 _LETTERS = 2
+# Bytes that a word stands for on the wire, at most; a large one has those of its names and numbers besides.
 _SMALL, _LARGE = 16, 24
 _WORD = re.compile(r"[^,()]+")
 _IS_SMALL = re.compile(r"output:[\w.-]+|resubmit|\w+")
@@ -44,5 +45,5 @@ def large_flows(text: str) -> t.Iterator[str]:
 
 
 def _most(word: str) -> int:
-    """So many bytes a word of an action stands for at most: of names and numbers the wire needs no more than the text."""
+    # Of names and numbers the wire needs no more bytes than the text.
     return _SMALL if _IS_SMALL.fullmatch(word) else _LARGE + len(word)
