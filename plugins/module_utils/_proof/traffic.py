@@ -21,6 +21,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflow
 
 # A dump of many megaflows takes longer than other answers, in seconds.
 DUMP_TIMEOUT = 60.0
+# How long one trace may take that fills 100 MB of memory in a second if it has no end.
+_TRACE_TIMEOUT = 10.0
 
 
 def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[selection.Group, ...]:
@@ -44,6 +46,13 @@ def live(connection: Connection, bridges: t.Sequence[Bridge]) -> Survey | None:
         return proof.survey(control.call, datapath(bridges), internal)
     except HotUpgradeError:
         return None
+
+
+def of_new(control: Appctl) -> proof.Trace:
+    """How the new process is asked, which may hang over it: nothing that is forwarded depends on it."""
+    if proof.traces_end(control.call("version")):
+        return control.call
+    return Appctl(control.socket_path, min(control.timeout, _TRACE_TIMEOUT)).call
 
 
 def datapath(bridges: t.Sequence[Bridge]) -> proof.Datapath:
