@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
 
@@ -20,3 +21,17 @@ def test_a_trace_without_end_is_not_waited_for_until_the_memory_is_full(
 
     monkeypatch.setattr(Appctl, "call", call)
     assert float(traffic.of_new(Appctl("socket", 60.0))("ofproto/trace", "a flow")) == patience
+
+
+def test_whoever_hangs_over_a_trace_is_not_asked_again_and_the_way_on_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def call(control: Appctl, command: str, *__: str) -> str:
+        if command == "version":
+            return "ovs-vswitchd (Open vSwitch) 3.1.0"
+        raise Unreachable("no answer to ofproto/trace")
+
+    monkeypatch.setattr(Appctl, "call", call)
+    with pytest.raises(Unreachable, match="no answer to ofproto/trace.*circle") as caught:
+        traffic.of_new(Appctl("socket"))("ofproto/trace", "a flow")
+    assert "prove: 0" in caught.value.hint
