@@ -217,11 +217,11 @@ def traces_end(version: str) -> bool:
 def metered(dump: str, ends: bool) -> list[Megaflow]:
     """The megaflows that have a meter among their actions, those first that begin with a packet's arrival.
 
-    Where no trace of a circle ``ends``, those that go on to another one are left out.
+    Where no trace of a circle ``ends``, those are left out behind which a trace guesses.
     """
-    found = (
-        flow for flow in megaflows.parse(dump) if "meter(" in flow.actions and (ends or not flow.further)
-    )
+    flows = megaflows.parse(dump)
+    left_out = set[Megaflow]() if ends else megaflows.guessed(flows)
+    found = (flow for flow in flows if "meter(" in flow.actions and flow not in left_out)
     return sorted(found, key=lambda flow: flow.number)
 
 

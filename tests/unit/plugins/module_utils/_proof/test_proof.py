@@ -414,6 +414,15 @@ def test_meters_are_looked_for_in_the_first_stage_first() -> None:
     assert [flow.actions for flow in metered(dump, ends=False)] == ["meter(0),4", "meter(1),4"]
 
 
-def test_a_meter_before_a_recirculation_is_asked_for_only_where_each_trace_ends() -> None:
-    dump = Process([("first", UDP, "meter(0),ct,NEXT(second)")], LIVE[:1]).dump()
-    assert [len(metered(dump, ends)) for ends in (True, False)] == [1, 0]
+@pytest.mark.parametrize(("rules", "asked"), [
+    ([("first", UDP, "meter(0),ct,NEXT(second)"), ("second", UDP, "4")], 0),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "4")], 1),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "ct(commit),NEXT(third)"), ("third", UDP, "4")], 0),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "ct(commit),4")], 1),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(gone)")], 0),
+])  # fmt: skip
+def test_a_meter_before_connections_are_tracked_is_asked_for_only_where_each_trace_ends(
+    rules: list[Rule], asked: int
+) -> None:
+    dump = Process(rules, [(stage, UDP, 1) for stage, __, __ in rules]).dump()
+    assert [len(metered(dump, ends)) for ends in (True, False)] == [1, asked]
