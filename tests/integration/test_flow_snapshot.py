@@ -423,6 +423,22 @@ def test_a_group_too_large_to_be_told_is_refused_and_the_switch_lives(
     assert ovs.pid() == before
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_group_of_more_buckets_than_can_be_told_is_refused_and_the_switch_lives(
+    start_ovs: t.Any, tmp_path: Path, version: str
+) -> None:
+    """An empty bucket has 8 bytes in OpenFlow 1.5 and 16 in 1.3, in which only all groups can be asked for."""
+    ovs = start_ovs(version)
+    add_bridge(ovs)
+    before = ovs.pid()
+    groups = [f"group_id=1,type=all,{','.join(['bucket=actions=drop'] * 4200)}", "group_id=2,type=all"]
+    ovs.ofctl("add-groups", "br0", "-", feed="\n".join(groups))
+    ovs.vsctl("set", "bridge", "br0", "protocols=OpenFlow13")
+    with pytest.raises(Refused, match="groups cannot be counted"):
+        engine.take(connection(ovs), str(tmp_path / "snapshot"))
+    assert ovs.pid() == before
+
+
 def test_a_flow_too_large_to_be_told_is_refused_by_an_old_switch_and_it_lives(
     start_ovs: t.Any, tmp_path: Path
 ) -> None:

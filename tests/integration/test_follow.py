@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import os
 import signal
+import struct
 import typing as t
 
 import pytest
@@ -98,6 +99,30 @@ def test_a_bridge_that_tells_nothing_is_named(start_ovs: t.Callable[..., Ovs]) -
     assert "OpenFlow10" in followers.unfollowed["br0"]
     assert not followers["br0"]
     followers.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_switch_survives_that_flows_are_deleted_that_are_too_large_to_be_told(
+    start_ovs: t.Callable[..., Ovs], version: str
+) -> None:
+    """With their instructions: an output has 8 bytes in OpenFlow 1.0, and 16 in 1.5; it is the other way round for set-field."""
+    ovs = start_ovs(version)
+    path, before = f"{ovs.rundir}/{ovs.bridge('br0')}.mgmt", ovs.pid()
+    outputs = struct.pack("!HHHH", 0, 8, 1, 0) * 5000
+    fields = struct.pack("!HHIIxxxx", 25, 16, 0x00010204, 1) * 3800
+    apply = struct.pack("!HHxxxxHHxxxx", 1, 4, 4, 8 + len(fields)) + fields
+    for spoken, flows in (
+        (wire.OF10, [wire.nx_flow_mod(number, 0, number, 0, 0, 0, 0, outputs) for number in (1, 2)]),
+        (wire.OF15, [wire.flow_mod(wire.OF15, number, 0, number, 0, 0, 0, 0, 0, apply) for number in (3, 4)]),
+    ):
+        with OpenFlow.connect(path, (spoken,)) as of:
+            assert not of.send(flows)
+    followers = follow(ovs, "br0")
+    ovs.ofctl("del-flows", "br0")
+    followers.quiet()
+    assert {1, 2, 3, 4} <= kinds(followers["br0"]).keys()
+    followers.close()
+    assert ovs.pid() == before
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -104,7 +104,7 @@ class Metering:
         live: dict[meters.Meter, int] = {}
         tried: collections.Counter[int] = collections.Counter()
         dump = old.call("dpctl/dump-flows", "--no-names", proof.KERNEL.dump) if configs else ""
-        for flow in proof.metered(dump):
+        for flow in proof.metered(dump, ends=proof.traces_end(old.call("version"))) if dump else ():
             unknown = set(meters.numbers(flow.actions)) - set(live.values())
             if not any(tried[number] < _MOST_TRIES for number in unknown):
                 continue

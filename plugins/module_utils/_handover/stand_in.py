@@ -45,6 +45,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_te
     shown_ports,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Connection, Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import traces_end
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot import switch as snapshots
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.launch import spawn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill
@@ -65,6 +66,8 @@ class StandIn:
         self._ports: dict[int, ShownPort] = {}
         self._numbers: dict[int, int] = {}
         self._control: Appctl | None = None
+        # Whether it may hang over a packet for ever.
+        self._hangs = False
         self._doubtful: list[str] = []
 
     @property
@@ -127,6 +130,7 @@ class StandIn:
         dummies = shown_ports(control.call("dpif/show"))
         by_name = {(port.bridge, port.name): number for number, port in real.items()}
         self._ports, self._control = real, control
+        self._hangs = not traces_end(control.call("version"))
         self._numbers = {
             number: by_name[port.bridge, port.name]
             for number, port in dummies.items()
@@ -142,7 +146,12 @@ class StandIn:
         place = self._ports.get(port)
         if place is None or self._control is None:
             return None
-        said = self._control.call("ofproto/trace", place.bridge, f"in_port={place.ofport}", packet.hex())
+        try:
+            said = self._control.call("ofproto/trace", place.bridge, f"in_port={place.ofport}", packet.hex())
+        except Unreachable:
+            if self._hangs:  # the next packets do not wait for it
+                self._control = None
+            raise
         numbers = outputs(said)
         if numbers is None or any(name in said for name in self._doubtful):
             return None

@@ -247,10 +247,18 @@ class Switch:
         return not (self.groups() or self.count_flows()[0])
 
     def groups(self) -> list[int]:
-        """The number of each group."""
+        """The number of each group.  Raises ``Refused`` where one has more buckets than the switch can count in a message."""
         of = self.main
-        replies = of.ask(wire.group_stats_request(of.version, of.xid()))
-        return [group for reply in replies for group in wire.groups_counted(reply)]
+        try:
+            replies = of.ask(wire.group_stats_request(of.version, of.xid()))
+            return [group for reply in replies for group in wire.groups_counted(reply)]
+        except ProtocolError as error:
+            raise Refused(
+                f"{self.name}: the groups cannot be counted",
+                f"one of them may have more than 4,090 buckets, which take more than a message may have, 64 KB ({error})",
+                "Take buckets from it, or make two of it. Nothing that asks for all groups of the bridge (ovs-ofctl "
+                "dump-groups, ovs-save) is safe until then: ovs-vswitchd may end",
+            ) from error
 
     def group_replies(self) -> t.Iterator[bytes]:
         """What the switch answers when asked for its groups, one by one where the version allows that.
@@ -259,11 +267,10 @@ class Switch:
         (ofpmp_postappend in lib/ofp-msgs.c).  In OpenFlow 1.5 a group takes more than in the version in which it was made.
         Raises ``Refused`` where there is such a one.
         """
-        of = self.main
+        of, groups = self.main, self.groups()
         if not wire.describes_single_groups(of.version):
             yield from of.stream(wire.group_desc_request(of.version, of.xid()))
             return
-        groups = self.groups()
         for start in range(0, len(groups), _GROUPS_AT_ONCE):
             some = groups[start : start + _GROUPS_AT_ONCE]
             try:

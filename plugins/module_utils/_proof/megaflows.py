@@ -24,6 +24,7 @@ _FURTHER = re.compile(r"\brecirc\((0x[0-9a-f]+|\d+)\)")
 _NUMBER = re.compile(r"\brecirc_id\((0x[0-9a-f]+|\d+)\)")
 _IN_PORT = re.compile(r"\bin_port\(([^)]*)\)")
 _HASH = re.compile(r"\bdp_hash\([^)]*\)")
+_TRACKED = re.compile(r"\bct[(,]")
 _ETHERNET = "packet_type(ns=0,id=0)"
 
 
@@ -182,7 +183,7 @@ def connected(flows: t.Sequence[Megaflow]) -> list[Megaflow]:
 
 
 def circling(flows: t.Sequence[Megaflow]) -> set[Megaflow]:
-    """Those that lead to a circle of recirculations: a trace through them has no end before Open vSwitch 3.4."""
+    """Those that lead to a circle of recirculations: a trace through them has no end in old versions (``proof.traces_end``)."""
     leads: dict[int, set[int]] = collections.defaultdict(set)
     for flow in flows:
         leads[flow.number].update(flow.further)
@@ -192,6 +193,23 @@ def circling(flows: t.Sequence[Megaflow]) -> set[Megaflow]:
         ends |= fresh
         waiting -= fresh
     return {flow for flow in flows if not ends.issuperset(flow.further)}
+
+
+def guessed(flows: t.Sequence[Megaflow]) -> set[Megaflow]:
+    """Those behind which a trace guesses what a connection is, so that it may go elsewhere than the packets, and in a circle."""
+    known = {flow.number for flow in flows}
+    found: set[Megaflow] = set()
+    numbers: set[int] = set()
+    while fresh := {
+        flow
+        for flow in flows
+        if flow not in found
+        and flow.further
+        and (_TRACKED.search(flow.actions) or not known.issuperset(flow.further) or numbers & {*flow.further})
+    }:
+        found |= fresh
+        numbers |= {flow.number for flow in fresh}
+    return found
 
 
 def likeness(one: Megaflow, other: Megaflow) -> int:

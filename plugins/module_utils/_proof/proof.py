@@ -56,6 +56,11 @@ NOT_SAMPLED = "more are live than were asked for"
 CIRCLE = "they recirculate in a circle"
 
 # A name may hold blanks; what is in parentheses behind it are type and options.
+# What a trace ends with that would have no end otherwise (ofproto_trace in ofproto/ofproto-dpif-trace.c), and the first versions
+# that say so; older ones fill the memory instead, and do nothing else any more.
+_ENDLESS = "Trace reached the recirculation limit"
+_ENDING = ((2, 17, 10), (3, 0, 7), (3, 1, 5), (3, 2, 3), (3, 3, 1))
+
 _PORT = re.compile(r"^  port (\d+): (.+?)(?: \([a-z0-9-]+(?:: .*)?\))?$", re.MULTILINE)
 _BRIDGE = re.compile(r'^ *bridge\("(.*)"\)$', re.MULTILINE)
 _GROUP = re.compile(r"\bgroup:(\d+)\b")
@@ -73,6 +78,10 @@ class Datapath:
 
 KERNEL = Datapath("ovs-system", "ovs-system", shared=True)
 USERSPACE = Datapath("netdev@ovs-netdev", "ovs-netdev", shared=False)
+
+
+class _Endless(HotUpgradeError):
+    """The trace goes round in a circle."""
 
 
 class Trace(t.Protocol):
@@ -183,7 +192,7 @@ def prove(old: Trace, new: Trace, datapath: Datapath, wish: Wish) -> Proof:
     """Compare what both processes do with the packets of the live megaflows of the old one's ``datapath``."""
     flows = megaflows.parse(old("dpctl/dump-flows", "--no-names", datapath.dump))
     prover = _Prover(_Side.of(old, datapath, wish.bonds), _Side.of(new, datapath, wish.bonds), wish)
-    prover.run(megaflows.sample(flows, wish.most))
+    prover.run(megaflows.sample(flows, wish.most), megaflows.circling(flows))
     return prover.proof(flows)
 
 
@@ -195,11 +204,25 @@ def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> megafl
     )
 
 
-def metered(dump: str) -> list[Megaflow]:
-    """The megaflows that have a meter among their actions, those first that begin with a packet's arrival."""
-    return sorted(
-        (flow for flow in megaflows.parse(dump) if "meter(" in flow.actions), key=lambda flow: flow.number
-    )
+def traces_end(version: str) -> bool:
+    """Whether an ovs-vswitchd of that version ends a trace that goes round in a circle.
+
+    Packets need not: a trace goes on with a connection that is new and has no address translated, whatever the packets have.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    same = [first for first in _ENDING if first[:2] == numbers[:2]]
+    return numbers >= (same[0] if same else _ENDING[-1])
+
+
+def metered(dump: str, ends: bool) -> list[Megaflow]:
+    """The megaflows that have a meter among their actions, those first that begin with a packet's arrival.
+
+    Where no trace of a circle ``ends``, those are left out behind which a trace guesses.
+    """
+    flows = megaflows.parse(dump)
+    left_out = set[Megaflow]() if ends else megaflows.guessed(flows)
+    found = (flow for flow in flows if "meter(" in flow.actions and flow not in left_out)
+    return sorted(found, key=lambda flow: flow.number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,12 +234,13 @@ class _Answer:
     hashes: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Side:
-    """One of the two processes; ``ports``: number -> name."""
+    """One of the two processes; ``ports``: number -> name; see ``traces_end`` for ``ends``."""
 
     trace: Trace
     datapath: Datapath
+    ends: bool
     ports: t.Mapping[str, str]
     reader: Reader
 
@@ -224,11 +248,13 @@ class _Side:
     def of(cls, trace: Trace, datapath: Datapath, bonds: t.Mapping[str, str]) -> _Side:
         ports = dict(_PORT.findall(trace("dpctl/show", datapath.dump)))
         places = {number: bonds.get(name, name) for number, name in ports.items()}
-        return cls(trace, datapath, ports, Reader(places, datapath.shared))
+        return cls(trace, datapath, traces_end(trace("version")), ports, Reader(places, datapath.shared))
 
     def ask(self, key: str) -> _Answer:
         """What becomes of a packet of the flow ``key``.  Raises ``HotUpgradeError`` when the process does not tell."""
         text = self.trace("ofproto/trace", self.datapath.name, key)
+        if _ENDLESS in text:
+            raise _Endless("a trace has no end", key)
         mask = _HASH_MASK.search(text)
         return _Answer(
             self.reader.fate(actions(text), key), _group(text), int(mask[1], 16) + 1 if mask else 1
@@ -276,10 +302,10 @@ class _Prover:
         self._moved: dict[str, Moved] = {}
         self._chosen: set[Megaflow] = set()
 
-    def run(self, flows: t.Sequence[Megaflow]) -> None:
-        """Compare ``flows``, stage by stage."""
+    def run(self, flows: t.Sequence[Megaflow], circling: t.Container[Megaflow]) -> None:
+        """Compare ``flows``, stage by stage; ``circling`` of all that are live is seen in those that are not among them, too."""
         self._chosen = set(flows)
-        self._skipped = dict.fromkeys(megaflows.circling(flows), CIRCLE)
+        self._skipped = {flow: CIRCLE for flow in flows if flow in circling}
         if self._wish.beyond:
             pattern, why = self._wish.beyond
             self._skipped.update(
@@ -353,35 +379,31 @@ class _Prover:
             self._skipped[flow] = NOT_YET
             return
         try:
-            was = self._old.ask(flow.key).fate
-        except Unreachable:
-            raise
-        except HotUpgradeError:
+            was, now = self._both(flow, edge)
+        except _Endless:
+            self._skipped[flow] = CIRCLE
+            return
+        if isinstance(was, HotUpgradeError):
             self._skipped[flow] = GONE
             return
-        if was.needs(self._late):
+        if was.fate.needs(self._late):
             self._skipped[flow] = NOT_YET
             return
         self._traced.add(flow)
-        try:
-            now = self._ask(flow, edge).fate
-        except Unreachable:
-            raise
-        except HotUpgradeError as error:
+        if isinstance(now, HotUpgradeError):
             self._note(
                 flow,
                 [f"{source}>refused"],
-                f"the new one cannot translate it: {error.why or error.what}",
-                was,
+                f"the new one cannot translate it: {now.why or now.what}",
+                was.fate,
             )
             return
-        was = was.without(self._late)
-        if not was.alike(now) and not self._elsewhere(flow, edge, now):
-            self._note(
-                flow, [f"{source}>{name}" for name in was.differences(now)], f"the new one: {now}", was
-            )
+        before, after = was.fate.without(self._late), now.fate
+        if not before.alike(after) and not self._elsewhere(flow, edge, after):
+            names = [f"{source}>{name}" for name in before.differences(after)]
+            self._note(flow, names, f"the new one: {after}", before)
         live = self._old.reader.fate(flow.actions, flow.key)
-        for number, theirs in live.aligned(now):
+        for number, theirs in live.aligned(after):
             self._edges[number].append(_Edge(flow, edge, number, theirs))
 
     def _note(self, flow: Megaflow, names: list[str], does: str, was: Fate) -> None:
@@ -391,6 +413,22 @@ class _Prover:
         for name in names:
             flows, __ = self._named.setdefault(name, (set(), f"{shown}: the old version: {was}; {does}"))
             flows.add(flow)
+
+    def _both(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> list[_Answer | HotUpgradeError]:
+        """What the old and the new process do with ``flow`` (or another ``key`` of the same stage).
+
+        Who ends a trace that goes round in a circle is asked before the other; if none does, the one that no packet needs.
+        """
+        asked = [lambda: self._old.ask(key or flow.key), lambda: self._ask(flow, edge, key)]
+        found: dict[int, _Answer | HotUpgradeError] = {}
+        for number in (0, 1) if self._old.ends else (1, 0):
+            try:
+                found[number] = asked[number]()
+            except (Unreachable, _Endless):
+                raise
+            except HotUpgradeError as error:
+                found[number] = error
+        return [found[0], found[1]]
 
     def _ask(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> _Answer:
         """What the new process does with ``flow`` (or another ``key`` of the same stage)."""
@@ -436,10 +474,12 @@ class _Prover:
             value += 1  # 0 would mean that there is no hash yet
             key = megaflows.hashed(flow.key, value)
             try:
-                was, now = self._old.ask(key), self._ask(flow, edge, key)
+                was, now = self._both(flow, edge, key)
             except Unreachable:
                 raise
             except (HotUpgradeError, KeyError):
+                return
+            if isinstance(was, HotUpgradeError) or isinstance(now, HotUpgradeError):
                 return
             fate = was.fate.without(self._late)
             outcomes.add(fate)

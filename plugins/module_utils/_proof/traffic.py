@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
@@ -21,6 +24,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.megaflow
 
 # A dump of many megaflows takes longer than other answers, in seconds.
 DUMP_TIMEOUT = 60.0
+# How long one trace may take that fills 100 MB of memory in a second if it has no end.
+_TRACE_TIMEOUT = 10.0
 
 
 def select_groups(connection: Connection, bridges: t.Sequence[Bridge]) -> tuple[selection.Group, ...]:
@@ -44,6 +49,26 @@ def live(connection: Connection, bridges: t.Sequence[Bridge]) -> Survey | None:
         return proof.survey(control.call, datapath(bridges), internal)
     except HotUpgradeError:
         return None
+
+
+def of_new(control: Appctl) -> proof.Trace:
+    """How the new process is asked, which may hang over it: nothing that is forwarded depends on it."""
+    if proof.traces_end(control.call("version")):
+        return control.call
+    brief = Appctl(control.socket_path, min(control.timeout, _TRACE_TIMEOUT))
+
+    def ask(command: str, *args: str) -> str:
+        try:
+            return brief.call(command, *args)
+        except Unreachable as error:
+            raise Unreachable(
+                f"the new {VSWITCHD} does not say what it would do with live packets",
+                f"{error.what}; one of that version never does when it sees them go round in a circle",
+                "Begin again with prove: 0 (role: hot_upgrade_prove), or with one that ends such a trace: 2.17.10, 3.0.7, "
+                "3.1.5, 3.2.3, 3.3.1 and newer",
+            ) from error
+
+    return ask
 
 
 def datapath(bridges: t.Sequence[Bridge]) -> proof.Datapath:

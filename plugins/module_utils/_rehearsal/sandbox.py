@@ -84,9 +84,10 @@ class Sandbox:
         """A connection to ``bridge`` in that version of OpenFlow."""
         return Switch(management_socket(self._directory, bridge), (version,), _ANSWER_TIMEOUT)
 
-    def control(self, command: str, *args: str) -> str:
-        """The answer of ovs-vswitchd on its control socket; raises ``HotUpgradeError``."""
-        return Appctl(daemon_socket(self._directory, VSWITCHD), _ANSWER_TIMEOUT).call(command, *args)
+    @property
+    def control(self) -> Appctl:
+        """The control socket of ovs-vswitchd."""
+        return Appctl(daemon_socket(self._directory, VSWITCHD), _ANSWER_TIMEOUT)
 
     def memory(self) -> int:
         """The most memory that ovs-vswitchd has had, in bytes."""

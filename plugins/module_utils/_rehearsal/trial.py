@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.resto
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup, fitted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import DATABASE, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.silence import silence
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
     Datapath,
     Trace,
@@ -151,7 +152,7 @@ def _prove(sandbox: Sandbox, given: Left, live: Live) -> dict[str, t.Any]:
         switch.restore_learned(sandbox.connection, given.snapshot.bridges)
         # The numbers of meters are the kernel's, and a dummy's are its own.
         apart = dataclasses.replace(live.datapath, shared=False)
-        return prove(live.ask, sandbox.control, apart, live.wish).report()
+        return prove(live.ask, traffic.of_new(sandbox.control), apart, live.wish).report()
     except HotUpgradeError as error:
         return {"text": f"nothing is proved: {error}"}
 

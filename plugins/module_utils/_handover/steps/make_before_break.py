@@ -271,7 +271,7 @@ def _prove(host: Host) -> None:
         bonds = traffic.members(database.bridges())
     wish = Wish(host.request.prove, tuple(host.request.accept), bonds)
     log = Log(host.request.vswitchd.argv)
-    proof = prove(old.call, new.call, datapath, wish)
+    proof = prove(old.call, traffic.of_new(new), datapath, wish)
     host.transaction.note(proof=proof.report())
     proof.require(log.complaints())
     newcomer.connect(host)

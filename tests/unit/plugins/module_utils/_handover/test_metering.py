@@ -27,7 +27,7 @@ def _host(world: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Any:
     settings = types.SimpleNamespace(meters={1: b"slow", 2: b"fast"})
     monkeypatch.setattr(metering, "settings_of", lambda _path: settings)
     live = [types.SimpleNamespace(key="a flow", actions="meter(0),2")]
-    monkeypatch.setattr(metering.proof, "metered", lambda _dump: live)
+    monkeypatch.setattr(metering.proof, "metered", lambda _dump, ends: [] if ends else live)
     monkeypatch.setattr(metering.meters, "used", lambda _trace: {("br0", 2): 0, ("gone", 9): 1})
     monkeypatch.setattr(type(world.host.services), "control", lambda *__: world.spy("old", call="text"))
     return world.host
@@ -156,12 +156,12 @@ def test_every_number_under_traffic_is_asked_for_until_it_is_known(
                 asked.append(words[-1])
                 if words[-1] == "gone":
                     raise HotUpgradeError("Recirculation context not found")
-            return words[-1]
+            return words[-1] if words else "3.1.0"
 
     keys = [("gone", 1), *([("many", 0)] * 1000), ("late", 1), *([("never", 5)] * 9)]
     live = [types.SimpleNamespace(key=key, actions=f"meter({number})") for key, number in keys]
     known = {"many": {("br0", 2): 0}, "late": {("br0", 1): 1}}
-    monkeypatch.setattr(metering.proof, "metered", lambda _dump: live)
+    monkeypatch.setattr(metering.proof, "metered", lambda _dump, ends: [] if ends else live)
     monkeypatch.setattr(metering.meters, "used", lambda trace: known.get(trace, {}))
     monkeypatch.setattr(type(host.services), "control", lambda *__: Control())
     host.filler.metering.order()

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import typing as t
 
 import pytest
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import stand_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge
 from tests.unit.plugins.module_utils._handover.test_reloader import SHOWN
@@ -54,8 +56,8 @@ def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
     answers = {"in_port=1": "1,100", "in_port=4": "2", "in_port=65534": "7"}
 
     def call(*words: str) -> str:
-        if words == ("dpif/show",):
-            return DUMMIES
+        if words != ("ofproto/trace", *words[1:]):
+            return {"dpif/show": DUMMIES, "version": "3.5.0"}[words[0]]
         asked.append(words)
         return f"Datapath actions: {answers[words[2]]}\n"
 
@@ -73,6 +75,27 @@ def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
     found._doubtful = ["Datapath actions: 1"]
     assert found.answer(2, b"") is None
     assert found.answer(9, b"") == [2]
+
+
+@pytest.mark.parametrize(("version", "asked_again"), [("3.1.0", False), ("3.5.0", True)])
+def test_one_that_hangs_over_a_packet_is_not_asked_about_the_next(version: str, asked_again: bool) -> None:
+    asked: list[str] = []
+
+    def call(*words: str) -> str:
+        if words[0] != "ofproto/trace":
+            return {"dpif/show": DUMMIES, "version": version}[words[0]]
+        asked.append(words[-1])
+        raise Unreachable("no answer to ofproto/trace in 2 s")
+
+    host: t.Any = types.SimpleNamespace(
+        services=types.SimpleNamespace(control=lambda _name: types.SimpleNamespace(call=lambda _words: SHOWN))
+    )
+    found = stand_in.StandIn(host)
+    found._know_ports(t.cast(t.Any, types.SimpleNamespace(call=call)))
+    for packet in (b"\1", b"\2"):
+        with contextlib.suppress(Unreachable):
+            assert found.answer(2, packet) is None
+    assert asked == ["01", "02"][: 1 + asked_again]
 
 
 def test_where_links_and_neighbours_decide_dummies_do_not_know() -> None:

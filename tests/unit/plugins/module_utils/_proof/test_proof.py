@@ -32,6 +32,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof im
     metered,
     prove,
     survey,
+    traces_end,
 )
 
 # A rule: what a key must contain (in any order), and the actions; NEXT is the recirculation to that stage.
@@ -52,6 +53,8 @@ class Process:
     ports: t.Mapping[int, str] = dataclasses.field(default_factory=lambda: {3: "p1", 4: "p2", 5: "p3"})
     remembers: int = 1000
     mask: int = 0xFF
+    version: str = "3.5.0"
+    asked: list[str] = dataclasses.field(default_factory=list)
     stages: dict[int, str] = dataclasses.field(default_factory=lambda: {0: "first"})
     hashes: list[int] = dataclasses.field(default_factory=lambda: [0])
     numbers: t.Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(7))
@@ -61,7 +64,10 @@ class Process:
             return "".join(f"  port {number}: {name} (tap)\n" for number, name in self.ports.items())
         if command == "dpctl/dump-flows":
             return self.dump()
+        if command == "version":
+            return f"ovs-vswitchd (Open vSwitch) {self.version}\n"
         assert command == "ofproto/trace"
+        self.asked.append(args[1])
         return self.trace(args[1])
 
     def dump(self) -> str:
@@ -226,6 +232,40 @@ def test_what_goes_round_in_a_circle_is_not_traced() -> None:
     assert (proof.traced, proof.skipped) == (1, {CIRCLE: 2})
 
 
+def test_a_circle_is_seen_when_a_part_of_it_is_not_to_be_traced() -> None:
+    circle: list[Rule] = [("first", "eth", "ct,NEXT(round)"), ("round", "eth", "ct,NEXT(round)")]
+    old = Process(circle, [("first", UDP, 9), ("first", ARP, 8), ("round", UDP, 1)])
+    proof = prove(old, Process(circle), KERNEL, Wish(2))
+    assert (proof.traced, proof.skipped, old.asked) == (0, {CIRCLE: 2, NOT_SAMPLED: 1}, [])
+
+
+@pytest.mark.parametrize(("old", "new"), [("3.1.0", "3.5.0"), ("2.15.0", "3.1.0"), ("3.5.0", "3.1.0")])
+def test_nobody_without_an_end_of_traces_is_asked_what_the_other_one_has_found_to_be_a_circle(
+    old: str, new: str
+) -> None:
+    """Translated addresses end it for the packets; the trace goes on with a connection that has none (3.1.0 never answers)."""
+    rules: list[Rule] = [("first", UDP, "ct(nat),NEXT(first)"), ("first", ARP, "3")]
+    one, other = Process(rules, LIVE[:2], version=old), Process(rules, version=new)
+    ending, endless = (one, other) if old == "3.5.0" else (other, one)
+
+    def goes_round(command: str, *args: str) -> str:
+        limit = "\nTrace reached the recirculation limit.  Sopping the trace here."
+        return ending(command, *args) + limit * (command == "ofproto/trace" and UDP in args[1])
+
+    sides = [goes_round if each is ending else each for each in (one, other)]
+    proof = prove(sides[0], sides[1], KERNEL, ALL)
+    assert (proof.traced, proof.skipped) == (1, {CIRCLE: 1})
+    assert [UDP in key for key in endless.asked] == [False]
+
+
+@pytest.mark.parametrize(("version", "ends"), [
+    ("2.15.0", False), ("2.17.9", False), ("2.17.10", True), ("3.1.4", False), ("3.1.10", True), ("3.3.0", False),
+    ("3.3.1", True), ("3.4.0", True), ("4.0.0", True), ("", False),
+])  # fmt: skip
+def test_which_versions_end_a_trace(version: str, ends: bool) -> None:
+    assert traces_end(f"ovs-vswitchd (Open vSwitch) {version}") is ends
+
+
 def test_only_what_was_asked_for_is_traced() -> None:
     proof = prove(Process(CT, LIVE), Process(CT), KERNEL, Wish(2))
     assert 2 <= proof.traced < 5
@@ -371,4 +411,18 @@ def test_meters_are_looked_for_in_the_first_stage_first() -> None:
         [("ct", UDP, "meter(1),4"), ("first", UDP, "meter(0),4"), ("first", ARP, "3")],
         [("ct", UDP, 1), *LIVE[:2]],
     ).dump()
-    assert [flow.actions for flow in metered(dump)] == ["meter(0),4", "meter(1),4"]
+    assert [flow.actions for flow in metered(dump, ends=False)] == ["meter(0),4", "meter(1),4"]
+
+
+@pytest.mark.parametrize(("rules", "asked"), [
+    ([("first", UDP, "meter(0),ct,NEXT(second)"), ("second", UDP, "4")], 0),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "4")], 1),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "ct(commit),NEXT(third)"), ("third", UDP, "4")], 0),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(second)"), ("second", UDP, "ct(commit),4")], 1),
+    ([("first", UDP, "meter(0),hash(l4(0)),NEXT(gone)")], 0),
+])  # fmt: skip
+def test_a_meter_before_connections_are_tracked_is_asked_for_only_where_each_trace_ends(
+    rules: list[Rule], asked: int
+) -> None:
+    dump = Process(rules, [(stage, UDP, 1) for stage, __, __ in rules]).dump()
+    assert [len(metered(dump, ends)) for ends in (True, False)] == [1, asked]
