@@ -42,6 +42,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath i
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import ENGINE_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import shown_ports
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import traces_end
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import check
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     GENERIC,
@@ -165,7 +166,8 @@ class Reloader:
             earlier = kernel.megaflows()
             self._outside.clock.sleep(_COUNTED)
             ports, recent = kernel.ports(), bypass.recent(earlier, kernel.megaflows())
-            self._beside = neighbours.megaflows(self._trace, ports, recent)
+            ends = traces_end(self._services.control(VSWITCHD).call("version"))
+            self._beside = neighbours.megaflows(self._trace, ports, recent, ends)
             coverage = bypass.prepare(route, ports, recent, self._beside, self._known).coverage
         self._scope.transaction.note(
             bypass="; ".join((coverage.text, *(f"not taken: {text}" for text in lacking)))

@@ -192,7 +192,7 @@ def prove(old: Trace, new: Trace, datapath: Datapath, wish: Wish) -> Proof:
     """Compare what both processes do with the packets of the live megaflows of the old one's ``datapath``."""
     flows = megaflows.parse(old("dpctl/dump-flows", "--no-names", datapath.dump))
     prover = _Prover(_Side.of(old, datapath, wish.bonds), _Side.of(new, datapath, wish.bonds), wish)
-    prover.run(megaflows.sample(flows, wish.most), megaflows.circling(flows))
+    prover.run(megaflows.sample(flows, wish.most), flows)
     return prover.proof(flows)
 
 
@@ -301,11 +301,15 @@ class _Prover:
         self._outcomes: dict[int, frozenset[Fate]] = {}
         self._moved: dict[str, Moved] = {}
         self._chosen: set[Megaflow] = set()
+        # Nothing but an answer of the new process tells that the old one ends a trace of these.
+        self._unasked: set[Megaflow] = set()
 
-    def run(self, flows: t.Sequence[Megaflow], circling: t.Container[Megaflow]) -> None:
-        """Compare ``flows``, stage by stage; ``circling`` of all that are live is seen in those that are not among them, too."""
+    def run(self, flows: t.Sequence[Megaflow], live: t.Sequence[Megaflow]) -> None:
+        """Compare ``flows``, stage by stage; what goes round in a circle is seen in all that are ``live``."""
         self._chosen = set(flows)
+        circling = megaflows.circling(live)
         self._skipped = {flow: CIRCLE for flow in flows if flow in circling}
+        self._unasked = set() if self._old.ends else megaflows.guessed(live)
         if self._wish.beyond:
             pattern, why = self._wish.beyond
             self._skipped.update(
@@ -428,6 +432,9 @@ class _Prover:
                 raise
             except HotUpgradeError as error:
                 found[number] = error
+                if number == 1 and flow in self._unasked:
+                    found[0] = _Answer(self._old.reader.fate(flow.actions, flow.key), "", 1)
+                    break
         return [found[0], found[1]]
 
     def _ask(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> _Answer:

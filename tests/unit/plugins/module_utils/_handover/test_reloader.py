@@ -183,7 +183,7 @@ class World:
                 "remove_left_over": lambda _route, begun: self.done.append(f"bypass away{list(begun) or ''}"),
             },
             loading: {"System": lambda: types.SimpleNamespace(insert=self._insert)},
-            neighbours: {"megaflows": lambda _trace, _ports, _live: ["a question"]},
+            neighbours: {"megaflows": lambda _trace, _ports, _live, _ends: ["a question"]},
             kernel_modules: {"modules": self._modules},
         }
         for owner, names in replaced.items():

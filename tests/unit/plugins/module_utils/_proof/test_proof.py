@@ -258,6 +258,15 @@ def test_nobody_without_an_end_of_traces_is_asked_what_the_other_one_has_found_t
     assert [UDP in key for key in endless.asked] == [False]
 
 
+def test_what_the_new_process_does_not_tell_is_no_question_for_one_that_may_never_answer() -> None:
+    """That it refuses is said all the same; what the old one does is seen in the megaflow."""
+    rules: list[Rule] = [("first", UDP, "ct(nat),NEXT(second)"), ("first", ARP, "3"), ("second", UDP, "4")]
+    old, new = Process(rules, LIVE[:2], version="3.1.0"), Process(rules[1:], version="3.5.0")
+    proof = prove(old, new, KERNEL, ALL)
+    assert [UDP in key for key in old.asked] == [False]
+    assert [difference for difference in proof.differences if "cannot translate" in str(difference)]
+
+
 @pytest.mark.parametrize(("version", "ends"), [
     ("2.15.0", False), ("2.17.9", False), ("2.17.10", True), ("3.1.4", False), ("3.1.10", True), ("3.3.0", False),
     ("3.3.1", True), ("3.4.0", True), ("4.0.0", True), ("", False),
