@@ -21,10 +21,14 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow impor
 _REST = 4096
 # The shortest word has one letter, and a separator behind it.
 _LETTERS = 2
-# Bytes that a word stands for on the wire, at most; a large one has those of its names and numbers besides.
+# Bytes that a word stands for on the wire, at most; any other one has those of its names and numbers besides.
 _SMALL, _LARGE = 16, 24
-_WORD = re.compile(r"[^,()]+")
-_IS_SMALL = re.compile(r"output:[\w.-]+|resubmit|\w+")
+_WORD = re.compile(r"resubmit\([^)]*\)|[^,()]+")
+_IS_SMALL = re.compile(r"output:[\w.-]+|resubmit\(.*|\w+")
+# What OVN has one of for each port.
+_IS_LARGE = re.compile(
+    r"(?:set_field|load):0x[0-9a-f]{1,16}->(?:reg\d+|metadata|NXM_NX_REG\d+\[[\d.]*\]|OXM_OF_METADATA\[[\d.]*\])"
+)
 
 
 def ends_over_large_flows(software: str) -> bool:
@@ -45,5 +49,7 @@ def large_flows(text: str) -> t.Iterator[str]:
 
 
 def _most(word: str) -> int:
+    if _IS_SMALL.fullmatch(word):
+        return _SMALL
     # Of names and numbers the wire needs no more bytes than the text.
-    return _SMALL if _IS_SMALL.fullmatch(word) else _LARGE + len(word)
+    return _LARGE if _IS_LARGE.fullmatch(word) else _LARGE + len(word)

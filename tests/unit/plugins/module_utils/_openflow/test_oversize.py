@@ -28,8 +28,10 @@ def test_old_versions_end_over_large_flows(software: str, ends: bool) -> None:
     [
         ("output:1", 3000, 4090),  # 16 bytes
         ("ALL", 3000, 4090),
-        ("resubmit(,39)", 1500, 4090),
-        ("set_field:0x5->reg15", 1200, 2700),  # 24 in OpenFlow 1.0
+        ("resubmit(,39)", 3000, 4090),
+        ("set_field:0x5->reg15", 2500, 2700),  # 24 in OpenFlow 1.0
+        ("set_field:0x5->reg15,resubmit(,39)", 1500, 1640),
+        ("set_field:::1/::1->ipv6_src", 1100, 1640),
         ("clone(output:7)", 1500, 2700),
     ],
 )
