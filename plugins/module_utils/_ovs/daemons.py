@@ -204,7 +204,7 @@ def takes_upcalls(vswitchd: Process, control: Appctl, root: str = "/") -> bool:
     """Whether an ovs-vswitchd keeps megaflows; one with ``flow-restore-wait`` does not.  Raises ``Unreachable``.
 
     The threads that do are there then (udpif_start_threads of ofproto/ofproto-dpif-upcall.c).  ``upcall/show`` tells it, too, but
-    ends the daemon while they are not (up to 2.15.3 and 2.16.2, "Fix n_revalidators on upcall show").
+    ends the daemon while they are not (up to 2.13.6, 2.14.4, 2.15.3 and 2.16.2, "Fix n_revalidators on upcall show").
     """
     kept = any(name.startswith(_REVALIDATOR) for name in threads(vswitchd.pid, root))
     control.call("version")  # after the look: by now it has also done what it was about to do then
