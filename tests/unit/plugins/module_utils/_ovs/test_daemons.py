@@ -351,5 +351,5 @@ def test_an_ovs_vswitchd_is_asked_nothing_that_would_end_it_while_it_waits(tmp_p
             return "ovs-vswitchd (Open vSwitch) 2.15.0"
 
     control = t.cast("daemons.Appctl", Control())
-    seen = [daemons.takes_upcalls(Process(7, 1), control, str(tmp_path)) for _ in range(2)]
+    seen = [daemons.takes_upcalls(Process(7, 1), control, str(tmp_path)) for __ in range(2)]
     assert seen == [False, True]

@@ -22,7 +22,6 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.repor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break as strategy,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 
@@ -90,7 +89,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     )
 
 
-NEW = newcomer.Running(Process(2, 1), t.cast("Appctl", None))
+NEW = newcomer.Running(Process(2, 1), t.cast("t.Any", None))
 TAKES_UPCALLS = ["clear the flag", "_wait_for_handlers", "fit_dispatch"]
 BACK = "vswitchd: take_upcalls_back"
 # What the old process was told is asked for before it ends, and made in the new one when all of it is known. Its pidfile is
