@@ -69,7 +69,7 @@ def test_what_a_switch_says_is_understood(shared_ovs: Ovs, ports: dict[str, int]
     def asked() -> list[tuple[int, bytes]]:
         """Of each megaflow what it is for (ARP's operation, the type of ICMPv6), and its actions."""
         made = neighbours.megaflows(
-            lambda text: shared_ovs.appctl("ofproto/trace", "ovs-netdev", text), vports, flows
+            lambda text: shared_ovs.appctl("ofproto/trace", "ovs-netdev", text), vports, flows, ends=True
         )
         keys = [attributes(flow.key) for flow in made]
         inner = [attributes(key[1]) if 1 in key else key for key in keys]

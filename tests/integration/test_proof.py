@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.plan import version
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof import (
     CIRCLE,

@@ -100,11 +100,13 @@ class Metering:
 
     def _under_traffic(self, configs: t.Mapping[meters.Meter, bytes]) -> dict[meters.Meter, int]:
         """Which number those have that the kernel's flows name, as traces of these flows tell."""
+        if not configs:
+            return {}
         old = self._services.control(VSWITCHD, TIMEOUT)
         live: dict[meters.Meter, int] = {}
         tried: collections.Counter[int] = collections.Counter()
-        dump = old.call("dpctl/dump-flows", "--no-names", proof.KERNEL.dump) if configs else ""
-        for flow in proof.metered(dump, ends=proof.traces_end(old.call("version"))) if dump else ():
+        dump = old.call("dpctl/dump-flows", "--no-names", proof.KERNEL.dump)
+        for flow in proof.metered(dump, ends=proof.traces_end(old.call("version"))):
             unknown = set(meters.numbers(flow.actions)) - set(live.values())
             if not any(tried[number] < _MOST_TRIES for number in unknown):
                 continue

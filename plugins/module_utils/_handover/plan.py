@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import Version, version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
     Spoken,
     runs_bfd,
@@ -77,8 +78,6 @@ WINDOWS = {
     ): f"{_ESTABLISHED}, new ones wait for a start and the flows, and some of their packets are lost",
     (RESTART, True): "what arrives is lost for a start and until the flows are taken",
 }
-
-Version = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,17 +244,6 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
         before=before,
         after=_versions(facts.new, facts.server.disk_version, facts.schema_on_disk) if needed else before,
     )
-
-
-def version(text: str) -> Version:
-    """``3.5.0`` as (3, 5, 0); what follows the digits of a part is left out."""
-    numbers = []
-    for part in text.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
 
 
 def recreates_tunnels(text: str) -> bool:

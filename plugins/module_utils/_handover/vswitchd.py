@@ -16,6 +16,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import version as numbers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import plan
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.living import Living
@@ -155,7 +156,7 @@ class Vswitchd:
 
     def fit_dispatch(self, version: str) -> None:
         """Have the kernel send upcalls as an ovs-vswitchd of this ``version``, which takes over, expects them."""
-        if self._scope.request.dispatch and plan.version(version) < plan.PER_CPU_SINCE:
+        if self._scope.request.dispatch and numbers(version) < plan.PER_CPU_SINCE:
             upcall_dispatch.send_upcalls_per_port()
 
     def remember_dispatch(self) -> bool:

@@ -136,7 +136,7 @@ class _Pair:
 
 
 def megaflows(
-    trace: Trace, ports: t.Sequence[Vport], live: t.Sequence[KernelFlow], ends: bool = True
+    trace: Trace, ports: t.Sequence[Vport], live: t.Sequence[KernelFlow], ends: bool
 ) -> list[KernelFlow]:
     """Megaflows for the questions and answers of all pairs that have one of ``live``, busiest first; to be added to them.
 

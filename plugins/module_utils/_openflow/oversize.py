@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 
 # What a flow has besides its actions: its match names each field once at most.
@@ -33,8 +34,7 @@ _IS_LARGE = re.compile(
 
 def ends_over_large_flows(software: str) -> bool:
     """Whether an ovs-vswitchd of that version may; distributions have repaired some without saying so."""
-    numbers = [int(number) for number in re.findall(r"\d+", software)[:2]]
-    return len(numbers) == 2 and numbers < [2, 17]
+    return () < version(software) < (2, 17)
 
 
 def large_flows(text: str) -> t.Iterator[str]:

@@ -29,6 +29,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.conte
 _GROUP_SELECT = 1
 # So many groups are asked for at once, one by one.
 _GROUPS_AT_ONCE = 500
+_SMALLER = (
+    "Take buckets from it, or make two of it. Nothing that asks for all groups of the bridge (ovs-ofctl dump-groups, ovs-save) "
+    "is safe until then: ovs-vswitchd may end"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,8 +260,7 @@ class Switch:
             raise Refused(
                 f"{self.name}: the groups cannot be counted",
                 f"one of them may have more than 4,090 buckets, which take more than a message may have, 64 KB ({error})",
-                "Take buckets from it, or make two of it. Nothing that asks for all groups of the bridge (ovs-ofctl "
-                "dump-groups, ovs-save) is safe until then: ovs-vswitchd may end",
+                _SMALLER,
             ) from error
 
     def group_replies(self) -> t.Iterator[bytes]:
@@ -267,22 +270,22 @@ class Switch:
         (ofpmp_postappend in lib/ofp-msgs.c).  In OpenFlow 1.5 a group takes more than in the version in which it was made.
         Raises ``Refused`` where there is such a one.
         """
-        of, groups = self.main, self.groups()
-        if not wire.describes_single_groups(of.version):
-            yield from of.stream(wire.group_desc_request(of.version, of.xid()))
+        groups = self.groups()
+        if not wire.describes_single_groups(self.version):
+            yield from self.main.stream(wire.group_desc_request(self.version, self.main.xid()))
             return
         for start in range(0, len(groups), _GROUPS_AT_ONCE):
             some = groups[start : start + _GROUPS_AT_ONCE]
             try:
-                answers = self._described(of, some)
+                answers = self._described(some)
             except ProtocolError as error:
                 raise self._too_large(some) or error from error
             for answer in answers:
                 yield from answer
 
-    def _described(self, of: OpenFlow, groups: t.Sequence[int]) -> list[list[bytes]]:
-        requests = [wire.group_desc_request(of.version, of.xid(), group) for group in groups]
-        answers = self._asked(requests, of)
+    def _described(self, groups: t.Sequence[int]) -> list[list[bytes]]:
+        requests = [wire.group_desc_request(self.version, self.main.xid(), group) for group in groups]
+        answers = self._asked(requests)
         if any(len(parts) > 1 for parts in answers):
             raise ProtocolError(
                 f"{self.name}: a group takes more than one message", "no version provides for that"
@@ -292,15 +295,14 @@ class Switch:
     def _too_large(self, groups: t.Iterable[int]) -> Refused | None:
         """That one of ``groups`` is; what comes after its answer cannot be read."""
         for group in groups:
-            with OpenFlow.connect(self._path, (self.version,), self._timeout) as of:
+            with Switch(self._path, (self.version,), self._timeout) as another:
                 try:
-                    self._described(of, [group])
+                    another._described([group])
                 except ProtocolError:
                     return Refused(
                         f"{self.name}: group {group} cannot be read",
                         f"it takes more than a message of {wire.VERSION_NAMES[self.version]} may have, 64 KB",
-                        "Take buckets from it, or make two of it. Nothing that asks for all groups of the bridge "
-                        "(ovs-ofctl dump-groups, ovs-save) is safe until then: ovs-vswitchd may end",
+                        _SMALLER,
                     )
         return None
 
@@ -316,9 +318,9 @@ class Switch:
             found |= wire.flows_in_tables(reply)
         return found
 
-    def _asked(self, requests: list[bytes], of: OpenFlow | None = None) -> list[list[bytes]]:
+    def _asked(self, requests: list[bytes]) -> list[list[bytes]]:
         found: list[list[bytes]] = []
-        for answer in (of or self.main).exchange(requests):
+        for answer in self.main.exchange(requests):
             if isinstance(answer, wire.SwitchError) or not answer:
                 name = answer.name if isinstance(answer, wire.SwitchError) else "no reply"
                 raise ProtocolError(f"{self.name}: the switch refused to show its state", name)

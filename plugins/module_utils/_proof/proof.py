@@ -25,6 +25,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     HotUpgradeError,
     Unreachable,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import version
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import parse_version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ofproto_text import datapath_actions
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import megaflows
@@ -55,12 +57,12 @@ NO_WAY = "no live megaflow leads to them, or only one that differs"
 NOT_SAMPLED = "more are live than were asked for"
 CIRCLE = "they recirculate in a circle"
 
-# A name may hold blanks; what is in parentheses behind it are type and options.
 # What a trace ends with that would have no end otherwise (ofproto_trace in ofproto/ofproto-dpif-trace.c), and the first versions
 # that say so; older ones fill the memory instead, and do nothing else any more.
 _ENDLESS = "Trace reached the recirculation limit"
 _ENDING = ((2, 17, 10), (3, 0, 7), (3, 1, 5), (3, 2, 3), (3, 3, 1))
 
+# A name may hold blanks; what is in parentheses behind it are type and options.
 _PORT = re.compile(r"^  port (\d+): (.+?)(?: \([a-z0-9-]+(?:: .*)?\))?$", re.MULTILINE)
 _BRIDGE = re.compile(r'^ *bridge\("(.*)"\)$', re.MULTILINE)
 _GROUP = re.compile(r"\bgroup:(\d+)\b")
@@ -204,12 +206,12 @@ def survey(old: Trace, datapath: Datapath, internal: t.Container[str]) -> megafl
     )
 
 
-def traces_end(version: str) -> bool:
-    """Whether an ovs-vswitchd of that version ends a trace that goes round in a circle.
+def traces_end(said: str) -> bool:
+    """Whether an ovs-vswitchd that ``said`` that of its version ends a trace that goes round in a circle.
 
     Packets need not: a trace goes on with a connection that is new and has no address translated, whatever the packets have.
     """
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    numbers = version(parse_version(said) or "")
     same = [first for first in _ENDING if first[:2] == numbers[:2]]
     return numbers >= (same[0] if same else _ENDING[-1])
 
@@ -282,6 +284,19 @@ class _Edge:
     via: _Edge | None
     number: int
     theirs: int | None
+
+
+_Told = t.Union[_Answer, HotUpgradeError]
+
+
+def _told(ask: t.Callable[[], _Answer]) -> _Told:
+    """The answer, or that there is none for this packet; a circle, or a process that does not answer at all, is raised."""
+    try:
+        return ask()
+    except (Unreachable, _Endless):
+        raise
+    except HotUpgradeError as error:
+        return error
 
 
 class _Prover:
@@ -418,24 +433,18 @@ class _Prover:
             flows, __ = self._named.setdefault(name, (set(), f"{shown}: the old version: {was}; {does}"))
             flows.add(flow)
 
-    def _both(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> list[_Answer | HotUpgradeError]:
+    def _both(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> tuple[_Told, _Told]:
         """What the old and the new process do with ``flow`` (or another ``key`` of the same stage).
 
         Who ends a trace that goes round in a circle is asked before the other; if none does, the one that no packet needs.
         """
-        asked = [lambda: self._old.ask(key or flow.key), lambda: self._ask(flow, edge, key)]
-        found: dict[int, _Answer | HotUpgradeError] = {}
-        for number in (0, 1) if self._old.ends else (1, 0):
-            try:
-                found[number] = asked[number]()
-            except (Unreachable, _Endless):
-                raise
-            except HotUpgradeError as error:
-                found[number] = error
-                if number == 1 and flow in self._unasked:
-                    found[0] = _Answer(self._old.reader.fate(flow.actions, flow.key), "", 1)
-                    break
-        return [found[0], found[1]]
+        if self._old.ends:
+            was = _told(lambda: self._old.ask(key or flow.key))
+            return was, was if isinstance(was, HotUpgradeError) else _told(lambda: self._ask(flow, edge, key))
+        now = _told(lambda: self._ask(flow, edge, key))
+        if isinstance(now, HotUpgradeError) and flow in self._unasked:
+            return _Answer(self._old.reader.fate(flow.actions, flow.key), "", 1), now
+        return _told(lambda: self._old.ask(key or flow.key)), now
 
     def _ask(self, flow: Megaflow, edge: _Edge | None, key: str = "") -> _Answer:
         """What the new process does with ``flow`` (or another ``key`` of the same stage)."""

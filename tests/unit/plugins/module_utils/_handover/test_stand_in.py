@@ -57,7 +57,7 @@ def test_a_packet_goes_to_the_kernels_ports_of_the_same_names() -> None:
 
     def call(*words: str) -> str:
         if words != ("ofproto/trace", *words[1:]):
-            return {"dpif/show": DUMMIES, "version": "3.5.0"}[words[0]]
+            return {"dpif/show": DUMMIES, "version": "ovs-vswitchd (Open vSwitch) 3.5.0"}[words[0]]
         asked.append(words)
         return f"Datapath actions: {answers[words[2]]}\n"
 
@@ -83,7 +83,7 @@ def test_one_that_hangs_over_a_packet_is_not_asked_about_the_next(version: str, 
 
     def call(*words: str) -> str:
         if words[0] != "ofproto/trace":
-            return {"dpif/show": DUMMIES, "version": version}[words[0]]
+            return {"dpif/show": DUMMIES, "version": f"ovs-vswitchd (Open vSwitch) {version}"}[words[0]]
         asked.append(words[-1])
         raise Unreachable("no answer to ofproto/trace in 2 s")
 

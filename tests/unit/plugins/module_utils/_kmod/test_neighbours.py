@@ -71,7 +71,7 @@ class Switch:
 
 
 def found(switch: Switch, *flows: KernelFlow) -> list[KernelFlow]:
-    return neighbours.megaflows(switch, PORTS, flows)
+    return neighbours.megaflows(switch, PORTS, flows, ends=True)
 
 
 def test_a_pair_gets_megaflows_for_question_and_answer() -> None:
@@ -166,4 +166,4 @@ def test_a_refused_question_has_no_answer() -> None:
     def refuse(_question: str) -> str:
         raise Unreachable("nobody is there")
 
-    assert neighbours.megaflows(refuse, PORTS, [live()]) == []
+    assert neighbours.megaflows(refuse, PORTS, [live()], ends=True) == []
