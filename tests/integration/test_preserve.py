@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import namespaces, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import comparison, namespaces, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 
 HERE = """
@@ -141,7 +141,7 @@ def test_all_that_named_two_devices_is_back(
     )
     with namespaces.within(there):
         ip("link set in4 name eth0\n" + THERE)
-    spaces = preserve.every_space()
+    spaces = namespaces.spaces()
     ports = [Vport(1, INTERNAL, "in1", 101), Vport(4, INTERNAL, "in4", 104, netns=spaces[1].number)]
     before, seen = preserve.capture(ports), portrait()
     with namespaces.within(there):
@@ -156,4 +156,4 @@ def test_all_that_named_two_devices_is_back(
     assert portrait() == seen
     with namespaces.within(there):
         assert portrait() == seen_there
-    assert preserve.missing(before, preserve.capture(ports)) == []
+    assert comparison.missing(before, preserve.capture(ports)) == []

@@ -26,6 +26,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.services import Services
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
+    comparison,
     gap,
     loading,
     neighbours,
@@ -334,12 +335,12 @@ class Reloader:
         """Name what is not back, but for what belonged to ports that somebody has deleted meanwhile."""
         with self._database.open() as database:
             present = {row["name"] for row in database.select("Interface", ("name",))}
-        deleted = preserve.absent(before.captured, before.ports, present)
-        found = preserve.missing(before.captured, after.captured, deleted)
+        deleted = comparison.absent(before.captured, before.ports, present)
+        found = comparison.missing(before.captured, after.captured, deleted)
         lost = list(dict.fromkeys(thing.text for thing, __ in found))
         others = sum(1 for __, ours in found if not ours)
         self._scope.transaction.note(
-            restored={"of": preserve.at_risk(before.captured) + others, "missing": lost}
+            restored={"of": comparison.at_risk(before.captured) + others, "missing": lost}
         )
         self._report.missed(f"after the reload there is not: {text}" for text in lost)
 

@@ -182,7 +182,7 @@ def managers(internal: t.Mapping[int, str], root: str = "/") -> dict[str, str]:
 def _going(ports: t.Sequence[Vport], root: str, runner: Runner) -> list[Going]:
     """What goes with ``ports``, with what else is known of it where it is."""
 
-    def beside(space: preserve.Space, going: t.Container[int]) -> Beside:
+    def beside(space: namespaces.Space, going: t.Container[int]) -> Beside:
         programs = shaping.untold(dumps.filters(space.route, going))
         igmp, igmp6 = (_text(root, path) for path in _GROUPS)
         groups = memberships.joined(igmp, igmp6)

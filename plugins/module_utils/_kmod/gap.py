@@ -19,6 +19,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Captured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import (
     NOBODY,
     OURS,
@@ -61,16 +62,16 @@ Names = t.Mapping[tuple[int, int, t.Optional[int]], str]
 class Preserver(t.Protocol):
     """``preserve``, as far as it is needed here."""
 
-    def move(self, captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+    def move(self, captured: Captured, now: t.Mapping[int, int]) -> list[str]:
         """See ``preserve.move``."""
 
-    def arrived(self, captured: preserve.Captured) -> preserve.Now:
+    def arrived(self, captured: Captured) -> preserve.Now:
         """See ``preserve.arrived``."""
 
     def restore(
         self,
-        captured: preserve.Captured,
-        wanted: t.Iterable[preserve.Batch],
+        captured: Captured,
+        wanted: t.Iterable[Batch],
         now: preserve.Now | None = None,
     ) -> list[str]:
         """See ``preserve.restore``."""
@@ -98,7 +99,7 @@ class Ready:
     ports: tuple[Vport, ...]
     busiest: tuple[bytes, ...]
     flows: tuple[bytes, ...]
-    captured: preserve.Captured
+    captured: Captured
     vports: tuple[str, ...]
     limits: bytes = b""
     megaflows: tuple[KernelFlow, ...] = ()
@@ -266,7 +267,7 @@ class Gap:
             refused = [error]
         self.refused += [f"the limits of conntrack zones: {each}" for each in refused]
 
-    def _restore(self, wanted: t.Sequence[preserve.Batch], now: preserve.Now) -> None:
+    def _restore(self, wanted: t.Sequence[Batch], now: preserve.Now) -> None:
         self.refused += self.preserver.restore(self.ready.captured, wanted, now)
 
     def _add_ports(self, index: int) -> None:
@@ -318,7 +319,7 @@ def as_json(ready: Ready) -> Json:
             [port.number, port.kind, port.name, port.index, port.options.hex(), port.netns]
             for port in ready.ports
         ],
-        "captured": preserve.as_json(ready.captured),
+        "captured": ready.captured.as_json(),
         "vports": list(ready.vports),
         "limits": ready.limits.hex(),
     }
@@ -336,7 +337,7 @@ def from_json(record: Json) -> Ready:
         ports,
         (),
         (),
-        preserve.from_json(record["captured"]),
+        Captured.from_json(record["captured"]),
         tuple(record["vports"]),
         bytes.fromhex(record["limits"]),
     )

@@ -42,6 +42,31 @@ class Namespace:
     descriptor: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """A network namespace with sockets of rtnetlink and ethtool in it; ``number`` is what ours calls it, None for ours.
+
+    The next one gets the inode of one that is gone, but not its ``cookie``.
+    """
+
+    namespace: Namespace
+    number: int | None
+    route: netlink.Netlink
+    generic: netlink.Netlink
+    cookie: int = 0
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        """By what a namespace is known."""
+        return self.namespace.device, self.namespace.inode, self.cookie
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.route.close()
+        self.generic.close()
+        os.close(self.namespace.descriptor)
+
+
 def every() -> list[Namespace]:
     """All that a process or a mount names, ours first; whoever gets them closes their descriptors.
 
@@ -61,7 +86,7 @@ def every() -> list[Namespace]:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 for each in found.values():
                     os.close(each.descriptor)
-                raise too_many(error) from error
+                raise _too_many(error) from error
             continue  # its process has ended
         seen = os.fstat(descriptor)
         if not _is_one(descriptor) or (seen.st_dev, seen.st_ino) in found:
@@ -71,7 +96,28 @@ def every() -> list[Namespace]:
     return list(found.values())
 
 
-def too_many(error: OSError) -> HotUpgradeError:
+def spaces() -> list[Space]:
+    """Every network namespace, ours first.  Raises ``HotUpgradeError`` when there are too many."""
+    found: list[Space] = []
+    namespaces = every()
+    for namespace in namespaces:
+        try:
+            with within(namespace):
+                route, generic = netlink.Netlink(netlink.ROUTE), netlink.Netlink(netlink.GENERIC)
+        except OSError as error:
+            for space in found:
+                space.close()
+            for left in namespaces[len(found) :]:
+                os.close(left.descriptor)
+            raise _too_many(error) from error
+        called = number(found[0].route, namespace) if found else None
+        if found and called is None:
+            called = -1  # none that the kernel knows from here
+        found.append(Space(namespace, called, route, generic, route.namespace))
+    return found
+
+
+def _too_many(error: OSError) -> HotUpgradeError:
     """The error for more network namespaces than there are descriptors for."""
     return HotUpgradeError(
         "the network namespaces of this host cannot all be looked at",

@@ -19,6 +19,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
     bypass,
+    comparison,
     gap,
     loading,
     neighbours,
@@ -557,9 +558,9 @@ def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch)
         asked.append((before, after, deleted))
         return [(thing("the address 192.0.2.1/24 of br0"), True), (thing("the flag up of p1"), False)]
 
-    monkeypatch.setattr(preserve, "missing", missing)
-    monkeypatch.setattr(preserve, "at_risk", lambda _captured: 2)
-    monkeypatch.setattr(preserve, "absent", lambda _captured, _ports, present: {f"not {sorted(present)}"})
+    monkeypatch.setattr(comparison, "missing", missing)
+    monkeypatch.setattr(comparison, "at_risk", lambda _captured: 2)
+    monkeypatch.setattr(comparison, "absent", lambda _captured, _ports, present: {f"not {sorted(present)}"})
     world.missed.clear()
     world.reloader.settle()
     assert asked == [(world.ready.captured, world.ready.captured, {"not ['br0', 'in4']"})]
@@ -568,7 +569,7 @@ def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.missed == [f"after the reload there is not: {each}" for each in lost]
 
 
-@pytest.mark.parametrize(("where", "what"), [(preserve, "absent"), (gap, "look")])
+@pytest.mark.parametrize(("where", "what"), [(comparison, "absent"), (gap, "look")])
 def test_what_cannot_be_compared_is_no_reason_to_go_back(
     world: World, monkeypatch: pytest.MonkeyPatch, where: t.Any, what: str
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Captured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import Datapath, Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Request, Stage
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
@@ -31,10 +32,10 @@ PORTS = (
 )
 REQUESTS = {stage: Request(stage, 5, stage.name, b"") for stage in Stage}
 BATCHES = tuple(
-    preserve.Batch(0, generation, stage, (REQUESTS[stage],))
+    Batch(0, generation, stage, (REQUESTS[stage],))
     for generation, stage in [(0, s) for s in Stage] + [(1, Stage.CHILD)]
-) + (preserve.Batch(1, 0, Stage.ADDRESS, (REQUESTS[Stage.ADDRESS],)),)
-CAPTURED = preserve.Captured((), {0: 4, 2: 5, 3: 6, 4: preserve.HIGH + 4}, {}, (2, 4, 3), (), BATCHES)
+) + (Batch(1, 0, Stage.ADDRESS, (REQUESTS[Stage.ADDRESS],)),)
+CAPTURED = Captured((), {0: 4, 2: 5, 3: 6, 4: preserve.HIGH + 4}, {}, (2, 4, 3), (), BATCHES)
 READY = gap.Ready(DATAPATH, PORTS, (b"busy",), (b"1", b"2"), CAPTURED, ("vport_vxlan",))
 
 
@@ -54,7 +55,7 @@ class World:
     datapath: Datapath | None = DATAPATH
     ports: dict[int, Vport] = dataclasses.field(default_factory=lambda: {port.number: port for port in PORTS})
     flows: set[bytes] = dataclasses.field(default_factory=lambda: {b"busy", b"1", b"2"})
-    given: list[preserve.Batch] = dataclasses.field(default_factory=list)
+    given: list[Batch] = dataclasses.field(default_factory=list)
     done: list[str] = dataclasses.field(default_factory=list)
     now: preserve.Now = dataclasses.field(default_factory=dict)
 
@@ -153,19 +154,19 @@ class World:
 
     # Preserver
 
-    def move(self, _captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+    def move(self, _captured: Captured, now: t.Mapping[int, int]) -> list[str]:
         self.change("move")
         if self.ports[4].netns is None:
             self.ports[4] = dataclasses.replace(PORTS[4])
         return []
 
-    def arrived(self, _captured: preserve.Captured) -> preserve.Now:
+    def arrived(self, _captured: Captured) -> preserve.Now:
         return {1: {7: 94}} if self.old_kernel else {}
 
     def restore(
         self,
-        _captured: preserve.Captured,
-        wanted: t.Iterable[preserve.Batch],
+        _captured: Captured,
+        wanted: t.Iterable[Batch],
         now: preserve.Now | None = None,
     ) -> list[str]:
         self.now = now or {}
@@ -216,8 +217,8 @@ def test_limits_of_zones_are_back_before_flows_that_track(monkeypatch: pytest.Mo
     found = dataclasses.replace(a_gap(world), ready=limited)
     found.run(b"new", b"old")
     assert found.refused == ["the limits of conntrack zones: the kernel has no ovs_ct_limit"]
-    monkeypatch.setattr(preserve, "as_json", lambda _captured: {})
-    monkeypatch.setattr(preserve, "from_json", lambda _record: CAPTURED)
+    monkeypatch.setattr(Captured, "as_json", lambda _captured: {})
+    monkeypatch.setattr(Captured, "from_json", lambda _record: CAPTURED)
     assert gap.from_json(json.loads(json.dumps(gap.as_json(limited)))).limits == b"limits"
 
 
@@ -280,7 +281,7 @@ def test_what_was_made_on_a_module_goes_with_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(gap.Gap, "_route", None)
     given = world.restore
 
-    def restore(captured: preserve.Captured, wanted: t.Iterable[preserve.Batch], now: t.Any = None) -> t.Any:
+    def restore(captured: Captured, wanted: t.Iterable[Batch], now: t.Any = None) -> t.Any:
         batches = list(wanted)
         if world.module == b"new" and any(batch.space for batch in batches):
             raise HotUpgradeError("a change of the network", "no answer within 5 s")
@@ -303,7 +304,7 @@ def test_a_useless_module_that_somebody_holds_keeps_what_there_can_be(
     found = a_gap(world)
     move, moved = world.move, []
 
-    def once(captured: preserve.Captured, now: t.Mapping[int, int]) -> list[str]:
+    def once(captured: Captured, now: t.Mapping[int, int]) -> list[str]:
         moved.append(now)
         if len(moved) == 1:
             world.held = True

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -15,6 +16,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import namespaces
+from tests.unit.plugins.module_utils._kmod.spaces import Route
 
 
 def test_a_namespace_of_our_own_is_left_again() -> None:
@@ -60,3 +62,25 @@ def test_as_many_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(namespaces.os, "open", no_more)
     with pytest.raises(HotUpgradeError, match="cannot all be looked at: Too many open files"):
         namespaces.every()
+
+
+def test_more_namespaces_than_there_are_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing stays open: whoever looked goes on to what else is to be known."""
+    opened = [os.open("/dev/null", os.O_RDONLY) for __ in range(3)]
+    some = [namespaces.Namespace(4, place, each) for place, each in enumerate(opened)]
+    sockets = [Route() for __ in range(3)]
+
+    def socket(_protocol: int) -> Route:
+        if not sockets:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return sockets.pop()
+
+    monkeypatch.setattr(namespaces.netlink, "Netlink", socket)
+    monkeypatch.setattr(namespaces, "every", lambda: some)
+    monkeypatch.setattr(namespaces, "number", lambda *_: 1)
+    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
+    with pytest.raises(HotUpgradeError, match="cannot all be looked at"):
+        namespaces.spaces()
+    for each in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(each)

@@ -1,17 +1,13 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is captured: who goes with whom, in which order it comes back, what is written down, what counts as missing."""
+"""Who goes with whom, in which order it comes back, and what becomes of what is refused."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import errno
-import json
-import os
-import pathlib
-import random
 import struct
 import types
 import typing as t
@@ -20,72 +16,24 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
-    dumps,
     links,
     namespaces,
     preserve,
+    settings,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Move
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import (
-    Request,
     Stage,
     numbered,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.settings import Setting
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.datapath import INTERNAL, Vport
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import (
     NESTED,
-    Netlink,
     Refusal,
     attribute,
 )
-
-
-class Route:
-    """A socket that notes what is sent, and refuses what it is told to, by place."""
-
-    namespace = 0
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.refused: list[list[Refusal]] = []
-
-    def close(self) -> None:
-        """As ``Netlink`` does."""
-
-    def transact(self, prepared: t.Sequence[bytes]) -> list[Refusal]:
-        self.sent += prepared
-        return self.refused.pop(0) if self.refused else []
-
-
-def space(inode: int, number: int | None) -> preserve.Space:
-    return preserve.Space(
-        namespaces.Namespace(4, inode, -1), number, t.cast(Netlink, Route()), t.cast(Netlink, Route())
-    )
-
-
-SPACES = (space(100, None), space(200, 0), space(300, 1))
-
-
-def link(index: int, kind: str = "", below: int = 0, netns: int | None = None) -> links.Link:
-    body = struct.pack("=BxHiII", 0, 0, index, 1, 0) + attribute(3, b"dev%d\0" % index)
-    body += numbered(5, below) if below else b""
-    body += numbered(37, netns) if netns is not None else b""
-    body += attribute(18 | NESTED, attribute(1, kind.encode() + b"\0")) if kind else b""
-    return links.parse(body)
-
-
-def request(stage: Stage, device: int, what: str, *places: int) -> Request:
-    return Request(stage, device, what, what.encode().ljust(24, b"."), places)
-
-
-def captured(*batches: preserve.Batch, moves: tuple[preserve.Move, ...] = ()) -> preserve.Captured:
-    names = {(0, 5): "br0", (1, 13): "in4"}
-    return preserve.Captured(SPACES, {1: 5}, names, (1,), moves, batches)
-
-
-def with_route(found: preserve.Captured, place: int, route: Route) -> preserve.Captured:
-    spaces = list(found.spaces)
-    spaces[place] = dataclasses.replace(spaces[place], route=t.cast(Netlink, route))
-    return dataclasses.replace(found, spaces=tuple(spaces))
+from tests.unit.plugins.module_utils._kmod.spaces import SPACES, Route, captured, link, request, with_route
 
 
 def test_devices_go_with_those_that_they_are_on_across_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +91,7 @@ def test_who_goes_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
         0: [link(5), link(6, "macvtap", 5), link(7, "hsr", 6), link(8, "veth", 5)],
         1: [member, link(14, "hsr", 99), link(15, "hsr")],
     }
-    monkeypatch.setattr(preserve, "every_space", lambda: spaces)
+    monkeypatch.setattr(namespaces, "spaces", lambda: spaces)
     monkeypatch.setattr(links, "dump", named.__getitem__)
     ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "in4", 13, netns=0), Vport(3, 1, "dev8", 8)]
     found = preserve.going(ports, lambda _space, gone: (list(inside), gone))
@@ -161,69 +109,10 @@ def test_the_namespace_of_a_port_is_found_by_its_number() -> None:
         preserve._place(SPACES, Vport(1, INTERNAL, "a", 5, netns=9))
 
 
-def test_ports_come_back_before_what_is_on_them_and_shaping_comes_last() -> None:
-    wanted = [
-        (0, Stage.STATE),
-        (0, Stage.ADDRESS),
-        (0, Stage.GATEWAY),
-        (1, Stage.CHILD),
-        (1, Stage.ADDRESS),
-        (2, Stage.CHILD),
-        (0, Stage.PROPERTY),
-        (1, Stage.PROPERTY),
-        (0, Stage.CLASS),
-        (1, Stage.FILTER),
-        (0, Stage.SETTLE),
-    ]
-    batches = [preserve.Batch(0, generation, stage) for generation, stage in wanted]
-    mixed = random.Random(1).sample(batches, len(batches))
-    assert sorted(mixed, key=lambda batch: batch.turn) == batches
-    assert [batch.soon for batch in batches] == [True] * 3 + [False] * 8
-
-
-def test_what_is_written_down_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = preserve.Batch(
-        1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"), request(Stage.ADDRESS, 13, "b", 20))
-    )
-    child = dataclasses.replace(request(Stage.ADDRESS, 13, "c"), below=0)
-    batch = dataclasses.replace(batch, requests=(*batch.requests, child))
-    settings = preserve.Batch(
-        0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
-    )
-    before = captured(batch, settings, moves=(preserve.Move(1, preserve.HIGH + 4, 13, "in4", "eth0"),))
-    before = dataclasses.replace(before, below={(1, 13): (0, 5)})
-    looked = dataclasses.replace(before, below={**before.below, (0, 99): (0, 98)})
-    monkeypatch.setattr(preserve, "every_space", lambda: list(SPACES))
-    assert preserve.from_json(json.loads(json.dumps(preserve.as_json(looked)))) == before
-
-
-def test_a_namespace_that_has_gone_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
-    here = dataclasses.replace(there, space=0)
-    record = preserve.as_json(captured(here, there, moves=(preserve.Move(1, 9, 13, "in4", "in4"),)))
-    monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], SPACES[2]])
-    found = preserve.from_json(record)
-    assert (found.batches, found.moves) == ((here,), ())
-
-
-def test_a_namespace_with_the_inode_of_one_that_has_gone_is_another_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It is the next container's: what was a tenant's goes to no other one."""
-    there = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
-    record = preserve.as_json(captured(there, moves=(preserve.Move(1, 9, 13, "in4", "in4"),)))
-    successor = dataclasses.replace(SPACES[1], cookie=77)
-    monkeypatch.setattr(preserve, "every_space", lambda: [SPACES[0], successor, SPACES[2]])
-    found = preserve.from_json(json.loads(json.dumps(record)))
-    assert (found.batches, found.moves) == ((), ())
-
-
 def test_what_is_there_already_is_no_failure() -> None:
     route = Route()
     route.refused = [[Refusal(0, errno.EEXIST, ""), Refusal(1, errno.EINVAL, "no such thing")]]
-    batch = preserve.Batch(
-        0, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 5, "one"), request(Stage.ADDRESS, 5, "two"))
-    )
+    batch = Batch(0, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 5, "one"), request(Stage.ADDRESS, 5, "two")))
     assert preserve.restore(with_route(captured(batch), 0, route), [batch]) == [
         "two of br0: EINVAL (no such thing)"
     ]
@@ -235,16 +124,11 @@ def test_who_gives_back_much_is_heard_all_the_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(preserve, "beat", lambda: beats.append(len(route.sent)))
     many = tuple(request(Stage.ADDRESS, 5, f"{number}") for number in range(600))
     route.refused = [[], [Refusal(300, errno.EINVAL, "no such thing")]]
-    batch = preserve.Batch(0, 0, Stage.ADDRESS, many)
+    batch = Batch(0, 0, Stage.ADDRESS, many)
     assert preserve.restore(with_route(captured(batch), 0, route), [batch]) == [
         "300 of br0: EINVAL (no such thing)"
     ]
     assert beats == [0, 1, 2]
-
-
-def test_how_much_there_is() -> None:
-    told = dumps.Dumps(links=[link(5), link(6)], routes=[b"a"], neighbours=[b"b", b"c"])
-    assert dataclasses.replace(captured(), told={0: told, 1: told}).size == 10
 
 
 def test_a_device_knows_in_which_namespace_the_one_below_it_is() -> None:
@@ -257,7 +141,7 @@ def test_an_ifindex_is_that_of_its_namespace() -> None:
     """Linux before 6.1 and 5.13 has given ports another one: here, and in the namespaces to which they were moved."""
     route = Route()
     made = links.made(link(13, "macvlan", 5, netns=0))
-    child = preserve.Batch(1, 1, Stage.CHILD, (dataclasses.replace(made, below=0),))
+    child = Batch(1, 1, Stage.CHILD, (dataclasses.replace(made, below=0),))
     before = with_route(captured(child), 1, route)
     assert preserve.restore(before, [child], {0: {5: 92, 13: 1}, 2: {13: 2}}) == []
     (sent,) = route.sent
@@ -280,67 +164,19 @@ def test_an_ifindex_is_that_of_its_namespace() -> None:
 def test_ports_that_have_got_another_ifindex_where_they_are(
     there: list[tuple[int, str]], expected: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moves = (preserve.Move(1, 9, 13, "in4", "eth0"), preserve.Move(1, 10, 14, "in6", "in6"))
+    moves = (Move(1, 9, 13, "in4", "eth0"), Move(1, 10, 14, "in6", "in6"))
     named = [types.SimpleNamespace(index=index, name=name) for index, name in there]
     monkeypatch.setattr(links, "dump", lambda _route: named)
     assert preserve.arrived(captured(moves=moves)) == expected
 
 
 def test_a_setting_that_cannot_be_written_is_named() -> None:
-    batch = preserve.Batch(
-        0, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/no-such-device/forwarding", b"1\n"),)
-    )
+    batch = Batch(0, 0, Stage.SYSCTL, settings=(Setting("ipv4/conf/no-such-device/forwarding", b"1\n"),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
         assert preserve.restore(captured(batch), [batch]) == [
             "ipv4/conf/no-such-device/forwarding: No such file or directory"
         ]
-
-
-def looked(place: int = 0, *named: links.Link, batches: tuple[preserve.Batch, ...] = ()) -> preserve.Captured:
-    return dataclasses.replace(captured(*batches), told={place: dumps.Dumps(links=named)})
-
-
-def test_what_has_another_value_or_is_gone_is_missing() -> None:
-    """Also of what nobody here gives back, and of devices that do not go."""
-    names = {(0, 5): "dev5"}
-    setting = preserve.Setting("ipv4/conf/dev5/forwarding", b"1\n")
-    offloads = Request(Stage.OFFLOAD, 5, "the offloads", bytes(32))
-    before = looked(
-        0, link(5), link(9, "veth"), batches=(preserve.Batch(0, 0, Stage.OFFLOAD, (offloads,), (setting,)),)
-    )
-    before = dataclasses.replace(before, names=names)
-    assert preserve.missing(before, before) == []
-    lost = preserve.missing(before, dataclasses.replace(looked(), names=names))
-    assert [(thing.text, ours) for thing, ours in lost] == [
-        ("the device dev5", True),
-        ("the device dev9", False),
-        ("the setting ipv4/conf/dev5/forwarding", True),
-        ("the offloads of dev5", True),
-    ]
-    other = dataclasses.replace(before, batches=(dataclasses.replace(before.batches[0], requests=()),))
-    assert [thing.text for thing, __ in preserve.missing(before, other)] == ["the offloads of dev5"]
-    assert preserve.at_risk(before) == 8  # the device, its five flags, a setting and its offloads
-
-
-def test_what_was_deleted_by_somebody_is_not_missing() -> None:
-    moved = preserve.Move(1, 9, 13, "in4", "eth0")
-    before = dataclasses.replace(
-        looked(0, link(5), link(6, "vlan", 5), link(7)),
-        names={(0, 5): "dev5", (0, 6): "dev6", (0, 7): "dev7"},
-        below={(0, 6): (0, 5), (0, 8): (0, 7)},
-        moves=(moved,),
-    )
-    ports = [
-        Vport(0, INTERNAL, "ovs-system", 4),
-        Vport(1, INTERNAL, "dev5", 5),
-        Vport(2, INTERNAL, "dev7", 7),
-        Vport(3, INTERNAL, "in4", 13, netns=0),
-    ]
-    deleted = preserve.absent(before, ports, {"dev7"})
-    assert deleted == {(0, 5), (0, 6), (1, 13)}
-    lost = preserve.missing(before, looked(), deleted)
-    assert [thing.text for thing, __ in lost] == ["the device dev7"]
 
 
 @pytest.mark.parametrize(("refused", "sent"), [([], 1), ([[Refusal(0, errno.EBUSY, "")], []], 3)])
@@ -352,9 +188,9 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
     monkeypatch.setattr(links, "dump", lambda _route: [])
     route = Route()
     route.refused = refused
-    address = preserve.Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
-    state = preserve.Batch(1, 0, Stage.STATE, (request(Stage.STATE, 13, "b"),))
-    moves = (preserve.Move(1, 9, 13, "in4", "eth0"), preserve.Move(1, 9, 14, "same", "same"))
+    address = Batch(1, 0, Stage.ADDRESS, (request(Stage.ADDRESS, 13, "a"),))
+    state = Batch(1, 0, Stage.STATE, (request(Stage.STATE, 13, "b"),))
+    moves = (Move(1, 9, 13, "in4", "eth0"), Move(1, 9, 14, "same", "same"))
     assert preserve.rename(with_route(captured(address, state, moves=moves), 1, route)) == []
     assert len(route.sent) == sent
     assert b"eth0\0" in route.sent[0]
@@ -363,7 +199,7 @@ def test_a_port_gets_its_name_and_what_it_loses_on_the_way(
 
 def test_a_device_that_is_not_the_port_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rollback comes hours later: by then the number of a namespace may be that of another container."""
-    moves = tuple(preserve.Move(1, 9, index, "in4", f"eth{index}") for index in (13, 14, 15))
+    moves = tuple(Move(1, 9, index, "in4", f"eth{index}") for index in (13, 14, 15))
     route = Route()
     found = with_route(captured(moves=moves), 1, route)
     monkeypatch.setattr(links, "dump", lambda _route: [link(13), named(14, "in4"), named(15, "eth15")])
@@ -380,52 +216,23 @@ def test_what_is_on_a_port_that_goes_down_gets_back_what_it_loses() -> None:
     """A VLAN goes down with it, also in another namespace; what is beside it does not."""
     stages = (Stage.CHILD, Stage.ADDRESS, Stage.UP, Stage.ROUTE)
     found = captured(
-        *(
-            preserve.Batch(1, 0, stage, (request(stage, 13, "port"), request(stage, 21, "beside")))
-            for stage in stages
-        ),
-        *(preserve.Batch(1, 1, stage, (request(stage, 14, "vlan"),)) for stage in stages),
-        *(preserve.Batch(2, 2, stage, (request(stage, 13, "vlan on it"),)) for stage in stages),
-        *(preserve.Batch(0, 0, stage, (request(stage, 14, "elsewhere"),)) for stage in stages),
+        *(Batch(1, 0, stage, (request(stage, 13, "port"), request(stage, 21, "beside"))) for stage in stages),
+        *(Batch(1, 1, stage, (request(stage, 14, "vlan"),)) for stage in stages),
+        *(Batch(2, 2, stage, (request(stage, 13, "vlan on it"),)) for stage in stages),
+        *(Batch(0, 0, stage, (request(stage, 14, "elsewhere"),)) for stage in stages),
     )
     found = dataclasses.replace(found, below={(1, 14): (1, 13), (2, 13): (1, 14), (1, 22): (1, 21)})
-    given = preserve._of_device(found, preserve.Move(1, 9, 13, "in4", "eth0"))
+    given = preserve._of_device(found, Move(1, 9, 13, "in4", "eth0"))
     told = [(batch.stage, each.what) for batch in given for each in batch.requests]
     assert told == [(stage, name) for name in ("port", "vlan", "vlan on it") for stage in stages[1:]]
-
-
-def test_more_namespaces_than_there_are_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said, and nothing stays open: whoever looked goes on to what else is to be known."""
-    opened = [os.open("/dev/null", os.O_RDONLY) for __ in range(3)]
-    some = [namespaces.Namespace(4, place, each) for place, each in enumerate(opened)]
-    sockets = [Route() for __ in range(3)]
-
-    def socket(_protocol: int) -> Route:
-        if not sockets:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return sockets.pop()
-
-    monkeypatch.setattr(preserve, "Netlink", socket)
-    monkeypatch.setattr(namespaces, "every", lambda: some)
-    monkeypatch.setattr(namespaces, "number", lambda *_: 1)
-    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
-    with pytest.raises(HotUpgradeError, match="cannot all be looked at"):
-        preserve.every_space()
-    for each in opened:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(each)
 
 
 def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
 
-    def settings(place: int, _space: t.Any, gone: dict[int, int], _names: t.Any) -> list[preserve.Batch]:
+    def settings(place: int, _space: t.Any, gone: dict[int, int], _names: t.Any) -> list[Batch]:
         looked.append(dict(gone))
-        return [
-            preserve.Batch(
-                place, 0, Stage.SYSCTL, settings=(preserve.Setting("ipv4/conf/br0/forwarding", b"1\n"),)
-            )
-        ]
+        return [Batch(place, 0, Stage.SYSCTL, settings=(Setting("ipv4/conf/br0/forwarding", b"1\n"),))]
 
     monkeypatch.setattr(preserve, "_settings", settings)
     known: preserve.Known = {}
@@ -438,72 +245,15 @@ def test_settings_are_read_once_for_the_same_devices(monkeypatch: pytest.MonkeyP
     assert looked == [{5: 0}, {5: 0, 6: 1}]
 
 
-def test_a_device_cannot_have_the_settings_of_all_others_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = [link(5), link(6)]
-    monkeypatch.setattr(links, "dump", lambda _route: named)
-    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
-    monkeypatch.setattr(preserve, "_of", lambda device: [("ipv4/conf", "forwarding", device.encode())])
-    names = {(0, 5): "all", (0, 6): "in1"}
-    (batch,) = preserve._settings(0, SPACES[0], {5: 0, 6: 0}, names)
-    assert batch.settings == (preserve.Setting("ipv4/conf/in1/forwarding", b"dev6"),)
-
-
 def test_what_coming_up_changes_is_set_when_it_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The MTU of IPv6: the device gets that of the link then."""
     told = [("ipv6/conf", "mtu", b"1400\n"), ("ipv4/conf", "mtu", b"1\n")]
     monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
     monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
-    monkeypatch.setattr(preserve, "_of", lambda device: told if device == "dev5" else [])
+    monkeypatch.setattr(settings, "_of", lambda device: told if device == "dev5" else [])
     before, later = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
     assert (before.stage, [each.path for each in before.settings]) == (
         Stage.SYSCTL,
         ["ipv4/conf/dev5/mtu"],
     )
     assert (later.stage, [each.path for each in later.settings]) == (Stage.UP, ["ipv6/conf/dev5/mtu"])
-
-
-def test_the_secret_is_set_before_the_mode_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a device that goes while its settings are read, as those of containers do, has none."""
-
-    def listed(place: str) -> list[str]:
-        if "ipv6/conf" not in place:
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
-        return ["addr_gen_mode", "mtu", "stable_secret"]
-
-    monkeypatch.setattr(preserve.os, "listdir", listed)
-    monkeypatch.setattr(preserve.os.path, "isdir", lambda _place: True)
-    monkeypatch.setattr(preserve, "_read", lambda _path: b"1\n")
-    assert [each[1] for each in preserve._of("in1")] == ["stable_secret", "addr_gen_mode", "mtu"]
-
-
-def test_settings_below_sys_are_those_of_our_namespace(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    folder = tmp_path / "dev5"
-    (folder / "queues/rx-0").mkdir(parents=True)
-    (folder / "gro_flush_timeout").write_text("20000\n")
-    (folder / "queues/rx-0/rps_cpus").write_text("00000000,00000000\n")
-    (folder / "queues/rx-0/rps_flow_cnt").write_text("4096\n")
-    monkeypatch.setattr(preserve, "_FOLDER", str(tmp_path))
-    monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
-    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
-    monkeypatch.setattr(preserve, "_of", lambda _device: [])
-    (batch,) = preserve._settings(0, SPACES[0], {5: 0}, {(0, 5): "dev5"})
-    assert batch.settings == (
-        preserve.Setting(f"{folder}/gro_flush_timeout", b"20000\n"),
-        preserve.Setting(f"{folder}/queues/rx-0/rps_flow_cnt", b"4096\n"),
-    )
-    (batch,) = preserve._settings(1, SPACES[1], {5: 0}, {(1, 5): "dev5"})
-    assert batch.settings == ()
-
-
-def test_labels_are_not_taken_unless_somebody_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"dev5": b"1\n", "dev6": b"0\n"}
-    monkeypatch.setattr(links, "dump", lambda _route: [link(5), link(6)])
-    monkeypatch.setattr(namespaces, "within", lambda _namespace: contextlib.nullcontext())
-    monkeypatch.setattr(
-        preserve, "_of", lambda name: [("mpls/conf", "input", told[name])] if name in told else []
-    )
-    names = {(1, 5): "dev5", (1, 6): "dev6"}
-    (batch,) = preserve._settings(1, SPACES[1], {5: 0, 6: 0}, names)
-    assert batch.settings == (preserve.Setting("mpls/conf/dev5/input", b"1\n"),)
