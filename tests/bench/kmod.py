@@ -6,13 +6,14 @@
 For each case and repetition a fresh host (User Mode Linux) has 10,000 flows, internal ports with all that can be on them
 (tests/harness/furnished.py), and another module on the disk than the one that is loaded. One probe sends from device to
 device, another one to an internal port, at the same rate. Upstream's way is ``ovs-systemd-reload force-reload-kmod``; what it
-did not do within LIMIT seconds is ended.
+did not do within LIMIT seconds is ended. ``--tools "ovsops;ovsops without bypass"`` shows what the bypass is for.
 Writes build/bench/kmod.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -28,7 +29,7 @@ from tests.lab.images import REPOSITORY, LabError, say
 
 OUTPUT = REPOSITORY / "build/bench"
 FLOWS, VERSION = 10_000, "3.5.0"
-OURS, UPSTREAM = "ovsops", "ovs-systemd-reload"
+OURS, WITHOUT, UPSTREAM = "ovsops", "ovsops without bypass", "ovs-systemd-reload"
 # How long the traffic goes on afterwards, and how long upstream's script may take, in seconds.
 AFTERWARDS, LIMIT = 8.0, 120
 # Where the second probe sends to.
@@ -65,9 +66,9 @@ class Case(t.NamedTuple):
     rate: int
 
 
-def reload_ours(lab: hosts.Lab, host: hosts.Host) -> None:
-    """The module of the collection, as it is by default."""
-    result = runs.module(lab, host, "ovs_kmod_reload", {})
+def reload_ours(lab: hosts.Lab, host: hosts.Host, **options: str) -> None:
+    """The module of the collection, as it is by default but for ``options``."""
+    result = runs.module(lab, host, "ovs_kmod_reload", options)
     if result.get("state") != "confirmed":
         raise LabError(f"the module was not reloaded: {result}")
 
@@ -78,7 +79,11 @@ def reload_upstream(lab: hosts.Lab, host: hosts.Host) -> None:
     hosts.script(lab, host, f"timeout {LIMIT} {script} force-reload-kmod || echo it ended with $?")
 
 
-TOOLS = {OURS: reload_ours, UPSTREAM: reload_upstream}
+TOOLS: dict[str, t.Callable[[hosts.Lab, hosts.Host], None]] = {
+    OURS: reload_ours,
+    WITHOUT: functools.partial(reload_ours, bypass="no"),
+    UPSTREAM: reload_upstream,
+}
 
 
 def measure(tool: str, case: Case) -> Row:
@@ -129,7 +134,7 @@ def table(found: list[Row]) -> str:
     for each in found:
         cases.setdefault(_case(each), {})[each["metric"]] = each
     lines = [
-        f"{'ports':>5}{'rate':>6} {'tool':20}{'lost: port to port':>20}{'internal':>16}{'new':>14}{'dup':>5}"
+        f"{'ports':>5}{'rate':>6} {'tool':22}{'lost: port to port':>20}{'internal':>16}{'new':>14}{'dup':>5}"
         f"{'outage, ms: ports':>19}{'internal':>10}{'new':>8}{'restored':>16}"
     ]
     for (ports, rate, tool), metric in sorted(cases.items(), key=lambda item: item[0]):
@@ -143,7 +148,7 @@ def table(found: list[Row]) -> str:
         ]
         restored = f"{metric['restored']['min']:g} of {metric['restored_of']['median']:g}"
         lines.append(
-            f"{ports:>5}{rate:>6} {tool:20}{of('port_to_port'):>20}{of('internal'):>16}{of('new'):>14}"
+            f"{ports:>5}{rate:>6} {tool:22}{of('port_to_port'):>20}{of('internal'):>16}{of('new'):>14}"
             f"{metric['duplicates']['max']:>5g}{outages[0]:>19.0f}{outages[1]:>10.0f}{outages[2]:>8.0f}{restored:>16}"
         )
     return "\n".join(lines)
@@ -166,7 +171,7 @@ def main() -> int:
     )
     parser.add_argument("--ports", default="1,50,200")
     parser.add_argument("--rates", default="200,1000")
-    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--tools", default=f"{OURS};{UPSTREAM}")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -174,7 +179,7 @@ def main() -> int:
     document: Row = {}
     for ports in map(int, options.ports.split(",")):
         for rate in map(int, options.rates.split(",")):
-            case, results = Case(ports, rate), {tool: list[Row]() for tool in options.tools.split(",")}
+            case, results = Case(ports, rate), {tool: list[Row]() for tool in options.tools.split(";")}
             for repetition in range(options.repetitions):
                 for tool, repeated in results.items():
                     say(
