@@ -146,7 +146,8 @@ def table(found: list[Row]) -> str:
             metric[f"outage_{name}_ms"]["median"] if f"outage_{name}_ms" in metric else 0
             for name in ("port_to_port", "internal", "new")
         ]
-        restored = f"{metric['restored']['min']:g} of {metric['restored_of']['median']:g}"
+        pairs = zip(metric["restored"]["values"], metric["restored_of"]["values"])
+        restored = "{:g} of {:g}".format(*min(pairs, key=lambda pair: pair[0] - pair[1]))
         lines.append(
             f"{ports:>5}{rate:>6} {tool:22}{of('port_to_port'):>20}{of('internal'):>16}{of('new'):>14}"
             f"{metric['duplicates']['max']:>5g}{outages[0]:>19.0f}{outages[1]:>10.0f}{outages[2]:>8.0f}{restored:>16}"
