@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+import types
 import typing as t
 from pathlib import Path
 
 from tests.lab import hosts
-from tests.scenarios import frames
+from tests.scenarios import frames, lasting
 from tests.scenarios.scene import Broken, Json, Scene
 
 PLACE = "/run/bypassed"
@@ -48,6 +49,16 @@ priority=7,in_port=p1,sctp,tp_dst=5,actions=output:p3
 priority=0,actions=NORMAL
 END
 """
+# They have learned each other, and ask again within seconds instead of half a minute.
+FORGETFUL = "".join(
+    f"""
+ip -n h{number} address add 10.9.0.{number}/24 dev e0
+for setting in base_reachable_time_ms=1000 delay_first_probe_time=1; do
+    ip netns exec h{number} sysctl -qw net.ipv4.neigh.e0.$setting
+done
+"""
+    for number in (1, 2)
+)
 NORMAL = "ovs-ofctl replace-flows br0 - <<< priority=0,actions=NORMAL"
 # What is dropped: in a pipeline that looks at more than addresses, also packets that carry others.
 NEVER = {"two tags", "llc"}
@@ -72,9 +83,26 @@ def every_kind(scene: Scene) -> str:
     return "; ".join(told)
 
 
+def for_long(scene: Scene) -> str:
+    """Two endpoints that ask for each other meanwhile lose nothing; without an answer they would fall silent."""
+    scene.sh(ENDPOINTS + FORGETFUL + NORMAL)
+    hosts.put(scene.lab, scene.host(), [ENGINE], PACKAGE)
+    found = printed(scene, lasting)
+    for asked, counts in found.items():
+        lost = 2 * counts["sent"] - counts["there"] - counts["back"]
+        if (lost > 0) != (asked == "not asked"):
+            raise Broken(f"{asked}: {lost} lost, {counts}")
+    return str(found)
+
+
 def sent(scene: Scene) -> Json:
     """What the frames became."""
-    program = Path(frames.__file__).read_text()
+    return printed(scene, frames)
+
+
+def printed(scene: Scene, module: types.ModuleType) -> Json:
+    """What a program prints that runs on the host."""
+    program = Path(str(module.__file__)).read_text()
     command = ("env", f"PYTHONPATH={PLACE}", "python3", "-")
     return t.cast("Json", json.loads(hosts.ssh(scene.lab, scene.host(), *command, feed=program)))
 
@@ -93,4 +121,7 @@ def judge(found: Json, dropped: t.Collection[str]) -> None:
             raise Broken(f"{name}: the bypass sent {got}, Open vSwitch {expected}")
 
 
-SCENARIOS = [("bypass: every kind of frame", "3.5.0", every_kind)]
+SCENARIOS = [
+    ("bypass: every kind of frame", "3.5.0", every_kind),
+    ("bypass: neighbours that ask", "3.5.0", for_long),
+]

@@ -347,6 +347,7 @@ class Reloader:
     def bring_back(self) -> None:
         """Have the old module be loaded, and everything on it, whatever was done and wherever it was left."""
         if self.complete() and self._new_is_loaded:
+            self._database.ensure()  # now, while established flows go through the datapath
             attempt(self.learn_names)  # it may not run
             attempt(self._translate)
             self.ask_nobody()
@@ -416,9 +417,12 @@ class Reloader:
                 ready.captured.close()
 
     def _end_vswitchd(self) -> None:
-        """Under the flag: who comes next waits for its flows. Nobody starts another one before the module is back."""
+        """Under the flag: who comes next waits for its flows. Nobody starts another one before the module is back.
+
+        Without a database nobody comes next, and whoever died in the gap waits for none: it takes seconds to start.
+        """
         self._services.hold()
-        self._database.raise_flag()
+        attempt(self._database.raise_flag)
         with contextlib.suppress(Unreachable):
             running = self._services.process(VSWITCHD)
             monitor = monitor_of(running)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import reloader
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Reload
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
@@ -117,7 +120,7 @@ class World:
         self.rejected = ""
         self.lacking: list[str] = []
         self.taken = 0
-        self.killed = False
+        self.killed = self.databaseless = False
         self.vlans: t.Any = None
         self.refused: list[str] = []
         self.transaction = Transaction(root)
@@ -146,7 +149,8 @@ class World:
             t.cast(
                 t.Any,
                 types.SimpleNamespace(
-                    raise_flag=lambda: self.done.append("flag"),
+                    ensure=lambda: self.done.append("database"),
+                    raise_flag=self._raise_flag,
                     open=lambda: contextlib.nullcontext(types.SimpleNamespace(select=select)),
                 ),
             ),
@@ -190,6 +194,11 @@ class World:
         for owner, names in replaced.items():
             for name, value in names.items():
                 monkeypatch.setattr(owner, name, value)
+
+    def _raise_flag(self) -> None:
+        if self.databaseless and "database" not in self.done:
+            raise Unreachable("the database does not answer", "Connection refused", "Start it")
+        self.done.append("flag")
 
     def _run(self, argv: t.Sequence[str], timeout: float = 30.0) -> Completed:
         self.done.append(" ".join(argv))
@@ -469,6 +478,7 @@ def test_replaced_and_not_wanted(world: World) -> None:
     assert world.done == [
         "rename",
         "bypass away",
+        "database",
         *ENDED,
         LOOK,
         "bypass",
@@ -487,7 +497,17 @@ def test_left_in_the_middle_with_the_new_module(world: World) -> None:
     leave(world, "bbbb")
     world.reloader.bring_back()
     finished = ["finish bbbb", "rename", "bypass away"]
-    assert world.done == [*ENDED, *finished, *ENDED, LOOK, *BACK]
+    assert world.done == [*ENDED, *finished, "database", *ENDED, LOOK, *BACK]
+
+
+def test_the_database_has_ended_meanwhile(world: World) -> None:
+    """In the gap nobody waits for it; before the next one it is there again."""
+    leave(world, "bbbb")
+    world.databaseless = True
+    world.reloader.bring_back()
+    without_flag = [each for each in ENDED if each != "flag"]
+    finished = ["finish bbbb", "rename", "bypass away"]
+    assert world.done == [*without_flag, *finished, "database", *ENDED, LOOK, *BACK]
 
 
 def test_left_with_a_new_module_that_makes_no_datapath(world: World) -> None:
