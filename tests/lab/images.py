@@ -355,6 +355,23 @@ def _build_repo(work: Path) -> None:
     (work / "Packages").write_text(index)
 
 
+def testcontroller(ovs: str) -> Path:
+    """Upstream's ovs-testcontroller, for a host with that version, whose libraries it takes."""
+    key = digest(package_version(ovs))
+    return (
+        cached("testcontroller", key, lambda work: _unpack_testcontroller(ovs, work)) / "ovs-testcontroller"
+    )
+
+
+def _unpack_testcontroller(ovs: str, work: Path) -> None:
+    Archive(OVS_SUITES[ovs]).download(work, "openvswitch-testcontroller")
+    [package] = work.glob("*.deb")
+    run("dpkg-deb", "--extract", str(package), str(work / "x"))
+    (work / "x/usr/bin/ovs-testcontroller").rename(work / "ovs-testcontroller")
+    shutil.rmtree(work / "x")
+    package.unlink()
+
+
 def ssh_key() -> Path:
     """The private key that opens the lab's hosts; made once, kept in the cache."""
     path = cache_dir() / "id_ed25519"

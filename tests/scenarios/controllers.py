@@ -1,7 +1,10 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controllers as they are in use, in the database, on os-ken: what they see of a hand-over, and what they do then."""
+"""Controllers as they are in use, in the database: what they see of a hand-over, and what they do then.
+
+Those on os-ken keep a log of their own; upstream's ovs-testcontroller runs on the host and logs its connections.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import sys
 import typing as t
 
 from tests.harness.waiting import until, wait_until
+from tests.lab import hosts, images
 from tests.lab.images import REPOSITORY
 from tests.scenarios.living import CONNECTED
 from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
@@ -21,6 +25,7 @@ AGENT = REPOSITORY / "tests/lab/agent.py"
 ADDRESS, PORT = "10.111.0.1", "6653"
 COOKIE = "0xa9e27"
 FLOWS = 1000
+DATAPATHS = (("kernel", "system", "uml"), ("userspace", "netdev", "native"))
 HELD = f"ovs-ofctl -O OpenFlow13 dump-flows br0 cookie={COOKIE}/-1 | grep -c cookie="
 
 
@@ -80,8 +85,43 @@ def kept(kind: str, datapath: str, scene: Scene) -> str:
     return f"{losses}{own}; it connected twice, looked {log['looks']} times, filled the switch {log['fillings']} times"
 
 
+TEST_CONTROLLER = f"""
+for n in $(seq {FLOWS}); do
+    echo "cookie={COOKIE},priority=5,ip,nw_dst=10.77.$((n / 250)).$((n % 250)),actions=drop"
+done >/run/controller.flows
+/srv/controller/ovs-testcontroller --detach --pidfile=/run/controller.pid --log-file=/run/controller.log -vrconn:file:dbg \\
+    -O OpenFlow13 --with-flows=/run/controller.flows ptcp:{PORT}
+ovs-vsctl set-controller br0 tcp:127.0.0.1:{PORT} -- set controller br0 max_backoff=1000
+""" + until(f"[ $({HELD}) -ge {FLOWS} ]")
+
+
+def kept_for_upstreams(datapath: str, scene: Scene) -> str:
+    """ovs-testcontroller adds its flows whenever a switch connects, and finds those of before there."""
+    scene.populate("--datapath-type", datapath)
+    scene.install("4.0.0")
+    hosts.put(scene.lab, scene.host(), [images.testcontroller("3.5.0")], "/srv/controller")
+    scene.sh(TEST_CONTROLLER)
+    with scene.traffic() as traffic:
+        scene.hand_over()
+        scene.sh(CONNECTED)
+    held = int(scene.sh(HELD))
+    log = scene.sh("cat /run/controller.log; kill $(cat /run/controller.pid)").splitlines()
+    require_sound(scene, "4.0.0")
+    connected = sum(line.endswith(": connected") for line in log)
+    wrong = [line for line in log if "|WARN|" in line or "|ERR|" in line]
+    if held != FLOWS or connected != 2 or wrong:
+        raise Broken(f"it connected {connected} times, {held} of its {FLOWS} flows are there; {wrong}")
+    losses = measured(traffic)
+    if datapath == "system":
+        losses.none()
+    return f"{losses}; it connected twice"
+
+
 SCENARIOS = [
     (f"os-ken: {kind}, {where}", "3.5.0", functools.partial(kept, kind, datapath), backend)
     for kind in ("neutron", "learning", "cold")
-    for where, datapath, backend in (("kernel", "system", "uml"), ("userspace", "netdev", "native"))
+    for where, datapath, backend in DATAPATHS
+] + [
+    (f"ovs-testcontroller: {where}", "3.5.0", functools.partial(kept_for_upstreams, datapath), backend)
+    for where, datapath, backend in DATAPATHS
 ]
