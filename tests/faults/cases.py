@@ -17,6 +17,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps
     PROTOCOLS,
     RECONNECT,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.reload import END
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import RESTART_SERVER
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strategies import steps_for
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap
@@ -42,6 +43,7 @@ SECONDS = {
 Json = dict[str, t.Any]
 Moment = tuple[str, str, str]
 
+NOBODY_THERE = (f"undo {END}", "before", "ovs-vswitchd")
 # The last moments of a rollback.
 ENDINGS = ["become rolled_back", "clean up"]
 # What a step does that has nothing to undo.
@@ -146,7 +148,9 @@ def in_a_hot_rollback(backend: str, strategy: str) -> list[Moment]:
 
 
 def in_a_plain_rollback(backend: str, strategy: str) -> list[Moment]:
-    return struck(backend, ["become rolling_back", *undone(backend, strategy)], ENDINGS)
+    found = struck(backend, ["become rolling_back", *undone(backend, strategy)], ENDINGS)
+    # Between the module of before and the program of before no ovs-vswitchd runs that could be struck.
+    return [each for each in found if (strategy, each) != (plan.RELOAD, NOBODY_THERE)]
 
 
 def in_the_confirmation(backend: str) -> list[Moment]:

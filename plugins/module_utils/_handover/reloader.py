@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
@@ -52,6 +51,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     Refusal,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import kill, monitor_of
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.transaction import Transaction
 
 _NAME = kernel_modules.DATAPATH
 # What the moments of the gap are called outside, before a colon.
@@ -72,6 +72,9 @@ class Answering(t.Protocol):
 
     def catch_up(self) -> None:
         """The old process has ended."""
+
+    def keep(self, names: t.Mapping[int, str]) -> None:
+        """Know only these ports."""
 
     def answer(self, port: int, packet: bytes) -> t.Sequence[int] | None:
         """See ``misses.Answer``."""
@@ -193,7 +196,7 @@ class Reloader:
                 self._open(ready)
                 detour = self._detour(route, ready, self._request.bypass == REQUIRE)
                 try:
-                    upcalls = self._ask_stand_in()
+                    upcalls = self._ask_stand_in(ready.ports)
                     kernel = Kernel(socket)
                     self._run(kernel, self._gap(kernel, ready, detour, upcalls))
                 finally:
@@ -213,10 +216,11 @@ class Reloader:
             observe=lambda moment: self._scope.transaction.observe("after", f"{MODULE}: {moment}"),
         )
 
-    def _ask_stand_in(self) -> int:
+    def _ask_stand_in(self, ports: t.Iterable[Vport]) -> int:
         """Where the datapath is to send what it does not know."""
         if self.stand_in is None:
             return NOBODY
+        self.stand_in.keep({port.number: port.name for port in ports})
         self._misses = Misses(self.stand_in.answer)
         self._misses.start()
         return self._misses.address
@@ -227,14 +231,12 @@ class Reloader:
 
     def ask_nobody(self) -> None:
         """The new ovs-vswitchd answers itself."""
-        if self._misses is not None:
-            self._misses.stop()
-            found = self._misses
-            self._scope.transaction.note(
-                new_flows=f"{found.forwarded} packets were forwarded meanwhile, {found.dropped} were dropped as the flows say, "
-                f"{found.left} had to wait"
-            )
-        self.stand_in = self._misses = None
+        found, self.stand_in, self._misses = self._misses, None, None
+        if found is None:
+            return
+        found.stop()
+        text = f"{found.forwarded} packets were forwarded meanwhile, {found.dropped} were dropped as the flows say, "
+        attempt(lambda: self._scope.transaction.note(new_flows=f"{text}{found.left} had to wait"))
 
     def _run(self, kernel: Kernel, prepared: gap.Gap) -> None:
         try:
@@ -319,10 +321,11 @@ class Reloader:
             if ready is None:
                 return
             self._report.missed(preserve.rename(ready.captured))
-            try:
-                self._compare_with_now(self._before or ready, Kernel(socket))
-            except (HotUpgradeError, struct.error) as error:  # all is back, but for what nobody can read
-                self._report.missed([f"what is back cannot be compared with what there was: {error}"])
+            # All is back, but for what nobody can read.
+            failed = attempt(lambda: self._compare_with_now(self._before or ready, Kernel(socket)))
+            self._report.missed(
+                f"what is back cannot be compared with what there was: {each}" for each in failed
+            )
 
     def _compare_with_now(self, before: gap.Ready, kernel: Kernel) -> None:
         after = gap.look(kernel, self._names(), ())
@@ -389,9 +392,25 @@ class Reloader:
 
     def _finish_on_new(self, left: gap.Gap) -> None:
         """Where that fails, on the old one: whoever starts an ovs-vswitchd on less gets its ports without what was on them."""
-        if attempt(lambda: left.finish(self._image("new").content)):
+        if attempt(lambda: left.finish(self._image("new").content, whole=True)):
             left.go_back(self._image("old").content)
             self._scope.transaction.prune(_NEW)
+
+    def leave_gap(self, to: Transaction) -> None:
+        """Have ``to``, whose modules these are, too, bring back what this one could not."""
+        for name in (_READY, _OPEN, _BEGUN):
+            found = self._scope.transaction.read(name)
+            if found is not None:
+                to.write(name, found)
+
+    def require_old(self) -> None:
+        """Raise ``HotUpgradeError`` where the kernel tells that it still has the new module."""
+        if self._told_new():
+            raise HotUpgradeError(
+                f"the new module {_NAME} is still loaded",
+                "it could not be replaced by the one of before",
+                f"Look at dmesg and the holders of the module (lsmod). {ENGINE_LOG}",
+            )
 
     def _translate(self) -> None:
         """Have the filters for what is live ready before ovs-vswitchd ends."""
@@ -432,6 +451,14 @@ class Reloader:
 
     @property
     def _new_is_loaded(self) -> bool:
+        told = self._told_new()
+        if told is not None:
+            return told
+        loaded = kernel_modules.modules(runner=self._outside.run)[0].loaded
+        return loaded and self._scope.transaction.read(_NEW) is not None
+
+    def _told_new(self) -> bool | None:
+        """Whether the kernel has the new module and not the old one; None where nothing tells them apart."""
         loaded = kernel_modules.modules(runner=self._outside.run)[0]
         new, old = self._image("new"), self._image("old")
         told = (
@@ -441,7 +468,7 @@ class Reloader:
         for mine, of_new, of_old in told:
             if mine is not None and of_new != of_old:
                 return mine == of_new
-        return loaded.loaded and self._scope.transaction.read(_NEW) is not None
+        return None
 
     @contextlib.contextmanager
     def _left(self) -> t.Iterator[gap.Ready | None]:

@@ -104,6 +104,7 @@ def _afterwards(host: Host) -> list[str]:
 
 def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
     """Go back under traffic as far as that is possible, and undo the rest."""
+    reloaded = reload.REPLACE in transaction.begun()
     ended = _end_hand_backs(transaction)
     handed_back, half_done = ended is not None, ended == HALF_DONE
     if not handed_back:
@@ -127,6 +128,8 @@ def _undo(transaction: Transaction, host: Host, state: str) -> list[str]:
         failures += attempt(host.filler.fill_up)
     _leave_meters(host)
     failures += attempt(host.services.require_places) + _homeless(host)
+    if reloaded:
+        failures += attempt(host.reloader.require_old)
     attempt(lambda: remove_dead_links(host))
     attempt(lambda: _remove_dead_sockets(host))
     _tell_not_carried(transaction, host)
@@ -233,7 +236,7 @@ def _hand_back(transaction: Transaction, request: Request) -> bool:
     try:
         do_steps(back, steps_of(host), host)
     except Exception:  # whatever it is
-        _undo_hand_back(back, host)
+        _undo_hand_back(back, host, transaction)
         raise
     finally:
         attempt(host.close)
@@ -309,7 +312,7 @@ def _end_hand_backs(transaction: Transaction) -> str | None:
     ended: str | None = None
     for back in _hand_backs(transaction):
         with contextlib.suppress(Exception):  # one that was only half made
-            ended = _end_hand_back(back) or ended
+            ended = _end_hand_back(back, transaction) or ended
         shutil.rmtree(back.path, ignore_errors=True)
     return ended
 
@@ -326,7 +329,7 @@ def _hand_backs(transaction: Transaction) -> t.Iterator[Transaction]:
                 yield back
 
 
-def _end_hand_back(back: Transaction) -> str | None:
+def _end_hand_back(back: Transaction, transaction: Transaction) -> str | None:
     host = Host(back)
     try:
         done = {event["step"] for event in timeline(back)}
@@ -334,14 +337,14 @@ def _end_hand_back(back: Transaction) -> str | None:
             return COMPLETE
         if finish(host):
             return HALF_DONE
-        _undo_hand_back(back, host)
+        _undo_hand_back(back, host, transaction)
         return None
     finally:
         attempt(host.close)
 
 
-def _undo_hand_back(back: Transaction, host: Host) -> None:
-    """Make good what it has begun, but for what the plain rollback does at once, which comes next.
+def _undo_hand_back(back: Transaction, host: Host, transaction: Transaction) -> None:
+    """Make good what it has begun, but for what the plain rollback of ``transaction`` does at once, which comes next.
 
     That one holds the restart policies itself.  If the process that forwarded has ended, it starts the old program, on the
     old module; who started the new one here would interrupt the host twice.
@@ -350,8 +353,8 @@ def _undo_hand_back(back: Transaction, host: Host) -> None:
     left: t.Sequence[str] = (shared.HOLD_RESTARTS,)
     if (restart.RESTART in begun or reload.END in begun) and not host.vswitchd.old_runs():
         left = (shared.HOLD_RESTARTS, restart.RESTART, reload.END, reload.REPLACE)
-        if reload.REPLACE in begun:
-            attempt(host.reloader.complete)
+        if reload.REPLACE in begun and attempt(host.reloader.complete):
+            attempt(lambda: host.reloader.leave_gap(transaction))  # the files of this one go
     undo_steps(back, steps_of(host), host, left)
     _leave_meters(host)
 

@@ -54,6 +54,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _START_TIMEOUT = 60.0
 # Whoever sent a packet has sent it again by then, in seconds.
 _PATIENCE = 2.0
+# What decides on where packets go beside flows. Of an interface the version changes with its statistics, all the time.
+_CONFIGURED = {
+    "Bridge": ("_uuid", "_version"),
+    "Port": ("_uuid", "_version"),
+    "Mirror": ("_uuid", "_version"),
+    "Interface": ("_uuid", "name", "type", "options", "ofport"),
+}
 _PORTS = re.compile("[0-9]+(?:,[0-9]+)*")
 
 
@@ -69,6 +76,7 @@ class StandIn:
         # Whether it may hang over a packet for ever.
         self._hangs = False
         self._doubtful: list[str] = []
+        self._configured: list[list[str]] = []
 
     @property
     def _place(self) -> str:
@@ -85,6 +93,7 @@ class StandIn:
         newcomer.give_directory(self._host, place)
         with Ovsdb(self._host.request.remote, self._host.request.timeout) as live:
             self._doubtful = list(doubtful(live.bridges()))
+            self._configured = configured(live)
         with newcomer.serve_copy(self._host, self._database, listening, place) as copy:
             copy.transact(*_harmless(copy))
             kept = [bridge.name for bridge in copy.bridges()]
@@ -138,8 +147,21 @@ class StandIn:
         }
 
     def catch_up(self) -> None:
-        """Carry over what was changed in the old process up to its end."""
+        """Carry over what was changed in the old process up to its end.
+
+        Raises ``HotUpgradeError`` where the bridges were configured anew, which a copy of the database does not know.
+        """
         self._host.living.carry(self._switches, {})
+        with Ovsdb(self._host.request.remote, self._host.request.timeout) as live:
+            if configured(live) != self._configured:
+                raise HotUpgradeError(
+                    "nobody answers for new flows", "a bridge was configured anew meanwhile", ENGINE_LOG
+                )
+
+    def keep(self, names: t.Mapping[int, str]) -> None:
+        """Know only the ports that are still what they were; ``names`` are those of now, by their number in the datapath."""
+        self._ports = {number: port for number, port in self._ports.items() if names.get(number) == port.name}
+        self._numbers = {dummy: real for dummy, real in self._numbers.items() if real in self._ports}
 
     def answer(self, port: int, packet: bytes) -> t.Sequence[int] | None:
         """The ports that ``packet`` goes to when it comes from ``port``; None where it takes more than that."""
@@ -194,6 +216,15 @@ def doubtful(bridges: t.Sequence[Bridge]) -> t.Iterator[str]:
     for bridge in bridges:
         if any(len(port.interfaces) > 1 for port in bridge.ports) or any(plan.speakers(bridge)):
             yield f'bridge("{bridge.name}")'
+
+
+def configured(database: Ovsdb) -> list[list[str]]:
+    """What is the same for two looks unless somebody has configured bridges in between; plain text, since it is in the window."""
+    queries = [
+        {"op": "select", "table": table, "columns": columns, "where": []}
+        for table, columns in _CONFIGURED.items()
+    ]
+    return [sorted(map(str, found["rows"])) for found in database.transact(*queries)]
 
 
 def _harmless(copy: Ovsdb) -> list[dict[str, t.Any]]:

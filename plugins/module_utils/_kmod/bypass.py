@@ -78,9 +78,12 @@ _HINT = f"It takes the kernel's {', '.join(MODULES)}: or go on without it"
 # The kernel gives the actions of others the lowest numbers that are free: a filter of theirs that was away with its device
 # must find its number free when it is given back.
 _NUMBERS = itertools.count(0x6F760000)
-_OWN_VLANS, _GUARD, _LAST = {VLAN: 1, QINQ: 2}, 3, 0xFFFF
-_GUARDS = {_GUARD: IPV4, 4: IPV6, 5: None}
-_ORDERS = {IPV4: 6, IPV6: 7, ARP: 8, VLAN: 9, QINQ: 10}
+# People give their filters low orders, and the kernel those without one from 0xC000 down: what they add to the qdisc while it is
+# there is neither in the way nor taken for ours.
+_FIRST = 0x6F00
+_OWN_VLANS, _GUARD, _LAST = {VLAN: _FIRST + 1, QINQ: _FIRST + 2}, _FIRST + 3, 0xFFFF
+_GUARDS = {_GUARD: IPV4, _FIRST + 4: IPV6, _FIRST + 5: None}
+_ORDERS = {IPV4: _FIRST + 6, IPV6: _FIRST + 7, ARP: _FIRST + 8, VLAN: _FIRST + 9, QINQ: _FIRST + 10}
 
 # Classic BPF (linux/filter.h): load a half word, a byte; jump if equal; return.
 _LOAD, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06

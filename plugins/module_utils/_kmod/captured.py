@@ -76,8 +76,8 @@ class Captured:
     vlans: t.Mapping[int, t.Collection[tuple[int, int]]] = dataclasses.field(default_factory=dict)
 
     def close(self) -> None:
-        """Let go of the namespaces."""
-        for space in self.spaces:
+        """Let go of the namespaces; ours stands in for those that are gone, and is one."""
+        for space in dict.fromkeys(self.spaces):
             space.close()
 
     def with_those_above(self, devices: t.Collection[tuple[int, int]]) -> set[tuple[int, int]]:

@@ -18,7 +18,7 @@ import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, namespaces, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Captured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import (
     NOBODY,
@@ -118,6 +118,7 @@ def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.
     ports = tuple(
         dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
         for port in kernel.ports()
+        if port.netns != namespaces.NONE  # it goes with its namespace
     )
     captured = preserve.capture(ports, known)
     megaflows = tuple(kernel.megaflows())
@@ -159,27 +160,34 @@ class Gap:
     def run(self, new: bytes, old: bytes) -> None:
         """Replace the module by ``new``.
 
-        Raises why ``old`` had to be loaded again; all is back then, too.
+        Raises why ``old`` is the one that is loaded; all is back then, too.
         """
-        ready = self.ready
         self.loaded = old
         self._mark("begin")
-        # Those that nobody uses first: what they take is no part of the gap of the others.
-        self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
-        self._seal()
-        self._mark("sealed")
-        self.kernel.delete(ready.datapath.index)
-        self._mark("deleted")
-        failed = self._replace(new, old)
+        failed = self._take_away() or self._replace(new, old)
         self._mark("loaded")
         if failed is not None:
             self._come_back()
             raise failed
         try:
-            self._come_back()
+            self._come_back(whole=True)
         except Exception:  # whatever it is: on the old one it was there
             self.go_back(old)
             raise
+
+    def _take_away(self) -> HotUpgradeError | None:
+        """The datapath and its ports; why not, where a part of them is away already."""
+        ready = self.ready
+        try:
+            # Those that nobody uses first: what they take is no part of the gap of the others.
+            self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
+            self._seal()
+            self._mark("sealed")
+            self.kernel.delete(ready.datapath.index)
+        except HotUpgradeError as error:
+            return error
+        self._mark("deleted")
+        return None
 
     def _replace(self, new: bytes, old: bytes) -> HotUpgradeError | None:
         try:
@@ -222,13 +230,16 @@ class Gap:
         self.loaded = old
         self._come_back()
 
-    def finish(self, image: bytes) -> None:
-        """Bring back what a ``run`` has taken that was ended anywhere, by a process that did not begin it; twice is fine."""
-        loading.insert(self.calls, DATAPATH, image)
-        self._come_back()
+    def finish(self, image: bytes, whole: bool = False) -> None:
+        """Bring back what a ``run`` has taken that was ended anywhere, by a process that did not begin it; twice is fine.
 
-    def _come_back(self) -> None:
-        """Make what is not there."""
+        Raises ``HotUpgradeError`` where that is not possible, with ``whole`` also where it does not have all ports.
+        """
+        loading.insert(self.calls, DATAPATH, image)
+        self._come_back(whole)
+
+    def _come_back(self, whole: bool = False) -> None:
+        """Make what is not there; with ``whole`` a module that refuses a port is of no use, else it is told."""
         ready = self.ready
         self.kernel.forget()
         if not any(datapath.name == OURS for datapath in self.kernel.datapaths()):
@@ -236,7 +247,7 @@ class Gap:
         self._mark("datapath")
         self._limit_zones()
         index = next(datapath.index for datapath in self.kernel.datapaths() if datapath.name == OURS)
-        self._add_ports(index)
+        self._add_ports(index, whole)
         ours = self._moved_indexes()
         self._mark("ports")
         if index == ready.datapath.index:
@@ -270,14 +281,21 @@ class Gap:
     def _restore(self, wanted: t.Sequence[Batch], now: preserve.Now) -> None:
         self.refused += self.preserver.restore(self.ready.captured, wanted, now)
 
-    def _add_ports(self, index: int) -> None:
-        """The busiest ports first; those that are there stay."""
+    def _add_ports(self, index: int, all_of_them: bool) -> None:
+        """The busiest ports first; those that are there stay.  A device that has gone meanwhile is nobody's fault."""
         there = {port.number for port in self.kernel.ports()}
         turn = {number: place for place, number in enumerate(self.ready.captured.idle)}
         wanted = [port for port in self.ready.ports if port.number not in there]
         wanted.sort(key=lambda port: -turn.get(port.number, len(turn)))
         for each in self.kernel.add_ports(index, wanted, self.ready.captured.first, self.upcalls):
-            self.refused.append(f"the port {wanted[each.place].name}: {each}")
+            name = wanted[each.place].name
+            if all_of_them and each.number != errno.ENODEV:
+                raise HotUpgradeError(
+                    f"the module {DATAPATH} does not take the port {name}",
+                    str(each),
+                    "Look at dmesg; the module that was loaded before has it",
+                )
+            self.refused.append(f"the port {name}: {each}")
 
     def _moved_indexes(self) -> dict[int, int]:
         """The ifindex that each internal port has now, by the one that was asked for: Linux before 6.1 gives its own."""

@@ -177,15 +177,16 @@ class Kernel:
         return self._send("ovs_flow", prepared)
 
     def forward(self, index: int, packet: bytes, key: bytes, ports: t.Sequence[int]) -> list[Refusal]:
-        """Send ``packet``, whose flow the kernel calls ``key``, to ``ports``, and have the rest of the flow go there, too."""
+        """Send ``packet``, whose flow the kernel calls ``key``, to ``ports``, and have the rest of the flow go there, too.
+
+        Returns why the packet does not go.
+        """
         actions = b"".join(attribute(_ACTION_OUTPUT, struct.pack("=I", port)) for port in ports)
         body = attribute(_PACKET, packet) + attribute(_PACKET_KEY | NESTED, key)
         body += attribute(_PACKET_ACTIONS | NESTED, actions)
-        flow = prepared_flows(index, [KernelFlow(key, b"", actions)])
-        return [
-            *self._send("ovs_packet", batches([_unnumbered("ovs_packet", _EXECUTE, index, body)])),
-            *self._send("ovs_flow", flow),
-        ]
+        refused = self._send("ovs_packet", batches([_unnumbered("ovs_packet", _EXECUTE, index, body)]))
+        self._send("ovs_flow", prepared_flows(index, [KernelFlow(key, b"", actions)]))
+        return refused
 
     def _send(self, family: str, prepared: t.Sequence[bytes]) -> list[Refusal]:
         number = self._family(family)

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink
     GENERIC,
     GENERIC_HEADER,
     Netlink,
+    Refusal,
     attributes,
 )
 
@@ -95,14 +96,23 @@ class Misses:
             return
         try:
             ports = self._answer(miss.port, miss.packet)
-            if ports:
-                kernel.forward(miss.datapath, miss.packet, miss.key, ports)
+            if ports and _forward(kernel, miss, ports):
+                ports = None
         except Exception:  # a stranger's packet, and perhaps another module by now
             kernel.forget()
             ports = None
         self.left += ports is None
         self.dropped += ports is not None and not ports
         self.forwarded += bool(ports)
+
+
+def _forward(kernel: Kernel, miss: Miss, ports: t.Sequence[int]) -> list[Refusal]:
+    """Why it could not be done, also not for a module that has come since the last packet."""
+    refused = kernel.forward(miss.datapath, miss.packet, miss.key, ports)
+    if refused:
+        kernel.forget()
+        refused = kernel.forward(miss.datapath, miss.packet, miss.key, ports)
+    return refused
 
 
 def prefer(number: int) -> None:

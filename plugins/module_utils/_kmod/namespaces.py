@@ -26,6 +26,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import netlink
 
 OWN = "/proc/self/ns/net"
+# The number of a namespace that the kernel knows none for: one that goes, or has nothing to do with ours.
+NONE = -1
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
@@ -112,7 +114,7 @@ def spaces() -> list[Space]:
             raise _too_many(error) from error
         called = number(found[0].route, namespace) if found else None
         if found and called is None:
-            called = -1  # none that the kernel knows from here
+            called = NONE
         found.append(Space(namespace, called, route, generic, route.namespace))
     return found
 

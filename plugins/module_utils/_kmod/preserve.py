@@ -60,8 +60,19 @@ def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
     """
     known = {} if known is None else known
     spaces = namespaces.spaces()
+    try:
+        return _captured(spaces, ports, known)
+    except BaseException:
+        for space in spaces:
+            space.close()
+        raise
+
+
+def _captured(spaces: t.Sequence[namespaces.Space], ports: t.Sequence[Vport], known: Known) -> Captured:
     devices = [links.dump(space.route) for space in spaces]
-    internal = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
+    present = {(place, link.index) for place, some in enumerate(devices) for link in some}
+    placed = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
+    internal = {key: port for key, port in placed.items() if key in present}  # the rest has just been deleted
     below = _lower(spaces, devices)
     generations = _generations(below, internal)
     called = {
@@ -178,7 +189,7 @@ def _going(
 
 def _place(spaces: t.Sequence[namespaces.Space], port: Vport) -> int:
     for place, space in enumerate(spaces):
-        if space.number == port.netns:
+        if space.number == port.netns != namespaces.NONE:
             return place
     raise HotUpgradeError(
         f"the network namespace of the port {port.name} cannot be found",

@@ -102,8 +102,10 @@ def _start_stand_in(host: Host) -> None:
 
 
 def _end_stand_in(host: Host) -> None:
-    host.reloader.ask_nobody()
-    StandIn(host).end()
+    try:
+        host.reloader.ask_nobody()
+    finally:
+        StandIn(host).end()
 
 
 def _bring_back(host: Host) -> None:

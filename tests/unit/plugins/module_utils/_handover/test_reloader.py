@@ -104,6 +104,18 @@ class Misses:
         assert self.runs
 
 
+class StandIn:
+    """One that knows where to."""
+
+    known: t.ClassVar[dict[int, str]] = {}
+
+    def keep(self, names: dict[int, str]) -> None:
+        StandIn.known = names
+
+    def answer(self, _port: int, _packet: bytes) -> t.Sequence[int]:
+        return [2]
+
+
 def select(table: str, columns: t.Sequence[str]) -> list[dict[str, str]]:
     assert (table, columns) == ("Interface", ("name",))
     return [{"name": "br0"}, {"name": "in4"}]
@@ -233,7 +245,8 @@ class World:
             made.loaded = new
             self.loaded = module_image.parse(new, "").build_id or ""
 
-        def finish(image: bytes) -> None:
+        def finish(image: bytes, whole: bool = False) -> None:
+            assert whole == (module_image.parse(image, "").build_id == "bbbb")
             self.done.append(f"finish {module_image.parse(image, '').build_id}")
             if self.useless and self.loaded == self.useless:
                 raise HotUpgradeError("the kernel does not make the datapath again")
@@ -399,9 +412,10 @@ def test_replaced_round_the_datapath(world: World) -> None:
 def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:
     world.reloader.replace()
     assert world.asked == 0
-    world.reloader.stand_in = t.cast(t.Any, types.SimpleNamespace(answer=lambda _port, _packet: [2]))
+    world.reloader.stand_in = t.cast(t.Any, StandIn())
     world.reloader.replace()
     assert world.asked == Misses.address
+    assert StandIn.known == {1: "br0", 9: "in4"}
     world.reloader.ask_nobody()
     told = world.transaction.notes["new_flows"]
     assert told == "3 packets were forwarded meanwhile, 2 were dropped as the flows say, 1 had to wait"
@@ -410,10 +424,43 @@ def test_new_flows_are_asked_about_where_somebody_knows(world: World) -> None:
     assert world.asked == 0
 
 
+def test_a_full_disk_keeps_nobody_from_ending_who_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reloader.stand_in = t.cast(t.Any, StandIn())
+    world.reloader.replace()
+
+    def full(**_values: t.Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(world.transaction, "note", full)
+    world.reloader.ask_nobody()
+    world.reloader.replace()
+    assert world.asked == 0
+
+
+def test_what_nobody_could_bring_back_is_left_to_another_transaction(world: World, tmp_path: Path) -> None:
+    leave(world, "bbbb")
+    other = Transaction(tmp_path)
+    world.reloader.leave_gap(t.cast(t.Any, other))
+    assert other.documents.keys() == {"gap.json", "gap-open.json"}
+
+
+def test_a_rollback_that_leaves_the_new_module_says_so(world: World) -> None:
+    world.reloader.require_old()
+    world.reloader.replace()
+    with pytest.raises(HotUpgradeError, match="the new module openvswitch is still loaded"):
+        world.reloader.require_old()
+    for name in ("new", "old"):
+        known = world.reloader._image(name)
+        world.reloader._images[name] = dataclasses.replace(known, build_id=None)
+    world.reloader.require_old()  # nothing tells them apart
+
+
 def test_who_answers_goes_on_when_a_step_fails(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.reloader.stand_in = t.cast(t.Any, types.SimpleNamespace(answer=lambda _port, _packet: [2]))
+    world.reloader.stand_in = t.cast(t.Any, StandIn())
     world.reloader.replace()
     undoing = World(tmp_path, monkeypatch)
     undoing.reloader.take_over(world.reloader)
@@ -596,12 +643,17 @@ def test_what_cannot_be_compared_is_no_reason_to_go_back(
     """Nor what cannot even be looked at: a container whose process has ended takes the name of its namespace with it."""
     world.reloader.replace()
 
-    def fail(*_all: t.Any) -> t.Any:
-        raise HotUpgradeError("the kernel's answer is cut off")
+    for error in (
+        HotUpgradeError("the kernel's answer is cut off"),
+        OSError("the kernel's answer is cut off"),
+    ):
 
-    monkeypatch.setattr(where, what, fail)
-    world.reloader.settle()
-    assert (
-        world.missed[-1]
-        == "what is back cannot be compared with what there was: the kernel's answer is cut off"
-    )
+        def fail(*_all: t.Any, error: Exception = error) -> t.Any:
+            raise error
+
+        monkeypatch.setattr(where, what, fail)
+        world.missed.clear()
+        world.reloader.settle()
+        assert world.missed == [
+            "what is back cannot be compared with what there was: the kernel's answer is cut off"
+        ]

@@ -104,6 +104,12 @@ class FakeHost:
     def complete(self) -> None:
         self.note("completed")
 
+    def leave_gap(self, to: Transaction) -> None:
+        self.note(f"gap left to {os.path.basename(to.path)[:5]}")
+
+    def require_old(self) -> None:
+        self.note("old module")
+
     def require_places(self) -> None:
         self.note("placed")
 
@@ -248,6 +254,31 @@ def test_a_hand_back_that_has_ended_the_process_that_forwarded_leaves_its_succes
     undone = [f"back-undo {name}" for name in reversed(OF_RELOAD) if name != rollback.shared.HOLD_RESTARTS]
     assert back == (undone if forwards else ["back-undo b", "back-undo a"])
     assert ("back-completed" in FakeHost.done) is not forwards
+
+
+def test_what_a_hand_back_cannot_bring_back_is_left_to_the_plain_way_back(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes with all that was known of the ports, else."""
+    monkeypatch.setattr(rollback, "steps_of", functools.partial(steps, names=OF_RELOAD))
+    broken = {what: ValueError("died") for what in ("do b", "old", "completed")}
+    monkeypatch.setattr(FakeHost, "broken", broken)
+    assert not rollback.hand_back(transaction)
+    assert f"back-gap left to {transaction.id[:5]}" in FakeHost.done
+
+
+def test_a_rollback_of_a_reload_that_leaves_the_new_module_has_failed(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roll_back(transaction, "why")
+    assert "old module" not in " ".join(FakeHost.done)
+    monkeypatch.setattr(rollback, "steps_of", functools.partial(steps, names=OF_RELOAD))
+    again = create(transaction.request, os.path.dirname(transaction.path))
+    do_steps(again, steps(FakeHost(again), OF_RELOAD), FakeHost(again))
+    monkeypatch.setattr(FakeHost, "broken", {"old module": HotUpgradeError("it is still loaded")})
+    roll_back(again, "why")
+    assert again.state == FAILED
+    assert again.read("result.json")["not_undone"] == ["it is still loaded"]
 
 
 @pytest.mark.parametrize(

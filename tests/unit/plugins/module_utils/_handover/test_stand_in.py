@@ -11,7 +11,10 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import (
+    HotUpgradeError,
+    Unreachable,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import stand_in
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge
 from tests.unit.plugins.module_utils._handover.test_reloader import SHOWN
@@ -96,6 +99,52 @@ def test_one_that_hangs_over_a_packet_is_not_asked_about_the_next(version: str, 
         with contextlib.suppress(Unreachable):
             assert found.answer(2, packet) is None
     assert asked == ["01", "02"][: 1 + asked_again]
+
+
+def test_a_port_whose_number_is_another_ones_now_is_not_known() -> None:
+    """A machine has ended, and the tap of the next one has got its number."""
+
+    def call(*words: str) -> str:
+        if words[0] == "ofproto/trace":
+            return "Datapath actions: 2,1\n"
+        return {"dpif/show": DUMMIES, "version": "ovs-vswitchd (Open vSwitch) 3.5.0"}[words[0]]
+
+    host: t.Any = types.SimpleNamespace(
+        services=types.SimpleNamespace(control=lambda _name: types.SimpleNamespace(call=lambda _words: SHOWN))
+    )
+    found = stand_in.StandIn(host)
+    found._know_ports(t.cast(t.Any, types.SimpleNamespace(call=call)))
+    names = {1: "br0", 2: "p1", 9: "in4"}
+    found._numbers[2], found._numbers[1] = 2, 9
+    found.keep(names)
+    assert found.answer(2, b"") == [2, 9]
+    found.keep({**names, 9: "in5"})
+    assert found.answer(9, b"") is None
+    assert found.answer(2, b"") is None  # it would go there
+    found.keep({**names, 2: "p2"})
+    assert found.answer(2, b"") is None
+
+
+def test_bridges_that_are_configured_anew_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy of the database has the VLANs of before."""
+    rows: dict[str, list[t.Any]] = {"Port": [{"_version": ["uuid", "1"]}, {"_version": ["uuid", "2"]}]}
+
+    def transact(*queries: dict[str, t.Any]) -> list[t.Any]:
+        return [{"rows": rows.get(query["table"], [])} for query in queries]
+
+    live = types.SimpleNamespace(transact=transact)
+    monkeypatch.setattr(stand_in, "Ovsdb", lambda _remote, _timeout: contextlib.nullcontext(live))
+    host: t.Any = types.SimpleNamespace(
+        living=types.SimpleNamespace(carry=lambda _switches, _changed: None),
+        request=types.SimpleNamespace(remote="unix:db", timeout=10.0),
+    )
+    found = stand_in.StandIn(host)
+    found._configured = stand_in.configured(t.cast(t.Any, live))
+    rows["Port"].reverse()
+    found.catch_up()
+    rows["Port"][0] = {"_version": ["uuid", "3"]}
+    with pytest.raises(HotUpgradeError, match="a bridge was configured anew meanwhile"):
+        found.catch_up()
 
 
 def test_where_links_and_neighbours_decide_dummies_do_not_know() -> None:

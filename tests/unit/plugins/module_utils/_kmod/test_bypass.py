@@ -155,6 +155,8 @@ def megaflow(
 
 FLOWS = [megaflow(2, 3, 90), megaflow(3, 2, 7, 0x88B5), megaflow(2, 3, 3, extra=22), megaflow(2, 1, 50)]
 LAST = 0xFFFF
+FIRST = 0x6F00
+GUARDS = {(0, FIRST + each) for each in (3, 4, 5)}
 EVERY_CHAIN = {(chain, LAST) for chain in (0, *bypass.CHAINS.values(), bypass.OTHERS)}
 
 
@@ -162,8 +164,8 @@ def test_it_forwards_then_drops_the_rest_then_lets_it_pass_and_then_is_gone(kern
     made = bypass.prepare(kernel, PORTS, FLOWS)
     assert kernel.untouched
     assert made.install(kernel) == []
-    assert kernel.placed(6) == {(0, 3), (0, 4), (0, 5), (0, 6), (bypass.CHAINS[0x0800], 0x0800)}
-    assert kernel.placed(7) == {(0, 3), (0, 4), (0, 5), (bypass.OTHERS, 0x88B5)}
+    assert kernel.placed(6) == GUARDS | {(0, FIRST + 6), (bypass.CHAINS[0x0800], 0x0800)}
+    assert kernel.placed(7) == GUARDS | {(bypass.OTHERS, 0x88B5)}
     assert kernel.promiscuous == {5: False, 6: True, 7: True}
     before = kernel.placed(6)
     made.seal(kernel)
@@ -227,10 +229,14 @@ def test_a_port_with_a_qdisc_of_somebody_else_is_left_alone(kernel: t.Any, kind:
 def test_what_somebody_else_has_added_meanwhile_stays_with_its_qdisc(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS)
     made.install(kernel)
-    theirs = Entry(0, 50, b"flower", tc.TCMSG.pack(0, 6, 0, 0, 50 << 16))
-    kernel.filters[6].append(theirs)
+    # With the lowest orders, as people count, and the one that the kernel gives.
+    theirs = [
+        Entry(0, order, b"flower", tc.TCMSG.pack(0, 6, 0, 0, order << 16))
+        for order in (*range(1, 60), 0xC000)
+    ]
+    kernel.filters[6] += theirs
     made.remove(kernel)
-    assert (kernel.qdiscs, kernel.filters) == ({6: b"clsact"}, {6: [theirs], 7: []})
+    assert (kernel.qdiscs, kernel.filters) == ({6: b"clsact"}, {6: theirs, 7: []})
 
 
 @pytest.mark.parametrize("parent", [0, EGRESS])
@@ -296,9 +302,9 @@ def test_what_is_for_a_vlan_device_of_the_host_goes_its_way(kernel: t.Any) -> No
     """Linux hands it over before Open vSwitch sees it."""
     made = bypass.prepare(kernel, PORTS, FLOWS, vlans={6: [(0x88A8, 20), (0x8100, 10)], 5: [(0x8100, 9)]})
     assert made.install(kernel) == []
-    assert not {(0, 1), (0, 2)} & kernel.placed(7)
-    own = [each for each in kernel.filters[6] if each.order < 3]
-    assert [(each.order, *vlan_of(each)) for each in own] == [
+    assert not {(0, FIRST + 1), (0, FIRST + 2)} & kernel.placed(7)
+    own = [each for each in kernel.filters[6] if FIRST <= each.order < FIRST + 3]
+    assert [(each.order - FIRST, *vlan_of(each)) for each in own] == [
         (1, 0x8100, 0x8100, 10),
         (2, 0x88A8, 0x88A8, 20),
     ]
@@ -385,7 +391,7 @@ def test_what_is_beside_is_forwarded_and_not_counted(kernel: t.Any) -> None:
     made = bypass.prepare(kernel, PORTS, FLOWS, beside)
     assert made.coverage == bypass.prepare(kernel, PORTS, FLOWS).coverage
     assert made.install(kernel) == []
-    assert (0, 6) in kernel.placed(7)
+    assert (0, FIRST + 6) in kernel.placed(7)
 
 
 def test_how_much_is_covered(kernel: t.Any) -> None:

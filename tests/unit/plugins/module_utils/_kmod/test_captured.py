@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 
 import pytest
@@ -75,6 +76,21 @@ def test_a_namespace_with_the_inode_of_one_that_has_gone_is_another_one(
     monkeypatch.setattr(namespaces, "spaces", lambda: [SPACES[0], successor, SPACES[2]])
     found = Captured.from_json(json.loads(json.dumps(record)))
     assert (found.batches, found.moves) == ((), ())
+
+
+def test_namespaces_are_closed_once_where_ours_stands_for_one_that_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second time it is another file's descriptor, or nobody's."""
+    record = captured().as_json()
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    ours = dataclasses.replace(
+        SPACES[0], namespace=dataclasses.replace(SPACES[0].namespace, descriptor=descriptor)
+    )
+    monkeypatch.setattr(namespaces, "spaces", lambda: [ours])
+    Captured.from_json(record).close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_how_much_there_is() -> None:

@@ -13,7 +13,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap, preserve
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import gap, namespaces, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Captured
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.kernel import Datapath, Kernel
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.rtnetlink import Request, Stage
@@ -52,6 +52,8 @@ class World:
     held: bool = False
     old_kernel: bool = False
     useless: bytes = b""
+    refusing: t.Mapping[bytes, Refusal] = dataclasses.field(default_factory=dict)
+    sealing: HotUpgradeError | None = None
     datapath: Datapath | None = DATAPATH
     ports: dict[int, Vport] = dataclasses.field(default_factory=lambda: {port.number: port for port in PORTS})
     flows: set[bytes] = dataclasses.field(default_factory=lambda: {b"busy", b"1", b"2"})
@@ -130,7 +132,11 @@ class World:
                 else first[port.number]
             )
             self.ports[port.number] = dataclasses.replace(port, index=index, netns=None)
-        return []
+        refused = self.refusing.get(self.module or b"")
+        if refused is None:
+            return []
+        self.ports.pop(ports[refused.place].number)
+        return [refused]
 
     def list_ports(self) -> list[Vport]:
         return list(self.ports.values())
@@ -181,6 +187,8 @@ class World:
 
     def seal(self, _netlink: t.Any) -> None:
         self.change("seal")
+        if self.sealing:
+            raise self.sealing
 
     def unseal(self, _netlink: t.Any) -> None:
         self.change("unseal")
@@ -270,6 +278,55 @@ def test_a_module_that_makes_no_datapath_is_followed_by_the_old_one() -> None:
     assert world.module == found.loaded == b"old"
     assert world.whole()
     assert found.refused == []
+    assert gap.MOMENTS[-1] in found.marks
+
+
+def test_a_module_that_refuses_a_port_is_followed_by_the_old_one() -> None:
+    """An ovs-vswitchd that adds it later gets it without its addresses."""
+    world = World(refusing={b"new": Refusal(1, errno.EINVAL, "")})
+    found = a_gap(world)
+    with pytest.raises(HotUpgradeError, match="does not take the port busy: EINVAL"):
+        found.run(b"new", b"old")
+    assert world.module == found.loaded == b"old"
+    assert world.whole()
+    assert found.refused == []
+
+
+def test_a_device_that_has_gone_is_no_reason_to_go_back() -> None:
+    world = World(refusing={b"new": Refusal(0, errno.ENODEV, "")})
+    found = a_gap(world)
+    found.run(b"new", b"old")
+    assert world.module == b"new"
+    assert found.refused == ["the port eth0: ENODEV"]
+
+
+def test_on_the_old_module_a_port_that_is_refused_is_told() -> None:
+    """There is none to go to."""
+    world = World(ends=7)
+    with pytest.raises(Ended):
+        a_gap(world).run(b"new", b"old")
+    world.ends, world.refusing = (
+        None,
+        {b"new": Refusal(1, errno.EBUSY, ""), b"old": Refusal(1, errno.EBUSY, "")},
+    )
+    found = a_gap(world)
+    with pytest.raises(HotUpgradeError, match="does not take the port busy"):
+        found.finish(b"new", whole=True)
+    found.go_back(b"old")
+    assert found.refused == ["the port busy: EBUSY"]
+
+
+def test_what_was_taken_away_before_it_ended_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports that nobody uses go first."""
+    monkeypatch.setattr(gap.Gap, "_route", None)
+    world = World(sealing=HotUpgradeError("packets cannot be kept from the host's own stack"))
+    found = a_gap(world)
+    found.bypass = world
+    with pytest.raises(HotUpgradeError, match="the host's own stack"):
+        found.run(b"new", b"old")
+    assert world.module == found.loaded == b"old"
+    assert world.whole()
+    assert "delete" not in world.done
     assert gap.MOMENTS[-1] in found.marks
 
 
@@ -384,6 +441,7 @@ def test_a_port_has_the_name_that_the_database_has_for_it_alone(monkeypatch: pyt
     monkeypatch.setattr(preserve, "capture", lambda ports, _known: ports)
     world = World()
     monkeypatch.setattr(world, "megaflows", list, raising=False)
+    world.ports[8] = Vport(8, INTERNAL, "dies", 9, netns=namespaces.NONE)  # with its namespace
     names = {(4, 7, 1): "in4", (3, 99, None): "deleted", (2, 5, 1): "elsewhere"}
     found = gap.look(t.cast(Kernel, Facade(world)), names, ())
     assert [port.name for port in found.ports] == ["ovs-system", "eth0", "br0", "busy", "in4"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import typing as t
 
@@ -12,7 +13,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import misses
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import joined
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.netlink import Refusal, joined
 
 PORT = {3: struct.pack("=I", 5)}
 
@@ -59,15 +60,17 @@ class Socket:
 
 
 def test_everything_asked_before_the_end_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    socket = Socket([asked({3: struct.pack("=I", port)}) for port in (1, 2, 3, 4)])
+    socket = Socket([asked({3: struct.pack("=I", port)}) for port in (1, 2, 3, 4, 5)])
     done: list[t.Any] = []
 
     class Kernel:
         def __init__(self, _socket: t.Any) -> None:
             pass
 
-        def forward(self, *words: t.Any) -> None:
+        def forward(self, *words: t.Any) -> list[Refusal]:
             done.append(words[0:2] + words[3:])
+            # Of the port 5 at all, of the others once the number is that of the module of now.
+            return [] if "forgotten" in done and words[3] != [5] else [Refusal(0, errno.ENOENT, "")]
 
         def forget(self) -> None:
             done.append("forgotten")
@@ -75,7 +78,7 @@ def test_everything_asked_before_the_end_is_answered(monkeypatch: pytest.MonkeyP
     def answer(port: int, _packet: bytes) -> t.Sequence[int] | None:
         if port == 3:
             raise HotUpgradeError("nobody answers", "")
-        return {1: [7, 8], 2: None, 4: []}[port]
+        return {1: [7, 8], 2: None, 4: [], 5: [5]}[port]
 
     monkeypatch.setattr(misses, "Netlink", lambda _protocol: socket)
     monkeypatch.setattr(misses, "Kernel", Kernel)
@@ -84,8 +87,9 @@ def test_everything_asked_before_the_end_is_answered(monkeypatch: pytest.MonkeyP
     found.start()
     found.stop()
     assert found.address == 77
-    assert done == [(9, b"packet__", [7, 8]), "forgotten"]
-    assert (found.forwarded, found.dropped, found.left) == (1, 1, 2)
+    sent, refused = (9, b"packet__", [7, 8]), (9, b"packet__", [5])
+    assert done == [sent, "forgotten", sent, "forgotten", refused, "forgotten", refused]
+    assert (found.forwarded, found.dropped, found.left) == (1, 1, 3)
 
 
 def test_whoever_goes_on_asking_does_not_keep_it_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import (
+    dumps,
     links,
     namespaces,
     preserve,
@@ -107,6 +108,35 @@ def test_the_namespace_of_a_port_is_found_by_its_number() -> None:
     assert preserve._place(SPACES, Vport(1, INTERNAL, "a", 5, netns=1)) == 2
     with pytest.raises(HotUpgradeError, match="the network namespace of the port a cannot be found"):
         preserve._place(SPACES, Vport(1, INTERNAL, "a", 5, netns=9))
+
+
+def test_a_namespace_without_a_number_is_not_that_of_a_port_whose_own_one_goes() -> None:
+    spaces = [*SPACES, dataclasses.replace(SPACES[1], number=namespaces.NONE)]
+    with pytest.raises(HotUpgradeError, match="cannot be found"):
+        preserve._place(spaces, Vport(1, INTERNAL, "a", 5, netns=namespaces.NONE))
+
+
+def test_a_port_that_is_deleted_just_then_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the datapath and the one at the namespaces; and whoever fails lets go of these."""
+    closed: list[int] = []
+    spaces = [types.SimpleNamespace(number=None, route=0, close=lambda: closed.append(0))]
+    monkeypatch.setattr(namespaces, "spaces", lambda: spaces)
+    monkeypatch.setattr(links, "dump", lambda _route: [link(5)])
+    asked: list[t.Any] = []
+
+    def batches(_place: int, _space: t.Any, _told: t.Any, gone: t.Any, _below: t.Any) -> list[Batch]:
+        asked.append(gone)
+        return []
+
+    monkeypatch.setattr(preserve, "_batches", batches)
+    monkeypatch.setattr(preserve, "_known_settings", lambda *_all: [])
+    monkeypatch.setattr(dumps, "dump", lambda _route, _links: dumps.Dumps())
+    ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "deleted", 6)]
+    found = preserve.capture(ports)
+    assert (asked, found.first, closed) == ([{5: 0}], {1: 5}, [])
+    with pytest.raises(HotUpgradeError, match="cannot be found"):
+        preserve.capture([Vport(1, INTERNAL, "a", 5, netns=9)])
+    assert closed == [0]
 
 
 def test_what_is_there_already_is_no_failure() -> None:
