@@ -205,7 +205,12 @@ class Reloader:
                 ready.captured.close()
 
     def _gap(
-        self, kernel: Kernel, ready: gap.Ready, detour: bypass.Bypass | None = None, upcalls: int = NOBODY
+        self,
+        kernel: Kernel,
+        ready: gap.Ready,
+        detour: bypass.Bypass | None = None,
+        upcalls: int = NOBODY,
+        way_back: bool = False,
     ) -> gap.Gap:
         return gap.Gap(
             kernel,
@@ -213,6 +218,7 @@ class Reloader:
             ready,
             bypass=detour,
             upcalls=upcalls,
+            way_back=way_back or self._scope.request.back_of is not None,
             observe=lambda moment: self._scope.transaction.observe("after", f"{MODULE}: {moment}"),
         )
 
@@ -392,13 +398,17 @@ class Reloader:
 
     def _finish_on_new(self, left: gap.Gap) -> None:
         """Where that fails, on the old one: whoever starts an ovs-vswitchd on less gets its ports without what was on them."""
-        if attempt(lambda: left.finish(self._image("new").content, whole=True)):
+        if attempt(lambda: left.finish(self._image("new").content, whole=not left.way_back)):
             left.go_back(self._image("old").content)
             self._scope.transaction.prune(_NEW)
 
     def leave_gap(self, to: Transaction) -> None:
         """Have ``to``, whose modules these are, too, bring back what this one could not."""
-        for name in (_READY, _OPEN, _BEGUN):
+        for name in (
+            _OPEN,
+            _READY,
+            _BEGUN,
+        ):  # without the second one, ``to`` has what was there before the first reload
             found = self._scope.transaction.read(name)
             if found is not None:
                 to.write(name, found)
@@ -428,7 +438,7 @@ class Reloader:
                 attempt(lambda: self._open(ready))  # a full disk keeps nobody from going back
                 detour = self._detour(route, ready, required=False)
                 try:
-                    self._cross(self._gap(kernel, ready, detour), "old", "new")
+                    self._cross(self._gap(kernel, ready, detour, way_back=True), "old", "new")
                 finally:
                     self._remove(route, detour)
                 preserve.rename(ready.captured)

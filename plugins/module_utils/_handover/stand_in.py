@@ -54,12 +54,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 _START_TIMEOUT = 60.0
 # Whoever sent a packet has sent it again by then, in seconds.
 _PATIENCE = 2.0
-# What decides on where packets go beside flows. Of an interface the version changes with its statistics, all the time.
+# What decides on where packets go beside flows.  The rest of these rows changes by itself: statistics, what OVN keeps there.
 _CONFIGURED = {
-    "Bridge": ("_uuid", "_version"),
-    "Port": ("_uuid", "_version"),
-    "Mirror": ("_uuid", "_version"),
-    "Interface": ("_uuid", "name", "type", "options", "ofport"),
+    "Bridge": "name ports mirrors datapath_type fail_mode flood_vlans mcast_snooping_enable stp_enable rstp_enable other_config",
+    "Port": "_uuid name interfaces tag trunks cvlans vlan_mode bond_mode lacp protected other_config",
+    "Interface": "_uuid name type options ofport",
+    "Mirror": "_uuid select_all select_src_port select_dst_port select_vlan output_port output_vlan snaplen",
 }
 _PORTS = re.compile("[0-9]+(?:,[0-9]+)*")
 
@@ -221,7 +221,7 @@ def doubtful(bridges: t.Sequence[Bridge]) -> t.Iterator[str]:
 def configured(database: Ovsdb) -> list[list[str]]:
     """What is the same for two looks unless somebody has configured bridges in between; plain text, since it is in the window."""
     queries = [
-        {"op": "select", "table": table, "columns": columns, "where": []}
+        {"op": "select", "table": table, "columns": columns.split(), "where": []}
         for table, columns in _CONFIGURED.items()
     ]
     return [sorted(map(str, found["rows"])) for found in database.transact(*queries)]

@@ -54,6 +54,11 @@ MOMENTS = (
     "end",
 )
 
+# A device that has gone meanwhile, one that somebody else has taken, and a name that another one has: no module would take these.
+_NOBODYS_FAULT = (errno.ENODEV, errno.EBUSY, errno.EEXIST)
+# Where a port is on its way, we look again so often, after a pause in seconds.
+_LOOKS, _PAUSE = 40, 0.05
+
 Json = dict[str, t.Any]
 # What the database calls a port, by number, ifindex and namespace: the number of one that is deleted is the next one's.
 Names = t.Mapping[tuple[int, int, t.Optional[int]], str]
@@ -108,19 +113,14 @@ class Ready:
 def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.Known | None = None) -> Ready:
     """What is there now.  A port that is not in ``names`` has the kernel's; for ``known`` see ``preserve.capture``.
 
-    Raises ``HotUpgradeError`` when there is no datapath, or a port's namespace cannot be found.
+    Raises ``HotUpgradeError`` when there is no datapath, or a port cannot be found, for two seconds.
     """
     found = [datapath for datapath in kernel.datapaths() if datapath.name == OURS]
     if not found:
         raise HotUpgradeError(
             f"there is no datapath {OURS}", "no ovs-vswitchd has made one", "Start ovs-vswitchd"
         )
-    ports = tuple(
-        dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
-        for port in kernel.ports()
-        if port.netns != namespaces.NONE  # it goes with its namespace
-    )
-    captured = preserve.capture(ports, known)
+    ports, captured = _settled(kernel, names, known)
     megaflows = tuple(kernel.megaflows())
     flows = [flow for flow in megaflows if not asks_userspace(flow)]
     return Ready(
@@ -135,6 +135,24 @@ def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.
     )
 
 
+def _settled(
+    kernel: Kernel, names: Names, known: preserve.Known | None, tries: int = _LOOKS
+) -> tuple[tuple[Vport, ...], Captured]:
+    """The ports, and what goes with them, as soon as none is on its way from one namespace to another, or goes with its own."""
+    ports = tuple(
+        dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
+        for port in kernel.ports()
+        if port.netns != namespaces.NONE  # it goes with its namespace
+    )
+    try:
+        return ports, preserve.capture(ports, known)
+    except preserve.OnItsWay:
+        if not tries:
+            raise
+        time.sleep(_PAUSE)
+        return _settled(kernel, names, known, tries - 1)
+
+
 def unobserved(_moment: str) -> None:
     """The observer of a gap that nobody observes."""
 
@@ -144,6 +162,7 @@ class Gap:
     """``marks`` are its moments, in microseconds of the monotonic clock; ``refused`` what did not come back, in words.
 
     ``upcalls`` is for ``Kernel.make``; ``observe`` is called at each of ``MOMENTS``; ``loaded`` is the module after ``run``.
+    On the ``way_back`` nothing that is refused is a reason to be on the other module.
     """
 
     kernel: Kernel
@@ -152,6 +171,7 @@ class Gap:
     preserver: Preserver = dataclasses.field(default_factory=lambda: t.cast(Preserver, preserve))
     bypass: Detour | None = None
     upcalls: int = NOBODY
+    way_back: bool = False
     observe: t.Callable[[str], None] = unobserved
     loaded: bytes = b""
     marks: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -170,7 +190,7 @@ class Gap:
             self._come_back()
             raise failed
         try:
-            self._come_back(whole=True)
+            self._come_back(whole=not self.way_back)
         except Exception:  # whatever it is: on the old one it was there
             self.go_back(old)
             raise
@@ -181,7 +201,7 @@ class Gap:
         try:
             # Those that nobody uses first: what they take is no part of the gap of the others.
             self.kernel.delete_ports(ready.datapath.index, ready.captured.idle)
-            self._seal()
+            self._seal(required=not self.way_back)
             self._mark("sealed")
             self.kernel.delete(ready.datapath.index)
         except HotUpgradeError as error:
@@ -207,16 +227,20 @@ class Gap:
         for name in (*self.ready.vports, DATAPATH):
             loading.remove(self.calls, name)
 
-    def _seal(self) -> None:
-        if self.bypass is not None:
+    def _seal(self, required: bool) -> None:
+        if self.bypass is None:
+            return
+        try:
             self.bypass.seal(self._route)
+        except HotUpgradeError:
+            if required:
+                raise
 
     def go_back(self, old: bytes) -> None:
         """Bring everything back on ``old``, where the module that is loaded takes no datapath, or not this one."""
         self.refused.clear()
         self.kernel.forget()
-        with contextlib.suppress(HotUpgradeError):  # nothing keeps anybody from going back
-            self._seal()
+        self._seal(required=False)
         with contextlib.suppress(HotUpgradeError):  # a module without the families has no datapath either
             for datapath in self.kernel.datapaths():
                 if datapath.name == OURS:
@@ -233,7 +257,7 @@ class Gap:
     def finish(self, image: bytes, whole: bool = False) -> None:
         """Bring back what a ``run`` has taken that was ended anywhere, by a process that did not begin it; twice is fine.
 
-        Raises ``HotUpgradeError`` where that is not possible, with ``whole`` also where it does not have all ports.
+        Raises ``HotUpgradeError`` where that is not possible, with ``whole`` also where the module refuses a port.
         """
         loading.insert(self.calls, DATAPATH, image)
         self._come_back(whole)
@@ -282,18 +306,18 @@ class Gap:
         self.refused += self.preserver.restore(self.ready.captured, wanted, now)
 
     def _add_ports(self, index: int, all_of_them: bool) -> None:
-        """The busiest ports first; those that are there stay.  A device that has gone meanwhile is nobody's fault."""
+        """The busiest ports first; those that are there stay."""
         there = {port.number for port in self.kernel.ports()}
         turn = {number: place for place, number in enumerate(self.ready.captured.idle)}
         wanted = [port for port in self.ready.ports if port.number not in there]
         wanted.sort(key=lambda port: -turn.get(port.number, len(turn)))
         for each in self.kernel.add_ports(index, wanted, self.ready.captured.first, self.upcalls):
             name = wanted[each.place].name
-            if all_of_them and each.number != errno.ENODEV:
+            if all_of_them and each.number not in _NOBODYS_FAULT:
                 raise HotUpgradeError(
                     f"the module {DATAPATH} does not take the port {name}",
                     str(each),
-                    "Look at dmesg; the module that was loaded before has it",
+                    "Look at dmesg; the module of before took it",
                 )
             self.refused.append(f"the port {name}: {each}")
 

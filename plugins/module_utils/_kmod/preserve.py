@@ -52,11 +52,15 @@ T = t.TypeVar("T")
 Known = dict[tuple[int, int, int], tuple[dict[int, int], list[Batch]]]
 
 
+class OnItsWay(HotUpgradeError):
+    """The device of a port, or its namespace, cannot be found: for good, or because somebody is moving or deleting it."""
+
+
 def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
     """Look at the internal ones of ``ports``, which have the names of the database, and at all that goes with them.
 
     Settings are files, a hundred for each device: those in ``known`` from an earlier call are not read again.
-    Raises ``HotUpgradeError`` when the namespace of a port cannot be found.
+    Raises ``OnItsWay`` when a port cannot be found.
     """
     known = {} if known is None else known
     spaces = namespaces.spaces()
@@ -71,8 +75,14 @@ def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
 def _captured(spaces: t.Sequence[namespaces.Space], ports: t.Sequence[Vport], known: Known) -> Captured:
     devices = [links.dump(space.route) for space in spaces]
     present = {(place, link.index) for place, some in enumerate(devices) for link in some}
-    placed = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
-    internal = {key: port for key, port in placed.items() if key in present}  # the rest has just been deleted
+    internal = {(_place(spaces, port), port.index): port for port in ports if port.kind == INTERNAL}
+    for key, port in internal.items():
+        if key not in present:
+            raise OnItsWay(
+                f"the device of the port {port.name} cannot be found",
+                "it is not in the namespace that the datapath tells",
+                "Try again",
+            )
     below = _lower(spaces, devices)
     generations = _generations(below, internal)
     called = {
@@ -191,7 +201,7 @@ def _place(spaces: t.Sequence[namespaces.Space], port: Vport) -> int:
     for place, space in enumerate(spaces):
         if space.number == port.netns != namespaces.NONE:
             return place
-    raise HotUpgradeError(
+    raise OnItsWay(
         f"the network namespace of the port {port.name} cannot be found",
         "neither a process nor a mount has it",
         "Give it a name (ip netns attach), or move the port to a namespace that has one",

@@ -80,8 +80,12 @@ def _end(host: Host) -> None:
     held_process.take_pidfile(host)
     host.vswitchd.end_old(lambda: end_first(host))
     host.report.mark("stopped")
-    if host.reloader.stand_in is not None and attempt(host.reloader.stand_in.catch_up):
-        host.reloader.stand_in = None  # it would say what is not so any more
+    if host.reloader.stand_in is None:
+        return
+    failed = attempt(host.reloader.stand_in.catch_up)
+    if failed:  # it would say what is not so any more
+        host.reloader.stand_in = None
+        host.report.missed(failed)
 
 
 def _settle(host: Host) -> None:

@@ -128,6 +128,7 @@ class World:
         self.done: list[str] = []
         self.loaded, self.covered, self.fails, self.dies, self.useless = "aaaa", 3, False, False, ""
         self.asked = 0
+        self.ways: list[str] = []
         self.tried: list[str | None] = []
         self.rejected = ""
         self.lacking: list[str] = []
@@ -139,7 +140,7 @@ class World:
         for name, content in (("disk.ko", NEW), ("kept.ko", OLD)):
             (root / name).write_bytes(content)
         request = types.SimpleNamespace(
-            rundir="/run/ovs", reload=Reload(str(root / "disk.ko"), str(root / "kept.ko"), use)
+            rundir="/run/ovs", back_of=None, reload=Reload(str(root / "disk.ko"), str(root / "kept.ko"), use)
         )
         self.missed: list[str] = []
         self.ports = [
@@ -230,6 +231,7 @@ class World:
 
     def _gap(self, _kernel: t.Any, _calls: t.Any, _ready: t.Any, **options: t.Any) -> t.Any:
         self.asked = options["upcalls"]
+        self.ways.append("back" if options["way_back"] else "there")
 
         marks = {"begin": 1}
 
@@ -256,7 +258,13 @@ class World:
             self.done.append(f"back to {self.loaded}")
 
         made = types.SimpleNamespace(
-            run=run, finish=finish, go_back=go_back, marks=marks, refused=["a flow"], ready=self.ready
+            run=run,
+            finish=finish,
+            go_back=go_back,
+            marks=marks,
+            refused=["a flow"],
+            ready=self.ready,
+            way_back=options["way_back"],
         )
         return made
 
@@ -533,7 +541,8 @@ def test_replaced_and_not_wanted(world: World) -> None:
         "no bypass",
         "rename",
     ]
-    assert world.transaction.moments == [("after", "module: begin")] * 2  # there and back
+    assert world.transaction.moments == [("after", "module: begin")] * 2
+    assert world.ways == ["there", "back"]
     world.done.clear()
     world.reloader.bring_back()  # whoever comes next does not replace it again
     assert world.done == ["rename", "bypass away"]
@@ -614,6 +623,12 @@ def test_left_in_the_middle_of_the_way_back(world: World) -> None:
 
 def thing(text: str) -> witness.Thing:
     return witness.Thing(text, ("br0",), (text,))
+
+
+def test_a_hand_back_is_a_way_back_too(world: World) -> None:
+    t.cast(t.Any, world.reloader._scope.request).back_of = "20261129T1"
+    world.reloader.replace()
+    assert world.ways == ["back"]
 
 
 def test_what_is_not_back_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

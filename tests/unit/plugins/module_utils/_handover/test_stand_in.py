@@ -127,9 +127,12 @@ def test_a_port_whose_number_is_another_ones_now_is_not_known() -> None:
 
 def test_bridges_that_are_configured_anew_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy of the database has the VLANs of before."""
-    rows: dict[str, list[t.Any]] = {"Port": [{"_version": ["uuid", "1"]}, {"_version": ["uuid", "2"]}]}
+    rows: dict[str, list[t.Any]] = {"Port": [{"name": "p1", "tag": 1}, {"name": "p2", "tag": 2}]}
 
     def transact(*queries: dict[str, t.Any]) -> list[t.Any]:
+        assert not {"statistics", "external_ids", "_version"} & {
+            column for each in queries for column in each["columns"]
+        }
         return [{"rows": rows.get(query["table"], [])} for query in queries]
 
     live = types.SimpleNamespace(transact=transact)
@@ -142,7 +145,7 @@ def test_bridges_that_are_configured_anew_are_not_known(monkeypatch: pytest.Monk
     found._configured = stand_in.configured(t.cast(t.Any, live))
     rows["Port"].reverse()
     found.catch_up()
-    rows["Port"][0] = {"_version": ["uuid", "3"]}
+    rows["Port"][0]["tag"] = 3
     with pytest.raises(HotUpgradeError, match="a bridge was configured anew meanwhile"):
         found.catch_up()
 

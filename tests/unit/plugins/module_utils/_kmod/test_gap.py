@@ -292,12 +292,25 @@ def test_a_module_that_refuses_a_port_is_followed_by_the_old_one() -> None:
     assert found.refused == []
 
 
-def test_a_device_that_has_gone_is_no_reason_to_go_back() -> None:
-    world = World(refusing={b"new": Refusal(0, errno.ENODEV, "")})
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EBUSY, errno.EEXIST])
+def test_what_no_module_would_take_is_no_reason_to_go_back(number: int) -> None:
+    """A device that has gone, or is somebody else's by now; a name that another one has."""
+    refused = Refusal(0, number, "")
+    world = World(refusing={b"new": refused})
     found = a_gap(world)
     found.run(b"new", b"old")
     assert world.module == b"new"
-    assert found.refused == ["the port eth0: ENODEV"]
+    assert found.refused == [f"the port eth0: {refused}"]
+
+
+def test_on_the_way_back_nothing_is_a_reason_to_go_forth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap.Gap, "_route", None)
+    refused = HotUpgradeError("packets cannot be kept from the host's own stack")
+    world = World(refusing={b"before": Refusal(1, errno.EINVAL, "")}, sealing=refused)
+    found = dataclasses.replace(a_gap(world), bypass=world, way_back=True)
+    found.run(b"before", b"old")
+    assert world.module == found.loaded == b"before"
+    assert found.refused == ["the port busy: EINVAL"]
 
 
 def test_on_the_old_module_a_port_that_is_refused_is_told() -> None:
@@ -307,13 +320,13 @@ def test_on_the_old_module_a_port_that_is_refused_is_told() -> None:
         a_gap(world).run(b"new", b"old")
     world.ends, world.refusing = (
         None,
-        {b"new": Refusal(1, errno.EBUSY, ""), b"old": Refusal(1, errno.EBUSY, "")},
+        {b"new": Refusal(1, errno.EINVAL, ""), b"old": Refusal(1, errno.EINVAL, "")},
     )
     found = a_gap(world)
     with pytest.raises(HotUpgradeError, match="does not take the port busy"):
         found.finish(b"new", whole=True)
     found.go_back(b"old")
-    assert found.refused == ["the port busy: EBUSY"]
+    assert found.refused == ["the port busy: EINVAL"]
 
 
 def test_what_was_taken_away_before_it_ended_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,3 +460,28 @@ def test_a_port_has_the_name_that_the_database_has_for_it_alone(monkeypatch: pyt
     assert [port.name for port in found.ports] == ["ovs-system", "eth0", "br0", "busy", "in4"]
     assert t.cast(t.Any, found.captured) == found.ports
     assert found.limits == b"limits"
+
+
+def test_a_port_on_its_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container starts or ends just then; one that nobody ever finds ends it."""
+    monkeypatch.setattr(gap, "_PAUSE", 0.0)
+    world = World()
+    monkeypatch.setattr(world, "megaflows", list, raising=False)
+    looks: list[int] = []
+
+    def capture(ports: t.Sequence[Vport], _known: t.Any) -> t.Any:
+        looks.append(len(ports))
+        if 4 in world.ports:
+            if len(looks) == 3:
+                del world.ports[4]
+            raise preserve.OnItsWay("the network namespace of the port moved cannot be found")
+        return CAPTURED
+
+    monkeypatch.setattr(preserve, "capture", capture)
+    kernel = t.cast(Kernel, Facade(world))
+    assert len(gap.look(kernel, {}, ()).ports) == 4
+    assert looks == [5, 5, 5, 4]
+    world.ports[4] = PORTS[4]
+    with pytest.raises(HotUpgradeError, match="cannot be found"):
+        gap.look(kernel, {}, ())
+    assert len(looks) == 4 + 41

@@ -116,7 +116,9 @@ def test_a_namespace_without_a_number_is_not_that_of_a_port_whose_own_one_goes()
         preserve._place(spaces, Vport(1, INTERNAL, "a", 5, netns=namespaces.NONE))
 
 
-def test_a_port_that_is_deleted_just_then_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_moved_or_deleted_just_then_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Between the look at the datapath and the one at the namespaces; and whoever fails lets go of these."""
     closed: list[int] = []
     spaces = [types.SimpleNamespace(number=None, route=0, close=lambda: closed.append(0))]
@@ -131,12 +133,13 @@ def test_a_port_that_is_deleted_just_then_is_left_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr(preserve, "_batches", batches)
     monkeypatch.setattr(preserve, "_known_settings", lambda *_all: [])
     monkeypatch.setattr(dumps, "dump", lambda _route, _links: dumps.Dumps())
-    ports = [Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "deleted", 6)]
-    found = preserve.capture(ports)
+    found = preserve.capture([Vport(1, INTERNAL, "dev5", 5)])
     assert (asked, found.first, closed) == ([{5: 0}], {1: 5}, [])
-    with pytest.raises(HotUpgradeError, match="cannot be found"):
+    with pytest.raises(preserve.OnItsWay, match="the device of the port moved cannot be found"):
+        preserve.capture([Vport(1, INTERNAL, "dev5", 5), Vport(2, INTERNAL, "moved", 6)])
+    with pytest.raises(preserve.OnItsWay, match="the network namespace of the port a cannot be found"):
         preserve.capture([Vport(1, INTERNAL, "a", 5, netns=9)])
-    assert closed == [0]
+    assert closed == [0, 0]
 
 
 def test_what_is_there_already_is_no_failure() -> None:
