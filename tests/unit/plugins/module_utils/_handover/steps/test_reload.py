@@ -104,6 +104,25 @@ def test_the_last_thing_the_old_process_is_asked_for_are_the_names(monkeypatch: 
     assert done == ["names", "pidfile", "end", "stopped"]
 
 
+def test_a_stand_in_that_is_behind_is_not_asked_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_process, "take_pidfile", list)
+    missed: list[str] = []
+
+    def behind() -> None:
+        raise HotUpgradeError("nobody answers for new flows", "a bridge was configured anew meanwhile")
+
+    host: t.Any = types.SimpleNamespace(
+        vswitchd=types.SimpleNamespace(require_no_other=list, end_old=lambda _first: None),
+        report=types.SimpleNamespace(mark=lambda _name: None, missed=missed.extend),
+        reloader=types.SimpleNamespace(
+            stand_in=types.SimpleNamespace(catch_up=behind), learn_names=lambda: None
+        ),
+    )
+    {step.name: step for step in reload.steps(request())}[reload.END].do(host)
+    assert host.reloader.stand_in is None
+    assert missed == ["nobody answers for new flows: a bridge was configured anew meanwhile"]
+
+
 @pytest.mark.parametrize(
     ("moved_in", "calls"),
     [(False, ["ended", "module"]), (True, ["module"])],
