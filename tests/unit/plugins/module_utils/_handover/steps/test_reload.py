@@ -105,7 +105,7 @@ def test_the_last_thing_the_old_process_is_asked_for_are_the_names(monkeypatch: 
 
 
 def test_a_stand_in_that_is_behind_is_not_asked_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_process, "take_pidfile", list)
+    monkeypatch.setattr(held_process, "take_pidfile", lambda _host: None)
     missed: list[str] = []
 
     def behind() -> None:
