@@ -404,11 +404,8 @@ class Reloader:
 
     def leave_gap(self, to: Transaction) -> None:
         """Have ``to``, whose modules these are, too, bring back what this one could not."""
-        for name in (
-            _OPEN,
-            _READY,
-            _BEGUN,
-        ):  # without the second one, ``to`` has what was there before the first reload
+        # Where the disk has room for the first one only, ``to`` has what was there before the first reload.
+        for name in (_OPEN, _READY, _BEGUN):
             found = self._scope.transaction.read(name)
             if found is not None:
                 to.write(name, found)
