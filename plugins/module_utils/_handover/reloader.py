@@ -98,6 +98,7 @@ class Reloader:
         self._settings: preserve.Known = {}
         self._before: gap.Ready | None = None
         self._misses: Misses | None = None
+        self._without = ""
         # Who knows where packets of new flows go meanwhile.
         self.stand_in: Answering | None = None
 
@@ -235,14 +236,22 @@ class Reloader:
         """Let who answers for new flows go on: a step has failed, and the old ovs-vswitchd comes back."""
         self._misses = failed._misses
 
+    def do_without(self, why: str) -> None:
+        """The stand-in would say what is not so any more; that is told when there is time."""
+        self.stand_in, self._without = None, f"they wait for the new ovs-vswitchd: {why}"
+
     def ask_nobody(self) -> None:
         """The new ovs-vswitchd answers itself."""
         found, self.stand_in, self._misses = self._misses, None, None
-        if found is None:
-            return
-        found.stop()
-        text = f"{found.forwarded} packets were forwarded meanwhile, {found.dropped} were dropped as the flows say, "
-        attempt(lambda: self._scope.transaction.note(new_flows=f"{text}{found.left} had to wait"))
+        text = self._without
+        if found is not None:
+            found.stop()
+            text = (
+                f"{found.forwarded} packets were forwarded meanwhile, {found.dropped} were dropped as the flows say, "
+                f"{found.left} had to wait"
+            )
+        if text:
+            attempt(lambda: self._scope.transaction.note(new_flows=text))
 
     def _run(self, kernel: Kernel, prepared: gap.Gap) -> None:
         try:
@@ -373,7 +382,7 @@ class Reloader:
                 if ready is None:
                     return False
                 self._complete(ready)
-                preserve.rename(ready.captured)
+                self._report.missed(preserve.rename(ready.captured))
                 return True
         finally:  # up to here it keeps what nobody takes from the host's own stack
             with Netlink(ROUTE) as route:
@@ -389,10 +398,13 @@ class Reloader:
         with Netlink(GENERIC) as socket:
             kernel = Kernel(socket)
             left = self._gap(kernel, ready)
-            if is_new:
-                self._finish_on_new(left)
-            else:
-                left.finish(self._image("old").content)
+            try:
+                if is_new:
+                    self._finish_on_new(left)
+                else:
+                    left.finish(self._image("old").content)
+            finally:
+                self._report.missed(left.refused)
             self._keep_names(kernel, ready)
         self._scope.transaction.prune(_OPEN)
 
@@ -430,15 +442,19 @@ class Reloader:
         """A second gap, in which the host's own stack gets no more than in the first one."""
         with Netlink(GENERIC) as socket, Netlink(ROUTE) as route:
             kernel = Kernel(socket)
-            ready = gap.look(kernel, self._names(), self._vports())
+            lost: dict[int, str] = {}
+            ready = gap.look(kernel, self._names(), self._vports(), lost=lost)
+            self._report.missed(lost.values())
             try:
                 attempt(lambda: self._open(ready))  # a full disk keeps nobody from going back
                 detour = self._detour(route, ready, required=False)
+                prepared = self._gap(kernel, ready, detour, way_back=True)
                 try:
-                    self._cross(self._gap(kernel, ready, detour, way_back=True), "old", "new")
+                    self._cross(prepared, "old", "new")
                 finally:
+                    self._report.missed(prepared.refused)
                     self._remove(route, detour)
-                preserve.rename(ready.captured)
+                self._report.missed(preserve.rename(ready.captured))
             finally:
                 ready.captured.close()
 

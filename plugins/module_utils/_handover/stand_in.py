@@ -155,7 +155,7 @@ class StandIn:
         with Ovsdb(self._host.request.remote, self._host.request.timeout) as live:
             if configured(live) != self._configured:
                 raise HotUpgradeError(
-                    "nobody answers for new flows", "a bridge was configured anew meanwhile", ENGINE_LOG
+                    "the stand-in is not asked", "a bridge was configured anew meanwhile", ENGINE_LOG
                 )
 
     def keep(self, names: t.Mapping[int, str]) -> None:

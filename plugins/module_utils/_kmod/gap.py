@@ -16,7 +16,7 @@ import errno
 import time
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import HotUpgradeError, attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.heartbeat import beat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod import loading, namespaces, preserve
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._kmod.captured import Batch, Captured
@@ -56,8 +56,8 @@ MOMENTS = (
 
 # A device that has gone meanwhile, one that somebody else has taken, and a name that another one has: no module would take these.
 _NOBODYS_FAULT = (errno.ENODEV, errno.EBUSY, errno.EEXIST)
-# Where a port is on its way, we look again so often, after a pause in seconds.
-_LOOKS, _PAUSE = 40, 0.05
+# For how long we look again where a port is on its way, and after which pause, in seconds.
+_PATIENCE, _PAUSE = 2.0, 0.05
 
 Json = dict[str, t.Any]
 # What the database calls a port, by number, ifindex and namespace: the number of one that is deleted is the next one's.
@@ -110,17 +110,24 @@ class Ready:
     megaflows: tuple[KernelFlow, ...] = ()
 
 
-def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.Known | None = None) -> Ready:
+def look(
+    kernel: Kernel,
+    names: Names,
+    vports: t.Sequence[str],
+    known: preserve.Known | None = None,
+    lost: dict[int, str] | None = None,
+) -> Ready:
     """What is there now.  A port that is not in ``names`` has the kernel's; for ``known`` see ``preserve.capture``.
 
-    Raises ``HotUpgradeError`` when there is no datapath, or a port cannot be found, for two seconds.
+    Raises ``HotUpgradeError`` when there is no datapath, and where a port cannot be found for some seconds; with ``lost`` it
+    is left out and entered there: why, by its number.
     """
     found = [datapath for datapath in kernel.datapaths() if datapath.name == OURS]
     if not found:
         raise HotUpgradeError(
             f"there is no datapath {OURS}", "no ovs-vswitchd has made one", "Start ovs-vswitchd"
         )
-    ports, captured = _settled(kernel, names, known)
+    ports, captured = _settled(kernel, names, known, lost)
     megaflows = tuple(kernel.megaflows())
     flows = [flow for flow in megaflows if not asks_userspace(flow)]
     return Ready(
@@ -136,21 +143,30 @@ def look(kernel: Kernel, names: Names, vports: t.Sequence[str], known: preserve.
 
 
 def _settled(
-    kernel: Kernel, names: Names, known: preserve.Known | None, tries: int = _LOOKS
+    kernel: Kernel, names: Names, known: preserve.Known | None, lost: dict[int, str] | None
 ) -> tuple[tuple[Vport, ...], Captured]:
-    """The ports, and what goes with them, as soon as none is on its way from one namespace to another, or goes with its own."""
-    ports = tuple(
-        dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
-        for port in kernel.ports()
-        if port.netns != namespaces.NONE  # it goes with its namespace
-    )
-    try:
-        return ports, preserve.capture(ports, known)
-    except preserve.OnItsWay:
-        if not tries:
-            raise
-        time.sleep(_PAUSE)
-        return _settled(kernel, names, known, tries - 1)
+    """The ports, and what goes with them, as soon as none is on its way from one namespace to another, or goes with its own.
+
+    With ``lost`` one that cannot be found in time is left out, and entered there: why, by its number.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        beat()
+        ports = tuple(
+            dataclasses.replace(port, name=names.get((port.number, port.index, port.netns), port.name))
+            for port in kernel.ports()
+            # Without a number it goes with its namespace.
+            if port.netns != namespaces.NONE and port.number not in (lost or ())
+        )
+        try:
+            return ports, preserve.capture(ports, known)
+        except preserve.OnItsWay as error:
+            if time.monotonic() < end:
+                time.sleep(_PAUSE)
+            elif lost is None:
+                raise
+            else:
+                lost[error.number] = str(error)
 
 
 def unobserved(_moment: str) -> None:
@@ -192,6 +208,8 @@ class Gap:
         try:
             self._come_back(whole=not self.way_back)
         except Exception:  # whatever it is: on the old one it was there
+            if self.way_back and not attempt(self._come_back):
+                return
             self.go_back(old)
             raise
 

@@ -53,7 +53,11 @@ Known = dict[tuple[int, int, int], tuple[dict[int, int], list[Batch]]]
 
 
 class OnItsWay(HotUpgradeError):
-    """The device of a port, or its namespace, cannot be found: for good, or because somebody is moving or deleting it."""
+    """The device of the port ``number``, or its namespace, cannot be found: for good, or because somebody moves or deletes it."""
+
+    def __init__(self, what: str, why: str, hint: str, number: int) -> None:
+        super().__init__(what, why, hint)
+        self.number = number
 
 
 def capture(ports: t.Sequence[Vport], known: Known | None = None) -> Captured:
@@ -82,6 +86,7 @@ def _captured(spaces: t.Sequence[namespaces.Space], ports: t.Sequence[Vport], kn
                 f"the device of the port {port.name} cannot be found",
                 "it is not in the namespace that the datapath tells",
                 "Try again",
+                port.number,
             )
     below = _lower(spaces, devices)
     generations = _generations(below, internal)
@@ -205,6 +210,7 @@ def _place(spaces: t.Sequence[namespaces.Space], port: Vport) -> int:
         f"the network namespace of the port {port.name} cannot be found",
         "neither a process nor a mount has it",
         "Give it a name (ip netns attach), or move the port to a namespace that has one",
+        port.number,
     )
 
 

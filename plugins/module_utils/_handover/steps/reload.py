@@ -83,9 +83,8 @@ def _end(host: Host) -> None:
     if host.reloader.stand_in is None:
         return
     failed = attempt(host.reloader.stand_in.catch_up)
-    if failed:  # it would say what is not so any more
-        host.reloader.stand_in = None
-        host.report.missed(failed)
+    if failed:
+        host.reloader.do_without(failed[0])
 
 
 def _settle(host: Host) -> None:

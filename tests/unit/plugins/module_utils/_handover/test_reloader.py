@@ -129,6 +129,8 @@ class World:
         self.loaded, self.covered, self.fails, self.dies, self.useless = "aaaa", 3, False, False, ""
         self.asked = 0
         self.ways: list[str] = []
+        self.lost: dict[int, str] = {}
+        self.unnamed: list[str] = []
         self.tried: list[str | None] = []
         self.rejected = ""
         self.lacking: list[str] = []
@@ -194,7 +196,7 @@ class World:
                 "as_json": lambda _ready: {"ready": 1},
                 "from_json": lambda _record: self.ready,
             },
-            preserve: {"rename": lambda _captured: self.done.append("rename") or []},
+            preserve: {"rename": lambda _captured: self.done.append("rename") or list(self.unnamed)},
             bypass: {
                 "prepare": self._prepare,
                 "try_out": lambda: self.lacking,
@@ -217,8 +219,17 @@ class World:
         self.done.append(" ".join(argv))
         return Completed(0, "", "")
 
-    def _look(self, _kernel: t.Any, names: gap.Names, _vports: t.Any, _known: t.Any = None) -> t.Any:
+    def _look(
+        self,
+        _kernel: t.Any,
+        names: gap.Names,
+        _vports: t.Any,
+        _known: t.Any = None,
+        lost: dict[int, str] | None = None,
+    ) -> t.Any:
         self.done.append(f"look {dict(names)}")
+        if lost is not None:
+            lost.update(self.lost)
         return self.ready
 
     def _insert(self, image: bytes) -> int:
@@ -447,6 +458,31 @@ def test_a_full_disk_keeps_nobody_from_ending_who_answers(
     assert world.asked == 0
 
 
+def test_who_is_not_asked_is_told(world: World) -> None:
+    world.reloader.stand_in = t.cast(t.Any, StandIn())
+    world.reloader.do_without("a bridge was configured anew meanwhile")
+    world.reloader.replace()
+    assert world.asked == 0
+    world.reloader.ask_nobody()
+    told = "they wait for the new ovs-vswitchd: a bridge was configured anew meanwhile"
+    assert world.transaction.notes["new_flows"] == told
+
+
+def test_what_is_refused_on_any_way_back_is_told(world: World) -> None:
+    world.lost = {9: "the network namespace of the port in4 cannot be found"}
+    leave(world, "bbbb")
+    world.unnamed = ["a name"]
+    world.missed.clear()
+    world.reloader.bring_back()  # finished, and then replaced
+    assert world.missed == [
+        "a flow",
+        "a name",
+        "the network namespace of the port in4 cannot be found",
+        "a flow",
+        "a name",
+    ]
+
+
 def test_what_nobody_could_bring_back_is_left_to_another_transaction(world: World, tmp_path: Path) -> None:
     leave(world, "bbbb")
     other = Transaction(tmp_path)
@@ -606,7 +642,9 @@ def test_the_way_back_goes_round_the_datapath_as_well_as_it_can(
     world.missed.clear()
     world.reloader.bring_back()
     assert world.done[-2:] == ["run aaaa", "rename"]
-    assert [text.split(":")[0] for text in world.missed] == ([] if use == "no" else ["no bypass"])
+    assert [text.split(":")[0] for text in world.missed] == (
+        ["a flow"] if use == "no" else ["no bypass", "a flow"]
+    )
 
 
 def test_left_in_the_middle_of_the_way_back(world: World) -> None:

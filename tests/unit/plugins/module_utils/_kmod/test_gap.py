@@ -463,7 +463,7 @@ def test_a_port_has_the_name_that_the_database_has_for_it_alone(monkeypatch: pyt
 
 
 def test_a_port_on_its_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container starts or ends just then; one that nobody ever finds ends it."""
+    """A container starts or ends just then; one that nobody finds ends it, or is left out."""
     monkeypatch.setattr(gap, "_PAUSE", 0.0)
     world = World()
     monkeypatch.setattr(world, "megaflows", list, raising=False)
@@ -471,10 +471,10 @@ def test_a_port_on_its_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def capture(ports: t.Sequence[Vport], _known: t.Any) -> t.Any:
         looks.append(len(ports))
-        if 4 in world.ports:
-            if len(looks) == 3:
-                del world.ports[4]
-            raise preserve.OnItsWay("the network namespace of the port moved cannot be found")
+        if len(looks) == 3:
+            world.ports.pop(4)
+        if any(port.number == 4 for port in ports):
+            raise preserve.OnItsWay("the port moved cannot be found", "", "", 4)
         return CAPTURED
 
     monkeypatch.setattr(preserve, "capture", capture)
@@ -482,6 +482,26 @@ def test_a_port_on_its_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(gap.look(kernel, {}, ()).ports) == 4
     assert looks == [5, 5, 5, 4]
     world.ports[4] = PORTS[4]
+    monkeypatch.setattr(gap, "_PATIENCE", 0.0)
     with pytest.raises(HotUpgradeError, match="cannot be found"):
         gap.look(kernel, {}, ())
-    assert len(looks) == 4 + 41
+    lost: dict[int, str] = {}
+    assert len(gap.look(kernel, {}, (), lost=lost).ports) == 4
+    assert lost == {4: "the port moved cannot be found"}
+
+
+def test_what_fails_once_on_the_way_back_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    found = dataclasses.replace(a_gap(world), way_back=True)
+    move, moved = world.move, []
+
+    def once(captured: Captured, now: t.Mapping[int, int]) -> list[str]:
+        moved.append(now)
+        if len(moved) == 1:
+            raise HotUpgradeError("a change of the network", "no answer within 5 s")
+        return move(captured, now)
+
+    monkeypatch.setattr(world, "move", once)
+    found.run(b"before", b"old")
+    assert world.module == found.loaded == b"before"
+    assert world.whole()
