@@ -270,26 +270,23 @@ def test_a_module_that_does_not_load_is_followed_by_the_old_one() -> None:
     assert world.whole()
 
 
-def test_a_module_that_makes_no_datapath_is_followed_by_the_old_one() -> None:
-    world = World(useless=b"new")
+@pytest.mark.parametrize(
+    ("world", "why"),
+    [
+        (World(useless=b"new"), "does not make the datapath again: EOPNOTSUPP"),
+        # An ovs-vswitchd that adds it later gets it without its addresses.
+        (World(refusing={b"new": Refusal(1, errno.EINVAL, "")}), "does not take the port busy: EINVAL"),
+    ],
+    ids=["no datapath", "not all ports"],
+)
+def test_a_module_that_is_of_no_use_is_followed_by_the_old_one(world: World, why: str) -> None:
     found = a_gap(world)
-    with pytest.raises(HotUpgradeError, match="does not make the datapath again: EOPNOTSUPP"):
+    with pytest.raises(HotUpgradeError, match=why):
         found.run(b"new", b"old")
     assert world.module == found.loaded == b"old"
     assert world.whole()
     assert found.refused == []
     assert gap.MOMENTS[-1] in found.marks
-
-
-def test_a_module_that_refuses_a_port_is_followed_by_the_old_one() -> None:
-    """An ovs-vswitchd that adds it later gets it without its addresses."""
-    world = World(refusing={b"new": Refusal(1, errno.EINVAL, "")})
-    found = a_gap(world)
-    with pytest.raises(HotUpgradeError, match="does not take the port busy: EINVAL"):
-        found.run(b"new", b"old")
-    assert world.module == found.loaded == b"old"
-    assert world.whole()
-    assert found.refused == []
 
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EBUSY, errno.EEXIST])
