@@ -48,6 +48,8 @@ METRICS: dict[str, tuple[str, t.Callable[[dict[str, t.Any]], float]]] = {
     # Of those that the size tells, with conntrack.
     "connections": ("connections", lambda r: r.get("connections", 0)),
     "broken_connections": ("connections", lambda r: r.get("broken", 0)),
+    # What a second host tells of the first one that is not as before.
+    "neighbour_changes": ("lines", lambda r: r.get("neighbour_changes", 0)),
 }
 
 
@@ -89,10 +91,10 @@ def ovs_ctl_restart(lab: hosts.Lab, version: str) -> None:
 
 
 def ours(strategy: str) -> t.Callable[[hosts.Lab, str], None]:
-    """The collection's playbook with one strategy."""
+    """The collection's playbook with one strategy, for the first host."""
 
     def run(lab: hosts.Lab, version: str) -> None:
-        done = runs.playbook(lab, version, strategy=strategy)
+        done = runs.playbook(lab, version, limit=lab.hosts[0].name, strategy=strategy)
         if done.returncode:
             raise LabError(f"the playbook failed:\n{done.stdout[-3000:]}")
 
@@ -145,6 +147,15 @@ def peers(scene: Scene, size: int) -> t.Iterator[Result]:
     result |= {"connections": log["connections"], "broken": sum(log["broken"].values())}
 
 
+@contextlib.contextmanager
+def watching(scene: Scene, _size: int) -> t.Iterator[Result]:
+    """The second host's log and states are compared with those of before."""
+    before = scene.sh(protocols.NEIGHBOUR, 2)
+    result: Result = {}
+    yield result
+    result["neighbour_changes"] = len(protocols.changes(before, scene.sh(protocols.NEIGHBOUR, 2)))
+
+
 def firewall(scene: Scene) -> None:
     scene.sh(tracked.FIREWALL)
 
@@ -152,24 +163,29 @@ def firewall(scene: Scene) -> None:
 def watched_tunnel(scene: Scene) -> None:
     """The traffic comes back by a tunnel that BFD and CFM watch."""
     networks.join(scene)
-    protocols.watch(scene)
+    protocols.watch(scene, "gn0")
 
 
 def bond(mode: str, rate: str, partner: str) -> Kind:
     """The traffic goes out and comes back by a bond with LACP."""
-    return Kind(2, prepare=functools.partial(protocols.bond, protocols.Bonded(mode, rate, partner)))
+    prepare = functools.partial(protocols.bond, protocols.Bonded(mode, rate, partner))
+    return Kind(2, prepare=prepare, meanwhile=watching)
 
 
 # A method's name may end so, and then with a rate: packets of the established flow in a second.
 CONTROLLER, LACP, BFD = " with controller", " with LACP", " with BFD and CFM"
-OVN, CONNTRACK = " with OVN", " with conntrack"
+OVN, CONNTRACK, USERSPACE = " with OVN", " with conntrack", ", userspace"
+NETDEV = ("--datapath-type", "netdev")
 KINDS = {
     "": Kind(),
+    # A host with one CPU and kernel of its own, unlike those of the backend `native`.
+    USERSPACE: Kind(options=NETDEV),
     CONTROLLER: Kind(options=("--controller",)),
     LACP: bond("balance-tcp", "fast", "Linux"),
     f"{LACP}, slow": bond("balance-slb", "slow", "Linux"),
     f"{LACP}, Open vSwitch": bond("balance-tcp", "fast", "Open vSwitch"),
-    BFD: Kind(2, prepare=watched_tunnel),
+    f"{LACP}{USERSPACE}": bond("balance-tcp", "fast", "Linux")._replace(options=NETDEV),
+    BFD: Kind(2, prepare=watched_tunnel, meanwhile=watching),
     OVN: Kind(build=chassis, bridge="br-int", meanwhile=changing),
     CONNTRACK: Kind(prepare=firewall, meanwhile=peers),
 }
@@ -184,6 +200,12 @@ METHODS: dict[str, t.Callable[[hosts.Lab, str], None]] = {
     "prefilled": ours("prefilled"),
     "make_before_break": ours("make_before_break"),
 }
+# What users have today, and ours.
+COMPARED = (
+    ("ovs-ctl restart", ""),
+    ("make_before_break", ""),
+    ("make_before_break", ", 1000/s"),
+)
 # What is measured by default: method, kind of host, flows.
 CASES = [
     *(
@@ -192,30 +214,23 @@ CASES = [
         for method in ("package upgrade", "ovs-ctl restart", "prefilled", "make_before_break")
     ),
     *(
-        (f"{method}{CONTROLLER}", backend, 10_000)
-        for backend in ("uml", "native")
-        for method in ("ovs-ctl restart", "make_before_break")
-    ),
-    (f"make_before_break{CONTROLLER}", "uml", 100_000),
-    *(
         (f"{method}{kind}{rate}", "uml", 10_000)
-        for kind in (LACP, f"{LACP}, slow", f"{LACP}, Open vSwitch", BFD)
-        for method, rate in (
-            ("ovs-ctl restart", ""),
-            ("make_before_break", ""),
-            ("make_before_break", ", 1000/s"),
-        )
+        for kind in (CONTROLLER, LACP, f"{LACP}, slow", f"{LACP}, Open vSwitch", BFD)
+        for method, rate in COMPARED
     ),
+    *((f"make_before_break{CONTROLLER}{rate}", "uml", 100_000) for rate in RATES),
+    *((f"make_before_break{kind}", "uml", 10_000) for kind in (USERSPACE, f"{LACP}{USERSPACE}")),
     *(
-        (f"{method}{OVN}", "uml", flows)
+        (f"{method}{OVN}{rate}", "uml", flows)
         for flows in (2_000, 10_000)
-        for method in ("package upgrade", "ovs-ctl restart", "make_before_break")
+        for method, rate in (("package upgrade", ""), *COMPARED)
     ),
     *(
-        (f"{method}{CONNTRACK}", "native", connections)
+        (f"{method}{CONNTRACK}{rate}", "native", connections)
         for connections in (1_000, 10_000, 100_000)
-        for method in ("ovs-ctl restart", "make_before_break")
+        for method, rate in COMPARED
     ),
+    *((f"{method}{CONTROLLER}", "native", 10_000) for method in ("ovs-ctl restart", "make_before_break")),
     ("restart", "uml", 10_000),
     *(
         (method, "native", 10_000)
@@ -348,10 +363,12 @@ def table(found: list[dict[str, t.Any]]) -> str:
 
         gap = metric["longest_gap_ms"]
         broken = metric.get("broken_connections", {}).get("max", 0)
+        seen = metric.get("neighbour_changes", {}).get("max", 0)
         lines.append(
             f"{backend:7}{method:34}{size:>8}{'yes' if gap['flows_kept'] else 'NO':>6}{lost('established'):>20}{lost('new'):>20}"
             f"{metric['duplicates']['max']:>5g}{gap['median']:>11.1f} ({gap['min']:.1f}–{gap['max']:.1f})"
             + (f"  {broken:g} of {size} connections broken" if CONNTRACK in method else "")
+            + (f"  {seen:g} changes seen by the neighbour" if LACP in method or BFD in method else "")
         )
     return "\n".join(lines)
 

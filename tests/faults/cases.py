@@ -71,7 +71,7 @@ def everywhere(backend: str, strategy: str) -> list[tuple[str, str, str, str]]:
 
 def with_neighbours() -> list[tuple[str, str, str, str]]:
     """Around all in which a process is silent, primed or stood in for, and inside of the switch-over; there and back."""
-    names = [step.name for step in steps("uml", plan.MAKE_BEFORE_BREAK, protocols=True)]
+    names = [step.name for step in steps("uml", plan.MAKE_BEFORE_BREAK, protocols=True, bonds=True)]
     there = names[names.index(PROTOCOLS) : names.index(RECONNECT) + 1]
     moments = [
         *((name, when) for name in there for when in ("before", "after")),
@@ -96,6 +96,7 @@ def steps(backend: str, strategy: str, **changes: t.Any) -> list[Step[t.Any]]:
         "userspace": backend == "native",
         "reload": Reload("", "", "auto", stand_in=True) if strategy == plan.RELOAD else None,
         "protocols": False,
+        "bonds": False,
     }
     # What the list of steps depends on; the rest of a request is about a host.
     return steps_for(t.cast("t.Any", types.SimpleNamespace(**{**request, **changes})))

@@ -101,10 +101,11 @@ def playbook(
     check: bool = False,
     forks: int = 5,
     name: str = "hot_upgrade",
+    limit: str = "all",
     **variables: t.Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook of the collection on the lab's hosts; ``variables`` without their prefix ``hot_upgrade_``."""
-    options = [*(["--check"] if check else []), f"--forks={forks}"]
+    options = [*(["--check"] if check else []), f"--forks={forks}", f"--limit={limit}"]
     argv = playbook_argv(
         [lab.inventory], prefixed(version, variables), *options, playbook=f"ovsops.hot_upgrade.{name}"
     )

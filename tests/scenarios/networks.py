@@ -74,6 +74,22 @@ def tunnels(scene: Scene) -> str:
     return f"{measured(traffic)}, both ends"
 
 
+def back_to_old(scene: Scene) -> str:
+    """Open vSwitch 3.1.0 makes the devices of tunnels anew: a rollback does not start it beside the one that forwards."""
+    joined(scene)
+    scene.install("3.5.0")
+    before = scene.look()
+    with scene.traffic() as traffic:
+        scene.hand_over(confirm="manual", expect="applied")
+    measured(traffic).none()
+    with scene.traffic() as back:
+        scene.hand_over(state="rolled_back", expect="rolled_back")
+    require_sound(scene, "3.1.0", server=False)
+    require_same(before, scene.look(), ("links", "datapath ports"))  # the devices of tunnels are others
+    measured(back).shorter_than(2)
+    return f"{measured(traffic)}; back: {measured(back)}"
+
+
 def internal_ports(count: int, scene: Scene) -> str:
     """Many internal ports with addresses, every fourth in a network namespace of its own."""
     scene.populate()
@@ -128,6 +144,7 @@ def alone(strategy: str, scene: Scene) -> str:
 
 SCENARIOS = [
     ("tunnels between two hosts", "3.5.0", tunnels, "uml", 2),
+    ("tunnels, and back to 3.1.0", "3.1.0", back_to_old, "uml", 2),
     ("100 internal ports", "3.5.0", functools.partial(internal_ports, 100)),
     ("500 internal ports", "3.5.0", functools.partial(internal_ports, 500)),
     *(

@@ -23,16 +23,26 @@ from tests.scenarios.scene import (
     upgrade,
 )
 
-# What a neighbour tells of us that must not change: its log, its sessions and members.  That CFM's messages are counted anew
-# it does not take for a fault, and how it shares its own load is its own affair.
+# What a neighbour tells of us that must not change: its log, its sessions and members. Linux logs nothing of its bonds, but
+# tells who listens. That CFM's messages are counted anew it does not take for a fault, and how it shares its own load is its
+# own affair.
 NEIGHBOUR = """
 sed -nE '/detected sequence numbers|shift [0-9]+kB of load/d; /[|](bfd|cfm|lacp|bond)[|(]/p' /var/log/openvswitch/ovs-vswitchd.log
 ovs-vsctl --columns=name,bfd_status,cfm_fault,cfm_flap_count list interface
 ovs-appctl lacp/show
 ovs-appctl lacp/show-stats | sed -nE '/member|Expired|Defaulted|Carrier/p'
 ovs-appctl bond/show | sed -E '/next rebalance|load$/d'
-if [ -e /proc/net/bonding/bond0 ]; then sed '/Churn State/d' /proc/net/bonding/bond0; dmesg | sed -n '/bond0/p'; fi
+if [ -e /proc/net/bonding/bond0 ]; then
+    sed '/Churn State/d' /proc/net/bonding/bond0
+    dmesg | sed -n '/bond0/p'
+    cat /run/bond0.log
+fi
 """
+
+
+def changes(before: str, after: str) -> list[str]:
+    """The lines of a diff between what a neighbour told at two times."""
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
 
 
 def unchanged(result: Json, before: str, after: str) -> None:
@@ -40,32 +50,94 @@ def unchanged(result: Json, before: str, after: str) -> None:
     plan = result["plan"]
     if plan["strategy"] != "make_before_break":
         raise Broken(f"the plan chose {plan['strategy']}: {plan['reasons']}")
-    changed = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
-    if changed:
-        raise Broken(f"the neighbour saw it: {'; '.join(changed[2:])}")
+    if seen := changes(before, after):
+        raise Broken(f"the neighbour saw it: {'; '.join(seen)}")
 
 
-WATCHED = "ovs-vsctl set interface gn0 bfd:enable=true cfm_mpid={}"
-_STATE = "ovs-vsctl get interface gn0 bfd_status:state cfm_fault"
-UP = until(f'[ "$({_STATE} | xargs)" = "up false" ]', 20, otherwise=f"{_STATE} >&2")
+WATCHED = "ovs-vsctl set interface {0} bfd:enable=true bfd:min_tx={2} bfd:min_rx={2} cfm_mpid={1} other_config:cfm_interval=100"
+_STATE = "ovs-vsctl get interface {0} bfd_status:state cfm_fault"
 
 
-def watch(scene: Scene) -> None:
-    """Have BFD and CFM watch the tunnel that brings the traffic back, at their defaults: 100 ms and 1 s."""
-    for number in (1, 2):
-        scene.sh(WATCHED.format(number), number)
-    for number in (1, 2):
-        scene.sh(UP, number)
+def is_up(interface: str) -> str:
+    """The script that waits until neither BFD nor CFM misses its neighbour."""
+    state = _STATE.format(interface)
+    return until(f'[ "$({state} | xargs)" = "up false" ]', 20, otherwise=f"{state} >&2")
+
+
+def watch(scene: Scene, *interfaces: str, interval: int = 100) -> None:
+    """Have BFD and CFM watch links between two hosts: at 100 ms a neighbour is missed after 300 and 350 ms."""
+    for place, interface in enumerate(interfaces):
+        for number in (1, 2):
+            scene.sh(WATCHED.format(interface, 2 * place + number, interval), number)
+    for interface in interfaces:
+        for number in (1, 2):
+            scene.sh(is_up(interface), number)
 
 
 def watched(scene: Scene) -> str:
-    """BFD and CFM watch a tunnel."""
+    """BFD and CFM watch the tunnel that brings the traffic back."""
     joined(scene)
-    watch(scene)
-    before = scene.sh(NEIGHBOUR, 2)
-    result, losses = upgrade(scene, "4.0.0")
-    unchanged(result, before, scene.sh(NEIGHBOUR, 2))
-    return f"window {result['window_ms']} ms, {losses}; the other end saw no change"
+    watch(scene, "gn0")
+    return there_and_back(scene, ("3.5.0", "4.0.0"))
+
+
+def impatient(scene: Scene) -> str:
+    """BFD that misses a neighbour after 150 ms is not gone on with: the plan says so, and the session comes up again."""
+    joined(scene)
+    watch(scene, "gn0", interval=50)
+    result, losses = upgrade(scene, "4.0.0", no_loss=False)
+    plan = result["plan"]
+    told = "; ".join(plan["reasons"].get("make_before_break", ()))
+    if plan["strategy"] != "prefilled" or "BFD takes a neighbour for dead after 150 ms" not in told:
+        raise Broken(f"the plan chose {plan['strategy']}: {plan['reasons']}")
+    scene.sh(is_up("gn0"), 2)
+    return f"{told}; {losses}"
+
+
+def there_and_back(
+    scene: Scene, versions: tuple[str, str], userspace: bool = False, bond: bool = False, host: int = 1
+) -> str:
+    """One host is handed over, and taken back, under traffic; the other one sees nothing of that."""
+    other = 3 - host
+    scene.install(versions[1], host)
+    state, seen = scene.look(host), scene.sh(NEIGHBOUR, other)
+    with scene.traffic() as traffic:
+        shared = spread(scene, host) if bond else {}
+        result = scene.hand_over(host, confirm="manual", expect="applied")
+        require_alike(shared, spread(scene, host) if bond else {})
+    unchanged(result, seen, scene.sh(NEIGHBOUR, other))
+    require_same(state, scene.look(host), RENUMBERED if userspace else ())
+    with scene.traffic() as again:
+        scene.hand_over(host, state="rolled_back", expect="rolled_back")
+        require_alike(shared, spread(scene, host) if bond else {})
+    unchanged(result, seen, scene.sh(NEIGHBOUR, other))
+    require_sound(scene, versions[0], host, server=False)
+    require_unhurt(userspace, traffic, again)
+    return f"{measured(traffic)}; back: {measured(again)}; the other end saw no change"
+
+
+# The load of a hash shows after a while.
+SPREAD_OF = "sleep 4; ovs-appctl bond/show bond0"
+
+
+def spread(scene: Scene, host: int) -> dict[str, str]:
+    """Which member of a bond is active, and which one has each hash with a load (balance-slb)."""
+    found, member = {}, ""
+    for words in map(str.split, scene.sh(SPREAD_OF, host).splitlines()):
+        if words[:1] in (["member"], ["slave"]):
+            member = words[1].rstrip(":")
+        elif words in (["active", "member"], ["active", "slave"]):
+            found["active"] = member
+        elif words[:1] == ["hash"]:
+            found[f"hash {words[1].rstrip(':')}"] = member
+    return found
+
+
+def require_alike(before: dict[str, str], after: dict[str, str]) -> None:
+    """Raise ``Broken`` where something has another member than before."""
+    moved = [what for what in before if after.get(what, before[what]) != before[what]]
+    if moved:
+        raise Broken(f"the bond sends by other members: {before} became {after}")
 
 
 def links(own: int, peer: int, names: tuple[str, str] = ("la", "lb")) -> str:
@@ -82,7 +154,10 @@ def links(own: int, peer: int, names: tuple[str, str] = ("la", "lb")) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Bonded:
-    """A bond of host 1; ``more`` are columns of its port, ``partner`` is what host 2 has at the other end."""
+    """A bond of host 1; ``more`` are columns of its port, ``partner`` is what host 2 has at the other end.
+
+    That one is active, at ``far_rate`` where it is not the same; with ``watched`` BFD and CFM are on both members.
+    """
 
     mode: str
     rate: str
@@ -91,16 +166,35 @@ class Bonded:
     more: str = ""
     versions: tuple[str, str] = ("3.5.0", "4.0.0")
     userspace: bool = False
+    far_rate: str = ""
+    watched: bool = False
+    upgraded: tuple[int, ...] = (1,)
 
     def __str__(self) -> str:
         where = ", userspace" if self.userspace else ""
+        where += f", {self.far_rate} at the other end" if self.far_rate else ""
+        where += ", both ends" if len(self.upgraded) > 1 else ""
         more = f", {self.more}" if self.more else ""
-        return f"LACP: {self.mode}, {self.rate}, {self.lacp}, {self.partner}{more}{where}, from {self.versions[0]}"
+        what = (
+            f"LACP: {self.mode}, {self.rate}, {self.lacp}"
+            if self.lacp != "off"
+            else f"bond without LACP: {self.mode}"
+        )
+        what += ", watched by BFD and CFM" if self.watched else ""
+        return f"{what}, {self.partner}{more}{where}, from {self.versions[0]}"
 
     @property
     def bond(self) -> str:
         """The command that makes it."""
-        settings = f"bond_mode={self.mode} lacp={self.lacp} other_config:lacp-time={self.rate} {self.more}"
+        return self._bond(self.lacp, self.rate)
+
+    @property
+    def far_bond(self) -> str:
+        """The one for Open vSwitch at the other end."""
+        return self._bond("active" if self.lacp == "passive" else self.lacp, self.far_rate or self.rate)
+
+    def _bond(self, lacp: str, rate: str) -> str:
+        settings = f"bond_mode={self.mode} lacp={lacp} other_config:lacp-time={rate} {self.more}"
         return f"ovs-vsctl add-bond br0 bond0 la lb {settings}"
 
 
@@ -154,11 +248,14 @@ ENABLED = "[ \"$(ovs-appctl bond/show bond0 | grep -c ': enabled$')\" = {} ]"
 NEGOTIATED = until(
     ENABLED.format(2), 40, otherwise="ovs-appctl bond/show bond0 >&2; ovs-appctl lacp/show bond0 >&2"
 )
-# Each member of Linux's is in the aggregator that is active.
-AGGREGATED = until(
-    "grep -q 'Number of ports: 2' /proc/net/bonding/bond0",
-    40,
-    otherwise="cat /proc/net/bonding/bond0 >&2; ip -s -d link >&2; dmesg | tail -n 40 >&2",
+# Each member of Linux's is in the aggregator that is active; from then on each change of them is written down.
+AGGREGATED = (
+    until(
+        "grep -q 'Number of ports: 2' /proc/net/bonding/bond0",
+        40,
+        otherwise="cat /proc/net/bonding/bond0 >&2; ip -s -d link >&2; dmesg | tail -n 40 >&2",
+    )
+    + "setsid ip -o -d monitor link >/run/bond0.log 2>&1 </dev/null &\n"
 )
 PARTNERS = {"Open vSwitch": OPEN_VSWITCH, "Linux": LINUX, "nobody": lan("la")}
 
@@ -167,18 +264,17 @@ def bonded(case: Bonded, scene: Scene) -> str:
     """The bond is upgraded, and taken back, under traffic through it."""
     scene.populate(*(("--datapath-type", "netdev") if case.userspace else ()))
     bond(case, scene)
-    scene.install(case.versions[1])
-    before, partner = scene.look(), scene.sh(NEIGHBOUR, 2)
-    with scene.traffic() as traffic:
-        result = scene.hand_over(confirm="manual", expect="applied")
-    unchanged(result, partner, scene.sh(NEIGHBOUR, 2))
-    require_same(before, scene.look(), RENUMBERED if case.userspace else ())
-    with scene.traffic() as again:
-        scene.hand_over(state="rolled_back", expect="rolled_back")
-    unchanged(result, partner, scene.sh(NEIGHBOUR, 2))
-    require_sound(scene, case.versions[0], server=False)
-    require_unhurt(case.userspace, traffic, again)
-    return f"{measured(traffic)}; back: {measured(again)}; the partner saw no change"
+    alike = case.mode != "balance-tcp"
+    if case.mode == "balance-slb":
+        gather(scene)
+    ways = [there_and_back(scene, case.versions, case.userspace, alike, host) for host in case.upgraded]
+    return "; ".join(ways)
+
+
+def gather(scene: Scene) -> None:
+    """Have one member carry all: a new process would give half of it to the other one."""
+    hashes = " ".join(map(str, range(256)))
+    scene.sh(f"for hash in {hashes}; do ovs-appctl bond/migrate bond0 $hash lb >/dev/null; done")
 
 
 def bond(case: Bonded, scene: Scene) -> None:
@@ -186,11 +282,14 @@ def bond(case: Bonded, scene: Scene) -> None:
     scene.sh(EMPTY, 2)
     scene.sh(links(11, 12) + case.bond + NEAR)
     own = ("xa", "xb") if case.partner == "Linux" else ("la", "lb")
-    scene.sh(links(12, 11, own) + PARTNERS[case.partner].format(bond=case.bond, rate=case.rate), 2)
+    partner = PARTNERS[case.partner].format(bond=case.far_bond, rate=case.far_rate or case.rate)
+    scene.sh(links(12, 11, own) + partner, 2)
     if case.partner == "Linux":
         scene.sh(AGGREGATED, 2)
     if case.partner != "nobody":
         scene.sh(NEGOTIATED)
+    if case.watched:
+        watch(scene, "la", "lb")
     # The answers of h2 teach the bridges where it is.
     scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
 
@@ -210,8 +309,20 @@ CASES = (
     ),
     Bonded("balance-tcp", "fast", "Open vSwitch", userspace=True),
     Bonded("active-backup", "fast", "Linux", userspace=True),
+    Bonded("balance-slb", "slow", "Open vSwitch", "passive", userspace=True),
+    Bonded("balance-tcp", "slow", "Linux", versions=("4.0.0", "3.5.0")),
+    Bonded("balance-slb", "fast", "Linux", far_rate="slow"),
+    Bonded("active-backup", "fast", "Linux", more="bond_updelay=1000 bond_downdelay=1000"),
+    Bonded("active-backup", "slow", "Open vSwitch", "passive", far_rate="fast", versions=("3.1.0", "3.5.0")),
+    Bonded("balance-tcp", "fast", "Linux", more="other_config:lacp-fallback-ab=true"),
+    Bonded("balance-tcp", "fast", "Open vSwitch", upgraded=(1, 2)),
+    Bonded("balance-slb", "fast", "Open vSwitch", "off"),
+    Bonded("active-backup", "fast", "Open vSwitch", "off", watched=True, versions=("3.1.0", "3.5.0")),
+    Bonded("active-backup", "fast", "Open vSwitch", "off", watched=True, userspace=True),
+    Bonded("balance-tcp", "fast", "Open vSwitch", watched=True),
 )
 SCENARIOS = [
-    ("BFD and CFM on a tunnel between two hosts", "3.5.0", watched, "uml", 2),
+    ("BFD and CFM on a tunnel between two hosts, and back", "3.5.0", watched, "uml", 2),
+    ("BFD that is too fast", "3.5.0", impatient, "uml", 2),
     *((str(case), case.versions[0], functools.partial(bonded, case), "uml", 2) for case in CASES),
 ]

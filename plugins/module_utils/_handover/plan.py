@@ -246,6 +246,11 @@ def decide(facts: Facts, wanted: str = AUTO, force: bool = False) -> Plan:
     )
 
 
+def tunnels(bridges: t.Iterable[Bridge]) -> list[str]:
+    """The interfaces that are tunnels."""
+    return [each.name for bridge in bridges for each in bridge.interfaces if each.type in TUNNEL_TYPES]
+
+
 def recreates_tunnels(text: str) -> bool:
     """Whether a starting ovs-vswitchd of this version deletes and creates anew the tunnel devices it finds.
 
@@ -327,7 +332,9 @@ def _cut_off(facts: Facts) -> list[tuple[Bridge, Interface]]:
 def _two_processes(facts: Facts) -> t.Iterator[str]:
     """What keeps a second ovs-vswitchd from being started beside the running one, on any datapath."""
     if facts.dpdk:
-        yield "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time"
+        yield (
+            "DPDK is on (other_config:dpdk-init): hugepages and devices belong to one process at a time, so there is only restart"
+        )
     for bridge in facts.bridges:
         local = [target for target in bridge.controllers if target.startswith(("unix:/", "punix:/"))]
         if local:
@@ -375,7 +382,9 @@ def _beside(facts: Facts) -> t.Iterator[str]:
         if bridge.datapath_type not in ("system", "netdev"):
             yield f"bridge {bridge.name} uses the datapath type {bridge.datapath_type}, of which nothing is known"
     if len({bridge.datapath_type for bridge in facts.bridges}) > 1:
-        yield "some bridges use the kernel datapath and some the one in userspace: they switch over differently"
+        yield (
+            "some bridges use the kernel datapath and some the one in userspace: they switch over differently; standby takes both"
+        )
     if facts.other_config.get("hw-offload", "false").lower() == "true":
         yield (
             "hardware offload is on (other_config:hw-offload): a starting ovs-vswitchd deletes the tc filters of its ports, even "
@@ -391,7 +400,7 @@ def _two_in_userspace(facts: Facts) -> t.Iterator[str]:
             if interface.type not in OPENED_TWICE and interface.type not in TUNNEL_TYPES:
                 yield (
                     f"interface {interface.name} of bridge {bridge.name} has the type {interface.type}: "
-                    "two processes cannot both open it"
+                    "two processes cannot both open it; with standby the new one opens it when the old one has ended"
                 )
 
 
@@ -400,13 +409,14 @@ def _two_on_one_kernel(facts: Facts) -> t.Iterator[str]:
     if old < PER_CPU_SINCE <= new:
         yield (
             f"{facts.new} switches the kernel datapath to per-CPU upcalls as soon as it opens it, "
-            f"and {facts.old} would get no upcalls from then on (new flows would be lost)"
+            f"and {facts.old} would get no upcalls from then on (new flows would be lost); with standby it opens it when the "
+            "old one has ended"
         )
-    tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
-    if tunnels and recreates_tunnels(facts.new):
+    found = tunnels(facts.bridges)
+    if found and recreates_tunnels(facts.new):
         yield (
             f"{facts.new} re-creates the tunnel devices when it starts and this host has tunnels "
-            f"({_names(tunnels)}); 2.17.6, 3.0.4, 3.1.1, 3.2 and newer do not"
+            f"({_names(found)}): install a version that does not (2.17.6, 3.0.4, 3.1.1, 3.2 and newer)"
         )
 
 
@@ -540,9 +550,14 @@ def _warnings_of_ports(facts: Facts, strategy: str) -> t.Iterator[str]:
         yield f"the policers of {_names(policed)} are set up again and start with a full bucket"
     if facts.other_config.get("hw-offload", "false").lower() == "true":
         yield "hardware offload is on: offloaded flows are removed when the new ovs-vswitchd starts and come back by upcall"
-    tunnels = [i.name for b in facts.bridges for i in b.interfaces if i.type in TUNNEL_TYPES]
-    if strategy != MAKE_BEFORE_BREAK and tunnels and recreates_tunnels(facts.new):
-        yield f"{facts.new} re-creates the tunnel devices of {_names(tunnels)} when it starts"
+    if found := tunnels(facts.bridges):
+        if strategy != MAKE_BEFORE_BREAK and recreates_tunnels(facts.new):
+            yield f"{facts.new} re-creates the tunnel devices of {_names(found)} when it starts"
+        elif not facts.userspace and recreates_tunnels(facts.old):
+            yield (
+                f"a rollback interrupts the tunnels {_names(found)} for a moment: {facts.old} re-creates their devices when it "
+                "starts"
+            )
     internal = [i.name for b in facts.bridges for i in b.interfaces if i.type == "internal"]
     if facts.dpdk and internal:
         yield f"the internal ports {_names(internal)} of the userspace datapath are made anew: addresses and routes are lost"

@@ -21,7 +21,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.trees
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import wire
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import configure_ports
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import State, Switch
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bonds, spanning_tree
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import spanning_tree
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.hints import VSWITCHD_LOG
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Interface, Ovsdb
@@ -124,7 +124,7 @@ class Protocols:
         if strangers:
             raise Unprimed("; ".join(strangers))
         try:
-            before, now = Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
+            Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
                 "the new process sees its neighbours as the old one does",
                 functools.partial(self._prime, old, new),
                 lambda seen: not spoken.lacking(*seen),
@@ -133,8 +133,6 @@ class Protocols:
             )
         except TimedOut as error:
             raise Unprimed(error.why) from error
-        for command in bonds.assignments(before.bonding, now.bonding):
-            new.call(*command)
 
     def _prime(self, old: Appctl, new: Appctl) -> tuple[spoken.Spoken, spoken.Spoken]:
         """Tell the second process what its neighbours would; what both showed a moment before."""

@@ -59,7 +59,8 @@ class Request:
     ``vswitchd`` and ``server`` are the daemons of the beginning, ``supervisors`` who owns them, by name (see
     ``owners.choice.as_json``); ``schema`` is its file on the disk, empty where there is none; ``boot`` identifies the boot
     of the beginning; ``start`` is how the service of ovsdb-server starts it; ``back_of`` is the transaction that is taken
-    back by this one; ``protocols`` tells that the new process goes on with LACP, BFD and CFM; ``confirm_timeout`` and
+    back by this one; ``protocols`` tells that the new process goes on with LACP, BFD and CFM, ``bonds`` that
+    there are some; ``confirm_timeout`` and
     ``timeout`` are in seconds; ``health_before`` is for whoever judges the hand-over, perhaps another run than the first one;
     ``homes`` are the containers that the daemons move between.
     """
@@ -91,6 +92,7 @@ class Request:
     boot: str
     back_of: str | None = None
     protocols: bool = False
+    bonds: bool = False
     health_before: Json | None = None
     reload: Reload | None = None
     homes: Homes | None = None
@@ -134,6 +136,7 @@ def inventory(bridges: t.Sequence[Bridge]) -> dict[str, t.Any]:
     return {
         "bridges": {bridge.name: tuple(bridge.controllers) for bridge in bridges},
         "ports": sum(len(bridge.interfaces) for bridge in bridges),
+        "bonds": any(len(port.interfaces) > 1 for bridge in bridges for port in bridge.ports),
     }
 
 

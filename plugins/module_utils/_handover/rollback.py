@@ -43,7 +43,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.strat
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.verifier import unexplained
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import OVSDB_SERVER, VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.instance import running
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Bridge, Ovsdb
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.sockets import is_deserted
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction import pulse
@@ -259,9 +259,10 @@ def _request_back(transaction: Transaction, request: Request) -> Request:
         found = database.bridges()
     # The words of the beginning: what the process shows of itself may be its user's (docs/security.md).
     forwards = dataclasses.replace(request.vswitchd, process=running(request.rundir, VSWITCHD).process)
+    now = request.of_now(found)  # somebody may have added some, and deleted others
     return dataclasses.replace(
-        request.of_now(found),  # somebody may have added some, and deleted others
-        strategy=_strategy_back(request),
+        now,
+        strategy=_strategy_back(now, found),
         convert=False,
         downgrade=False,
         restart_server=False,
@@ -369,6 +370,12 @@ def _leave_meters(host: Host) -> None:
     host.report.missed(attempt(leave))
 
 
-def _strategy_back(request: Request) -> str:
-    """Back across 2.16, the old program would take the upcalls from the new one as soon as it opens the datapath."""
-    return plan.STANDBY if request.dispatch and request.reload is None else request.strategy
+def _strategy_back(request: Request, bridges: t.Sequence[Bridge]) -> str:
+    """An old program that would hurt a new one by its start alone waits until that has ended.
+
+    Back across 2.16 it would take its upcalls; others would take its tunnel devices.
+    """
+    if request.reload is not None or request.userspace:
+        return request.strategy
+    recreates = bool(plan.tunnels(bridges)) and plan.recreates_tunnels(request.plan["before"]["ovs-vswitchd"])
+    return plan.STANDBY if request.dispatch or recreates else request.strategy

@@ -78,7 +78,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state
     State,
     Switch,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import database_content, upcall_dispatch
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
+    bonds,
+    database_content,
+    upcall_dispatch,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
     OVSDB_SERVER,
@@ -101,6 +105,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 PROTOCOLS, CONNECTIONS = "run the protocols in silence", "carry the tracked connections"
+SPREAD = "spread the load of bonds as before"
 RENEW = "renew the timeouts"
 CUT_OVER, RECONNECT = "cut over", "reconnect to the database"
 # What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
@@ -163,6 +168,7 @@ def steps(request: Request) -> list[Step[Host]]:
                 Step("move the new process to the service", _own),
                 Step("catch up with late changes", _catch_up),
                 *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
+                *([Step(SPREAD, _spread_load)] if request.bonds else []),
                 *([Step(CONNECTIONS, _carry_connections)] if request.userspace else []),
                 Step(RENEW, _renew),
             ]
@@ -268,8 +274,8 @@ def _prove(host: Host) -> None:
     old, new = host.services.control(VSWITCHD, 60.0), newcomer.control(host)
     datapath = USERSPACE if host.request.userspace else KERNEL
     with host.database.open() as database:
-        bonds = traffic.members(database.bridges())
-    wish = Wish(host.request.prove, tuple(host.request.accept), bonds)
+        members = traffic.members(database.bridges())
+    wish = Wish(host.request.prove, tuple(host.request.accept), members)
     log = Log(host.request.vswitchd.argv)
     proof = prove(old.call, traffic.of_new(new), datapath, wish)
     host.transaction.note(proof=proof.report())
@@ -312,6 +318,14 @@ def _run_protocols(host: Host) -> None:
     _require_unchanged(host, before)
     if host.protocols.trees:  # whose changes make a bridge forget where everybody is
         _carry_learned(host)
+
+
+def _spread_load(host: Host) -> None:
+    """Bonds send what they sent by the same members, or switches at the other end would see MAC addresses move."""
+    old, new = host.services.control(VSWITCHD), newcomer.control(host)
+    shown = (bonds.parse(control.call("bond/show")) for control in (old, new))
+    for command in bonds.assignments(*shown):
+        new.call(*command)
 
 
 def _carry_connections(host: Host) -> None:

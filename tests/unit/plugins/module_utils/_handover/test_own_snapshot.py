@@ -81,7 +81,7 @@ def test_it_is_taken_again_only_if_it_may_be_old(
 def test_a_rollback_gives_again_what_forwards_now_in_the_bridges_of_now(
     world: t.Any, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [types.SimpleNamespace(name="new", controllers=(), interfaces=[1])]
+    now = [types.SimpleNamespace(name="new", controllers=(), interfaces=[1], ports=())]
     monkeypatch.setattr(
         "ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope.live_bridges",
         lambda _connection: now,

@@ -336,6 +336,12 @@ def test_tunnels_are_refused_where_the_new_version_recreates_them(version: str, 
     assert ("tunnel" in " ".join(plan.refused.get(MAKE_BEFORE_BREAK, ()))) == recreates
 
 
+@pytest.mark.parametrize(("old", "told"), [("3.1.0", True), ("3.1.1", False)])
+def test_a_rollback_that_recreates_tunnels_is_told_beforehand(old: str, told: bool) -> None:
+    tunnel = bridge(interfaces=(interface("vx0", type="vxlan"),))
+    assert ("a rollback interrupts" in " ".join(decide(facts(old, bridges=(tunnel,))).warnings)) == told
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

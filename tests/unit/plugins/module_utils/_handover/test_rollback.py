@@ -310,8 +310,11 @@ def test_a_hand_back_is_of_the_bridges_of_now(
 ) -> None:
     """Somebody has deleted br0 since, and added br1."""
 
+    device = types.SimpleNamespace(type="")
     live = types.SimpleNamespace(
-        bridges=lambda: [types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(1, 2))]
+        bridges=lambda: [
+            types.SimpleNamespace(name="br1", controllers=("tcp:1",), interfaces=(device, device), ports=())
+        ]
     )
     monkeypatch.setattr(rollback, "Ovsdb", lambda *__: contextlib.nullcontext(live))
     monkeypatch.setattr(
@@ -527,15 +530,31 @@ def test_sockets_of_daemons_that_were_killed_do_not_stay(tmp_path: Path) -> None
 def test_the_way_back_across_2_16_does_not_open_the_datapath_of_the_one_that_forwards(
     make_request: Make,
 ) -> None:
-    assert rollback._strategy_back(make_request(dispatch=True)) == plan.STANDBY
-    assert rollback._strategy_back(make_request()) == plan.MAKE_BEFORE_BREAK
+    assert rollback._strategy_back(make_request(dispatch=True), []) == plan.STANDBY
+    assert rollback._strategy_back(make_request(), []) == plan.MAKE_BEFORE_BREAK
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "expected"),
+    [
+        ("3.1.0", "vxlan", plan.STANDBY),
+        ("3.1.0", "internal", plan.MAKE_BEFORE_BREAK),
+        ("3.5.0", "vxlan", plan.MAKE_BEFORE_BREAK),
+    ],
+)
+def test_the_way_back_does_not_take_tunnel_devices_from_the_one_that_forwards(
+    make_request: Make, version: str, kind: str, expected: str
+) -> None:
+    request = make_request(plan={"before": {"ovs-vswitchd": version}})
+    bridge = types.SimpleNamespace(interfaces=(types.SimpleNamespace(name="vx0", type=kind),))
+    assert rollback._strategy_back(request, [t.cast("t.Any", bridge)]) == expected
 
 
 def test_the_module_goes_back_as_it_came(transaction: Transaction, make_request: Make) -> None:
     request = make_request(
         strategy=plan.RELOAD, dispatch=True, reload=Reload("/disk.ko", "/kept.ko", "require")
     )
-    assert rollback._strategy_back(request) == plan.RELOAD
+    assert rollback._strategy_back(request, []) == plan.RELOAD
     old, new = transaction.file("old.ko"), transaction.file("new.ko")
     assert rollback._reload_back(transaction, request) == Reload(old, new, "require")
     assert rollback._reload_back(transaction, make_request()) is None

@@ -27,7 +27,10 @@ def scope(make_request: t.Callable[..., Request]) -> Scope:
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [types.SimpleNamespace(name=name, controllers=(), interfaces=[1, 2]) for name in ("br1", "new")]
+    found = [
+        types.SimpleNamespace(name=name, controllers=(), interfaces=[1, 2], ports=())
+        for name in ("br1", "new")
+    ]
     monkeypatch.setattr(scopes, "live_bridges", lambda connection: found)
 
 

@@ -482,6 +482,31 @@ def test_trees_that_are_not_the_same_any_more_are_tried_again(
     assert noted == {AGAIN: True}
 
 
+class Bonds:
+    """A process that shows its bonds."""
+
+    def __init__(self, active: str) -> None:
+        self.active, self.commands = active, list[tuple[str, ...]]()
+
+    def call(self, *command: str) -> str:
+        self.commands.append(command)
+        told = [
+            f"member {name}: enabled\n{'  active member' if name == self.active else ''}\n" for name in "ab"
+        ]
+        return "---- bond0 ----\nbond_mode: active-backup\n" + "".join(told)
+
+
+def test_bonds_without_protocols_keep_their_active_member_too(
+    host: t.Any, monkeypatch: pytest.MonkeyPatch, make_request: t.Any
+) -> None:
+    new = Bonds("a")
+    monkeypatch.setattr(strategy.newcomer, "control", lambda _host: new)
+    host.services.control = lambda _name: Bonds("b")
+    strategy._spread_load(host)
+    assert new.commands[1:] == [("bond/set-active-member", "bond0", "b")]
+    assert strategy.SPREAD in [step.name for step in strategy.steps(make_request(bonds=True))]
+
+
 def test_the_clocks_of_flows_are_set_last(make_request: t.Any) -> None:
     for userspace in (True, False):
         names = [step.name for step in strategy.steps(make_request(userspace=userspace, protocols=True))]
