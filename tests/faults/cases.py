@@ -79,8 +79,10 @@ def with_neighbours() -> list[tuple[str, str, str, str]]:
     ]
     faults = ("engine", "engine and guard", "ovs-vswitchd", "both daemons", "power")
     back = ("actor", "engine and guard", "ovs-vswitchd", "power")
+    in_the_cut_over = [moment for moment in moments if moment[0].startswith(CUT_OVER)]
     return [
         *((faulty.APPLY, *moment, fault) for fault in faults for moment in moments),
+        *((faulty.APPLY, *moment, "hang") for moment in in_the_cut_over),
         *((faulty.BACK, faulty.HAND_BACK + name, when, fault) for fault in back for name, when in moments),
     ]
 

@@ -52,6 +52,17 @@ def _member(state: str, told: str) -> Member:
     return Member(state == "enabled", bool(_ACTIVE.search(told)), hashes)
 
 
+def stand_ins(found: t.Mapping[str, Bond]) -> dict[str, str]:
+    """The active member for each member of a bond: the others may drop what comes in there (bond_check_admissibility)."""
+    return {
+        member: active
+        for bond in found.values()
+        for active, state in bond.members.items()
+        if state.active
+        for member in bond.members
+    }
+
+
 def assignments(old: t.Mapping[str, Bond], new: t.Mapping[str, Bond]) -> list[tuple[str, ...]]:
     """The commands that make ``new`` send what ``old`` sends by the same members: the active one, and hashes of balance-slb.
 

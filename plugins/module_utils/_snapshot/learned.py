@@ -64,9 +64,15 @@ def restore_mac_table(
 
 
 def teach(
-    vswitchd: Appctl, bridge: str, tags: t.Mapping[str, int], entries: t.Iterable[MacEntry]
+    vswitchd: Appctl,
+    bridge: str,
+    tags: t.Mapping[str, int],
+    entries: t.Iterable[MacEntry],
+    heard_at: t.Mapping[str, str],
 ) -> list[str]:
     """Have ``bridge`` learn the dynamic ``entries`` again; ``tags``: ofport of an access port -> its VLAN.
+
+    ``heard_at``: ofport of a member of a bond, which is shown by any of them -> the one that takes packets.
 
     ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.  What it has learned
     by itself is newer: a station may have moved.  Returns a sentence if some are not known afterwards.
@@ -76,7 +82,8 @@ def teach(
     wanted = [entry for entry in wanted if entry[1:3] not in heard]
     for entry in wanted:
         vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
-        packet = f"in_port={entry.port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
+        port = heard_at.get(entry.port, entry.port)
+        packet = f"in_port={port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
         with contextlib.suppress(HotUpgradeError):
             vswitchd.call("ofproto/trace", bridge, packet, "-generate")
     known = {entry[:3] for entry in mac_table(vswitchd, bridge)} if wanted else set()

@@ -34,6 +34,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.compa
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.restore import Staged, stage
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import bonds
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl import Appctl, daemon_socket
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.database_file import backup
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
@@ -230,7 +231,7 @@ def pin_ports(connection: Connection, saved: t.Sequence[snapshots.SavedBridge]) 
 def restore_learned(connection: Connection, saved: t.Sequence[snapshots.SavedBridge]) -> list[str]:
     """Set MAC entries and tunnel neighbours again. Returns one sentence for each kind that could not be set."""
     vswitchd, lost = _vswitchd(connection), []
-    tags = _access_tags(connection)
+    tags, active = _access_tags(connection), bonds.stand_ins(bonds.parse(vswitchd.call("bond/show")))
     for bridge in saved:
         ports = {str(ofport): name for name, ofport in bridge.ofports.items()} | {"LOCAL": bridge.name}
         entries = [learned.MacEntry(**entry) for entry in bridge.fdb]
@@ -238,7 +239,10 @@ def restore_learned(connection: Connection, saved: t.Sequence[snapshots.SavedBri
             vswitchd, bridge.name, ports, [entry for entry in entries if entry.static]
         )
         mine = {ofport: tags[name] for ofport, name in ports.items() if name in tags}
-        lost += learned.teach(vswitchd, bridge.name, mine, entries)
+        heard_at = {
+            ofport: str(bridge.ofports.get(active.get(name, name), ofport)) for ofport, name in ports.items()
+        }
+        lost += learned.teach(vswitchd, bridge.name, mine, entries, heard_at)
         lost += learned.restore_neighbours(
             vswitchd, [learned.Neighbour(**entry) for entry in bridge.neighbours]
         )

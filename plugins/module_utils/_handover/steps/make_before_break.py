@@ -218,7 +218,8 @@ def _load(host: Host) -> None:
     with host.filler.explaining() as refused:
         found = side_by_side(functools.partial(_load_bridge, host), host.living.base, host.living.flows)
         refused += [refusal for refusal in found if refusal is not None]
-    _carry_learned(host)
+    if not host.request.protocols:  # without them a member of a bond may take nothing: see ``_run_protocols``
+        _carry_learned(host)
 
 
 def _carry_learned(host: Host) -> None:
@@ -316,8 +317,7 @@ def _run_protocols(host: Host) -> None:
         host.transaction.note(**{UNPRIMED: error.why, AGAIN: True})
         raise
     _require_unchanged(host, before)
-    if host.protocols.trees:  # whose changes make a bridge forget where everybody is
-        _carry_learned(host)
+    _carry_learned(host)  # changes of a tree make a bridge forget where everybody is
 
 
 def _spread_load(host: Host) -> None:

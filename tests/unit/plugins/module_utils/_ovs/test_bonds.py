@@ -49,6 +49,14 @@ def bond(mode: str, **members: tuple[bool, bool, tuple[int, ...]]) -> dict[str, 
     return {"bond0": Bond(mode, {name: Member(*member) for name, member in members.items()})}
 
 
+def test_what_comes_in_by_a_member_is_taken_at_the_active_one() -> None:
+    assert bonds.stand_ins(bond("active-backup", a=(True, False, ()), b=(True, True, ()))) == {
+        "a": "b",
+        "b": "b",
+    }
+    assert bonds.stand_ins(bond("active-backup", a=(False, False, ()), b=(False, False, ()))) == {}
+
+
 def test_a_new_process_sends_by_the_members_of_the_old_one() -> None:
     old = bond(bonds.SLB, a=(True, True, (5, 9)), b=(True, False, (7,)))
     new = bond(bonds.SLB, a=(True, False, ()), b=(True, True, ()))

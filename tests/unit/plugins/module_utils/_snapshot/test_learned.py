@@ -88,21 +88,21 @@ def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:
         learned.MacEntry("3", 6, "02:00:00:00:00:06", static=False),
         learned.MacEntry("LOCAL", 12, "02:00:00:00:00:02", static=True),
     ]
-    (sentence,) = learned.teach(daemon, "br0", {"2": 5}, entries)
+    (sentence,) = learned.teach(daemon, "br0", {"2": 5}, entries, {"3": "4"})
     assert sentence.startswith("2 learned MAC addresses of br0, as 02:00:00:00:00:05 on port 2")
     packets = [call[2] for call in daemon.calls if call[0] == "ofproto/trace"]
     assert packets == [
         "in_port=1,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
         "in_port=2,dl_src=02:00:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
-        "in_port=3,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806",
+        "in_port=4,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806",
     ]
     daemon.fresh = True
-    assert learned.teach(daemon, "br0", {}, entries[:1]) == []
-    assert learned.teach(vswitchd("fdb/show"), "br0", {}, entries[3:]) == []
+    assert learned.teach(daemon, "br0", {}, entries[:1], {}) == []
+    assert learned.teach(vswitchd("fdb/show"), "br0", {}, entries[3:], {}) == []
 
 
 def test_a_station_that_has_moved_stays_where_it_was_heard() -> None:
     daemon = vswitchd()
     moved = learned.MacEntry("3", 0, "02:00:00:00:00:01", static=False)
-    assert learned.teach(daemon, "br0", {}, [moved]) == []
+    assert learned.teach(daemon, "br0", {}, [moved], {}) == []
     assert [call[0] for call in daemon.calls if call[0] == "ofproto/trace"] == []

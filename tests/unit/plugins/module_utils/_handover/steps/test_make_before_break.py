@@ -458,6 +458,7 @@ def test_a_database_that_changes_while_the_protocols_settle_is_the_reason_to_beg
     monkeypatch.setattr(strategy, "_content", lambda _database: next(contents))
     monkeypatch.setattr(strategy.newcomer, "control", lambda _host: None)
     monkeypatch.setattr(strategy.newcomer, "open_database", contextlib.nullcontext)
+    monkeypatch.setattr(strategy, "_carry_learned", lambda _host: None)
     host.transaction.note = lambda **words: noted.update(words)
     host.protocols = Settling(error)
     expected = "the database was changed" if changed else "cannot go on" if error else ""
