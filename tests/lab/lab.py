@@ -78,8 +78,8 @@ def populate(lab: hosts.Lab, options: t.Sequence[str]) -> None:
         say(f"{host.name}: {output.strip().splitlines()[-1]}")
 
 
-def add_ovn(lab: hosts.Lab, version: str) -> None:
-    """Have every host be a chassis of OVN, with ports of a logical network."""
+def add_ovn(lab: hosts.Lab, version: str, ports: int = 0) -> None:
+    """Have every host be a chassis of OVN, with ports of a logical network; so many ``ports`` more on each, outside of pods."""
     if lab.backend == "kubernetes":
         in_image = kube_ovn.VERSIONS[lab.ovs or ""]
         if version != in_image:
@@ -89,7 +89,7 @@ def add_ovn(lab: hosts.Lab, version: str) -> None:
         kube_ovn.start(lab)
     else:
         ovn.install(lab, version)
-        ovn.populate(lab, *BACKENDS[lab.backend].POPULATE)
+        ovn.populate(lab, *BACKENDS[lab.backend].POPULATE, f"--ports={ports}")
 
 
 def power_on(lab: hosts.Lab, host: hosts.Host) -> hosts.Lab:
@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
         "--populate", action="store_true", help="with the default bridges, flows and endpoints"
     )
     start.add_argument("--ovn", choices=ovn.SUITES, help="with OVN, and a logical network over its hosts")
+    start.add_argument("--ovn-ports", type=int, default=0, help="so many logical ports more on each host")
     commands.add_parser(
         "populate", help="bridges, flows and endpoints on every host; options as populate.py has them"
     )
@@ -174,7 +175,7 @@ def main(argv: t.Sequence[str]) -> int:
             if options.populate:
                 populate(lab, [])
             if options.ovn:
-                add_ovn(lab, options.ovn)
+                add_ovn(lab, options.ovn, options.ovn_ports)
             print(lab.inventory)
         elif command == "down":
             hosts.down(options.name)

@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a lab host: a chassis of OVN, and on the first host the whole logical network.
 
-    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--datapath-type netdev] [--tunnels-through DEVICE] [--in-pods]
+    ovnhost.py NUMBER HOSTS CENTRAL ADDRESS [--flows N] [--ports N] [--datapath-type netdev]
+               [--tunnels-through DEVICE] [--in-pods]
 
 CENTRAL and ADDRESS are the addresses of the first host and of this one, for the databases and for geneve. Each chassis has the
 namespaces h1 and h2, ports of the logical switch sw0 (10.0.0.1 and .2 on the first host, .3 and .4 on the second), and h3, a port
 of sw1 (10.0.1.1, 10.0.1.2); a router joins both switches. Stateful ACLs guard them, and a hashed load balancer makes each new
-flow to 10.0.0.2:47000 an upcall. N flows more come from ACLs. DEVICE becomes a port of the bridge br-phys, which gets ADDRESS:
-the userspace datapath has no other way out for tunnels. In pods, OVN runs and has its databases already.
+flow to 10.0.0.2:47000 an upcall. So many flows more come from ACLs, and so many ports of sw0 on each chassis are internal
+ports that nobody uses. DEVICE becomes a port of the bridge br-phys, which gets ADDRESS: the userspace datapath has no other way
+out for tunnels. In pods, OVN runs and has its databases already.
 
 Running it twice gives the same host.
 """
@@ -109,6 +111,20 @@ def endpoint(number: int, address: str, mac: str, port: str) -> None:
     )
 
 
+def idle(number: int, count: int) -> list[str]:
+    """Further logical ports of a chassis."""
+    return [f"idle{number}x{each}" for each in range(count)]
+
+
+def add_idle(names: list[str]) -> None:
+    words = []
+    for name in names:
+        words += ["--", "--may-exist", "add-port", "br-int", name]
+        words += ["--", "set", "interface", name, "type=internal", f"external_ids:iface-id={name}"]
+    if words:
+        run("ovs-vsctl", *words[1:])
+
+
 def ports(number: int) -> list[tuple[int, str, str, str, str]]:
     """Number of the namespace, address, MAC address, logical port and switch of each endpoint of a host."""
     return [
@@ -126,7 +142,7 @@ def ports(number: int) -> list[tuple[int, str, str, str, str]]:
     ]
 
 
-def network(count: int, flows: int) -> None:
+def network(count: int, flows: int, further: int) -> None:
     words = []
     for subnet, switch in enumerate(("sw0", "sw1")):
         mac, address = f"02:00:00:00:0{subnet}:fe", f"10.0.{subnet}.254"
@@ -150,6 +166,18 @@ def network(count: int, flows: int) -> None:
         for __, address, mac, port, switch in ports(number):
             words += ["--", "lsp-add", switch, port, "--", "lsp-set-addresses", port, f"{mac} {address}"]
             words += ["--", "lsp-set-port-security", port, f"{mac} {address}"]
+        for each, name in enumerate(idle(number, further)):
+            mac = f"02:00:00:01:{number:02x}:{each:02x}"
+            words += [
+                "--",
+                "lsp-add",
+                "sw0",
+                name,
+                "--",
+                "lsp-set-addresses",
+                name,
+                f"{mac} 10.0.{100 + number}.{each}",
+            ]
     for switch in ("sw0", "sw1"):
         words += ["--", "acl-add", switch, "to-lport", "1000", "ip4 && (udp || tcp || icmp)", "allow-related"]
         words += ["--", "acl-add", switch, "to-lport", "900", "ip", "drop"]
@@ -169,6 +197,7 @@ def main() -> None:
     options.add_argument("central")
     options.add_argument("address")
     options.add_argument("--flows", type=int, default=2000)
+    options.add_argument("--ports", type=int, default=0)
     options.add_argument("--datapath-type", default="system")
     options.add_argument("--tunnels-through")
     options.add_argument("--in-pods", action="store_true")
@@ -184,9 +213,10 @@ def main() -> None:
     run("ovs-vsctl", f"--timeout={PATIENCE}", "wait-until", "bridge", "br-int")
     for number, address, mac, port, __ in ports(chosen.number):
         endpoint(number, address, mac, port)
+    add_idle(idle(chosen.number, chosen.ports))
     if chosen.number == 1:
         if not run("ovn-nbctl", "ls-list"):
-            network(chosen.hosts, chosen.flows)
+            network(chosen.hosts, chosen.flows, chosen.ports)
         run("ovn-nbctl", "--wait=hv", "--timeout=120", "sync")
     print(run("ovs-ofctl", "-O", "OpenFlow15", "dump-aggregate", "br-int"))
 

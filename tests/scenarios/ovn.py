@@ -49,14 +49,15 @@ CLAIMS = "grep -c 'Claiming lport cr-r0-ext' /var/log/ovn/ovn-controller.log || 
 PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
-def chassis(scene: Scene, version: str, flows: int) -> None:
+def chassis(scene: Scene, version: str, flows: int, ports: int = 0) -> None:
     """Every host with OVN; on the kernel datapath with modules that have conntrack zones."""
     kernel = scene.lab.backend == "uml"
     for host in scene.lab.hosts if kernel else ():
         modules.install(scene.lab, host, modules.SHIPPED)
         modules.reload(scene.lab, host)
     ovn.install(scene.lab, version)
-    ovn.populate(scene.lab, "--flows", str(flows), "--datapath-type", "system" if kernel else "netdev")
+    datapath = "system" if kernel else "netdev"
+    ovn.populate(scene.lab, "--flows", str(flows), "--ports", str(ports), "--datapath-type", datapath)
 
 
 @contextlib.contextmanager
@@ -73,9 +74,9 @@ def changing(scene: Scene) -> t.Iterator[None]:
         raise Broken(f"change {changes} of OVN is not in the switch")
 
 
-def churned(version: str, to: str, flows: int, scene: Scene) -> str:
+def churned(version: str, to: str, flows: int, scene: Scene, ports: int = 0) -> str:
     """There under traffic and change, and back."""
-    chassis(scene, version, flows)
+    chassis(scene, version, flows, ports)
     scene.install(to)
     kernel = scene.lab.backend == "uml"
     said = []
@@ -236,6 +237,11 @@ SCENARIOS = [
     ("OVN under change, userspace", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500), "native"),
     ("OVN under change, 2,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 500)),
     ("OVN under change, 10,000 flows", "3.5.0", functools.partial(churned, "25.03.0", "4.0.0", 8500)),
+    (
+        "OVN under change, 100 logical ports",
+        "3.5.0",
+        functools.partial(churned, "25.03.0", "4.0.0", 500, ports=100),
+    ),
     ("OVN 23.03 under change", "3.1.0", functools.partial(churned, "23.03.1", "3.5.0", 500)),
     ("OVN, two gateway chassis", "3.5.0", functools.partial(gateways, "25.03.0", "4.0.0"), "uml", 2),
     ("OVN, two chassis", "3.5.0", functools.partial(crossed, "25.03.0", "4.0.0"), "uml", 2),
