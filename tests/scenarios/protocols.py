@@ -294,6 +294,8 @@ def bond(case: Bonded, scene: Scene) -> None:
     scene.sh("ip netns exec h2 ping -c 3 -W 1 10.0.0.1 || true")
 
 
+# Both ends have to agree on the member.
+PRIMARY = "other_config:bond-primary=lb"
 CASES = (
     Bonded("balance-slb", "fast", "Open vSwitch"),
     Bonded("balance-tcp", "slow", "Open vSwitch", "active"),
@@ -317,8 +319,10 @@ CASES = (
     Bonded("balance-tcp", "fast", "Linux", more="other_config:lacp-fallback-ab=true"),
     Bonded("balance-tcp", "fast", "Open vSwitch", upgraded=(1, 2)),
     Bonded("balance-slb", "fast", "Open vSwitch", "off"),
-    Bonded("active-backup", "fast", "Open vSwitch", "off", watched=True, versions=("3.1.0", "3.5.0")),
-    Bonded("active-backup", "fast", "Open vSwitch", "off", watched=True, userspace=True),
+    Bonded(
+        "active-backup", "fast", "Open vSwitch", "off", PRIMARY, watched=True, versions=("3.1.0", "3.5.0")
+    ),
+    Bonded("active-backup", "fast", "Open vSwitch", "off", PRIMARY, watched=True, userspace=True),
     Bonded("balance-tcp", "fast", "Open vSwitch", watched=True),
 )
 SCENARIOS = [

@@ -27,6 +27,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet
     Quiet,
     forwards_in_main_loop,
     modest,
+    nobody,
     prioritize,
     resume,
     stopped,
@@ -131,7 +132,7 @@ class Database:
         self._services.require_home(OVSDB_SERVER)
 
     def restart_server(self, free_try: bool = False, binaries: str | None = None) -> None:
-        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it.
+        """Restart ovsdb-server alone, with its remotes, and wait until ovs-vswitchd is back on it, unless that is ``apart``.
 
         With ``binaries`` it is that of before (see ``Owner``).
 
@@ -146,7 +147,7 @@ class Database:
         owner = self._services.owner(OVSDB_SERVER)
         vswitchd = self._services.process(VSWITCHD)
         alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
-        quiet = stopped if free_try and alone else modest
+        quiet = nobody if self.apart() else stopped if free_try and alone else modest
         with contextlib.ExitStack() as stack, attention({VSWITCHD: vswitchd}):
             # Not before: what becomes the new server takes its time to be there.
             def ending() -> None:
@@ -229,8 +230,20 @@ class Database:
             return False
         return True
 
+    def apart(self) -> bool:
+        """Whether ovs-vswitchd is the second process and has its private database still: the real one means nothing to it."""
+        if not os.path.islink(self._scope.private):
+            return False
+        try:
+            self._outside.running(self._scope.seen("database"), OVSDB_SERVER)
+        except Unreachable:
+            return False
+        return True
+
     def wait_for_vswitchd(self) -> None:
-        """Return when ovs-vswitchd has seen all that is in the database up to now."""
+        """Return when ovs-vswitchd has seen all that is in the database up to now, unless it is ``apart``."""
+        if self.apart():
+            return
         with self.open() as database:
             wait_until_applied(database, self._waiter(START_TIMEOUT, 0.02))
 

@@ -77,7 +77,7 @@ Act = t.Callable[[Host], None]
 
 def directory(host: Host) -> str:
     """The private run directory of this transaction."""
-    return f"{host.scope.beside}{host.transaction.id[-6:]}"
+    return host.scope.private
 
 
 def database(host: Host) -> str:

@@ -24,6 +24,11 @@ PAUSE, RESUME = "revalidator/pause", "revalidator/resume"
 Quiet = t.Callable[[Process], t.ContextManager[None]]
 
 
+def nobody(_process: Process) -> t.ContextManager[None]:
+    """Hold nothing back."""
+    return contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def modest(process: Process) -> t.Iterator[None]:
     """Give the main thread of a daemon the lowest priority for a while; its other threads keep theirs.

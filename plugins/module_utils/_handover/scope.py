@@ -52,11 +52,16 @@ class Scope:
         between = homes.BESIDE if self.request.homes is None else homes.WITHIN
         return os.path.realpath(self.request.rundir) + between
 
+    @property
+    def private(self) -> str:
+        """The run directory of the second process; a link to the real one when that has the place of the first."""
+        return f"{self.beside}{self.transaction.id[-6:]}"
+
     def seen(self, name: str) -> str:
         """The path of ``name``, of this transaction, for a daemon that is to open it."""
         if self.request.homes is None:
             return self.transaction.file(name)
-        return f"{self.beside}{self.transaction.id[-6:]}.{name}"
+        return f"{self.private}.{name}"
 
     @functools.cached_property
     def container(self) -> Container | None:

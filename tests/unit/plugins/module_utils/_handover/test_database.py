@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,24 @@ def test_a_process_that_moves_packets_itself_is_stopped_only_if_it_comes_back_at
         )
     world.host.database.restart_server(free_try)
     assert used == ["stopped" if free_try and userspace else "modest"]
+
+
+def test_one_with_a_database_of_its_own_is_neither_held_back_nor_waited_for(
+    world: t.Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope, used = world.host.scope, list[str]()
+    for name in ("stopped", "modest", "nobody"):
+        monkeypatch.setattr(
+            database, name, lambda _process, name=name: contextlib.nullcontext(used.append(name))
+        )
+    Path(scope.private).symlink_to(world.rundir)
+    world.daemon(OVSDB_SERVER, scope.seen("database"))
+    world.session.looks = 10_000
+    world.host.database.restart_server(free_try=True)
+    assert used == ["nobody"]
+    # Its own has ended: it has the real one.
+    del world.running[scope.seen("database"), OVSDB_SERVER]
+    assert not world.host.database.apart()
 
 
 def test_the_server_of_a_pod_goes_back_into_the_pod_of_before(

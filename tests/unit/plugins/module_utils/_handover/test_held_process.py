@@ -36,7 +36,7 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Any]:
     host = types.SimpleNamespace(
         transaction=transaction,
         services=types.SimpleNamespace(process=lambda _name: None),
-        scope=types.SimpleNamespace(beside=f"{os.path.realpath(rundir)}-"),
+        scope=types.SimpleNamespace(private=f"{os.path.realpath(rundir)}-{transaction.id[-6:]}"),
         request=types.SimpleNamespace(
             rundir=str(rundir),
             remote="unix:db.sock",

@@ -22,6 +22,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.repor
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps import (
     make_before_break as strategy,
 )
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.steps.shared import (
+    CONVERT,
+    RESTART_SERVER,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
 
@@ -506,6 +510,17 @@ def test_bonds_without_protocols_keep_their_active_member_too(
     strategy._spread_load(host)
     assert new.commands[1:] == [("bond/set-active-member", "bond0", "b")]
     assert strategy.SPREAD in [step.name for step in strategy.steps(make_request(bonds=True))]
+
+
+@pytest.mark.parametrize("downgrade", [True, False])
+def test_in_userspace_the_database_is_restarted_while_the_new_process_has_its_own(
+    make_request: t.Any, downgrade: bool
+) -> None:
+    request = make_request(userspace=True, restart_server=True, convert=downgrade, downgrade=downgrade)
+    names = [step.name for step in strategy.steps(request)]
+    adopted = names.index("adopt")
+    expected = [*([CONVERT] if downgrade else []), RESTART_SERVER, strategy.RECONNECT]
+    assert names[adopted + 1 : adopted + 1 + len(expected)] == expected
 
 
 def test_the_clocks_of_flows_are_set_last(make_request: t.Any) -> None:
