@@ -17,7 +17,7 @@ import typing as t
 from tests.harness import runs
 from tests.lab import modules, ovn
 from tests.scenarios.living import background
-from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, until
+from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, require_unhurt, until
 
 CHURN_PID = "/run/churn.pid"
 # A change each second, of one flow or some.
@@ -33,8 +33,6 @@ done
 END
 """
 SYNCED = "ovn-nbctl --wait=hv --timeout=60 sync"
-# What a switch-over in userspace may cost, where nobody forwards for a moment.
-A_FEW = 5
 # A port of the router that one of two chassis serves. They watch each other by BFD in their tunnel; whoever does not hear the
 # other any more takes the port.
 GATEWAY = """
@@ -91,13 +89,7 @@ def churned(version: str, to: str, flows: int, scene: Scene, ports: int = 0) -> 
         scene.module("ovs_handover", {"state": "rolled_back"})
     require_sound(scene, scene.lab.ovs or "", server=False)
     said.append(f"back: {measured(back)}")
-    for losses in (measured(there), measured(back)):
-        if kernel:
-            losses.none()
-        else:  # the switch-over takes a millisecond or so
-            losses.shorter_than(0.5)
-            if losses.established + losses.new > A_FEW:
-                raise Broken(f"traffic was hit: {losses}")
+    require_unhurt(not kernel, there, back)
     return f"{'; '.join(said)}; {measured(there)}"
 
 

@@ -35,7 +35,7 @@ ovs-appctl bond/show | sed -E '/next rebalance|load$/d'
 if [ -e /proc/net/bonding/bond0 ]; then
     sed '/Churn State/d' /proc/net/bonding/bond0
     dmesg | sed -n '/bond0/p'
-    cat /run/bond0.log
+    grep -E '^[0-9]+: (bond0|v[ab])[@:]' /run/bond0.log || :
 fi
 """
 
