@@ -41,6 +41,9 @@ LOOK = Path(look.__file__).read_text()
 # For ``Scene.populate``: a host on which no second process can be filled beforehand.
 SPANNING_TREE = "--spanning-tree"
 
+# What a switch-over in userspace may cost, where nobody forwards for a moment.
+A_FEW = 5
+
 # What may differ afterwards in userspace: the datapath is a part of the process, which numbers its ports anew.
 RENUMBERED = ("datapath ports",)
 
@@ -69,10 +72,6 @@ class Losses(probe.Losses):
         """Raise ``Broken`` when the receiver heard nothing for longer, or a packet came twice."""
         if self.gap_ms > seconds * 1000 or self.duplicates:
             raise Broken(f"traffic was hit for longer than {seconds:g} s: {self}")
-
-
-# What a switch-over in userspace may cost, where nobody forwards for a moment.
-A_FEW = 5
 
 
 @dataclasses.dataclass
