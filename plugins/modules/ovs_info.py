@@ -425,8 +425,8 @@ ovn:
         cookies:
           description:
             - How many different cookies the others have.
-            - V(null) where the bridge has more than 20,000 flows, since ovs-vswitchd does nothing else while it tells them, and before
-              Open vSwitch 2.17, which may end over a flow that is too large.
+            - V(null) where the bridge has more than 20,000 flows, since ovs-vswitchd does nothing else while it tells them, and
+              before Open vSwitch 2.17, which may end over a flow that is too large.
           type: int
           returned: success
         largest:

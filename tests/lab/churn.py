@@ -5,15 +5,15 @@
 
     churn.py MODE WHERE RATE LOG [VERSION [ROLE]]
 
-WHERE is the socket of a bridge, or listen:PORT or listen:ADDRESS:PORT for a bridge to connect to.  VERSION is the OpenFlow version on the wire: 1
-("flows" alone), 4, 5 (the default) or 6; ROLE is what the controller asks to be: 1 (equal), 2 (primary).  MODE is
-"flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of them
-each half second), "groups" (adds, changes and deletes groups, meters and flows that use them), "timeouts" (as "flows", with an
-idle timeout) or "ports" (changes the config of the ports 1 and 2).  Every change is followed
-by a barrier; what was not confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG
-(JSON) and ends: {"flows": {address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n,
-"ports": {number: whether it has OFPPC_NO_PACKET_IN}, "connections": n, "silence": how long the switch has taken at most
-to confirm a change, in seconds, "errors": […]}.
+WHERE is the socket of a bridge, or listen:PORT or listen:ADDRESS:PORT for a bridge to connect to.  VERSION is the OpenFlow
+version on the wire: 1 ("flows" alone), 4, 5 (the default) or 6; ROLE is what the controller asks to be: 1 (equal), 2 (primary).
+MODE is "flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of
+them each half second), "groups" (adds, changes and deletes groups, meters and flows that use them), "timeouts" (as "flows",
+with an idle timeout) or "ports" (changes the config of the ports 1 and 2).  Every change is followed by a barrier; what was not
+confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG (JSON) and ends: {"flows":
+{address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n, "ports": {number: whether it has
+OFPPC_NO_PACKET_IN}, "connections": n, "silence": how long the switch has taken at most to confirm a change, in seconds,
+"errors": […]}.
 
 It shares no code with the collection, whose work it judges.
 """

@@ -45,7 +45,7 @@ def segment(number: int, port: int) -> bytes:
 
 def arrivals(receiver: socket.socket, port: int) -> set[int]:
     """The numbers of the segments that wait there."""
-    found = set()
+    found: set[int] = set()
     while True:
         try:
             frame = receiver.recv(2048)
@@ -59,7 +59,8 @@ def main(port: int, log: str) -> None:
     ended: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     sender, receiver = at("h1"), at("h2")
-    sent, arrived = 0, set()
+    sent = 0
+    arrived: set[int] = set()
     while not ended:
         sender.send(segment(sent, port))
         sent += 1

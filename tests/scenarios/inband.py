@@ -70,7 +70,9 @@ def reached(strategy: str, datapath: str, scene: Scene) -> str:
     require_sound(scene, "3.5.0", server=False)
     require_logged(scene, log)
     if log["connections"] != 3 or log["silence"] > SILENCE:
-        raise Broken(f"the controller saw {log['connections']} connections, {log['silence']:.1f} s of silence; {said}")
+        raise Broken(
+            f"the controller saw {log['connections']} connections, {log['silence']:.1f} s of silence; {said}"
+        )
     return f"{'; '.join(said)}; {log['connections']} connections, {log['silence']:.2f} s of silence at most"
 
 

@@ -64,7 +64,9 @@ def controller(
     within = f"ip netns exec {namespace} " if namespace else ""
     scene.sh(
         f"cat > {PLACE} <<'CHURN'\n{CHURN}\nCHURN\n"
-        + background(f"{within}python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID)
+        + background(
+            f"{within}python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID
+        )
     )
     log: Json = {}
     try:

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow import oversize
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.state import Switch
 
-# So many flows are looked at one by one. ovs-vswitchd does nothing else while it tells what a table holds: some microseconds each.
+# So many flows are looked at one by one.  ovs-vswitchd does nothing else while it tells a table: some microseconds for each.
 _MOST_LISTED = 20_000
 # So many cookies are named.
 _LARGEST = 5

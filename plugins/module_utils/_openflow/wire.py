@@ -356,9 +356,7 @@ def flows_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:
     return multipart_request(version, FLOWS, xid, _flows_of(table))
 
 
-def aggregate_request(
-    version: int, xid: int, table: int = ALL_TABLES, cookie: int | None = None
-) -> bytes:
+def aggregate_request(version: int, xid: int, table: int = ALL_TABLES, cookie: int | None = None) -> bytes:
     """A request for the number of flows of ``table``, or of those with that ``cookie``."""
     if version == OF10:
         match = b"" if cookie is None else _NXM_COOKIE + _U64.pack(cookie)

@@ -176,9 +176,12 @@ def test_cookies(version: int, some: list[Flow]) -> None:
 
 
 def test_flows_are_counted_by_their_cookie() -> None:
-    # Made with ovs-ofctl -O VERSION dump-aggregate BRIDGE cookie=0x1234/-1.
+    # By a field of its own, and by one of the match in OpenFlow 1.0 (NXM_NX_COOKIE).
     newer = wire.aggregate_request(wire.OF13, 7, cookie=0x1234)
-    assert newer[16:].hex() == "ff000000ffffffffffffffff00000000" + "0000000000001234" + "f" * 16 + "0001000400000000"
+    assert (
+        newer[16:].hex()
+        == "ff000000ffffffffffffffff00000000" + "0000000000001234" + "f" * 16 + "0001000400000000"
+    )
     oldest = wire.aggregate_request(wire.OF10, 7, cookie=0x1234)
     assert oldest[-24:].hex() == "ffff000cff000000" + "00013c08" + "0000000000001234" + "00000000"
     assert wire.aggregate_request(wire.OF10, 7)[-8:].hex() == "ffff0000ff000000"
