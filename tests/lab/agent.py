@@ -44,7 +44,7 @@ INTERVAL = 0.1
 # How often it asks to be the primary, in seconds.
 TURN = 1.0
 # When it drops a switch that does not answer: so many questions, each so many seconds behind the one before.
-SILENT = ("--echo-request-interval", "1", "--maximum-unreplied-echo-requests", "1")
+SILENT = {"echo_request_interval": 1.0, "maximum_unreplied_echo_requests": 1}
 
 of, parser = ofproto_v1_3, ofproto_v1_3_parser
 said: dict[str, t.Any] = {
@@ -197,7 +197,9 @@ def end(*_words: t.Any) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
-    cfg.CONF(["--ofp-listen-host", ADDRESS, "--ofp-tcp-listen-port", PORT, *SILENT], project="os_ken")
+    cfg.CONF(["--ofp-listen-host", ADDRESS, "--ofp-tcp-listen-port", PORT], project="os_ken")
+    for name, value in SILENT.items():
+        cfg.CONF.set_override(name, value)
     # Else the library has one of its own, and a log of its own.
     sys.modules["agent"] = sys.modules["__main__"]
     app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", "agent"])

@@ -169,6 +169,27 @@ def _require_log(each: Watched, wanted: Json) -> None:
         )
 
 
+# Open vSwitch has found its controller to be away for three times its patience (5 s), and has emptied the tables: a hidden flow
+# forwards as an Ethernet switch does.
+FAILED_OPEN = "ovs-vsctl set-fail-mode br0 standalone\n" + until(
+    "ovs-appctl bridge/dump-flows br0 | grep -q priority=15790320", 60
+)
+
+
+def failed_open(scene: Scene) -> str:
+    """A new process forwards so when it has missed its controller for as long: the proof ends it, and nobody notices."""
+    scene.populate("--controller")
+    scene.sh(FAILED_OPEN)
+    scene.install("4.0.0")
+    with scene.traffic() as traffic:
+        result = scene.module("ovs_handover", {})
+    if result.get("state") != "rolled_back" or "p1>p2:gone" not in str(result):
+        raise Broken(f"the hand-over is {result.get('state')}: {result.get('msg')}")
+    require_sound(scene, "3.5.0", server=False)
+    measured(traffic).none()
+    return f"{measured(traffic)}; refused by the proof"
+
+
 TEST_CONTROLLER = f"""
 for n in $(seq {FLOWS}); do
     echo "cookie={COOKIE},priority=5,ip,nw_dst=10.77.$((n / 250)).$((n % 250)),actions=drop"
@@ -204,22 +225,20 @@ def kept_for_upstreams(datapath: str, scene: Scene) -> str:
     return f"{losses}; it connected twice"
 
 
-SCENARIOS = (
-    [
+SCENARIOS = [
+    *(
         (f"os-ken: {kind}, {where}", "3.5.0", functools.partial(kept, kind, datapath), backend)
         for kind in ("neutron", "learning", "cold")
         for where, datapath, backend in DATAPATHS
-    ]
-    + [
+    ),
+    *(
         (f"os-ken: {name}, {where}", "3.5.0", functools.partial(play, datapath), backend)
-        for name, play in (
-            ("a primary and a secondary", ranked),
-            ("two that want to be the primary", contended),
-        )
+        for name, play in (("a primary and a secondary", ranked), ("two that want to be the primary", contended))
         for where, datapath, backend in DATAPATHS
-    ]
-    + [
+    ),
+    ("controllers: none, and the bridge has failed open", "3.5.0", failed_open, "uml"),
+    *(
         (f"ovs-testcontroller: {where}", "3.5.0", functools.partial(kept_for_upstreams, datapath), backend)
         for where, datapath, backend in DATAPATHS
-    ]
-)
+    ),
+]  # fmt: skip

@@ -193,7 +193,9 @@ def require_told(scene: Scene, version: str) -> None:
         if found != wanted
     ]
     if wrong or not zones or not counts:
-        raise Broken(f"the facts are wrong about {', '.join(wrong)}: {facts}; {zones}, {counts.most_common(5)}")
+        raise Broken(
+            f"the facts are wrong about {', '.join(wrong)}: {facts}; {zones}, {counts.most_common(5)}"
+        )
     most = max(told["largest"], key=told["largest"].get)
     if "table=" not in scene.sh(f"ovn-sbctl lflow-list {most}"):
         raise Broken(f"OVN does not know the cookie {most}")
