@@ -47,7 +47,8 @@ ovn-nbctl ls-add ext -- lrp-add r0 r0-ext 02:00:00:00:02:fe 172.31.0.1/24 \\
 BFD = "ovs-vsctl --bare --columns=bfd_status find interface type=geneve"
 SERVED_BY = "ovn-sbctl --bare --columns=chassis find port_binding logical_port=cr-r0-ext"
 CLAIMS = "grep -c 'Claiming lport cr-r0-ext' /var/log/ovn/ovn-controller.log || :"
-COOKIE = re.compile(r"cookie=(0x[0-9a-f]+)")
+# That of the flow, not of those that it learns.
+COOKIE = re.compile(r"^ cookie=(0x[0-9a-f]+)", re.MULTILINE)
 PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
@@ -193,9 +194,8 @@ def require_told(scene: Scene, version: str) -> None:
         if found != wanted
     ]
     if wrong or not zones or not counts:
-        raise Broken(
-            f"the facts are wrong about {', '.join(wrong)}: {facts}; {zones}, {counts.most_common(5)}"
-        )
+        seen = len(cookies), cookies.count("0x0"), counts.most_common(5), zones
+        raise Broken(f"the facts are wrong about {', '.join(wrong)}: {facts['flows']}; {seen}; {facts}")
     most = max(told["largest"], key=told["largest"].get)
     if "table=" not in scene.sh(f"ovn-sbctl lflow-list {most}"):
         raise Broken(f"OVN does not know the cookie {most}")

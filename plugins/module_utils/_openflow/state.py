@@ -241,10 +241,15 @@ class Switch:
         return [wire.aggregate_count(replies[0]) for replies in self._asked(requests)]
 
     def count_flows_of(self, cookie: int) -> int:
-        """How many flows have that cookie."""
+        """How many flows have that cookie.
+
+        By table: of all tables at once, Open vSwitch counts those of its internal table, too, where the cookie is exact
+        (collect_rules_loose in ofproto/ofproto.c); they have none.
+        """
         of = self.main
-        (replies,) = self._asked([wire.aggregate_request(of.version, of.xid(), cookie=cookie)])
-        return wire.aggregate_count(replies[0])
+        tables = self._tables_in_use()
+        requests = [wire.aggregate_request(of.version, of.xid(), table, cookie) for table in tables]
+        return sum(wire.aggregate_count(replies[0]) for replies in self._asked(requests))
 
     def cookies(self) -> t.Iterator[int]:
         """The cookie of every flow; the switch does nothing else while it prepares what a table holds."""
