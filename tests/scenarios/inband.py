@@ -29,7 +29,7 @@ ovs-vsctl set-controller br0 tcp:{ADDRESS}:{PORT} -- set controller br0 max_back
 # What the controller takes for a switch that is gone: no answer for so long, in seconds.
 SILENCE = 5.0
 OPENFLOW14 = 5
-# In userspace the new process has hidden flows when it has the bridge's own port, in the switch-over: till then these are gone.
+# In userspace the new process has hidden flows when it has the bridge's own port and its controllers: till then these are gone.
 OTHERS = ["p1>p2:gone"]
 
 
