@@ -372,7 +372,9 @@ ovn:
     bridge: br-int
     settings: {ovn-remote: "tcp:192.0.2.1:6642", ovn-encap-type: geneve, ovn-encap-ip: 192.0.2.11}
     connected: true
-    zones: 5
+    zones: 3
+    zone_numbers: {lsp11: 1, lsp12: 2, 3f0c2f55-2ea1-4c5d-9f57-8a0d4c2f3d10_dnat: 3}
+    flows: {total: 2318, without_cookie: 41, cookies: 702, largest: {"0x8c1f2a07": 512, "0x5d20b311": 24}}
   contains:
     controller:
       description: The daemon C(ovn-controller), with the same fields as RV(daemons).
@@ -398,6 +400,39 @@ ovn:
       description: How many zones of connection tracking it uses. V(null) where it does not answer.
       type: int
       returned: success
+    zone_numbers:
+      description:
+        - Their numbers, by the port of the logical network, or the router, that has one (C(ovn-appctl ct-zone-list)).
+        - V(null) where it does not answer, and where there are more than 100.
+      type: dict
+      returned: success
+    flows:
+      description:
+        - The flows of the integration bridge by their cookies. OVN takes the first part of the UUID of the row in its southbound
+          database that they come from. C(ovn-sbctl lflow-list 0x8c1f2a07) shows it.
+        - V(null) where the bridge does not answer.
+      type: dict
+      returned: success
+      contains:
+        total:
+          description: How many flows it has.
+          type: int
+          returned: success
+        without_cookie:
+          description: How many of them have none.
+          type: int
+          returned: success
+        cookies:
+          description:
+            - How many different cookies the others have.
+            - V(null) where the bridge has more than 20,000 flows, since ovs-vswitchd does nothing else while it tells them, and
+              before Open vSwitch 2.17, which may end over a flow that is too large.
+          type: int
+          returned: success
+        largest:
+          description: How many flows the five cookies with the most of them have. V(null) as RV(ovn.flows.cookies).
+          type: dict
+          returned: success
 bridges:
   description: The bridges in the order of their names.
   returned: success

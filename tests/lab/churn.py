@@ -5,14 +5,15 @@
 
     churn.py MODE WHERE RATE LOG [VERSION [ROLE]]
 
-WHERE is the socket of a bridge, or listen:PORT for a bridge to connect to.  VERSION is the OpenFlow version on the wire: 1
-("flows" alone), 4, 5 (the default) or 6; ROLE is what the controller asks to be: 1 (equal), 2 (primary).  MODE is
-"flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of them
-each half second), "groups" (adds, changes and deletes groups, meters and flows that use them), "timeouts" (as "flows", with an
-idle timeout) or "ports" (changes the config of the ports 1 and 2).  Every change is followed
-by a barrier; what was not confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG
-(JSON) and ends: {"flows": {address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n,
-"ports": {number: whether it has OFPPC_NO_PACKET_IN}, "connections": n, "errors": […]}.
+WHERE is the socket of a bridge, or listen:PORT or listen:ADDRESS:PORT for a bridge to connect to.  VERSION is the OpenFlow
+version on the wire: 1 ("flows" alone), 4, 5 (the default) or 6; ROLE is what the controller asks to be: 1 (equal), 2 (primary).
+MODE is "flows" (adds, changes and deletes RATE flows a second), "resync" (deletes all its flows and adds them again, RATE of
+them each half second), "groups" (adds, changes and deletes groups, meters and flows that use them), "timeouts" (as "flows",
+with an idle timeout) or "ports" (changes the config of the ports 1 and 2).  Every change is followed by a barrier; what was not
+confirmed when the connection went is sent again.  On SIGTERM it ends its change, writes LOG (JSON) and ends: {"flows":
+{address: output port or 0}, "groups": {id: port}, "meters": {id: rate}, "changes": n, "ports": {number: whether it has
+OFPPC_NO_PACKET_IN}, "connections": n, "silence": how long the switch has taken at most to confirm a change, in seconds,
+"errors": […]}.
 
 It shares no code with the collection, whose work it judges.
 """
@@ -59,14 +60,23 @@ class Controller:
         self.buffer = b""
         self.xid = 1
         self.connections = 0
+        # How long the switch has taken at most to confirm a change, in seconds, from the first one on.
+        self.silence: float | None = None
         self.errors: list[str] = []
         self.given_up = False
         if where.startswith("listen:"):
-            self.server = socket.create_server(("127.0.0.1", int(where[len("listen:") :])))
+            address, __, port = where[len("listen:") :].rpartition(":")
+            self.server = socket.create_server((address or "127.0.0.1", int(port)))
             self.server.settimeout(0.1)
 
     def confirm(self, messages: t.Sequence[bytes]) -> None:
         """Send ``messages`` until the switch has confirmed all of them by a barrier."""
+        began = time.monotonic()
+        self.insist(messages)
+        self.silence = 0.0 if self.silence is None else max(self.silence, time.monotonic() - began)
+
+    def insist(self, messages: t.Sequence[bytes]) -> None:
+        """Send them on one connection after the other."""
         while True:
             if self.given_up:
                 raise SystemExit("the switch does not come back")
@@ -297,6 +307,7 @@ def main(mode: str, where: str, rate: str, log: str, *__: str) -> None:
         changes += 1
         time.sleep(max(0.0, pause - (time.monotonic() - began)))
     told = {"changes": changes, "connections": controller.connections, "errors": controller.errors[:10]}
+    told["silence"] = controller.silence
     with open(log + ".new", "w") as file:
         json.dump({**held, **told}, file)
     os.rename(log + ".new", log)

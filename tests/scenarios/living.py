@@ -53,12 +53,20 @@ LEARNED = until("ovs-ofctl -O OpenFlow15 dump-flows br1 table=20 | grep -q 'cook
 
 @contextlib.contextmanager
 def controller(
-    scene: Scene, mode: str, rate: int = 100, where: str = "/run/openvswitch/br0.mgmt", *options: int
+    scene: Scene,
+    mode: str,
+    rate: int = 100,
+    where: str = "/run/openvswitch/br0.mgmt",
+    *options: int,
+    namespace: str | None = None,
 ) -> t.Iterator[Json]:
     """Have a controller change a bridge meanwhile (see churn.py); its log is in what this yields, afterwards."""
+    within = f"ip netns exec {namespace} " if namespace else ""
     scene.sh(
         f"cat > {PLACE} <<'CHURN'\n{CHURN}\nCHURN\n"
-        + background(f"python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID)
+        + background(
+            f"{within}python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID
+        )
     )
     log: Json = {}
     try:

@@ -8,6 +8,7 @@ Judges are the traffic, and OVN itself: ovn-nbctl waits until every chassis has 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import json
@@ -44,6 +45,8 @@ ovn-nbctl ls-add ext -- lrp-add r0 r0-ext 02:00:00:00:02:fe 172.31.0.1/24 \\
 BFD = "ovs-vsctl --bare --columns=bfd_status find interface type=geneve"
 SERVED_BY = "ovn-sbctl --bare --columns=chassis find port_binding logical_port=cr-r0-ext"
 CLAIMS = "grep -c 'Claiming lport cr-r0-ext' /var/log/ovn/ovn-controller.log || :"
+# That of the flow, not of those that it learns.
+COOKIE = re.compile(r"^ cookie=(0x[0-9a-f]+)", re.MULTILINE)
 PINGED = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
@@ -160,16 +163,41 @@ def bfd(scene: Scene, number: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in scene.sh(BFD, number).split() if "=" in pair)
 
 
+def require_told(scene: Scene, version: str) -> None:
+    """Raise ``Broken`` unless the facts are what OVN and ovs-ofctl show; nothing changes meanwhile."""
+    facts = scene.module("ovs_info", {})["ovn"]
+    pairs = (line.rsplit(" ", 1) for line in scene.sh("ovn-appctl ct-zone-list").splitlines())
+    zones = {name: int(number) for name, number in pairs}
+    cookies = COOKIE.findall(scene.sh("ovs-ofctl -O OpenFlow15 dump-flows br-int"))
+    counts = collections.Counter(cookie for cookie in cookies if cookie != "0x0")
+    told = facts["flows"]
+    wrong = [
+        name
+        for name, found, wanted in (
+            ("version", facts["controller"]["running_version"], version),
+            ("connected", facts["connected"], True),
+            ("zones", facts["zones"], len(zones)),
+            ("zone_numbers", facts["zone_numbers"], zones),
+            ("total", told["total"], len(cookies)),
+            ("without_cookie", told["without_cookie"], cookies.count("0x0")),
+            ("cookies", told["cookies"], len(counts)),
+            ("largest", sorted(told["largest"].values()), sorted(n for __, n in counts.most_common(5))),
+            ("cookies of the largest", told["largest"], {name: counts[name] for name in told["largest"]}),
+        )
+        if found != wanted
+    ]
+    if wrong or not zones or not counts:
+        seen = len(cookies), cookies.count("0x0"), counts.most_common(5), zones
+        raise Broken(f"the facts are wrong about {', '.join(wrong)}: {facts['flows']}; {seen}; {facts}")
+    most = max(told["largest"], key=told["largest"].get)
+    if "table=" not in scene.sh(f"ovn-sbctl lflow-list {most}"):
+        raise Broken(f"OVN does not know the cookie {most}")
+
+
 def controlled(version: str, to: str, scene: Scene) -> str:
     """ovn-controller itself is replaced under traffic; restarted by its service it would have no flows for a while."""
     chassis(scene, version, 500)
-    facts = scene.module("ovs_info", {})["ovn"]
-    if (
-        facts["controller"]["running_version"] != version
-        or facts["connected"] is not True
-        or facts["zones"] < 1
-    ):
-        raise Broken(f"the facts say {facts}")
+    require_told(scene, version)
     with scene.traffic(rate=200) as traffic:
         scene.module("ovn_controller", {"state": "prepared"})
         ovn.install(scene.lab, to)

@@ -8,14 +8,24 @@
 ovs-vswitchd flushes a bridge when it gets its first primary controller (``connmgr_set_controllers`` in ofproto/connmgr.c),
 and connects at once: a controller that is quicker than we are would find an empty bridge.  When one primary controller
 takes the place of another nothing is flushed.  So the first one is a stand-in, at a socket that nobody serves.
+
+A controller or manager that is reached by a bridge itself (in-band, the default) is let through by hidden flows, which a process
+without it does not have.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import typing as t
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Ovsdb, Row
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    DATABASE,
+    Ovsdb,
+    Row,
+    is_true,
+)
 
 # In ``external_ids`` of a controller that is held: its columns as they were, as JSON.
 HELD = "ovsops-held"
@@ -26,6 +36,15 @@ _PATIENCE = 3_600_000
 _ACTIVE = ("tcp:", "ssl:", "unix:")
 _PASSIVE = ("ptcp:", "pssl:", "punix:")
 _COLUMNS = ("_uuid", "target", "type", "inactivity_probe", "external_ids")
+
+# Of what is reached by a bridge only IPv4 counts; where nothing is said, the port is that of OpenFlow, or of OVSDB.
+_REACHED = ("tcp:", "ssl:")
+_OPENFLOW, _OVSDB = "6653", "6640"
+_IN_BAND = (None, "in-band")
+# In ``other_config`` of a bridge: no hidden flows, whatever its controllers and the managers want.
+DISABLE_IN_BAND = "disable-in-band"
+# A manager at 127.0.0.1 makes no hidden flows, and a controller there does: for what the local port asks and is answered by ARP.
+_LOOPBACK, _ALSO_LOOPBACK = "127.0.0.1", "127.0.0.2"
 
 Operation = dict[str, t.Any]
 
@@ -57,6 +76,62 @@ def stand_in(real: Ovsdb, copy: Ovsdb, bridges: t.Collection[str]) -> None:
         copy.transact(
             *(operation for index, name in enumerate(names) for operation in _stand_in(name, f"c{index}"))
         )
+
+
+def let_through(real: Ovsdb, copy: Ovsdb) -> None:
+    """Have the process of ``copy``, which has neither controllers nor managers, let through those of ``real``.
+
+    Every bridge makes hidden flows for managers, to whom ovs-vswitchd itself never speaks (collect_in_band_managers in
+    vswitchd/bridge.c).  So all are managers in ``copy``, and bridges without any in ``real`` have none there, either.
+    """
+    bridges, rows, managers = real.select_many(
+        ("Bridge", ("name", "controller", "other_config"), ()),
+        ("Controller", ("_uuid", "target", "connection_mode"), ()),
+        ("Manager", ("target", "connection_mode"), ()),
+    )
+    by_uuid = {row["_uuid"]: row for row in rows}
+    everywhere = {remote for remote in _remotes(managers, _OVSDB) if remote[0] != _LOOPBACK}
+    wanted, without = set(everywhere), []
+    for bridge in bridges:
+        if is_true(bridge["other_config"].get(DISABLE_IN_BAND)):
+            continue
+        own = set(_remotes((by_uuid[uuid] for uuid in bridge["controller"]), _OPENFLOW))
+        wanted |= own
+        if not own | everywhere:
+            without.append(bridge["name"])
+    if wanted:
+        copy.transact(*_as_managers(sorted(wanted)), *map(_disable, without))
+
+
+def _remotes(rows: t.Iterable[Row], usual: str) -> t.Iterator[tuple[str, str]]:
+    """The (address, port) for which a bridge makes hidden flows; the port is the ``usual`` one where none is named."""
+    for row in rows:
+        if row["connection_mode"] not in _IN_BAND or not row["target"].startswith(_REACHED):
+            continue
+        address, __, port = row["target"].partition(":")[2].partition(":")
+        with contextlib.suppress(ValueError):  # a name, or IPv6
+            yield str(ipaddress.IPv4Address(address)), port or usual
+
+
+def _as_managers(remotes: t.Sequence[tuple[str, str]]) -> list[Operation]:
+    names = [f"m{index}" for index in range(len(remotes))]
+    targets = [
+        f"tcp:{_ALSO_LOOPBACK if address == _LOOPBACK else address}:{port}" for address, port in remotes
+    ]
+    rows: list[Operation] = [
+        {"op": "insert", "table": "Manager", "row": {"target": target}, "uuid-name": name}
+        for name, target in zip(names, targets)
+    ]
+    options = ["set", [["named-uuid", name] for name in names]]
+    return [*rows, _mutate(DATABASE, [], ["manager_options", "insert", options])]
+
+
+def _disable(bridge: str) -> Operation:
+    where = [["name", "==", bridge]]
+    # Whatever is there is no "true", and an insertion leaves a key that is there.
+    delete = ["other_config", "delete", ["set", [DISABLE_IN_BAND]]]
+    insert = ["other_config", "insert", ["map", [[DISABLE_IN_BAND, "true"]]]]
+    return {"op": "mutate", "table": "Bridge", "where": where, "mutations": [delete, insert]}
 
 
 def _controllers(database: Ovsdb, bridges: t.Collection[str]) -> list[Row]:

@@ -25,6 +25,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import first_alone
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import controllers
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import START_TIMEOUT
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.filler import POLL
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
@@ -193,8 +194,10 @@ def copy_database(host: Host) -> None:
     become a link to the real one.
     """
     os.symlink(_database_socket(host), os.path.join(directory(host), "db.sock"))
-    with serve_copy(host, host.scope.seen("database"), _database_socket(host), directory(host)):
-        pass
+    own = host.scope.seen("database")
+    with serve_copy(host, own, _database_socket(host), directory(host)) as copy, host.database.open() as real:
+        if not host.request.userspace:  # there it takes the bridge's own port, which opens late
+            controllers.let_through(real, copy)
 
 
 def serve_copy(host: Host, own: str, listening: str, place: str) -> Ovsdb:

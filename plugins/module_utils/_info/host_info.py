@@ -20,7 +20,11 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import rollouts
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.connection import management_socket
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts, count
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import (
+    ObjectCounts,
+    count,
+    count_cookies,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import (
     daemons,
     ovn,
@@ -43,6 +47,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_swit
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Runner, run
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.containers import Container
+
+# So many zones of conntrack are named.
+_MOST_ZONES = 100
 
 
 def present(connection: Connection, root: str = "/") -> bool:
@@ -94,7 +101,7 @@ def gather(
         "module_support": dataclasses.asdict(
             kmod.support(found[daemons.VSWITCHD].disk_version, kernel, modules)
         ),
-        "ovn": _ovn(connection, database, root, runner, home) if database else None,
+        "ovn": _ovn(connection, database, answering, root, runner, home) if database else None,
         "rehearsal": rehearsed.last(root),
         "protection": protection.look({name: each.identity for name, each in found.items()}, root),
         "rollout": rollouts.last(root),
@@ -150,13 +157,34 @@ def _read_database(connection: Connection) -> tuple[WholeSwitch | None, str]:
 
 
 def _ovn(
-    connection: Connection, database: WholeSwitch, root: str, runner: Runner, home: Container | None
+    connection: Connection,
+    database: WholeSwitch,
+    answering: bool,
+    root: str,
+    runner: Runner,
+    home: Container | None,
 ) -> dict[str, t.Any] | None:
     chassis = ovn.look(connection.rundir, database.external_ids, connection.timeout, root, runner, home)
     if chassis is None:
         return None
     described = {field.name: getattr(chassis, field.name) for field in dataclasses.fields(chassis)}
-    return {**described, "controller": _daemon(chassis.controller)}
+    zones = chassis.zones
+    return {
+        **described,
+        "controller": _daemon(chassis.controller),
+        "zones": None if zones is None else len(zones),
+        "zone_numbers": zones if zones is not None and len(zones) <= _MOST_ZONES else None,
+        "flows": _flows_of(chassis.bridge, connection) if answering else None,
+    }
+
+
+def _flows_of(bridge: str, connection: Connection) -> dict[str, t.Any] | None:
+    """The flows of the integration bridge by their cookies; None where it does not answer."""
+    try:
+        path = management_socket(connection.rundir, bridge)
+        return dataclasses.asdict(count_cookies(path, connection.timeout))
+    except HotUpgradeError:
+        return None
 
 
 def _daemon(daemon: daemons.Daemon) -> dict[str, t.Any]:

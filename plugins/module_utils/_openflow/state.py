@@ -240,6 +240,22 @@ class Switch:
         requests = [wire.aggregate_request(of.version, of.xid(), table) for table in tables]
         return [wire.aggregate_count(replies[0]) for replies in self._asked(requests)]
 
+    def count_flows_of(self, cookie: int) -> int:
+        """How many flows have that cookie.
+
+        By table: of all tables at once, Open vSwitch counts those of its internal table, too, where the cookie is exact
+        (collect_rules_loose in ofproto/ofproto.c); they have none.
+        """
+        of = self.main
+        tables = self._tables_in_use()
+        requests = [wire.aggregate_request(of.version, of.xid(), table, cookie) for table in tables]
+        return sum(wire.aggregate_count(replies[0]) for replies in self._asked(requests))
+
+    def cookies(self) -> t.Iterator[int]:
+        """The cookie of every flow; the switch does nothing else while it prepares what a table holds."""
+        for reply in self._flow_replies():
+            yield from wire.cookies(reply)
+
     def oldest_flow(self, table: int = wire.ALL_TABLES) -> int | None:
         """How long the oldest flow of a table is there, in whole seconds; None where the table is empty."""
         of = self.main
@@ -337,6 +353,9 @@ class Switch:
         The switch does nothing else while it prepares an answer, so a table is what it has to stop for at most.
         """
         yield from self.group_replies()
+        yield from self._flow_replies()
+
+    def _flow_replies(self) -> t.Iterator[bytes]:
         of = self.main
         yield from of.stream(
             *(wire.flows_request(of.version, of.xid(), table) for table in self._tables_in_use())

@@ -95,8 +95,13 @@ _NX_FLOW_MOD = struct.Struct("!BBHIIIQHHHHIHHHxxxxxx")
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
 _I32 = struct.Struct("!i")
+_U64 = struct.Struct("!Q")
 _EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
 _OXM_IN_PORT = 0x80000004
+# The header of NXM_NX_COOKIE, without a mask.
+_NXM_COOKIE = bytes.fromhex("00013c08")
+# Where the cookie of a flow is in its statistics, in bytes: from OpenFlow 1.5 on, and before.
+_COOKIE15, _COOKIE = 16, 24
 # OXS of Open vSwitch: class 0x8002, 7 bits of field, 1 reserved bit, length.
 _OXS_DURATION = 0x80020008
 _OXS_IDLE_TIME = 0x80020208
@@ -351,15 +356,18 @@ def flows_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:
     return multipart_request(version, FLOWS, xid, _flows_of(table))
 
 
-def aggregate_request(version: int, xid: int, table: int = ALL_TABLES) -> bytes:
-    """A request for the number of flows of ``table``."""
+def aggregate_request(version: int, xid: int, table: int = ALL_TABLES, cookie: int | None = None) -> bytes:
+    """A request for the number of flows of ``table``, or of those with that ``cookie``."""
     if version == OF10:
-        return multipart_request(version, NX_AGGREGATE, xid, struct.pack("!HHB3x", 0xFFFF, 0, table))
-    return multipart_request(version, AGGREGATE, xid, _flows_of(table))
+        match = b"" if cookie is None else _NXM_COOKIE + _U64.pack(cookie)
+        fixed = struct.pack("!HHB3x", 0xFFFF, len(match), table)
+        return multipart_request(version, NX_AGGREGATE, xid, fixed + match + bytes(-len(match) % 8))
+    return multipart_request(version, AGGREGATE, xid, _flows_of(table, cookie))
 
 
-def _flows_of(table: int) -> bytes:
-    return struct.pack("!B3xII4xQQ", table, ANY, ANY, 0, 0) + _EMPTY_MATCH
+def _flows_of(table: int, cookie: int | None = None) -> bytes:
+    mask = 0 if cookie is None else 2**64 - 1
+    return struct.pack("!B3xII4xQQ", table, ANY, ANY, cookie or 0, mask) + _EMPTY_MATCH
 
 
 def tables_in_use_request(version: int, xid: int) -> bytes:
@@ -541,6 +549,14 @@ def oldest(data: bytes) -> int:
     """How long the oldest flow of a flow-statistics reply is there, in whole seconds; 0 where there is none."""
     __, __, body = multipart_reply(data)
     return max((_age(data[start:end], data[0])[0] for start, end in items(data, body, "flow")), default=0)
+
+
+def cookies(data: bytes) -> t.Iterator[int]:
+    """The cookie of each flow of a flow-statistics reply."""
+    __, __, body = multipart_reply(data)
+    at = _COOKIE15 if data[0] >= OF15 else _COOKIE
+    for start, end in items(data, body, "flow"):
+        yield int(unpack(_U64, data[start:end], at, "flow")[0])
 
 
 def _age(entry: bytes, version: int) -> tuple[int, int]:

@@ -31,8 +31,8 @@ _USUAL_BRIDGE = "br-int"
 class Chassis:
     """``name`` is what OVN knows the host by; ``settings`` are the keys ``ovn-…`` of ``external_ids``.
 
-    ``connected`` tells whether it has its southbound database, ``zones`` how many zones of conntrack it uses; both are None
-    where it does not answer.
+    ``connected`` tells whether it has its southbound database, ``zones`` the zones of conntrack by what uses them; both are
+    None where it does not answer.
     """
 
     controller: Daemon
@@ -40,7 +40,7 @@ class Chassis:
     bridge: str
     settings: t.Mapping[str, str]
     connected: bool | None
-    zones: int | None
+    zones: t.Mapping[str, int] | None
 
     def setting(self, key: str) -> str | None:
         """What counts for this chassis: ``KEY-NAME``, else ``KEY``."""
@@ -110,8 +110,11 @@ def connected(control: Appctl) -> bool | None:
         return None
 
 
-def _zones(control: Appctl) -> int | None:
+def _zones(control: Appctl) -> dict[str, int] | None:
     try:
-        return len(control.call("ct-zone-list").splitlines())
+        said = control.call("ct-zone-list")
     except HotUpgradeError:
         return None
+    # A name may be anything that a port of the logical network is called.
+    pairs = (line.rpartition(" ") for line in said.splitlines())
+    return {name: int(number) for name, __, number in pairs if number.isdecimal()}

@@ -17,6 +17,9 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.appctl imp
 STATIC = "static"
 _NEIGHBOUR = re.compile(r"(\S+) +((?:[0-9a-f]{2}:){5}[0-9a-f]{2})   (?P<bridge>.+)")
 
+# ARP that says nothing, and, where no flow has such a packet learned, a question: the hidden flows of in-band control do.
+_LESSONS = ("dl_type=0x0806", "dl_type=0x0806,arp_op=1")
+
 
 class MacEntry(t.NamedTuple):
     """One line of ``fdb/show``: the ofport (``LOCAL`` for the bridge's own), VLAN, MAC address, whether it is static."""
@@ -79,15 +82,16 @@ def teach(
     """
     wanted = [entry for entry in entries if not entry.static]
     heard = {entry[1:3] for entry in mac_table(vswitchd, bridge)} if wanted else ()
-    wanted = [entry for entry in wanted if entry[1:3] not in heard]
-    for entry in wanted:
-        vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
-        port = heard_at.get(entry.port, entry.port)
-        packet = f"in_port={port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}dl_type=0x0806"
-        with contextlib.suppress(HotUpgradeError):
-            vswitchd.call("ofproto/trace", bridge, packet, "-generate")
-    known = {entry[:3] for entry in mac_table(vswitchd, bridge)} if wanted else set()
-    missing = [entry for entry in wanted if entry[:3] not in known]
+    missing = [entry for entry in wanted if entry[1:3] not in heard]
+    for kind in _LESSONS:
+        for entry in missing:
+            vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
+            port = heard_at.get(entry.port, entry.port)
+            packet = f"in_port={port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}{kind}"
+            with contextlib.suppress(HotUpgradeError):
+                vswitchd.call("ofproto/trace", bridge, packet, "-generate")
+        known = {entry[:3] for entry in mac_table(vswitchd, bridge)} if missing else set()
+        missing = [entry for entry in missing if entry[:3] not in known]
     if not missing:
         return []
     return [

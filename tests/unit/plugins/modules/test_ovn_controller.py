@@ -41,7 +41,7 @@ class Controller:
         daemon = daemons.Daemon(
             "ovn-controller", "p", process, "root", self.runs, self.disk, binary, replaced, None
         )
-        return ovn.Chassis(daemon, "host1", "br-int", {}, True, 1)
+        return ovn.Chassis(daemon, "host1", "br-int", {}, True, {"lsp1": 1})
 
     def look(self) -> ovn.Chassis | None:
         return self.chassis() if self.runs or self.disk else None

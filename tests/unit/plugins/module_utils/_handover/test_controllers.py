@@ -90,3 +90,68 @@ def test_a_controller_that_is_let_go_is_as_it_was(probe: int | None) -> None:
         "type": ["set", []],
         "inactivity_probe": wanted,
     }
+
+
+def let_through(
+    bridges: t.Sequence[tuple[str, str | None, str | None, str | None]], *managers: tuple[str, str | None]
+) -> tuple[set[str], set[str]]:
+    """The managers of the copy, and the bridges there that have no hidden flows for them.
+
+    ``bridges`` are (name, target of the controller, its connection mode, disable-in-band), ``managers`` (target, mode).
+    """
+    tables: dict[str, list[dict[str, t.Any]]] = {
+        "Bridge": [
+            {
+                "name": name,
+                "controller": [name] if target else [],
+                "other_config": {"disable-in-band": disabled} if disabled else {},
+            }
+            for name, target, __, disabled in bridges
+        ],
+        "Controller": [
+            {"_uuid": name, "target": target, "connection_mode": mode} for name, target, mode, __ in bridges
+        ],
+        "Manager": [{"target": target, "connection_mode": mode} for target, mode in managers],
+    }
+
+    class Real:
+        def select_many(
+            self, *queries: tuple[str, t.Sequence[str], t.Sequence[t.Any]]
+        ) -> list[list[dict[str, t.Any]]]:
+            return [tables[table] for table, __, __ in queries]
+
+    copy = Database()
+    controllers.let_through(t.cast("t.Any", Real()), t.cast("t.Any", copy))
+    made = {operation["row"]["target"] for operation in copy.done if operation["op"] == "insert"}
+    closed = {operation["where"][0][2] for operation in copy.done if operation["table"] == "Bridge"}
+    return made, closed
+
+
+@pytest.mark.parametrize(
+    ("target", "mode", "disabled", "made"),
+    [
+        ("tcp:10.0.0.1:6633", None, None, "tcp:10.0.0.1:6633"),
+        ("ssl:10.0.0.1", "in-band", "false", "tcp:10.0.0.1:6653"),
+        ("tcp:127.0.0.1:6653", None, None, "tcp:127.0.0.2:6653"),
+        ("tcp:10.0.0.1:6653", "out-of-band", None, None),
+        ("tcp:10.0.0.1:6653", None, "true", None),
+        ("tcp:[fe80::1]:6653", None, None, None),
+        ("tcp:controller.example:6653", None, None, None),
+        ("unix:/run/x.sock", None, None, None),
+        ("ptcp:6653", None, None, None),
+    ],
+)
+def test_a_process_without_controllers_lets_them_through(
+    target: str, mode: str | None, disabled: str | None, made: str | None
+) -> None:
+    """What is not let through is dropped from the switch-over on, and the proof finds it gone."""
+    found, closed = let_through([("br0", target, mode, disabled), ("br1", None, None, None)])
+    assert found == ({made} if made else set())
+    assert closed == ({"br1"} if made else set())
+
+
+def test_managers_are_let_through_by_every_bridge() -> None:
+    bridges = [("br0", "tcp:10.0.0.1:6653", None, None), ("br1", None, None, None)]
+    found, closed = let_through(bridges, ("ssl:10.0.0.2", None), ("ptcp:6640", None), ("tcp:127.0.0.1", None))
+    assert (found, closed) == ({"tcp:10.0.0.1:6653", "tcp:10.0.0.2:6640"}, set())
+    assert let_through([("br1", None, None, None)], ("tcp:127.0.0.1:6640", None)) == (set(), set())

@@ -10,8 +10,11 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._info import host_info
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import ObjectCounts
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._openflow.counts import (
+    CookieCounts,
+    ObjectCounts,
+)
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs import daemons, ovn
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import Connection
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema import SCHEMA_FILES
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.command import Completed
@@ -164,3 +167,27 @@ def test_one_bad_bridge_does_not_hide_the_others(
     bad, good = host_info.gather(place(tmp_path), str(tmp_path), nothing)["bridges"]
     assert (bad["counts"], bad["counts_error"]) == (None, "cannot connect to bad.mgmt")
     assert good["counts"]["flows"] == 1
+
+
+@pytest.mark.parametrize("count", [2, 101])
+def test_a_chassis(
+    serve: t.Any, database: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    serve(database)
+    zones = {f"lsp{number}": number for number in range(count)}
+    chassis = ovn.Chassis(daemon("ovn-controller", "25.03.0", "25.03.0"), "host1", "br-ovn", {}, True, zones)
+    monkeypatch.setattr(ovn, "look", lambda *_: chassis)
+    running = [daemon("ovs-vswitchd", "3.5.0", "3.5.0")]
+    monkeypatch.setattr(daemons, "inspect", lambda name, *rest, home: running[0])
+
+    def count_cookies(path: str, timeout: float) -> CookieCounts:
+        if not path.endswith("/br-ovn.mgmt"):
+            pytest.fail(path)
+        return CookieCounts(9, 1, 3, {"0x7": 6})
+
+    monkeypatch.setattr(host_info, "count_cookies", count_cookies)
+    told = host_info.gather(place(tmp_path), str(tmp_path), nothing)["ovn"]
+    assert (told["zones"], told["zone_numbers"]) == (count, zones if count == 2 else None)
+    assert told["flows"] == {"total": 9, "without_cookie": 1, "cookies": 3, "largest": {"0x7": 6}}
+    running[0] = daemons.Daemon("ovs-vswitchd", "x", Process(1, 2), "root", None, "3.5.0", "/x", False, None)
+    assert host_info.gather(place(tmp_path), str(tmp_path), nothing)["ovn"]["flows"] is None

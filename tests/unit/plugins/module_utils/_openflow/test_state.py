@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import types
 import typing as t
 
 import pytest
@@ -248,3 +249,20 @@ def test_a_state_that_was_read_while_it_was_changed_is_made_whole() -> None:
     found = [message for message in flowstate.Whole.of(torn).messages() if wire.is_flow_mod(message)]
     assert [wire.flow_fields(message).priority for message in found] == [1, 4]
     assert flowstate.Whole.of(flowstate.Whole.of(torn)) == flowstate.Whole.of(torn)
+
+
+def test_flows_of_a_cookie_are_counted_by_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all tables at once, Open vSwitch counts some of its own that have no cookie, either."""
+    asked: list[bytes] = []
+
+    def answer(__: flowstate.Switch, requests: list[bytes]) -> list[list[bytes]]:
+        asked.extend(requests)
+        counts = [struct.pack("!HH4xQQI4x", 2, 0, 0, 0, 7) for __ in requests]
+        return [[wire.HEADER.pack(wire.OF13, 19, 8 + 8 + 24, 0) + count] for count in counts]
+
+    switch = object.__new__(flowstate.Switch)
+    switch.main = t.cast("t.Any", types.SimpleNamespace(version=wire.OF13, xid=lambda: 1))
+    monkeypatch.setattr(flowstate.Switch, "_tables_in_use", lambda _: {0: 9, 44: 8})
+    monkeypatch.setattr(flowstate.Switch, "_asked", answer)
+    assert switch.count_flows_of(0) == 14
+    assert asked == [wire.aggregate_request(wire.OF13, 1, table, 0) for table in (0, 44)]

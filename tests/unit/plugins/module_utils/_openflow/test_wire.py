@@ -170,6 +170,24 @@ def test_the_oldest_flow(version: int, some: list[Flow]) -> None:
 
 
 @pytest.mark.parametrize("version", wire.VERSIONS)
+@given(some=st.lists(flows, max_size=4))
+def test_cookies(version: int, some: list[Flow]) -> None:
+    assert list(wire.cookies(flow_reply(version, some))) == [flow.cookie for flow in some]
+
+
+def test_flows_are_counted_by_their_cookie() -> None:
+    # By a field of its own, and by one of the match in OpenFlow 1.0 (NXM_NX_COOKIE).
+    newer = wire.aggregate_request(wire.OF13, 7, cookie=0x1234)
+    assert (
+        newer[16:].hex()
+        == "ff000000ffffffffffffffff00000000" + "0000000000001234" + "f" * 16 + "0001000400000000"
+    )
+    oldest = wire.aggregate_request(wire.OF10, 7, cookie=0x1234)
+    assert oldest[-24:].hex() == "ffff000cff000000" + "00013c08" + "0000000000001234" + "00000000"
+    assert wire.aggregate_request(wire.OF10, 7)[-8:].hex() == "ffff0000ff000000"
+
+
+@pytest.mark.parametrize("version", wire.VERSIONS)
 @given(flow=flows)
 def test_the_statistics_of_a_flow_mod_are_that_flow_again(version: int, flow: Flow) -> None:
     mod, __ = wire.flow_mods(flow_reply(version, [flow]), 7)
@@ -202,6 +220,7 @@ READERS: list[t.Callable[[bytes], t.Any]] = [
     lambda data: wire.with_remaining_time(data, 1),
     wire.count_entries,
     wire.oldest,
+    lambda data: list(wire.cookies(data)),
     lambda data: wire.group_mods(data, 1),
     wire.meters,
     wire.tables,

@@ -53,7 +53,9 @@ class World:
             self.supervisor if running else None,
         )
         settings = {key: value for key, value in self.ids.items() if key.startswith("ovn-")}
-        return ovn.Chassis(daemon, "host1", "br-int", settings, self.connected if running else None, 1)
+        return ovn.Chassis(
+            daemon, "host1", "br-int", settings, self.connected if running else None, {"lsp1": 1}
+        )
 
     # The database
 

@@ -45,7 +45,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> list[daemons.Daemon]:
     found = [controller()]
     monkeypatch.setattr(ovn, "inspect", lambda *_, home: found[0])
     monkeypatch.setattr(ovn, "Appctl", Control)
-    Control.answers = {"connection-status": "connected\n", "ct-zone-list": "lsp1 1\nlsp2 2\n"}
+    Control.answers = {"connection-status": "connected\n", "ct-zone-list": "lsp1 1\nport of b 2\n"}
     return found
 
 
@@ -53,7 +53,8 @@ def running(monkeypatch: pytest.MonkeyPatch) -> list[daemons.Daemon]:
 def test_a_chassis_at_work() -> None:
     chassis = ovn.look("/run/openvswitch", IDS, 1.0)
     assert chassis is not None
-    assert (chassis.name, chassis.bridge, chassis.connected, chassis.zones) == ("host1", "br-ovn", True, 2)
+    assert (chassis.name, chassis.bridge, chassis.connected) == ("host1", "br-ovn", True)
+    assert chassis.zones == {"lsp1": 1, "port of b": 2}
     assert chassis.settings == {"ovn-remote": "tcp:192.0.2.1:6642", "ovn-bridge": "br-ovn"}
     assert Control.paths[-1].endswith("/ovn/ovn-controller.7.ctl")
 

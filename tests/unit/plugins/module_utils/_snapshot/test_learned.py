@@ -95,6 +95,9 @@ def test_what_was_learned_is_learned_again_and_what_is_not_is_told() -> None:
         "in_port=1,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
         "in_port=2,dl_src=02:00:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806",
         "in_port=4,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806",
+        # What no flow has learned from that is asked for, as the hidden flows of in-band control let pass.
+        "in_port=2,dl_src=02:00:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806,arp_op=1",
+        "in_port=4,dl_src=02:00:00:00:00:06,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=6,dl_type=0x0806,arp_op=1",
     ]
     daemon.fresh = True
     assert learned.teach(daemon, "br0", {}, entries[:1], {}) == []
