@@ -19,6 +19,7 @@ import functools
 import json
 import os
 import platform
+import re
 import typing as t
 
 from tests.bench.rows import Row, merged, row
@@ -319,9 +320,8 @@ def picture(case: Case, events: t.Sequence[tuple[int, int, int, int]]) -> None:
         axis.legend(loc="upper right", fontsize=8)
     axes[1].set_xlabel(f"time, s — {case.method}, {case.flows} flows, {case.backend}")
     figure.tight_layout()
-    figure.savefig(
-        OUTPUT / f"interruption-{case.method.replace(' ', '-')}-{case.backend}-{case.flows}.png", dpi=110
-    )
+    name = re.sub("[^a-z_0-9-]+", "-", case.method, flags=re.IGNORECASE)
+    figure.savefig(OUTPUT / f"interruption-{name}-{case.backend}-{case.flows}.png", dpi=110)
     pyplot.close(figure)
 
 
