@@ -21,6 +21,7 @@ import json
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.ovsdb import (
+    ACTIVE,
     DATABASE,
     Ovsdb,
     Row,
@@ -33,7 +34,6 @@ HELD = "ovsops-held"
 # In milliseconds: a bridge with fail_mode=standalone is flushed after three of it without a controller (fail_open_run).
 _PATIENCE = 3_600_000
 
-_ACTIVE = ("tcp:", "ssl:", "unix:")
 _PASSIVE = ("ptcp:", "pssl:", "punix:")
 _COLUMNS = ("_uuid", "target", "type", "inactivity_probe", "external_ids")
 
@@ -142,9 +142,9 @@ def _controllers(database: Ovsdb, bridges: t.Collection[str]) -> list[Row]:
 
 def _type(row: Row) -> str | None:
     """What ovs-vswitchd takes it for (get_controller_ofconn_type in vswitchd/bridge.c); None: it ignores it."""
-    if not row["target"].startswith(_ACTIVE + _PASSIVE):
+    if not row["target"].startswith(ACTIVE + _PASSIVE):
         return None
-    return row["type"] or ("primary" if row["target"].startswith(_ACTIVE) else "service")
+    return row["type"] or ("primary" if row["target"].startswith(ACTIVE) else "service")
 
 
 def _hold(row: Row) -> list[Operation]:

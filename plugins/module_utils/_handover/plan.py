@@ -486,6 +486,13 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             f"bridges with a controller in the database ({_names(controlled)}) lose their flows for the time of one "
             "bundle commit when the controller connection comes up again"
         )
+    for bridge in facts.bridges:
+        if bridge.alone and bridge.fail_mode != "secure":
+            yield (
+                f"no controller of bridge {bridge.name} is connected, and it forwards as an Ethernet switch (fail_mode "
+                "standalone): a new ovs-vswitchd begins with that only after three times its patience, 15 s by default; have a "
+                "controller connected first, or delete them ('ovs-vsctl del-controller')"
+            )
     if strategy == MAKE_BEFORE_BREAK:
         yield from _waits(facts)
     if facts.live and facts.live.share < ENOUGH and not _unproved(facts, strategy):

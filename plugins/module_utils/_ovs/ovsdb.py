@@ -78,6 +78,7 @@ class Port:
 class Bridge:
     """A row of Bridge with its ports; ``controllers`` are targets, ``datapath_id`` is 16 hex digits.
 
+    ``alone`` tells that none of the controllers is connected that it connects to.
     ``protocols`` is as configured: empty means vswitchd's default set.  Ports and interfaces are in
     the order of their names.
     """
@@ -88,6 +89,7 @@ class Bridge:
     fail_mode: str | None
     protocols: tuple[str, ...]
     controllers: tuple[str, ...]
+    alone: bool
     ports: tuple[Port, ...]
     interfaces: tuple[Interface, ...]
     stp: bool
@@ -211,15 +213,15 @@ class Ovsdb:
             ("Bridge", _BRIDGE_COLUMNS, ()),
             ("Port", _PORT_COLUMNS, ()),
             ("Interface", _INTERFACE_COLUMNS, ()),
-            ("Controller", ("_uuid", "target"), ()),
+            ("Controller", ("_uuid", "target", "is_connected"), ()),
         )
         port_rows = {row["_uuid"]: row for row in ports}
         interface_rows = {row["_uuid"]: row for row in interfaces}
-        targets = {row["_uuid"]: row["target"] for row in controllers}
+        controller_rows = {row["_uuid"]: row for row in controllers}
         with _sound(self.remote):
             return sorted(
                 (
-                    _bridge(row, port_rows, interface_rows, targets)
+                    _bridge(row, port_rows, interface_rows, controller_rows)
                     for row in bridges
                     if not {"/", "\\"} & set(row["name"])
                 ),
@@ -341,6 +343,9 @@ def _atom(value: t.Any) -> t.Any:
     return value[1] if isinstance(value, list) else value
 
 
+# Controllers that ovs-vswitchd connects to, not the other way.
+ACTIVE = ("tcp:", "ssl:", "unix:")
+
 _BRIDGE_COLUMNS = (
     "name",
     "datapath_type",
@@ -387,7 +392,11 @@ _INTERFACE_COLUMNS = (
 )
 
 
-def _bridge(row: Row, ports: dict[str, Row], interfaces: dict[str, Row], targets: dict[str, str]) -> Bridge:
+def _bridge(
+    row: Row, ports: dict[str, Row], interfaces: dict[str, Row], controllers: dict[str, Row]
+) -> Bridge:
+    own = [controllers[uuid] for uuid in row["controller"]]
+    wanted = [each for each in own if each["target"].startswith(ACTIVE)]
     port_rows = sorted((ports[uuid] for uuid in row["ports"]), key=lambda port: str(port["name"]))
     members = [
         _interface(interfaces[uuid], port["name"]) for port in port_rows for uuid in port["interfaces"]
@@ -398,7 +407,8 @@ def _bridge(row: Row, ports: dict[str, Row], interfaces: dict[str, Row], targets
         datapath_id=row["datapath_id"],
         fail_mode=row["fail_mode"],
         protocols=tuple(sorted(row["protocols"])),
-        controllers=tuple(sorted(targets[uuid] for uuid in row["controller"])),
+        controllers=tuple(sorted(each["target"] for each in own)),
+        alone=bool(wanted) and not any(each["is_connected"] for each in wanted),
         ports=tuple(_port(port, interfaces) for port in port_rows),
         interfaces=tuple(sorted(members, key=lambda interface: interface.name)),
         stp=row["stp_enable"],

@@ -283,6 +283,15 @@ def test_a_process_is_filled_beforehand_where_the_host_bears_two(
     assert (plan.strategy, plan.comparable) == (taken, comparable)
 
 
+@pytest.mark.parametrize(
+    ("fail_mode", "alone", "told"), [(None, True, True), (None, False, False), ("secure", True, False)]
+)
+def test_a_bridge_that_has_failed_open_is_told(fail_mode: str | None, alone: bool, told: bool) -> None:
+    lost = bridge(controllers=("tcp:192.0.2.1",), alone=alone, fail_mode=fail_mode)
+    warnings = " ".join(decide(facts(bridges=(lost,))).warnings)
+    assert ("forwards as an Ethernet switch" in warnings) == told
+
+
 def test_the_protocols_of_the_old_process_are_gone_on_with() -> None:
     plan = decide(facts(bridges=(bonded(),), spoken=negotiated()))
     assert (plan.strategy, plan.protocols, plan.warnings) == (MAKE_BEFORE_BREAK, True, ())

@@ -106,7 +106,7 @@ def test_bridges_with_all_they_have(serve: t.Any, database: t.Any) -> None:
     assert bridge.datapath_id == "0000000000000001"
     assert bridge.fail_mode == "secure"
     assert bridge.protocols == ("OpenFlow10", "OpenFlow13")
-    assert bridge.controllers == ("tcp:127.0.0.1:6653",)
+    assert (bridge.controllers, bridge.alone, first.alone) == (("tcp:127.0.0.1:6653",), True, False)
     assert (bridge.stp, bridge.rstp, bridge.mirrors) == (True, False, 1)
     assert (bridge.sflow, bridge.netflow, bridge.ipfix) == (True, False, False)
     assert bridge.other_config == {"hwaddr": "02:00:00:00:00:01"}
