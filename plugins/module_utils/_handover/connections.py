@@ -213,9 +213,12 @@ def _commit(version: int, entry: Entry) -> bytes:
 
 
 def _translation(entry: Entry) -> tracking.Translation | None:
-    """To what its source or its target is translated; not every protocol has ports to translate."""
+    """To what its source or its target is translated; not every protocol has ports to translate, or something like them."""
     source, target = conntrack_packets.translated(entry)
     if not source and not target:
         return None
     address, port = (entry.reply.dst, entry.reply.target) if source else (entry.reply.src, entry.reply.source)
-    return tracking.Translation(source, address, port if entry.protocol in conntrack.PORTED else None)
+    if entry.protocol not in conntrack.PORTED:
+        # Since 4.0 a range of ports is one of identifiers for ICMP.
+        port = entry.reply.source if entry.reply.source != entry.orig.source else None
+    return tracking.Translation(source, address, port)
