@@ -243,7 +243,8 @@ def _translation(entry: Entry) -> tracking.Translation | None:
     if not source and not target:
         return None
     address, port = (entry.reply.dst, entry.reply.target) if source else (entry.reply.src, entry.reply.source)
-    if entry.protocol not in conntrack.PORTED:
-        # Since 4.0 a range of ports is one of identifiers for ICMP.
-        port = entry.reply.source if entry.reply.source != entry.orig.source else None
-    return tracking.Translation(source, address, port)
+    if entry.protocol in conntrack.PORTED:
+        return tracking.Translation(source, address, port)
+    # Since 4.0 a range of ports is one of identifiers for ICMP.
+    named = entry.reply.source if entry.reply.source != entry.orig.source else None
+    return tracking.Translation(source, address, named)
