@@ -18,6 +18,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import functools
 import itertools
 import json
 import os
@@ -33,6 +34,8 @@ import typing as t
 NEWNET = 0x40000000
 # How long an answer may take, in seconds: TCP repeats what was lost.
 ANSWER = 20.0
+# And all those that do not come together: who asks wants to know which.
+PATIENCE = 60.0
 REPEATED = 3
 SERVER, TRANSLATED_SERVER, FTP = 9000, 9078, 21
 # Where a connection is begun before it is tracked.
@@ -111,7 +114,7 @@ class Kinds:
     def tcp_long(self, family: int, address: str) -> None:
         """What a firewall remembers for long: established, and closed by one end."""
         one, other = self.tcp(family, address)
-        self.note(f"tcp{family} established", lambda: told(other, one) and told(one, other))
+        self.note(f"tcp{family} established", functools.partial(both, other, one))
         begun, accepted = self.tcp(family, address)
         begun.shutdown(socket.SHUT_WR)
         self.note(f"tcp{family} closed by its client", lambda: told(accepted, begun))
@@ -139,9 +142,7 @@ class Kinds:
         for one, other in pairs:
             told(one, other)
             told(other, one)
-            self.note(
-                "tcp seen from its middle", lambda one=one, other=other: told(other, one) and told(one, other)
-            )  # type: ignore[misc]
+            self.note("tcp seen from its middle", functools.partial(both, other, one))
 
     def gateway(self) -> None:
         """The control connection of FTP, in which an address is translated."""
@@ -163,10 +164,7 @@ class Kinds:
             if kind == "answered":
                 told(back, client)
             self.kept += [client, back]
-            self.note(
-                f"udp{family} {kind}",
-                lambda client=client, back=back: told(back, client) and told(client, back),
-            )  # type: ignore[misc]
+            self.note(f"udp{family} {kind}", functools.partial(both, back, client))
 
     def icmp(self, family: int, address: str) -> None:
         """An echo that is answered."""
@@ -174,7 +172,10 @@ class Kinds:
         raw.connect((address, 0))
         self.kept.append(raw)
         number, turns = next(self.ports), itertools.count(1)
-        prove = lambda: echoed(raw, family, number, next(turns))  # noqa: E731
+
+        def prove() -> bool:
+            return echoed(raw, family, number, next(turns))
+
         if not prove():
             raise SystemExit(f"no echo from {address}")
         self.note(f"icmp{family}", prove)
@@ -205,7 +206,8 @@ class Kinds:
 
     def broken(self) -> dict[str, int]:
         """Of which kind so many could not say something."""
-        return dict(collections.Counter(kind for kind, prove in self.proofs if not proven(prove)))
+        end = time.monotonic() + PATIENCE
+        return dict(collections.Counter(kind for kind, prove in self.proofs if not proven(prove, end)))
 
 
 class Association:
@@ -321,8 +323,16 @@ def told(speaks: socket.socket, hears: socket.socket) -> bool:
     return heard(hears)
 
 
-def proven(prove: Prove) -> bool:
+def both(one: socket.socket, other: socket.socket) -> bool:
+    """Whether words come over, first those of ``one``."""
+    return told(one, other) and told(other, one)
+
+
+def proven(prove: Prove, end: float) -> bool:
+    """Whether one says something; behind ``end`` all are taken for broken."""
     try:
+        if time.monotonic() > end:
+            return False
         return prove()
     except OSError:
         return False
@@ -347,7 +357,7 @@ def echoed(raw: socket.socket, family: int, number: int, turn: int) -> bool:
 
 def summed(data: bytes) -> int:
     """The checksum of the internet (RFC 1071)."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

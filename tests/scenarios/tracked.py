@@ -173,7 +173,7 @@ class Kinds:
     def told(self) -> Json:
         log, gone = f"{KINDS_LOG}.{self.turn}", f"! kill -0 $(cat {KINDS_PID}) 2>/dev/null"
         self.scene.sh(
-            until(f"[ -e {log} ] || {gone}", 300)
+            until(f"[ -e {log} ] || {gone}", 200, otherwise=f"ls {KINDS_LOG}* >&2")
             + f"[ -e {log} ] || {{ cat /run/background.log >&2; exit 1; }}"
         )
         self.turn += 1
