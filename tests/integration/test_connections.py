@@ -136,3 +136,14 @@ def test_in_every_language_that_a_bridge_may_allow(ovs: Ovs, language: str) -> N
     make(ovs, switch, map(conntrack.parse, lines))
     assert len(before) == COUNT
     assert tracked(ovs) == before
+
+
+def test_an_identifier_that_is_translated_is_the_same_afterwards(start_ovs: t.Callable[..., Ovs]) -> None:
+    """4.0 takes identifiers of ICMP from a range of ports."""
+    ovs = start_ovs("4.0.0")
+    ovs.bridge("br0")
+    echo = Tuple(address(False, 1), address(False, 2), 7, 8 << 8)
+    back = Tuple(echo.dst, address(False, 9), 20007, 0)
+    make(ovs, Switch(f"{ovs.rundir}/br0.mgmt"), [Entry("", "icmp", echo, back)])
+    (found,) = map(conntrack.parse, conntrack.dump(control(ovs)))
+    assert (found.orig, found.reply) == (echo, back)

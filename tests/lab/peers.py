@@ -5,10 +5,10 @@
 
     peers.py CONNECTIONS RATE CHURN LOG
 
-Opens CONNECTIONS, writes "LOG.open" when all are, and has RATE of them say something each second, in turns by the end that has
-begun it and by the other one; the rest is idle.  CHURN a second are opened and closed besides.  On SIGTERM each connection that
-is open has to say something both ways, in half of them the end that was connected to speaks first; LOG (JSON) tells the outcome:
-{"connections": n, "opened": n, "broken": {why: n}}.
+Opens CONNECTIONS, writes "LOG.open" when all are, and "LOG.N.open", the ports of both ends of each.  Has RATE of them say
+something each second, in turns by the end that has begun it and by the other one; the rest is idle.  CHURN a second are opened
+and closed besides.  On SIGTERM each connection that is open has to say something both ways, in half of them the end that was
+connected to speaks first; LOG (JSON) tells the outcome: {"connections": n, "opened": n, "broken": {why: n}}.
 """
 
 from __future__ import annotations
@@ -198,7 +198,9 @@ def work(number: int, count: int, rate: float, churn: float, log: str) -> None:
     while len(peers.pairs) < count and not ENDED:
         peers.pairs += peers.open(min(BATCH, count - len(peers.pairs)))
     peers.broken.clear()  # what did not come to be at once was tried again, and is nobody's fault
-    open(f"{log}.{number}.open", "w").close()
+    with open(f"{log}.{number}.new", "w") as file:
+        file.writelines(f"{begun.getsockname()[1]} {begun.getpeername()[1]}\n" for begun, __ in peers.pairs)
+    os.rename(f"{log}.{number}.new", f"{log}.{number}.open")
     peers.work(rate, churn)
     peers.last_words()
     outcome = {"connections": len(peers.pairs), "opened": peers.opened, "broken": peers.broken}

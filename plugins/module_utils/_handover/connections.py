@@ -32,8 +32,13 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.conntrack 
 FEW = 20
 _MOST_ROUNDS = 10
 NUMBERS_UNCHECKED = (
-    "the sequence numbers of tracked TCP connections: the new ovs-vswitchd takes any (dpctl/ct-disable-tcp-seq-chk); when those "
-    "of before have ended, 'ovs-appctl dpctl/ct-enable-tcp-seq-chk' has it look at them again"
+    "the sequence windows of {0} tracked TCP connections: the new ovs-vswitchd takes any number (dpctl/ct-disable-tcp-seq-chk); "
+    "when those of before have ended, 'ovs-appctl dpctl/ct-enable-tcp-seq-chk' has it look at them again"
+)
+TIMEOUTS_ANEW = "the remaining timeouts of {0} tracked connections: they begin anew"
+GATEWAYS_FORGET = (
+    "what a gateway (FTP, TFTP) knows of {0} tracked connections: which others they announced, and by how much their numbers are "
+    "shifted where an address is translated in them"
 )
 # What is not TCP lives for 30 seconds without a packet, or less by a policy; so old it is made young again, in seconds.
 _OLD = 5.0
@@ -59,6 +64,8 @@ class Connections:
         self._left: dict[str, str] = {}
         self._new: tuple[Appctl, OpenFlow] | None = None
         self._trusted = False
+        # What is still to be told of the numbers, and whether all else was.
+        self._unchecked = self._accounted = False
 
     def carry(self, old: Appctl, new: Appctl, channel: OpenFlow) -> dict[str, int]:
         """Give the second process what the first one tracks, and what an administrator has set there.
@@ -98,6 +105,8 @@ class Connections:
         self._end(key for key in gone if key not in entries)
         self._give(entry for key, entry in entries.items() if not self._stays_over(entry))
         self._refresh(lines)
+        if self._accounted:
+            self._tell_of_numbers()
         return len(entries.keys() | set(gone))
 
     def _lines(self) -> set[str]:
@@ -153,7 +162,22 @@ class Connections:
         self._trusted = True
         if conntrack.checks_sequence_numbers(new):
             conntrack.check_no_sequence_numbers(new)
-            self._report.missed([NUMBERS_UNCHECKED])
+            self._unchecked = True
+
+    def _tell_of_numbers(self) -> None:
+        """Once, and where they were looked at before."""
+        if self._unchecked:
+            self._unchecked = False
+            count = sum(each.entry.tcp is not None for each in self._given.values())
+            self._report.missed([NUMBERS_UNCHECKED.format(count)])
+
+    def _tell_what_they_lack(self) -> None:
+        """No packet makes these of what is carried."""
+        self._accounted = True
+        self._tell_of_numbers()
+        gateways = sum(bool(each.entry.helper) for each in self._given.values())
+        counts = (TIMEOUTS_ANEW, len(self._given)), (GATEWAYS_FORGET, gateways)
+        self._report.missed(text.format(count) for text, count in counts if count)
 
     def _end(self, keys: t.Iterable[conntrack.Key]) -> None:
         """Not by dpctl/flush-conntrack, of which 3.1.0 dies."""
@@ -174,6 +198,7 @@ class Connections:
         if lacking:
             why["the new ovs-vswitchd has not taken them"] = len(lacking)
         self._report.missed(f"{count} tracked connections: {text}" for text, count in why.most_common())
+        self._tell_what_they_lack()
         return {"carried": len(self._given) - len(lacking), "of": len(self._given) + len(self._left)}
 
     def _lacking(self, new: Appctl) -> list[Entry]:
@@ -213,9 +238,13 @@ def _commit(version: int, entry: Entry) -> bytes:
 
 
 def _translation(entry: Entry) -> tracking.Translation | None:
-    """To what its source or its target is translated; not every protocol has ports to translate."""
+    """To what its source or its target is translated; not every protocol has ports to translate, or something like them."""
     source, target = conntrack_packets.translated(entry)
     if not source and not target:
         return None
     address, port = (entry.reply.dst, entry.reply.target) if source else (entry.reply.src, entry.reply.source)
-    return tracking.Translation(source, address, port if entry.protocol in conntrack.PORTED else None)
+    if entry.protocol in conntrack.PORTED:
+        return tracking.Translation(source, address, port)
+    # Since 4.0 a range of ports is one of identifiers for ICMP.
+    named = entry.reply.source if entry.reply.source != entry.orig.source else None
+    return tracking.Translation(source, address, named)

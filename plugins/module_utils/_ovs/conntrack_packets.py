@@ -75,8 +75,9 @@ def uncarriable(entry: Entry) -> str | None:
 def translated(entry: Entry) -> tuple[bool, bool]:
     """Whether the source of what ``entry`` begins with is translated, and its target."""
     orig, reply = entry.orig, entry.reply
-    if entry.protocol in (ICMP, ICMPV6):  # which has no ports
-        return reply.dst != orig.src, reply.src != orig.dst
+    if entry.protocol in (ICMP, ICMPV6):  # which has no ports; its identifier is the source's (4.0)
+        target = reply.src != orig.dst
+        return reply.dst != orig.src or (reply.source != orig.source and not target), target
     return (
         (reply.dst, reply.target) != (orig.src, orig.source),
         (reply.src, reply.source) != (orig.dst, orig.target),

@@ -13,7 +13,9 @@ import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import ProtocolError
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.connections import (
+    GATEWAYS_FORGET,
     NUMBERS_UNCHECKED,
+    TIMEOUTS_ANEW,
     Connections,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
@@ -100,24 +102,37 @@ def test_all_are_carried_and_counted(report: Report, channel: Channel) -> None:
     assert carry(report, Control(lines), new, channel)[1] == {"carried": 2, "of": 2}
     assert len(channel.frames) == 2 + 3
     assert not new.checks
-    assert report.not_carried == [NUMBERS_UNCHECKED]
+    assert report.not_carried == [NUMBERS_UNCHECKED.format(1), TIMEOUTS_ANEW.format(2)]
+
+
+def test_numbers_that_were_not_looked_at_before_are_no_loss(report: Report, channel: Channel) -> None:
+    old = Control([OPEN])
+    old.checks = False
+    carry(report, old, Control([OPEN]), channel)
+    assert report.not_carried == [TIMEOUTS_ANEW.format(1)]
+
+
+def test_what_gateways_know_is_counted(report: Report, channel: Channel) -> None:
+    lines = [OPEN.replace(",id=0", ",id=0,helper=ftp"), UDP.format(1)]
+    carry(report, Control(lines), Control(lines), channel)
+    assert report.not_carried[1:] == [TIMEOUTS_ANEW.format(2), GATEWAYS_FORGET.format(1)]
 
 
 def test_numbers_are_looked_at_until_there_is_one_that_has_some(report: Report, channel: Channel) -> None:
     new = Control([UDP.format(1)])
     connections, __ = carry(report, Control([UDP.format(1)]), new, channel)
     assert new.checks
-    assert report.not_carried == []
+    assert report.not_carried == [TIMEOUTS_ANEW.format(1)]
     follow(connections, UDP.format(1), OPEN)
     assert not new.checks
-    assert report.not_carried == [NUMBERS_UNCHECKED]
+    assert report.not_carried[1:] == [NUMBERS_UNCHECKED.format(1)]
 
 
 def test_what_cannot_be_carried_is_told_by_its_reason(report: Report, channel: Channel) -> None:
     lines = [UDP.format(1), UDP.format(2), SCTP.format(1), SCTP.format(2), "nonsense", "\x1b[31m more"]
     found = carry(report, Control(lines), Control([UDP.format(1)]), channel)[1]
     assert found == {"carried": 1, "of": 6}
-    assert [text.split(" ")[0] for text in report.not_carried] == ["2", "2", "1"]
+    assert [text.split(" ")[0] for text in report.not_carried] == ["2", "2", "1", "the"]
     assert "know their ports" in report.not_carried[0]
     assert report.not_carried[1].endswith("cannot be understood")
     assert "has not taken" in report.not_carried[2]

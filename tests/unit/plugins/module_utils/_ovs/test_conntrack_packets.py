@@ -133,6 +133,20 @@ def test_what_is_translated(reply: Tuple, found: tuple[bool, bool]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        (Tuple(B, A, 7, 0), (False, False)),
+        (Tuple(B, C, 8, 0), (True, False)),
+        (Tuple(B, A, 8, 0), (True, False)),
+        (Tuple(C, A, 7, 0), (False, True)),
+        (Tuple(C, A, 8, 0), (False, True)),
+    ],
+)
+def test_what_is_translated_of_an_echo(reply: Tuple, found: tuple[bool, bool]) -> None:
+    assert conntrack_packets.translated(Entry("", "icmp", Tuple(A, B, 7, 8 << 8), reply)) == found
+
+
+@pytest.mark.parametrize(
     ("entry", "why"),
     [
         (Entry("", "sctp", FORTH._replace(source=0, target=0), BACK), "ports"),
