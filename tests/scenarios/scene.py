@@ -41,8 +41,8 @@ LOOK = Path(look.__file__).read_text()
 # For ``Scene.populate``: a host on which no second process can be filled beforehand.
 SPANNING_TREE = "--spanning-tree"
 
-# What a switch-over in userspace may cost, where nobody forwards for a moment.
-A_FEW = 5
+# What a switch-over in userspace may cost, where nobody forwards for a moment: 10 to 25 ms on hosts as slow as these.
+A_FEW = 10
 
 # What may differ afterwards in userspace: the datapath is a part of the process, which numbers its ports anew.
 RENUMBERED = ("datapath ports",)
