@@ -95,6 +95,7 @@ class Kinds:
         for family in FAMILIES:
             for port in (SERVER, MIDDLE, FTP):
                 listener = made("h2", family, socket.SOCK_STREAM, ("", port))
+                listener.settimeout(ANSWER)
                 listener.listen(64)
                 self.listeners[family, port] = listener
             self.datagrams[family] = made("h2", family, socket.SOCK_DGRAM, ("", SERVER))
