@@ -7,7 +7,7 @@ For each size, method and repetition a fresh host is started on the old version 
 sends one established flow and a stream of new flows while the method upgrades the host to the new version; the probe
 goes on for a while afterwards. Writes build/bench/interruption.json and, with matplotlib, a picture per method.
 
-Without --methods it measures all of CASES: about two hours. Cases of earlier runs with the same versions on the same
+Without --methods it measures all of CASES: about three hours. Cases of earlier runs with the same versions on the same
 machine stay in the file, so that it can be done in parts.
 """
 
@@ -242,7 +242,7 @@ CASES = [
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, t.Any]:
     """Fresh hosts, one upgrade under traffic; the probe's result."""
-    name = "bench"
+    name = options.name
     with hosts.exclusive(name):
         try:
             method, kind, rate = parts_of(case.method)
@@ -386,6 +386,7 @@ def main() -> int:
         help=f"{'; '.join(METHODS)}; each may end in {' or '.join(map(repr, filter(None, KINDS)))}, and then in ', 1000/s'",
     )
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--name", default="bench", help="of the lab")
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     cases = [
