@@ -107,12 +107,13 @@ def there_and_back(
         require_alike(shared, spread(scene, host) if bond else {})
     unchanged(result, seen, scene.sh(NEIGHBOUR, other))
     require_same(state, scene.look(host), RENUMBERED if userspace else ())
+    require_unhurt(userspace, traffic)
     with scene.traffic() as again:
         scene.hand_over(host, state="rolled_back", expect="rolled_back")
         require_alike(shared, spread(scene, host) if bond else {})
     unchanged(result, seen, scene.sh(NEIGHBOUR, other))
     require_sound(scene, versions[0], host, server=False)
-    require_unhurt(userspace, traffic, again)
+    require_unhurt(userspace, again)
     return f"{measured(traffic)}; back: {measured(again)}; the other end saw no change"
 
 

@@ -145,6 +145,7 @@ class Protocols:
         before, now = self._prime(old, new)
         self._greeting = spoken.greeting(before, now, self._interfaces)
         self._forward(True)
+        _come_round(new)
 
     def take_up(self, real: Ovsdb, switches: t.Mapping[str, Switch], states: t.Mapping[str, State]) -> None:
         """Have a second process speak that somebody else has silenced: its ports are to be as in ``states``."""
@@ -179,6 +180,16 @@ class Protocols:
             requests.append((switch, wire.packet_out(of.version, of.xid(), interface.ofport or 0, frame)))
         for switch, each in _by_switch(requests):
             switch.main.exchange(each)
+
+
+def _come_round(process: Appctl) -> None:
+    """Return when the main loop of an ovs-vswitchd has come round, as the settings of ports need to count for its other threads.
+
+    Those begin when the flag is cleared, before the loop gets to that (type_run in ofproto-dpif.c): they would take ports that
+    were just unmuted for silent ones, and change what the kernel forwards.  The first answer may be of the same round.
+    """
+    for __ in range(2):
+        process.call("version")
 
 
 def _by_switch(requests: t.Iterable[tuple[Switch, bytes]]) -> t.Iterable[tuple[Switch, list[bytes]]]:

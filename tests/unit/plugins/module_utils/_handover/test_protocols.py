@@ -250,7 +250,10 @@ def test_it_is_told_everything_before_it_speaks_and_greeted_after(
 ) -> None:
     found, switch = begun
     switch.calls.clear()
-    found.speak(t.cast("t.Any", Control(OLD)), t.cast("t.Any", Control(OLD)))
+    new = Control(OLD)
+    found.speak(t.cast("t.Any", Control(OLD)), t.cast("t.Any", new))
     assert switch.calls == [[1, 2, 3], (1, False), (2, False)]
+    # Its main loop has come round before the flag is cleared.
+    assert new.commands == [("version",)] * 2
     found.greet()
     assert switch.calls[-1] == [1, 2, 3]
