@@ -110,7 +110,7 @@ _OPTIONAL_UUID = {"key": {"type": "uuid"}, "min": 0, "max": 1}
 SCHEMA: dict[str, dict[str, t.Any]] = {
     "Open_vSwitch": {"other_config": _STRINGS, "external_ids": _STRINGS, "datapath_types": _STRING_SET},
     "Manager": {"target": "string"},
-    "Controller": {"target": "string", "is_connected": "boolean"},
+    "Controller": {"target": "string", "type": _OPTIONAL_STRING, "is_connected": "boolean"},
     "Bridge": {
         "name": "string",
         "datapath_type": "string",

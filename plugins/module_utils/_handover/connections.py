@@ -83,6 +83,7 @@ class Connections:
         except (ProtocolError, Unreachable) as error:
             # Whatever that means for the hand-over is found out elsewhere.
             self._report.missed([f"tracked connections: {error}"])
+            self._tell_what_they_lack()
             return {"carried": 0, "of": len(self._given) + len(self._left)}
 
     def follow(self, old: Appctl) -> int:

@@ -82,7 +82,7 @@ def let_through(real: Ovsdb, copy: Ovsdb) -> None:
     """Have the process of ``copy``, which has neither controllers nor managers, let through those of ``real``.
 
     Every bridge makes hidden flows for managers, to whom ovs-vswitchd itself never speaks (collect_in_band_managers in
-    vswitchd/bridge.c).  So all are managers in ``copy``, and bridges without any in ``real`` have none there, either.
+    vswitchd/bridge.c).  So all are managers in ``copy``.  A bridge that does not have all of them in ``real`` has none there.
     """
     bridges, rows, managers = real.select_many(
         ("Bridge", ("name", "controller", "other_config"), ()),
@@ -91,16 +91,15 @@ def let_through(real: Ovsdb, copy: Ovsdb) -> None:
     )
     by_uuid = {row["_uuid"]: row for row in rows}
     everywhere = {remote for remote in _remotes(managers, _OVSDB) if remote[0] != _LOOPBACK}
-    wanted, without = set(everywhere), []
-    for bridge in bridges:
-        if is_true(bridge["other_config"].get(DISABLE_IN_BAND)):
-            continue
-        own = set(_remotes((by_uuid[uuid] for uuid in bridge["controller"]), _OPENFLOW))
-        wanted |= own
-        if not own | everywhere:
-            without.append(bridge["name"])
-    if wanted:
-        copy.transact(*_as_managers(sorted(wanted)), *map(_disable, without))
+    reached = {
+        bridge["name"]: everywhere
+        | set(_remotes((by_uuid[uuid] for uuid in bridge["controller"]), _OPENFLOW))
+        for bridge in bridges
+        if not is_true(bridge["other_config"].get(DISABLE_IN_BAND))
+    }
+    if wanted := everywhere.union(*reached.values()):
+        without = [name for name, remotes in reached.items() if remotes != wanted]
+        copy.transact(*_as_managers(wanted), *map(_disable, without))
 
 
 def _remotes(rows: t.Iterable[Row], usual: str) -> t.Iterator[tuple[str, str]]:
@@ -113,11 +112,11 @@ def _remotes(rows: t.Iterable[Row], usual: str) -> t.Iterator[tuple[str, str]]:
             yield str(ipaddress.IPv4Address(address)), port or usual
 
 
-def _as_managers(remotes: t.Sequence[tuple[str, str]]) -> list[Operation]:
-    names = [f"m{index}" for index in range(len(remotes))]
-    targets = [
-        f"tcp:{_ALSO_LOOPBACK if address == _LOOPBACK else address}:{port}" for address, port in remotes
-    ]
+def _as_managers(remotes: t.Collection[tuple[str, str]]) -> list[Operation]:
+    targets = sorted(
+        {f"tcp:{_ALSO_LOOPBACK if address == _LOOPBACK else address}:{port}" for address, port in remotes}
+    )
+    names = [f"m{index}" for index in range(len(targets))]
     rows: list[Operation] = [
         {"op": "insert", "table": "Manager", "row": {"target": target}, "uuid-name": name}
         for name, target in zip(names, targets)

@@ -190,7 +190,7 @@ class Database:
                 vswitchd = self._services.process(VSWITCHD)
                 resume(vswitchd)
                 prioritize(vswitchd, self._services.owner(VSWITCHD).heritage.like.nice)
-                stack.enter_context(quiet(vswitchd))
+                stack.enter_context((nobody if self.apart() else quiet)(vswitchd))
             self._ensure()
 
     def _ensure(self) -> None:

@@ -557,10 +557,10 @@ def _warnings_of_ports(facts: Facts, strategy: str) -> t.Iterator[str]:
         yield f"the policers of {_names(policed)} are set up again and start with a full bucket"
     if facts.other_config.get("hw-offload", "false").lower() == "true":
         yield "hardware offload is on: offloaded flows are removed when the new ovs-vswitchd starts and come back by upcall"
-    if found := tunnels(facts.bridges):
+    if found := [] if facts.userspace else tunnels(facts.bridges):
         if strategy != MAKE_BEFORE_BREAK and recreates_tunnels(facts.new):
             yield f"{facts.new} re-creates the tunnel devices of {_names(found)} when it starts"
-        elif not facts.userspace and recreates_tunnels(facts.old):
+        elif recreates_tunnels(facts.old):
             yield (
                 f"a rollback interrupts the tunnels {_names(found)} for a moment: {facts.old} re-creates their devices when it "
                 "starts"

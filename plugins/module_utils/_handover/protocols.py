@@ -123,8 +123,12 @@ class Protocols:
         strangers = spoken.strangers(before, now)
         if strangers:
             raise Unprimed("; ".join(strangers))
+        self._see(old, new)
+
+    def _see(self, old: Appctl, new: Appctl) -> tuple[spoken.Spoken, spoken.Spoken]:
+        """What both show as soon as the second process sees its neighbours as the first one does."""
         try:
-            Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
+            return Waiter(SETTLE_TIMEOUT, _OFTEN, self._clock, strict=True).wait(
                 "the new process sees its neighbours as the old one does",
                 functools.partial(self._prime, old, new),
                 lambda seen: not spoken.lacking(*seen),
@@ -141,8 +145,11 @@ class Protocols:
         return before, now
 
     def speak(self, old: Appctl, new: Appctl) -> None:
-        """Have the second process speak.  With BFD that is for milliseconds: the two have different discriminators."""
-        before, now = self._prime(old, new)
+        """Have the second process speak.  With BFD that is for milliseconds: the two have different discriminators.
+
+        What it was told may have expired since ``settle``: other steps take their time.
+        """
+        before, now = self._see(old, new)
         self._greeting = spoken.greeting(before, now, self._interfaces)
         self._forward(True)
         _come_round(new)

@@ -108,7 +108,7 @@ def clear(host: Host) -> None:
 def restart_server(host: Host, free_try: bool = False) -> None:
     """Restart ovsdb-server, and put back what its start has changed of the configuration.
 
-    Raises ``HotUpgradeError`` when that was more than names: ovs-vswitchd has acted on it, and the flows were restored, too.
+    Raises ``HotUpgradeError`` when that was more than names: ovs-vswitchd may have acted on it, and the flows were restored, too.
     """
     with host.database.open() as database:
         before = database_content.read(database)

@@ -64,18 +64,20 @@ def stand_ins(found: t.Mapping[str, Bond]) -> dict[str, str]:
 
 
 def assignments(old: t.Mapping[str, Bond], new: t.Mapping[str, Bond]) -> list[tuple[str, ...]]:
-    """The commands that make ``new`` send what ``old`` sends by the same members: the active one, and hashes of balance-slb.
+    """The commands that make ``new`` send what ``old`` sends by the same members: hashes of balance-slb, and the active one.
 
-    Those of balance-tcp cannot be told (bond_unixctl_migrate).
+    Those of balance-tcp cannot be told (bond_unixctl_migrate).  The active one comes last: it tells switches of MAC addresses by
+    the members of their hashes.
     """
     found: list[tuple[str, ...]] = []
+    active: list[tuple[str, ...]] = []
     for name, bond in old.items():
         known = new[name].members if name in new else {}
         for member, was in bond.members.items():
             if member not in known or not known[member].enabled:
                 continue
             if was.active and not known[member].active:
-                found.append(("bond/set-active-member", name, member))
+                active.append(("bond/set-active-member", name, member))
             if bond.mode == SLB:
                 found += [("bond/migrate", name, str(number), member) for number in was.hashes]
-    return found
+    return found + active

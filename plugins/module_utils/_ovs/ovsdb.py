@@ -213,7 +213,7 @@ class Ovsdb:
             ("Bridge", _BRIDGE_COLUMNS, ()),
             ("Port", _PORT_COLUMNS, ()),
             ("Interface", _INTERFACE_COLUMNS, ()),
-            ("Controller", ("_uuid", "target", "is_connected"), ()),
+            ("Controller", ("_uuid", "target", "type", "is_connected"), ()),
         )
         port_rows = {row["_uuid"]: row for row in ports}
         interface_rows = {row["_uuid"]: row for row in interfaces}
@@ -396,7 +396,7 @@ def _bridge(
     row: Row, ports: dict[str, Row], interfaces: dict[str, Row], controllers: dict[str, Row]
 ) -> Bridge:
     own = [controllers[uuid] for uuid in row["controller"]]
-    wanted = [each for each in own if each["target"].startswith(ACTIVE)]
+    wanted = [each for each in own if each["type"] != "service" and each["target"].startswith(ACTIVE)]
     port_rows = sorted((ports[uuid] for uuid in row["ports"]), key=lambda port: str(port["name"]))
     members = [
         _interface(interfaces[uuid], port["name"]) for port in port_rows for uuid in port["interfaces"]

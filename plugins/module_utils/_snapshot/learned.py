@@ -80,18 +80,21 @@ def teach(
     ``ofproto/trace -generate`` has the side effects of a packet, learning among them, and sends nothing.  What it has learned
     by itself is newer: a station may have moved.  Returns a sentence if some are not known afterwards.
     """
+
+    def place(entry: MacEntry) -> tuple[str, int, str]:
+        return heard_at.get(entry.port, entry.port), entry.vlan, entry.mac
+
     wanted = [entry for entry in entries if not entry.static]
     heard = {entry[1:3] for entry in mac_table(vswitchd, bridge)} if wanted else ()
     missing = [entry for entry in wanted if entry[1:3] not in heard]
     for kind in _LESSONS:
         for entry in missing:
             vlan = "" if entry.vlan in (0, tags.get(entry.port)) else f"dl_vlan={entry.vlan},"
-            port = heard_at.get(entry.port, entry.port)
-            packet = f"in_port={port},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}{kind}"
+            packet = f"in_port={place(entry)[0]},dl_src={entry.mac},dl_dst=ff:ff:ff:ff:ff:ff,{vlan}{kind}"
             with contextlib.suppress(HotUpgradeError):
                 vswitchd.call("ofproto/trace", bridge, packet, "-generate")
-        known = {entry[:3] for entry in mac_table(vswitchd, bridge)} if missing else set()
-        missing = [entry for entry in missing if entry[:3] not in known]
+        known = {place(entry) for entry in mac_table(vswitchd, bridge)} if missing else set()
+        missing = [entry for entry in missing if place(entry) not in known]
     if not missing:
         return []
     return [

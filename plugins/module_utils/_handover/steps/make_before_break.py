@@ -35,6 +35,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover impor
     late_ports,
     newcomer,
     plan,
+    protocols,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import AGAIN, UNPRIMED
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.database import wait_until_applied
@@ -191,6 +192,7 @@ def _make_place(host: Host) -> None:
 
 def _remove_place(host: Host) -> None:
     """The second process is killed here, and its device would stay: Open vSwitch makes tap devices persistent."""
+    _require_database(host)
     newcomer.remove(host)
     if host.request.userspace and links.exists(_aside(host)):
         if host.vswitchd.old_runs():
@@ -198,6 +200,12 @@ def _remove_place(host: Host) -> None:
             links.rename(_aside(host), OWN_DEVICE)
         else:
             links.delete(_aside(host))
+
+
+def _require_database(host: Host) -> None:
+    """A second process that forwards with a database of its own is not ended where the real one cannot come back."""
+    if host.database.apart():
+        host.database.ensure()
 
 
 def _aside(host: Host) -> str:
@@ -327,7 +335,7 @@ def _spread_load(host: Host) -> None:
     old, new = host.services.control(VSWITCHD), newcomer.control(host)
     shown = (bonds.parse(control.call("bond/show")) for control in (old, new))
     for command in bonds.assignments(*shown):
-        new.call(*command)
+        host.report.missed(attempt(functools.partial(new.call, *command)))
 
 
 def _carry_connections(host: Host) -> None:
@@ -484,6 +492,10 @@ def _switch_over_alone(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
     host.living.carry(host.filler.switches, host.filler.staged)
     host.report.mark("carried")
     host.late.put_back(copy, functools.partial(_apply, host, copy))
+    host.late.configure(host.filler.switches, host.living.base)
+    if host.request.strategy == plan.PREFILLED:  # their neighbours wait for them
+        with host.database.open() as real:
+            protocols.configure(real, copy)
     host.report.mark("complete")
 
 
@@ -573,8 +585,6 @@ def _reconnect(host: Host) -> None:
     with host.database.open() as real:
         _apply(host, real)
     _tidy(host)
-    if host.request.userspace:
-        host.late.configure(host.filler.switches, host.living.base)
 
 
 def _tidy(host: Host) -> None:
@@ -640,6 +650,7 @@ def _back(host: Host) -> None:
         goes_on = host.vswitchd.take_upcalls_back()
         # Without its database it answers nobody; who waited for that would keep the database from coming back.
         forgotten = not goes_on or (_database_runs(host) and not attempt(lambda: _forget_the_new(host)))
+    _require_database(host)
     newcomer.remove(host)
     host.recovery.make_whole(anew=not goes_on)
     if not forgotten:

@@ -74,7 +74,7 @@ def _let_go(host: Host) -> None:
 def database_before(request: Request, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade.
 
-    Where the new ovs-vswitchd has a ``free_try`` (see ``newcomer.command_line``) and needs it, the restart waits for it.
+    In userspace the restart waits for the new ovs-vswitchd: that has a ``free_try`` (see ``newcomer.command_line``), or is ``apart``.
     """
     if request.downgrade:
         return []

@@ -150,8 +150,9 @@ def test_a_process_without_controllers_lets_them_through(
     assert closed == ({"br1"} if made else set())
 
 
-def test_managers_are_let_through_by_every_bridge() -> None:
+def test_managers_are_let_through_by_every_bridge_that_does_not_get_controllers_of_others() -> None:
     bridges = [("br0", "tcp:10.0.0.1:6653", None, None), ("br1", None, None, None)]
     found, closed = let_through(bridges, ("ssl:10.0.0.2", None), ("ptcp:6640", None), ("tcp:127.0.0.1", None))
-    assert (found, closed) == ({"tcp:10.0.0.1:6653", "tcp:10.0.0.2:6640"}, set())
+    assert (found, closed) == ({"tcp:10.0.0.1:6653", "tcp:10.0.0.2:6640"}, {"br1"})
+    assert let_through([("br1", None, None, None)], ("ssl:10.0.0.2", None)) == ({"tcp:10.0.0.2:6640"}, set())
     assert let_through([("br1", None, None, None)], ("tcp:127.0.0.1:6640", None)) == (set(), set())

@@ -257,3 +257,13 @@ def test_it_is_told_everything_before_it_speaks_and_greeted_after(
     assert new.commands == [("version",)] * 2
     found.greet()
     assert switch.calls[-1] == [1, 2, 3]
+
+
+def test_it_does_not_speak_before_it_knows_its_neighbours_again(
+    begun: tuple[protocols.Protocols, Switch],
+) -> None:
+    found, switch = begun
+    switch.calls.clear()
+    expired = Spoken({"bond0": {"a": EXPIRED}}, OLD.sessions, OLD.endpoints, BOND)
+    found.speak(t.cast("t.Any", Control(OLD)), t.cast("t.Any", Control(expired, OLD)))
+    assert switch.calls == [[1, 2, 3], [1, 2, 3], (1, False), (2, False)]

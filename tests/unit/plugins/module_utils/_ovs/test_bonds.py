@@ -61,10 +61,10 @@ def test_a_new_process_sends_by_the_members_of_the_old_one() -> None:
     old = bond(bonds.SLB, a=(True, True, (5, 9)), b=(True, False, (7,)))
     new = bond(bonds.SLB, a=(True, False, ()), b=(True, True, ()))
     assert bonds.assignments(old, new) == [
-        ("bond/set-active-member", "bond0", "a"),
         ("bond/migrate", "bond0", "5", "a"),
         ("bond/migrate", "bond0", "9", "a"),
         ("bond/migrate", "bond0", "7", "b"),
+        ("bond/set-active-member", "bond0", "a"),
     ]
 
 

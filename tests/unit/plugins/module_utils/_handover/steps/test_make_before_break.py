@@ -326,8 +326,28 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
     assert world.done == [
         *("vswitchd: quiet_old", "stop", "database: flag down", "takes packets", "take_pidfile", "end_first"),
         *("go on", "living: last_words", "living: carry", "late ports: put_back"),
+        "late ports: configure",
     ]
     assert list(host.report.marks) == ["stopped", "forwarding", "ended", "carried", "complete"]
+
+
+@pytest.mark.parametrize("undo", [strategy._back, strategy._remove_place])
+def test_a_process_with_a_database_of_its_own_is_not_ended_where_the_real_one_is_lost(
+    world: t.Any, monkeypatch: pytest.MonkeyPatch, undo: t.Callable[[t.Any], None]
+) -> None:
+    """It forwards, and nobody else would."""
+
+    def lost() -> None:
+        raise HotUpgradeError("neither starts")
+
+    world.wish["userspace"] = True
+    host = world.host
+    host.database.apart, host.database.ensure = lambda: True, lost
+    monkeypatch.setattr(strategy, "_untouched", lambda _host: False)
+    monkeypatch.setattr(strategy.newcomer, "remove", lambda _host: world.done.append("remove"))
+    with pytest.raises(HotUpgradeError, match="neither starts"):
+        undo(host)
+    assert "remove" not in world.done
 
 
 @pytest.mark.parametrize(
