@@ -74,7 +74,8 @@ def _let_go(host: Host) -> None:
 def database_before(request: Request, free_try: bool = False) -> list[Step[Host]]:
     """The steps for ovsdb-server that come before those for ovs-vswitchd: all of an upgrade.
 
-    In userspace the restart waits for the new ovs-vswitchd: that has a ``free_try`` (see ``newcomer.command_line``), or is ``apart``.
+    In userspace the restart waits for the new ovs-vswitchd: it has a ``free_try`` (see ``newcomer.command_line``), or is
+    ``apart``.
     """
     if request.downgrade:
         return []
