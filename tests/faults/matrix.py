@@ -86,6 +86,8 @@ done
 ip -n partner link set bond0 up
 ovs-vsctl --may-exist add-bond br0 bond0 la lb bond_mode=balance-tcp lacp=active other_config:lacp-time=fast \\
     -- set interface la ofport_request=3 -- set interface lb ofport_request=4
+# Whichever member is there first after a boot.
+for each in la lb; do ovs-vsctl set interface $each other_config:lacp-aggregation-key=3; done
 """ + waiting.until("[ $(ovs-appctl lacp/show bond0 | grep -c 'current attached') = 2 ]", 60)
 
 EVIDENCE = (
