@@ -445,6 +445,7 @@ bridges:
       fail_mode: secure
       protocols: [OpenFlow10, OpenFlow13]
       controllers: ["tcp:127.0.0.1:6653"]
+      alone: false
       counts: {flows: 5003, groups: 2, meters: 1, tlvs: 0}
       counts_error: ""
       stp: false
@@ -499,6 +500,10 @@ bridges:
       description: The targets of the controllers in the database. Agents on the management socket are not among them.
       type: list
       elements: str
+      returned: success
+    alone:
+      description: Whether none of the controllers is connected that Open vSwitch connects to.
+      type: bool
       returned: success
     counts:
       description: The numbers of C(flows), C(groups), C(meters) and C(tlvs), or V(null) when the bridge could not be asked.
