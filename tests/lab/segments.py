@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -21,6 +22,7 @@ import sys
 import time
 
 IPV4, TCP, RST = 0x0800, 6, 4
+# Between two segments, and for how long the last ones are waited for, in seconds.
 INTERVAL, DRAIN = 0.005, 1.0
 
 
@@ -66,8 +68,9 @@ def main(port: int, log: str) -> None:
         sent += 1
         time.sleep(INTERVAL)
         arrived |= arrivals(receiver, port)
-    time.sleep(DRAIN)
-    arrived |= arrivals(receiver, port)
+    late = time.monotonic() + DRAIN
+    while len(arrived) < sent and select.select([receiver], [], [], max(0.0, late - time.monotonic()))[0]:
+        arrived |= arrivals(receiver, port)
     with open(log + ".new", "w") as file:
         json.dump({"sent": sent, "arrived": len(arrived)}, file)
     os.rename(log + ".new", log)

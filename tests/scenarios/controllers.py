@@ -20,7 +20,7 @@ from tests.harness.waiting import until, wait_until
 from tests.lab import hosts, images
 from tests.lab.images import REPOSITORY
 from tests.scenarios.living import CONNECTED
-from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound
+from tests.scenarios.scene import BACK, THERE, Broken, Json, Scene, measured, require_sound
 
 AGENT = REPOSITORY / "tests/lab/agent.py"
 ADDRESS, PORT = "10.111.0.1", 6653
@@ -142,15 +142,12 @@ def _there_and_back(scene: Scene, datapath: str, *controllers: Watched) -> str:
     said = []
     with agents(scene, *controllers):
         scene.sh(until(f'[ "$({ROLES})" = "master slave" ]'))
-        for state in ("applied", "rolled_back"):
+        for options in (THERE, BACK):
             with scene.traffic() as traffic:
-                if state == "applied":
-                    scene.hand_over(confirm="manual", confirm_timeout=600, expect=state)
-                else:
-                    scene.hand_over(state=state, expect=state)
+                scene.hand_over(**options)
                 scene.sh(until(f"[ $({ARE_CONNECTED}) = {len(controllers)} ]"))
                 scene.sh(until(f'[ "$({ROLES})" = "master slave" ]', otherwise=f"{ROLES} >&2"))
-            said.append(f"{state}: {measured(traffic)}")
+            said.append(f"{options['expect']}: {measured(traffic)}")
             if datapath == "system":
                 measured(traffic).none()
     require_sound(scene, "3.5.0", server=False)

@@ -9,17 +9,14 @@ somebody else, which only hidden flows let pass, too.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
-import typing as t
 
-from tests.lab.images import REPOSITORY
-from tests.scenarios.living import CONNECTED, background, controller, require_logged
-from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, until
+from tests.scenarios.living import CONNECTED, controller, require_logged
+from tests.scenarios.programs import Program
+from tests.scenarios.scene import BACK, THERE, Broken, Json, Scene, measured, require_sound
 
-SEGMENTS = (REPOSITORY / "tests/lab/segments.py").read_text()
-PLACE, LOG, PID = "/srv/segments.py", "/run/segments.json", "/run/segments.pid"
+# Segments of the controller for h2: how many were sent, and how many arrived.
+SEGMENTS = Program("segments")
 ADDRESS, PORT = "10.0.0.1", 6653
 # No flow is for what comes from the bridge itself.  It has a controller already: the first one would mean a flush.
 REACHED = f"""
@@ -33,21 +30,6 @@ OPENFLOW14 = 5
 OTHERS = ["p1>p2:gone"]
 
 
-@contextlib.contextmanager
-def segments(scene: Scene) -> t.Iterator[Json]:
-    """Send segments from the controller to h2 meanwhile; how many, and how many arrived, is in what this yields, afterwards."""
-    scene.sh(
-        f"cat > {PLACE} <<'SEGMENTS'\n{SEGMENTS}\nSEGMENTS\nrm -f {LOG}\n"
-        + background(f"python3 {PLACE} {PORT} {LOG}", PID)
-    )
-    log: Json = {}
-    try:
-        yield log
-    finally:
-        scene.sh(f"kill $(cat {PID})\n" + until(f"[ -e {LOG} ]"))
-        log.update(json.loads(scene.sh(f"cat {LOG}")))
-
-
 def reached(strategy: str, datapath: str, scene: Scene) -> str:
     """There and back: the controller sees one reconnect each time, and nobody loses what it sends."""
     scene.populate("--datapath-type", datapath, "--controller")
@@ -56,18 +38,15 @@ def reached(strategy: str, datapath: str, scene: Scene) -> str:
     said = []
     with controller(scene, "flows", 20, where, OPENFLOW14, namespace="h1") as log:
         scene.sh(REACHED + CONNECTED)
-        for state in ("applied", "rolled_back"):
-            with segments(scene) as sent, scene.traffic() as traffic:
-                if state == "applied":
-                    options: Json = {"accept": OTHERS} if datapath == "netdev" else {}
-                    scene.hand_over(
-                        strategy=strategy, confirm="manual", confirm_timeout=600, expect=state, **options
-                    )
-                else:
-                    scene.hand_over(state=state, expect=state)
+        accepted: Json = {"accept": OTHERS} if datapath == "netdev" else {}
+        for options in ({**THERE, "strategy": strategy, **accepted}, BACK):
+            with SEGMENTS.running(scene, PORT, SEGMENTS.log) as sent, scene.traffic() as traffic:
+                scene.hand_over(**options)
                 scene.sh(CONNECTED)
             lost = sent["sent"] - sent["arrived"]
-            said.append(f"{state}: {measured(traffic)}; {lost} of {sent['sent']} of the controller's lost")
+            said.append(
+                f"{options['expect']}: {measured(traffic)}; {lost} of {sent['sent']} of the controller's lost"
+            )
             if strategy == "make_before_break" and datapath == "system":
                 measured(traffic).none()
                 if lost:

@@ -16,11 +16,10 @@ import time
 import typing as t
 
 from tests.harness import runs
-from tests.lab.images import REPOSITORY
+from tests.scenarios.programs import Program, background
 from tests.scenarios.scene import AFTERWARDS, Broken, Json, Scene, measured, require_sound, until
 
-CHURN = (REPOSITORY / "tests/lab/churn.py").read_text()
-PLACE, LOG, PID = "/srv/churn.py", "/run/churn.json", "/run/churn.pid"
+CHURN = Program("churn")
 COOKIE = "0xc0ffee"
 FLOW = re.compile(r"nw_dst=([\d.]+) actions=(\S+)")
 GROUP = re.compile(r"group_id=(\d+),type=all,bucket=(?:bucket_id:0,)?actions=output:(?:p)?\"?(\d+)")
@@ -61,24 +60,9 @@ def controller(
     namespace: str | None = None,
 ) -> t.Iterator[Json]:
     """Have a controller change a bridge meanwhile (see churn.py); its log is in what this yields, afterwards."""
-    within = f"ip netns exec {namespace} " if namespace else ""
-    scene.sh(
-        f"cat > {PLACE} <<'CHURN'\n{CHURN}\nCHURN\n"
-        + background(
-            f"{within}python3 {PLACE} {mode} {where} {rate} {LOG} {' '.join(map(str, options))}", PID
-        )
-    )
-    log: Json = {}
-    try:
+    within = f"ip netns exec {namespace}" if namespace else ""
+    with CHURN.running(scene, mode, where, rate, CHURN.log, *options, within=within) as log:
         yield log
-    finally:
-        scene.sh(f"kill $(cat {PID})\n" + until(f"[ -e {LOG} ]"))
-        log.update(json.loads(scene.sh(f"cat {LOG}")))
-
-
-def background(command: str, pidfile: str) -> str:
-    """Shell that starts ``command`` for longer than the session."""
-    return f"setsid {command} </dev/null >/run/background.log 2>&1 & echo $! >{pidfile}\n"
 
 
 def require_logged(scene: Scene, log: Json, bridge: str = "br0", protocol: str = "OpenFlow14") -> None:

@@ -17,7 +17,7 @@ import typing as t
 
 from tests.harness import runs
 from tests.lab import modules, ovn
-from tests.scenarios.living import background
+from tests.scenarios.programs import background
 from tests.scenarios.scene import Broken, Json, Scene, measured, require_sound, require_unhurt, until
 
 CHURN_PID = "/run/churn.pid"

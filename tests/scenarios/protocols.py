@@ -54,6 +54,7 @@ def unchanged(result: Json, before: str, after: str) -> None:
         raise Broken(f"the neighbour saw it: {'; '.join(seen)}")
 
 
+SLB = "balance-slb"
 WATCHED = "ovs-vsctl set interface {0} bfd:enable=true bfd:min_tx={2} bfd:min_rx={2} cfm_mpid={1} other_config:cfm_interval=100"
 _STATE = "ovs-vsctl get interface {0} bfd_status:state cfm_fault"
 
@@ -95,36 +96,42 @@ def impatient(scene: Scene) -> str:
 
 
 def there_and_back(
-    scene: Scene, versions: tuple[str, str], userspace: bool = False, bond: bool = False, host: int = 1
+    scene: Scene, versions: tuple[str, str], userspace: bool = False, bond: str = "", host: int = 1
 ) -> str:
-    """One host is handed over, and taken back, under traffic; the other one sees nothing of that."""
+    """One host is handed over, and taken back, under traffic; the other one sees nothing of that.
+
+    ``bond`` is the mode of a bond that goes on sending by the same members.
+    """
     other = 3 - host
     scene.install(versions[1], host)
     state, seen = scene.look(host), scene.sh(NEIGHBOUR, other)
+    shared = functools.partial(spread, scene, host, bond) if bond else dict[str, str]
     with scene.traffic() as traffic:
-        shared = spread(scene, host) if bond else {}
+        before = shared()
         result = scene.hand_over(host, confirm="manual", expect="applied")
-        require_alike(shared, spread(scene, host) if bond else {})
+        require_alike(before, shared())
     unchanged(result, seen, scene.sh(NEIGHBOUR, other))
     require_same(state, scene.look(host), RENUMBERED if userspace else ())
     require_unhurt(userspace, traffic)
     with scene.traffic() as again:
         scene.hand_over(host, state="rolled_back", expect="rolled_back")
-        require_alike(shared, spread(scene, host) if bond else {})
+        require_alike(before, shared())
     unchanged(result, seen, scene.sh(NEIGHBOUR, other))
     require_sound(scene, versions[0], host, server=False)
     require_unhurt(userspace, again)
     return f"{measured(traffic)}; back: {measured(again)}; the other end saw no change"
 
 
+SHOW = "ovs-appctl bond/show bond0"
 # The load of a hash shows after a while.
-SPREAD_OF = "sleep 4; ovs-appctl bond/show bond0"
+LOADED = until(f"{SHOW} | grep -q 'kB load'", otherwise=f"{SHOW} >&2")
 
 
-def spread(scene: Scene, host: int) -> dict[str, str]:
+def spread(scene: Scene, host: int, mode: str) -> dict[str, str]:
     """Which member of a bond is active, and which one has each hash with a load (balance-slb)."""
     found, member = {}, ""
-    for words in map(str.split, scene.sh(SPREAD_OF, host).splitlines()):
+    shown = scene.sh((LOADED if mode == SLB else "") + SHOW, host)
+    for words in map(str.split, shown.splitlines()):
         if words[:1] in (["member"], ["slave"]):
             member = words[1].rstrip(":")
         elif words in (["active", "member"], ["active", "slave"]):
@@ -265,8 +272,8 @@ def bonded(case: Bonded, scene: Scene) -> str:
     """The bond is upgraded, and taken back, under traffic through it."""
     scene.populate(*(("--datapath-type", "netdev") if case.userspace else ()))
     bond(case, scene)
-    alike = case.mode != "balance-tcp"
-    if case.mode == "balance-slb":
+    alike = case.mode if case.mode != "balance-tcp" else ""
+    if case.mode == SLB:
         gather(scene)
     ways = [there_and_back(scene, case.versions, case.userspace, alike, host) for host in case.upgraded]
     return "; ".join(ways)

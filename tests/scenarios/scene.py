@@ -49,6 +49,10 @@ RENUMBERED = ("datapath ports",)
 
 Json = dict[str, t.Any]
 
+# For ``Scene.hand_over``: what is to be taken back, and taking it back.
+THERE: Json = {"expect": "applied", "confirm": "manual", "confirm_timeout": 600}
+BACK: Json = {"expect": "rolled_back", "state": "rolled_back"}
+
 
 class Broken(Exception):
     """A promise was not kept, as a sentence."""

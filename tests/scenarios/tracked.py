@@ -19,13 +19,12 @@ import time
 import typing as t
 
 from tests.lab.images import REPOSITORY
-from tests.scenarios.living import background
+from tests.scenarios.programs import Program, background
 from tests.scenarios.scene import Broken, Json, Scene, require_sound, until
 
-PEERS = (REPOSITORY / "tests/lab/peers.py").read_text()
+PEERS = Program("peers")
 KINDS = (REPOSITORY / "tests/lab/kinds.py").read_text()
 KINDS_PLACE, KINDS_LOG, KINDS_PID = "/srv/kinds.py", "/run/kinds", "/run/kinds.pid"
-PLACE, LOG, PID = "/srv/peers.py", "/run/peers.json", "/run/peers.pid"
 
 # New connections only by SYN and only from h1, translated to four addresses; whatever else is not known is dropped.
 FIREWALL = """
@@ -206,19 +205,9 @@ def kinds(scene: Scene) -> t.Iterator[Kinds]:
 @contextlib.contextmanager
 def peers(scene: Scene, count: int, rate: int = 100, churn: int = 20) -> t.Iterator[Json]:
     """See peers.py; what became of the connections is in what this yields, afterwards."""
-    scene.sh(
-        f"cat > {PLACE} <<'PEERS'\n{PEERS}\nPEERS\nrm -f {LOG}*\n"
-        + background(f"python3 {PLACE} {count} {rate} {churn} {LOG}", PID)
-        + until(f"[ -e {LOG}.open ]", 300, otherwise="cat /run/background.log >&2")
-    )
-    log: Json = {}
-    try:
+    begun = until(f"[ -e {PEERS.log}.open ]", 300, otherwise="cat /run/background.log >&2")
+    with PEERS.running(scene, count, rate, churn, PEERS.log, begun=begun, patience=300) as log:
         yield log
-    finally:
-        scene.sh(
-            f"kill $(cat {PID})\n" + until(f"[ -e {LOG} ]", 300, otherwise="cat /run/background.log >&2")
-        )
-        log.update(json.loads(scene.sh(f"cat {LOG}")))
 
 
 def carried(new: str, count: int, churn: int, scene: Scene) -> str:
@@ -242,7 +231,7 @@ def carried(new: str, count: int, churn: int, scene: Scene) -> str:
 
 def of_ends(scene: Scene) -> t.Callable[[str], bool]:
     """Tells the connections that last from those that come and go besides."""
-    lasting = set(scene.sh(f"cat {LOG}.*.open").splitlines())
+    lasting = set(scene.sh(f"cat {PEERS.log}.*.open").splitlines())
 
     def lasts(line: str) -> bool:
         ends = ENDS.search(line)
