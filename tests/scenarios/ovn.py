@@ -92,7 +92,7 @@ def churned(version: str, to: str, flows: int, scene: Scene, ports: int = 0) -> 
         scene.module("ovs_handover", {"state": "rolled_back"})
     require_sound(scene, scene.lab.ovs or "", server=False)
     said.append(f"back: {measured(back)}")
-    require_unhurt(not kernel, there, back)
+    require_unhurt(not kernel, there, back, most=5)  # its host in userspace is a fast one
     return f"{'; '.join(said)}; {measured(there)}"
 
 

@@ -66,10 +66,10 @@ class Losses(probe.Losses):
         if (self.established, self.new, self.duplicates) != (0, 0, 0):
             raise Broken(f"traffic was hit: {self}")
 
-    def few(self) -> None:
+    def few(self, most: int) -> None:
         """Raise ``Broken`` where that is more than what comes while nobody forwards in the switch-over in userspace."""
         self.shorter_than(0.5)
-        if self.established + self.new > A_FEW:
+        if self.established + self.new > most:
             raise Broken(f"traffic was hit: {self}")
 
     def shorter_than(self, seconds: float) -> None:
@@ -159,11 +159,11 @@ def measured(traffic: Traffic) -> Losses:
     return traffic.losses
 
 
-def require_unhurt(userspace: bool, *probes: Traffic) -> None:
+def require_unhurt(userspace: bool, *probes: Traffic, most: int = A_FEW) -> None:
     """Raise ``Broken`` when a probe lost something; in userspace more than what comes in the switch-over."""
     for each in probes:
         if userspace:
-            measured(each).few()
+            measured(each).few(most)
         else:
             measured(each).none()
 
