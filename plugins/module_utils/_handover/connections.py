@@ -76,15 +76,23 @@ class Connections:
         self._new = new, channel
         self._report.missed(conntrack.settings(old, new))
         try:
-            for __ in range(1 + _MOST_ROUNDS):
-                if self.follow(old) <= FEW:
-                    break
+            self._catch_up(old)
             return self._account(new)
         except (ProtocolError, Unreachable) as error:
             # Whatever that means for the hand-over is found out elsewhere.
             self._report.missed([f"tracked connections: {error}"])
             self._tell_what_they_lack()
             return {"carried": 0, "of": len(self._given) + len(self._left)}
+
+    def _catch_up(self, old: Appctl) -> None:
+        """Each look keeps the first process busy: it ends where there is always as much to be done."""
+        left = self.follow(old)
+        for __ in range(_MOST_ROUNDS):
+            if left <= FEW:
+                return
+            before, left = left, self.follow(old)
+            if left > before / 2:
+                return
 
     def follow(self, old: Appctl) -> int:
         """Give the second process what has changed since, and end there what has ended; returns how many that are.
@@ -93,6 +101,13 @@ class Connections:
         """
         if self._new is None:
             return 0
+        try:
+            return self._follow(old)
+        finally:
+            if self._accounted:
+                self._tell_of_numbers()
+
+    def _follow(self, old: Appctl) -> int:
         lines = {conntrack.lasting(line): line for line in conntrack.dump(old)}
         self._left = {line: why for line, why in self._left.items() if line in lines}
         given = self._lines()
@@ -106,8 +121,6 @@ class Connections:
         self._end(key for key in gone if key not in entries)
         self._give(entry for key, entry in entries.items() if not self._stays_over(entry))
         self._refresh(lines)
-        if self._accounted:
-            self._tell_of_numbers()
         return len(entries.keys() | set(gone))
 
     def _lines(self) -> set[str]:

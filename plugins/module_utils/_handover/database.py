@@ -27,10 +27,10 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.quiet
     Quiet,
     forwards_in_main_loop,
     modest,
-    nobody,
     prioritize,
     resume,
     stopped,
+    unhindered,
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.scope import Scope
@@ -147,7 +147,7 @@ class Database:
         owner = self._services.owner(OVSDB_SERVER)
         vswitchd = self._services.process(VSWITCHD)
         alone = self._scope.request.userspace and forwards_in_main_loop(vswitchd)
-        quiet = nobody if self.apart() else stopped if free_try and alone else modest
+        quiet = unhindered if self.apart() else stopped if free_try and alone else modest
         with contextlib.ExitStack() as stack, attention({VSWITCHD: vswitchd}):
             # Not before: what becomes the new server takes its time to be there.
             def ending() -> None:
@@ -190,7 +190,7 @@ class Database:
                 vswitchd = self._services.process(VSWITCHD)
                 resume(vswitchd)
                 prioritize(vswitchd, self._services.owner(VSWITCHD).heritage.like.nice)
-                stack.enter_context((nobody if self.apart() else quiet)(vswitchd))
+                stack.enter_context((unhindered if self.apart() else quiet)(vswitchd))
             self._ensure()
 
     def _ensure(self) -> None:

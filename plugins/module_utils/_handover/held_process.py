@@ -45,7 +45,7 @@ def start(host: Host) -> None:
     gate, own = _gate(host), _pidfile(host)
     os.mkfifo(gate, 0o600)
     program = host.request.supervisors[VSWITCHD]["program"]
-    place = newcomer.directory(host)
+    place = host.scope.private
     argv = newcomer.command_line(host, host.request.remote, program, place)
     added = [name for name in _OF_SHELLS if name not in host.request.vswitchd.environment]
     script = _SCRIPT.format(forget=f"unset {' '.join(added)}; " if added else "")

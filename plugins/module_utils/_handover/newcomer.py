@@ -76,11 +76,6 @@ T = t.TypeVar("T")
 Act = t.Callable[[Host], None]
 
 
-def directory(host: Host) -> str:
-    """The private run directory of this transaction."""
-    return host.scope.private
-
-
 def database(host: Host) -> str:
     """The remote of the private database: in a directory of root's own, which the daemon's user can get to."""
     return f"unix:{_database_socket(host)}"
@@ -93,11 +88,11 @@ def open_database(host: Host) -> Ovsdb:
 
 def lasting_database(host: Host) -> str:
     """The remote for the second ovs-vswitchd: a link to the private database, and after ``move_in`` the real one."""
-    return f"unix:{directory(host)}/db.sock"
+    return f"unix:{host.scope.private}/db.sock"
 
 
 def _database_socket(host: Host) -> str:
-    return f"{directory(host)}.db/db.sock"
+    return f"{host.scope.private}.db/db.sock"
 
 
 class Running(t.NamedTuple):
@@ -119,12 +114,12 @@ def control(host: Host) -> Appctl:
 
 
 def _control_socket(host: Host, second: Process) -> str:
-    return os.path.join(directory(host), f"{VSWITCHD}.{second.pid}.ctl")
+    return os.path.join(host.scope.private, f"{VSWITCHD}.{second.pid}.ctl")
 
 
 def process(host: Host) -> Process:
     """The second ovs-vswitchd.  Raises ``Unreachable`` when it does not run."""
-    return host.outside.running(directory(host), VSWITCHD).process
+    return host.outside.running(host.scope.private, VSWITCHD).process
 
 
 def reachable(host: Host) -> Appctl:
@@ -134,13 +129,13 @@ def reachable(host: Host) -> Appctl:
 
 def find(host: Host) -> Running:
     """The second ovs-vswitchd, wherever its pidfile is; this looks through all processes.  Raises ``Unreachable``."""
-    for found in processes_of(directory(host), (VSWITCHD,)):
+    for found in processes_of(host.scope.private, (VSWITCHD,)):
         path = _control_socket(host, found)
         if os.path.exists(path):
             return Running(found, Appctl(path, 5.0))
     raise Unreachable(
         f"the second {VSWITCHD} does not run",
-        f"no process has the run directory {directory(host)}",
+        f"no process has the run directory {host.scope.private}",
         VSWITCHD_LOG,
     )
 
@@ -155,8 +150,8 @@ def attended(do: Act, private: t.Sequence[str] = (VSWITCHD, OVSDB_SERVER)) -> Ac
 
     def step(host: Host) -> None:
         needed = {name: host.services.process(name) for name in (OVSDB_SERVER, VSWITCHD)}
-        for number, found in enumerate(processes_of(directory(host), private)):
-            needed[f"daemon {number} of {directory(host)}"] = found
+        for number, found in enumerate(processes_of(host.scope.private, private)):
+            needed[f"daemon {number} of {host.scope.private}"] = found
         with attention(needed):
             do(host)
 
@@ -171,7 +166,7 @@ def all_attended(steps: t.Sequence[Step[Host]]) -> list[Step[Host]]:
 def make_directory(host: Host) -> None:
     """Make the private run directory, and remove the links of processes that are gone."""
     remove_dead_links(host)
-    give_directory(host, directory(host))
+    give_directory(host, host.scope.private)
 
 
 def give_directory(host: Host, path: str) -> None:
@@ -193,9 +188,12 @@ def copy_database(host: Host) -> None:
     are elsewhere, because it deletes its sockets by name when it is asked to end, also when the private directory has
     become a link to the real one.
     """
-    os.symlink(_database_socket(host), os.path.join(directory(host), "db.sock"))
+    os.symlink(_database_socket(host), os.path.join(host.scope.private, "db.sock"))
     own = host.scope.seen("database")
-    with serve_copy(host, own, _database_socket(host), directory(host)) as copy, host.database.open() as real:
+    with (
+        serve_copy(host, own, _database_socket(host), host.scope.private) as copy,
+        host.database.open() as real,
+    ):
         if not host.request.userspace:  # there it takes the bridge's own port, which opens late
             controllers.let_through(real, copy)
 
@@ -235,8 +233,8 @@ def serve_copy(host: Host, own: str, listening: str, place: str) -> Ovsdb:
 
 def start(host: Host, remote: str, program: str) -> None:
     """Start ``program`` as the second ovs-vswitchd on the database ``remote``, like the first in all else."""
-    argv = command_line(host, remote, program, directory(host))
-    launch(host, argv, program, directory(host))
+    argv = command_line(host, remote, program, host.scope.private)
+    launch(host, argv, program, host.scope.private)
 
 
 def command_line(host: Host, remote: str, program: str, place: str) -> list[str]:
@@ -279,7 +277,7 @@ def connect(host: Host) -> None:
     """Connect to every bridge of the second process; raises ``HotUpgradeError`` with its words if it dies."""
 
     def one(bridge: str) -> None:
-        path = management_socket(directory(host), bridge)
+        path = management_socket(host.scope.private, bridge)
         host.filler.switches[bridge] = patient(host, functools.partial(host.outside.open_switch, path))
 
     first_alone(one, [bridge for bridge in host.scope.bridges if bridge not in host.filler.switches])
@@ -338,7 +336,7 @@ def end_first(host: Host) -> None:
 
 def take_pidfile(host: Host) -> None:
     """Make the real pidfile name the second process, so that its service accepts it when the first ends."""
-    own = os.path.join(directory(host), f"{VSWITCHD}.pid")
+    own = os.path.join(host.scope.private, f"{VSWITCHD}.pid")
     os.rename(own, os.path.join(host.request.rundir, f"{VSWITCHD}.pid"))
 
 
@@ -348,7 +346,7 @@ def move_in(host: Host) -> None:
     The pidfile names the second process by now; raises ``Unreachable`` when that has ended.
     """
     second = host.services.process(VSWITCHD)
-    place, real = directory(host), os.path.realpath(host.request.rundir)
+    place, real = host.scope.private, os.path.realpath(host.request.rundir)
     if has_moved_in(host):
         return
     for name in os.listdir(place):  # not by glob, which leaves out the sockets of a bridge like ".hidden"
@@ -360,7 +358,7 @@ def move_in(host: Host) -> None:
 
 def has_moved_in(host: Host) -> bool:
     """Whether ``move_in`` is done: the second process has the place of the first."""
-    return os.path.islink(directory(host))
+    return os.path.islink(host.scope.private)
 
 
 def end_database(host: Host) -> None:
@@ -372,7 +370,7 @@ def end_database(host: Host) -> None:
 def tidy(host: Host) -> None:
     """Remove what is left of the private directory, and links of earlier hand-overs whose process was replaced since."""
     for suffix in _BESIDE:
-        shutil.rmtree(directory(host) + suffix, ignore_errors=True)
+        shutil.rmtree(host.scope.private + suffix, ignore_errors=True)
     shutil.rmtree(host.scope.seen("database"), ignore_errors=True)
     remove_dead_links(host)
 
@@ -382,7 +380,7 @@ def remove(host: Host) -> None:
 
     A wrapper that has not become the daemon yet is ended, too: it would become one later.
     """
-    place = directory(host)
+    place = host.scope.private
     for found, __ in _named(place, (VSWITCHD, OVSDB_SERVER), owner_of(place)):
         monitor = monitor_of(found)
         if monitor is not None:
@@ -435,7 +433,7 @@ def remove_dead_links(host: Host) -> None:
 
 def _there(host: Host) -> list[Process]:
     """What is worth waiting for; a wrapper is not the daemon's program yet."""
-    place = directory(host)
+    place = host.scope.private
     return [process for process, __ in _named(place, (VSWITCHD,), owner_of(place)) if alive(process)]
 
 

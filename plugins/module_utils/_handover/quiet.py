@@ -24,7 +24,7 @@ PAUSE, RESUME = "revalidator/pause", "revalidator/resume"
 Quiet = t.Callable[[Process], t.ContextManager[None]]
 
 
-def nobody(_process: Process) -> t.ContextManager[None]:
+def unhindered(_process: Process) -> t.ContextManager[None]:
     """Hold nothing back."""
     return contextlib.nullcontext()
 

@@ -81,7 +81,7 @@ class StandIn:
     @property
     def _place(self) -> str:
         """Its run directory, that of its user, to whom strangers' packets may speak."""
-        return f"{newcomer.directory(self._host)}.stand-in"
+        return f"{self._host.scope.private}.stand-in"
 
     @property
     def _database(self) -> str:

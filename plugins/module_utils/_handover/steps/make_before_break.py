@@ -31,6 +31,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.side_by_side import side_by_side
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import TimedOut, Waiter
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    backlog,
     controllers,
     late_ports,
     newcomer,
@@ -107,6 +108,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.st
 
 PROTOCOLS, CONNECTIONS = "run the protocols in silence", "carry the tracked connections"
 SPREAD = "spread the load of bonds as before"
+QUEUES = "let packets wait for the new process"
 RENEW = "renew the timeouts"
 CUT_OVER, RECONNECT = "cut over", "reconnect to the database"
 # What happens in a switch-over on the kernel datapath, in this order, for whoever observes it; the last three with controllers.
@@ -171,6 +173,7 @@ def steps(request: Request) -> list[Step[Host]]:
                 *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
                 *([Step(SPREAD, _spread_load)] if request.bonds else []),
                 *([Step(CONNECTIONS, _carry_connections)] if request.userspace else []),
+                *([Step(QUEUES, backlog.lengthen_new)] if request.userspace else []),
                 Step(RENEW, _renew),
             ]
         ),
@@ -234,9 +237,7 @@ def _load(host: Host) -> None:
 
 def _carry_learned(host: Host) -> None:
     host.filler.remember_learned()
-    host.filler.carry_learned(
-        Connection(newcomer.directory(host), newcomer.database(host), host.request.timeout)
-    )
+    host.filler.carry_learned(Connection(host.scope.private, newcomer.database(host), host.request.timeout))
 
 
 def _load_bridge(host: Host, name: str) -> Refusal | None:
@@ -632,7 +633,7 @@ def _speak_again(host: Host) -> None:
 
 
 def _takes_upcalls(host: Host) -> bool:
-    return os.path.islink(newcomer.directory(host)) or takes_upcalls(*newcomer.find(host))
+    return os.path.islink(host.scope.private) or takes_upcalls(*newcomer.find(host))
 
 
 def _back(host: Host) -> None:

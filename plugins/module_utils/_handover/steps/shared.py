@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    backlog,
     executables,
     newcomer,
     rehearsal,
@@ -40,6 +41,7 @@ def prepare(request: Request) -> list[Step[Host]]:
         [
             Step(HOLD_RESTARTS, lambda host: host.services.hold(), _let_go),
             Step(shaping.STEP, shaping.leave_alone, _give_back),
+            *([Step("let packets wait", backlog.lengthen, backlog.shorten)] if request.userspace else []),
             Step("take the snapshot", lambda host: host.snapshot.take()),
             Step("keep the old programs and the database", _keep),
             *(
@@ -151,6 +153,8 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
         host.services.let_go()
         remove_dead_links(host)
         shaping.give_back(host)
+        if host.request.userspace:
+            backlog.shorten(host)
 
     return Step("verify", check, window=True)
 

@@ -59,9 +59,12 @@ class Channel:
     def __init__(self) -> None:
         self.xid = itertools.count().__next__
         self.frames: list[bytes] = []
+        self.fails = False
 
     def send(self, messages: t.Iterable[bytes]) -> None:
         for message in messages:
+            if self.fails:
+                raise ProtocolError("the connection is gone", "", "")
             actions = int.from_bytes(message[12:14], "big")
             self.frames.append(message[8 + 24 + actions :])
 
@@ -166,6 +169,22 @@ def test_it_is_followed_until_hardly_anything_changes(report: Report, channel: C
     assert carry(report, old, Control(many[:40]), channel)[1] == {"carried": 0, "of": 0}
     old = Control(many, many[:50], many[:40])
     assert carry(report, old, Control(many[:40]), channel)[1] == {"carried": 40, "of": 40}
+
+
+def test_it_is_not_followed_where_as_much_changes_all_the_time(report: Report, channel: Channel) -> None:
+    """Each look keeps the first process from its packets."""
+    looks = [[OPEN.replace("10.0.0.3", f"10.0.{turn}.{host}") for host in range(50)] for turn in range(9)]
+    old = Control(*looks)
+    carry(report, old, Control(looks[1]), channel)
+    assert len(old.looks) == 9 - 2
+
+
+def test_numbers_are_told_of_when_the_last_look_fails(report: Report, channel: Channel) -> None:
+    connections, __ = carry(report, Control([UDP.format(1)]), Control([UDP.format(1)]), channel)
+    channel.fails = True
+    with pytest.raises(ProtocolError):
+        follow(connections, UDP.format(1), OPEN)
+    assert NUMBERS_UNCHECKED.format(1) in report.not_carried
 
 
 def test_what_has_ended_is_ended_there(report: Report, channel: Channel) -> None:

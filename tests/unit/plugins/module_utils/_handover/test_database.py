@@ -122,7 +122,7 @@ def test_one_with_a_database_of_its_own_is_neither_held_back_nor_waited_for(
     world: t.Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scope, used = world.host.scope, list[str]()
-    for name in ("stopped", "modest", "nobody"):
+    for name in ("stopped", "modest", "unhindered"):
         monkeypatch.setattr(
             database, name, lambda _process, name=name: contextlib.nullcontext(used.append(name))
         )
@@ -130,7 +130,7 @@ def test_one_with_a_database_of_its_own_is_neither_held_back_nor_waited_for(
     world.daemon(OVSDB_SERVER, scope.seen("database"))
     world.session.looks = 10_000
     world.host.database.restart_server(free_try=True)
-    assert used == ["nobody"]
+    assert used == ["unhindered"]
     # Its own has ended: it has the real one.
     del world.running[scope.seen("database"), OVSDB_SERVER]
     assert not world.host.database.apart()

@@ -68,7 +68,7 @@ def test_the_private_directory_is_the_daemons_user_s(host: t.Any, monkeypatch: p
     monkeypatch.setattr(os, "chown", lambda *words, **__: given.append(words))
     host.services.owner("ovs-vswitchd").heritage.like.uid = 123
     newcomer.make_directory(host)
-    assert given == [(newcomer.directory(host), 123, os.getegid())]
+    assert given == [(host.scope.private, 123, os.getegid())]
 
 
 @pytest.mark.parametrize("end", [newcomer.remove, newcomer.tidy])
@@ -76,7 +76,7 @@ def test_nothing_stays_beside_the_run_directory(
     world: t.Any, host: t.Any, end: t.Callable[[t.Any], None]
 ) -> None:
     for suffix in (".db", ".done"):
-        os.mkdir(newcomer.directory(host) + suffix)
+        os.mkdir(host.scope.private + suffix)
     end(host)
     assert [each for each in os.listdir(world.place) if each != "transactions"] == ["run"]
 
@@ -91,14 +91,14 @@ def test_whatever_a_wrapper_starts_is_ended_with_the_private_directory(
     newcomer.make_directory(host)
     program = tmp_path / name
     shutil.copy("/bin/sleep", program)
-    environment = {"OVS_RUNDIR": newcomer.directory(host)}
+    environment = {"OVS_RUNDIR": host.scope.private}
     with subprocess.Popen([str(program), "60"], env=environment) as left_over:
         try:
             newcomer.remove(host)
             assert left_over.wait(10) == -signal.SIGKILL
         finally:
             left_over.kill()
-    assert not os.path.exists(newcomer.directory(host))
+    assert not os.path.exists(host.scope.private)
 
 
 def test_a_second_process_may_need_a_while_until_it_answers(world: t.Any, host: t.Any) -> None:
@@ -170,7 +170,7 @@ def test_the_sockets_come_into_the_real_directory_and_a_link_in_their_place(
     world: t.Any, host: t.Any
 ) -> None:
     second = world.daemon()
-    place, real = newcomer.directory(host), host.request.rundir
+    place, real = host.scope.private, host.request.rundir
     os.mkdir(place)
     moved = ["br0.mgmt", ".hidden.mgmt", "br0.snoop", f"ovs-vswitchd.{second.pid}.ctl"]
     for name in (*moved, "ovs-vswitchd.1.ctl", "db.sock"):
@@ -184,10 +184,10 @@ def test_the_sockets_come_into_the_real_directory_and_a_link_in_their_place(
 
 
 def test_sockets_stay_where_nobody_serves_them_any_more(world: t.Any, host: t.Any) -> None:
-    os.mkdir(newcomer.directory(host))
+    os.mkdir(host.scope.private)
     with pytest.raises(Unreachable):
         newcomer.move_in(host)
-    assert not os.path.islink(newcomer.directory(host))
+    assert not os.path.islink(host.scope.private)
 
 
 def test_the_first_process_ends_with_its_control_socket_alone(world: t.Any) -> None:

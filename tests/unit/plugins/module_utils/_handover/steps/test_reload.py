@@ -21,6 +21,7 @@ def request(**values: t.Any) -> t.Any:
         "restart_server": False,
         "convert": False,
         "downgrade": False,
+        "userspace": False,
         "reload": Reload("", "", "auto", stand_in=True),
     }
     return types.SimpleNamespace(**{**known, **values})

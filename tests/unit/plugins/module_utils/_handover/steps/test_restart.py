@@ -82,10 +82,8 @@ def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> N
 
 def test_the_restart_policies_are_held_before_anything_else() -> None:
     """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
-    assert (
-        shared.prepare(t.cast("t.Any", types.SimpleNamespace(restart_server=True)))[0].name
-        == "hold the restart policies"
-    )
+    request: t.Any = types.SimpleNamespace(restart_server=True, userspace=True)
+    assert shared.prepare(request)[0].name == "hold the restart policies"
 
 
 def test_a_database_that_is_dead_is_told_what_to_give_back(
@@ -105,7 +103,7 @@ def test_a_new_process_without_its_place_ends_first(
     place = tmp_path / "private"
     if adopted:
         place.symlink_to(tmp_path)
-    monkeypatch.setattr(restart.newcomer, "directory", lambda host: str(place))
+    host.scope = types.SimpleNamespace(private=str(place))
     monkeypatch.setattr(restart.newcomer, "remove", lambda host: host.calls.append("ended"))
     restart.back(host)
     assert host.calls == calls
