@@ -12,17 +12,16 @@ keeps it busy for half a second.  Meanwhile they wait, as many as fit.
 from __future__ import annotations
 
 import contextlib
-import os
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import packet_queues
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import memory, packet_queues
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
 
-# What may wait for one process, as a part of the memory of the host.
-_PART = 16
+# What may wait for one process, as a part of the memory that is available: tenants decide how much that is.
+_PART = 4
 SHORT = (
     "packets that come while ovs-vswitchd is busy, beyond some 270 at each port: "
     "the queues of its ports cannot be made longer ({0})"
@@ -47,11 +46,6 @@ def shorten(host: Host) -> None:
 
 def _lengthen(host: Host, process: Process) -> None:
     try:
-        packet_queues.lengthen(process, _memory() // _PART)
+        packet_queues.lengthen(process, memory.available() // _PART)
     except OSError as error:
         host.report.missed([SHORT.format(error.strerror)])
-
-
-def _memory() -> int:
-    """Of the host, in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

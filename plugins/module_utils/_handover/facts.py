@@ -60,7 +60,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.schema imp
 )
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.whole_switch import read_database
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof import traffic
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import containers, links, unit_files
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import (
+    containers,
+    links,
+    memory,
+    unit_files,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.likeness import drops
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.trust import (
     doubt_of_directory,
@@ -91,8 +96,8 @@ def read_facts(connection: Connection, between: Homes | None = None) -> Facts:
         bridges=database.bridges,
         other_config=database.other_config,
         flows=_flows(connection, database.bridges) if process else 0,
-        memory_available=_kilobytes("/proc/meminfo", "MemAvailable:") << 10,
-        memory_vswitchd=_kilobytes(f"/proc/{process.pid}/status", "VmRSS:") << 10 if process else 0,
+        memory_available=memory.available(),
+        memory_vswitchd=memory.resident(process.pid) if process else 0,
         foreign_flag=is_true(database.other_config.get(FLOW_RESTORE_WAIT)),
         confined=_confinement(process.pid) if process else None,
         down=frozenset(filter(links.is_down, _cut_off_devices(database.bridges))),
@@ -214,18 +219,6 @@ def _service(daemon: Daemon) -> unit_files.Service | None:
 def _socket_user(server: Daemon) -> str | None:
     owner = choice.of_daemon(server) if server.running else None
     return owner.socket_user if isinstance(owner, Systemd) else None
-
-
-def _kilobytes(path: str, key: str) -> int:
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.startswith(key):
-                return int(line.split()[1])
-    raise HotUpgradeError(
-        f"{path} has no line {key}",
-        "the kernel is not one that is known",
-        "Look at the file, and at uname -r",
-    )
 
 
 def _confinement(pid: int) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import backlog, newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.report import Report
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import packet_queues
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import memory, packet_queues
 
 GB = 1 << 30
 
@@ -30,7 +30,7 @@ def test_both_get_a_part_of_the_memory(host: t.Any, monkeypatch: pytest.MonkeyPa
     given: list[t.Any] = []
     monkeypatch.setattr(packet_queues, "lengthen", lambda *words: given.append(words))
     monkeypatch.setattr(newcomer, "process", lambda _host: "the second one")
-    monkeypatch.setattr(backlog, "_memory", lambda: 16 * GB)
+    monkeypatch.setattr(memory, "available", lambda: 4 * GB)
     backlog.lengthen(host)
     backlog.lengthen_new(host)
     assert given == [("the running ovs-vswitchd", GB), ("the second one", GB)]
