@@ -111,3 +111,18 @@ def test_a_socket_that_is_closed_meanwhile_is_nothing(
     packet_queues.lengthen(process, 8 * MB)
     assert lengths(sockets)[0] == before[0]
     assert lengths(sockets)[1] == 8 * MB
+
+
+def test_all_packets_wait(process: Process, sockets: list[socket.socket]) -> None:
+    everything, packets = 3, {b"packet %d" % number for number in range(2000)}
+    sockets[0].bind(("lo", everything))
+    packet_queues.lengthen(process, 128 * MB)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody_reads:
+        nobody_reads.bind(("127.0.0.1", 0))
+        for packet in packets:
+            sockets[2].sendto(packet, nobody_reads.getsockname())
+    sockets[0].setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while packets:
+            packets.discard(sockets[0].recv(65536)[14 + 20 + 8 :])
+    assert not packets
