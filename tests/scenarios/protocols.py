@@ -83,6 +83,22 @@ def watched(scene: Scene) -> str:
     return there_and_back(scene, ("3.5.0", "4.0.0"))
 
 
+def fallen(scene: Scene) -> str:
+    """A session that was down once says so for as long as it is up: host 1 had not heard of host 2, and host 2 was told that."""
+    joined(scene)
+    watch(scene, "gn0")
+    scene.sh("pid=$(cat /run/openvswitch/ovs-vswitchd.pid); kill -STOP $pid; sleep 1; kill -CONT $pid", 2)
+    for number in (1, 2):
+        scene.sh(is_up("gn0"), number)
+    diagnostics = [
+        scene.sh("ovs-vsctl get interface gn0 bfd_status:diagnostic", number).strip() for number in (1, 2)
+    ]
+    if len({*diagnostics, '"No Diagnostic"'}) < 3:
+        raise Broken(f"the session was not down in two ways: {diagnostics}")
+    ways = [there_and_back(scene, ("3.5.0", "4.0.0"), host=host) for host in (1, 2)]
+    return f"{' and '.join(diagnostics)}; {'; '.join(ways)}"
+
+
 def impatient(scene: Scene) -> str:
     """BFD that misses a neighbour after 150 ms is not gone on with: the plan says so, and the session comes up again."""
     joined(scene)
@@ -336,6 +352,7 @@ CASES = (
 )
 SCENARIOS = [
     ("BFD and CFM on a tunnel between two hosts, and back", "3.5.0", watched, "uml", 2),
+    ("BFD that was down once, both hosts", "3.5.0", fallen, "uml", 2),
     ("BFD that is too fast", "3.5.0", impatient, "uml", 2),
     *((str(case), case.versions[0], functools.partial(bonded, case), "uml", 2) for case in CASES),
 ]

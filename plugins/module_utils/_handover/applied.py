@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import attempt
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import backlog
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import (
     OVSDB_SERVER,
@@ -32,6 +33,7 @@ FORWARDS = "forwards"
 def conclude(host: Host) -> Json:
     """Have the database be on the disk, and return what the result says of the hand-over."""
     flush(host)
+    backlog.shorten(host)
     daemons = {name: host.services.process(name) for name in (VSWITCHD, OVSDB_SERVER)}
     return {
         **host.report.outcome(),

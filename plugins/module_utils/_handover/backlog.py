@@ -13,24 +13,28 @@ from __future__ import annotations
 
 import contextlib
 
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Unreachable, attempt
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import newcomer
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.host import Host
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.request import Request
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.daemons import VSWITCHD
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import memory, packet_queues
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 # What may wait for one process, as a part of the memory that is available: tenants decide how much that is.
-_PART = 4
-SHORT = (
-    "packets that come while ovs-vswitchd is busy, beyond some 270 at each port: "
+_PART = 8
+TOO_FEW = (
+    "packets that come while ovs-vswitchd is busy, when more of them wait at a port than usual: "
     "the queues of its ports cannot be made longer ({0})"
 )
 
 
-def lengthen(host: Host) -> None:
-    """Have more packets wait for the running ovs-vswitchd until ``shorten``."""
-    _lengthen(host, host.services.process(VSWITCHD))
+def lengthen(request: Request) -> list[Step[Host]]:
+    """Have more packets wait for the running ovs-vswitchd until ``shorten``, which comes last in any case."""
+    if not request.userspace or request.dpdk:
+        return []
+    return [Step("let packets wait", lambda host: _lengthen(host, host.services.process(VSWITCHD)))]
 
 
 def lengthen_new(host: Host) -> None:
@@ -39,13 +43,25 @@ def lengthen_new(host: Host) -> None:
 
 
 def shorten(host: Host) -> None:
-    """Have no more packets wait for the running ovs-vswitchd than for others: under load they would all be late for good."""
-    with contextlib.suppress(Unreachable, OSError):  # what could be made longer can be made shorter
-        packet_queues.shorten(host.services.process(VSWITCHD))
+    """Have no more packets wait for the running ovs-vswitchd than for others: under load they would all be late for good.
+
+    It has seen all that was changed in the database by then.
+    """
+    if not host.request.userspace or host.request.dpdk:
+        return
+    attempt(host.database.wait_for_vswitchd)
+    with contextlib.suppress(Unreachable):
+        shorten_of(host.services.process(VSWITCHD))
+
+
+def shorten_of(process: Process) -> None:
+    """The same for any process; what could be made longer can be made shorter."""
+    with contextlib.suppress(OSError):
+        packet_queues.shorten(process)
 
 
 def _lengthen(host: Host, process: Process) -> None:
     try:
         packet_queues.lengthen(process, memory.available() // _PART)
     except OSError as error:
-        host.report.missed([SHORT.format(error.strerror)])
+        host.report.missed([TOO_FEW.format(error.strerror)])

@@ -31,6 +31,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._ovs.conntrack 
 # Of what changes all the time, so much is left for the switch-over, and so often it is tried to have less.
 FEW = 20
 _MOST_ROUNDS = 10
+# A look is worth it that leaves no more than this part of what the one before had found.
+_GAINED = 0.8
 NUMBERS_UNCHECKED = (
     "the sequence windows of {0} tracked TCP connections: the new ovs-vswitchd takes any number (dpctl/ct-disable-tcp-seq-chk); "
     "when those of before have ended, 'ovs-appctl dpctl/ct-enable-tcp-seq-chk' has it look at them again"
@@ -91,7 +93,7 @@ class Connections:
             if left <= FEW:
                 return
             before, left = left, self.follow(old)
-            if left > before / 2:
+            if left > _GAINED * before:
                 return
 
     def follow(self, old: Appctl) -> int:

@@ -25,7 +25,12 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
     Unreachable,
     attempt,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import measured, plan, shaping
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover import (
+    backlog,
+    measured,
+    plan,
+    shaping,
+)
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.applied import (
     applied_processes,
     flush,
@@ -94,7 +99,7 @@ def after_boot(host: Host, restore: bool) -> list[str]:
 
 def _afterwards(host: Host) -> list[str]:
     """Look at what has become of the host, write it down for whoever is told, and say what is not as it was."""
-    failures = attempt(lambda: flush(host))
+    failures = attempt(lambda: flush(host)) + attempt(lambda: backlog.shorten(host))
     looks: list[measured.Measured] = []
     unseen = attempt(lambda: looks.append(measured.measure(host)))
     found = looks[0] if looks else measured.Measured(f"nothing, since {unseen[0]}")

@@ -177,7 +177,8 @@ def _other_key(bridge: Bridge, port: Port, members: t.Mapping[str, lacp.Member])
     if keys != {coming}:
         yield (
             f"port {port.name} of bridge {bridge.name}: the key of its aggregation would be {coming}, after its member "
-            f"{first.name}, and is {', '.join(map(str, sorted(keys)))}: its partner would take it for another one"
+            f"{first.name}, and is {', '.join(map(str, sorted(keys)))}: its partner would take it for another one "
+            f"(other_config:lacp-aggregation-key={min(keys)} of its interfaces keeps it)"
         )
 
 
@@ -226,6 +227,8 @@ def _bfd_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
             yield f"BFD does not run on {name}"
         elif session.state == bfd.UP != now.state:
             yield f"BFD of {name} is {now.state}"
+        elif session.state == bfd.UP and _has_been_down(session, now):
+            yield f"BFD of {name} tells its neighbour '{now.diagnostic}' and not '{session.diagnostic}'"
 
 
 def _cfm_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
@@ -252,11 +255,33 @@ def priming(old: Spoken, new: Spoken, interfaces: t.Mapping[str, Interface]) -> 
     """What the neighbours of ``old`` would tell ``new`` while it must not answer; it has to last until somebody else tells it."""
     found = _partners(old)
     for name, session in _up(old, new):
-        states = (bfd.UP,) if new.sessions[name].state == bfd.UP else ("init", bfd.UP)
-        for state in states:
-            frame = _control(session, new.sessions[name], interfaces[name], state, bfd.MOST, bfd.FINAL)
-            found.append((name, frame))
+        now = new.sessions[name]
+        for state, multiplier in _way_up(session, now):
+            found.append((name, _control(session, now, interfaces[name], state, multiplier, bfd.FINAL)))
     return found + _checks(old)
+
+
+def _has_been_down(session: bfd.Session, now: bfd.Session) -> bool:
+    """Whether a session tells its neighbour of its last end, and another one would not."""
+    return session.diagnostic in (bfd.EXPIRED, bfd.SIGNALED) and session.diagnostic != now.diagnostic
+
+
+def _way_up(session: bfd.Session, now: bfd.Session) -> t.Iterator[tuple[str, int]]:
+    """The states that a neighbour says, with its multiplier, so that the new session is up, and was down before as the other was.
+
+    One that is to expire is left alone until it has.
+    """
+    up = now.state == bfd.UP
+    if not _has_been_down(session, now):
+        yield from [] if up else [("init", bfd.MOST)]
+        yield bfd.UP, bfd.MOST
+    elif session.diagnostic == bfd.SIGNALED:
+        yield from [] if up else [("init", bfd.MOST)]
+        yield from [("down", bfd.MOST), ("init", bfd.MOST), (bfd.UP, bfd.MOST)]
+    elif not up:
+        yield from [("init", 1), (bfd.UP, 1)]
+    elif now.remote_multiplier != 1:
+        yield bfd.UP, 1
 
 
 def greeting(old: Spoken, new: Spoken, interfaces: t.Mapping[str, Interface]) -> list[Heard]:

@@ -20,6 +20,10 @@ UP = "up"
 POLL, FINAL = 0x20, 0x10
 _STATES = ("admin_down", "down", "init", UP)
 
+# Why a session was down last: that is told for as long as it is up again (RFC 5880, 6.8.1, bfd.LocalDiag; lib/bfd.c never takes
+# it back). Others come of an administrator.
+EXPIRED, SIGNALED = "Control Detection Time Expired", "Neighbor Signaled Session Down"
+
 # Multiplier of a session that has to bear a while without a word.
 MOST = 255
 
@@ -41,6 +45,7 @@ class Session(t.NamedTuple):
     """A session of an interface; discriminators are numbers, intervals milliseconds.
 
     ``detection`` is after how long one end takes the other one for dead, in milliseconds: the shorter one of both ends.
+    ``diagnostic`` is why it was down last, in the words of Open vSwitch.
     """
 
     state: str
@@ -50,6 +55,7 @@ class Session(t.NamedTuple):
     remote_min_rx: int
     remote_multiplier: int
     detection: int
+    diagnostic: str = ""
 
 
 class Route(t.NamedTuple):
@@ -91,6 +97,7 @@ def _session(name: str, told: t.Mapping[str, str]) -> Session:
             _milliseconds(told["Remote Minimum RX Interval"]),
             multiplier,
             min(theirs, ours),
+            told.get("Local Diagnostic", ""),
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(

@@ -31,7 +31,6 @@ WINDOW_SCALE, BE_LIBERAL = "WINDOW_SCALE", "BE_LIBERAL"
 _LINE = re.compile(r"^(\w+),orig=\(([^()]*)\),reply=\(([^()]*)\)(.*)$")
 _FIELD = re.compile(r",(\w+)=(\([^()]*\)|[^,()]*)")
 _TIMEOUT = re.compile(r",timeout=(\d+)")
-_TOTAL = re.compile(r"Total: (\d+)")
 
 
 class Tuple(t.NamedTuple):
@@ -96,9 +95,12 @@ def number(protocol: str) -> int:
 
 
 def count(control: Appctl) -> int:
-    """How many connections are tracked (2.6).  Raises ``HotUpgradeError`` where there is no userspace datapath."""
-    found = _TOTAL.search(control.call("dpctl/ct-stats-show", DATAPATH))
-    return int(found.group(1)) if found else 0
+    """How many connections are tracked (2.10): a counter, nothing is walked.
+
+    Raises ``HotUpgradeError`` where there is no userspace datapath.
+    """
+    found = control.call("dpctl/ct-get-nconns", DATAPATH).strip()
+    return int(found) if found.isdecimal() else 0
 
 
 def dump(control: Appctl) -> list[str]:

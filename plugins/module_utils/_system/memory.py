@@ -12,15 +12,15 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors im
 
 def available() -> int:
     """What could be taken without swapping."""
-    return _line("/proc/meminfo", "MemAvailable:")
+    return _bytes("/proc/meminfo", "MemAvailable:")
 
 
 def resident(pid: int) -> int:
     """What a process has in memory."""
-    return _line(f"/proc/{pid}/status", "VmRSS:")
+    return _bytes(f"/proc/{pid}/status", "VmRSS:")
 
 
-def _line(path: str, key: str) -> int:
+def _bytes(path: str, key: str) -> int:
     with open(path, encoding="utf-8") as file:
         for line in file:
             if line.startswith(key):

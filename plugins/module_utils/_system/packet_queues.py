@@ -44,11 +44,22 @@ def lengthen(process: Process, memory: int) -> None:
 
 def shorten(process: Process) -> None:
     """Have the queues of a process be as long as those of others; raises as ``lengthen`` does."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as usual:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as usual:  # net.core.rmem_default, as all have it
         length = _length(usual)
     for each in _sockets(process):
         if _length(each) > length:
             _set_length(each, length)
+
+
+def waits(process: Process, sockets: t.Container[str]) -> bool:
+    """Whether a packet waits for the process in one of its ``sockets``, by inode (/proc/PID/net/packet, packet_seq_show)."""
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(f"/proc/{process.pid}/net/packet", encoding="ascii") as file,
+    ):
+        next(file)
+        return any(fields[6] != "0" and fields[8] in sockets for fields in map(str.split, file))
+    return False
 
 
 def _length(each: socket.socket) -> int:
@@ -86,8 +97,13 @@ def _copied(pid: int, pidfd: int, name: str) -> socket.socket | None:
     try:
         if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
             return None
-        return socket.socket(fileno=system("syscall", PIDFD_GETFD, pidfd, int(name), 0))
+        number = system("syscall", PIDFD_GETFD, pidfd, int(name), 0)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EBADF, errno.ENOTSOCK, errno.ESRCH):
+        if error.errno in (errno.ENOENT, errno.EBADF, errno.ESRCH):
             return None
         raise
+    try:
+        return socket.socket(fileno=number)
+    except OSError:
+        os.close(number)
+        return None

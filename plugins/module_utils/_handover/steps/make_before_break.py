@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import operator
 import os
 import typing as t
@@ -102,8 +103,8 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._proof.proof im
     Wish,
     prove,
 )
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links
-from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import alive
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import links, packet_queues
+from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, alive
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._transaction.step import Step
 
 PROTOCOLS, CONNECTIONS = "run the protocols in silence", "carry the tracked connections"
@@ -173,8 +174,8 @@ def steps(request: Request) -> list[Step[Host]]:
                 *([Step(PROTOCOLS, _run_protocols)] if request.protocols else []),
                 *([Step(SPREAD, _spread_load)] if request.bonds else []),
                 *([Step(CONNECTIONS, _carry_connections)] if request.userspace else []),
-                *([Step(QUEUES, backlog.lengthen_new)] if request.userspace else []),
                 Step(RENEW, _renew),
+                *([Step(QUEUES, backlog.lengthen_new)] if request.userspace else []),
             ]
         ),
         Step(CUT_OVER, _cut_over, _back, window=True),
@@ -439,7 +440,7 @@ def _cut_over(host: Host) -> None:
 
 def _switch_over_shared(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
     """The kernel forwards throughout; the old process ends when it has taken the upcalls that were queued for it."""
-    sockets, version = netlink_sockets(host.request.vswitchd.process.pid), newcomer.version(host)
+    sockets, version = sockets_of(host.request.vswitchd.process.pid), newcomer.version(host)
     known = host.vswitchd.remember_dispatch()
     _speak(host, new.control)
     _reached(host, SPEAKS)
@@ -478,10 +479,13 @@ def _switch_over_alone(host: Host, new: newcomer.Running, copy: Ovsdb) -> None:
 
     Internal ports come last: their tap devices cannot be opened twice.
     """
+    old = host.request.vswitchd.process
     host.vswitchd.quiet_old()
-    _speak(host, new.control)
     _follow_connections(host)
-    with stopped(host.request.vswitchd.process):
+    backlog.shorten_of(old)  # what comes while it is stopped nobody wants from it, should it go on
+    _wait_for_read(host, old, new.process)
+    _speak(host, new.control)
+    with stopped(old):
         host.report.mark("stopped")
         copy.set_flow_restore_wait(False)
         _wait_for_handlers(host, new)
@@ -530,6 +534,15 @@ def _wait_for_drained(host: Host, sockets: frozenset[str]) -> None:
         )
 
 
+def _wait_for_read(host: Host, *processes: Process) -> None:
+    """What waits for the old process would be lost, and what waits for the new one come twice; else as ``_wait_for_drained``."""
+    known = [(each, sockets_of(each.pid)) for each in processes]
+    with contextlib.suppress(TimedOut):
+        Waiter(DRAIN_TIMEOUT, AT_ONCE, host.outside.clock).wait(
+            "no packet waits", lambda: any(itertools.starmap(packet_queues.waits, known)), operator.not_
+        )
+
+
 def _adopt(host: Host) -> None:
     """Give the new process the place of the old one, when nobody can find an empty bridge any more."""
     if host.filler.staged:
@@ -553,7 +566,7 @@ def _meet_flush_unseen(host: Host, new: newcomer.Running) -> None:
     old = host.services.control(VSWITCHD)
     host.transaction.write(_EMPTY, {})
     host.vswitchd.take_upcalls_back()
-    _wait_for_drained(host, netlink_sockets(new.process.pid))
+    _wait_for_drained(host, sockets_of(new.process.pid))
     _forget(old)
     _reached(host, OLD_ANSWERS)
     new.control.call(PAUSE)
@@ -563,7 +576,7 @@ def _meet_flush_unseen(host: Host, new: newcomer.Running) -> None:
     upcall_dispatch.direct(dispatch)
     host.transaction.prune(_EMPTY)
     _reached(host, FOR_GOOD)
-    _wait_for_drained(host, netlink_sockets(host.request.vswitchd.process.pid))
+    _wait_for_drained(host, sockets_of(host.request.vswitchd.process.pid))
     _forget(new.control)
     host.report.mark(FILLED)
 
@@ -721,7 +734,7 @@ def _numbers(database: Ovsdb) -> dict[str, int]:
     return {row["_uuid"]: row["ofport"] for row in rows if (row["ofport"] or -1) > 0}
 
 
-def netlink_sockets(pid: int) -> frozenset[str]:
+def sockets_of(pid: int) -> frozenset[str]:
     """The inodes of all sockets of the process; none if it has ended."""
     found = set()
     try:

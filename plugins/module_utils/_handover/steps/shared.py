@@ -40,8 +40,8 @@ def prepare(request: Request) -> list[Step[Host]]:
     return all_attended(
         [
             Step(HOLD_RESTARTS, lambda host: host.services.hold(), _let_go),
+            *backlog.lengthen(request),
             Step(shaping.STEP, shaping.leave_alone, _give_back),
-            *([Step("let packets wait", backlog.lengthen, backlog.shorten)] if request.userspace else []),
             Step("take the snapshot", lambda host: host.snapshot.take()),
             Step("keep the old programs and the database", _keep),
             *(
@@ -153,8 +153,6 @@ def verify(careful: t.Callable[[Act], Act] = attended) -> Step[Host]:
         host.services.let_go()
         remove_dead_links(host)
         shaping.give_back(host)
-        if host.request.userspace:
-            backlog.shorten(host)
 
     return Step("verify", check, window=True)
 

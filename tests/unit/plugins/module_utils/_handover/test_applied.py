@@ -26,6 +26,7 @@ def test_the_daemons_of_when_all_was_applied_are_written_down_when_the_database_
         return Process(7, 8)
 
     monkeypatch.setattr(applied, "flush", lambda host: order.append("flushed"))
+    monkeypatch.setattr(applied.backlog, "shorten", lambda host: order.append("shortened"))
     host: t.Any = types.SimpleNamespace(
         services=types.SimpleNamespace(process=process),
         report=Report(marks={"stopped": 1}, not_carried=["a", "b", "a"]),
@@ -34,7 +35,7 @@ def test_the_daemons_of_when_all_was_applied_are_written_down_when_the_database_
     transaction = create({}, str(tmp_path))
     transaction.note(**applied.conclude(host))
     names = ("ovs-vswitchd", "ovsdb-server")
-    assert order == ["flushed", *names]
+    assert order == ["flushed", "shortened", *names]
     assert applied.applied_processes(transaction) == dict.fromkeys(names, Process(7, 8))
     assert transaction.read("result.json")["not_carried"] == ["a", "b"]
 

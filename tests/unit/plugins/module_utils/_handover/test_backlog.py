@@ -22,8 +22,16 @@ GB = 1 << 30
 @pytest.fixture(name="host")
 def _host() -> t.Any:
     return types.SimpleNamespace(
-        report=Report(), services=types.SimpleNamespace(process=lambda name: f"the running {name}")
+        report=Report(),
+        request=types.SimpleNamespace(userspace=True, dpdk=False),
+        services=types.SimpleNamespace(process=lambda name: f"the running {name}"),
+        database=types.SimpleNamespace(wait_for_vswitchd=lambda: None),
     )
+
+
+def lengthen(host: t.Any) -> None:
+    for step in backlog.lengthen(host.request):
+        step.do(host)
 
 
 def test_both_get_a_part_of_the_memory(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,9 +39,9 @@ def test_both_get_a_part_of_the_memory(host: t.Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(packet_queues, "lengthen", lambda *words: given.append(words))
     monkeypatch.setattr(newcomer, "process", lambda _host: "the second one")
     monkeypatch.setattr(memory, "available", lambda: 4 * GB)
-    backlog.lengthen(host)
+    lengthen(host)
     backlog.lengthen_new(host)
-    assert given == [("the running ovs-vswitchd", GB), ("the second one", GB)]
+    assert given == [("the running ovs-vswitchd", GB // 2), ("the second one", GB // 2)]
 
 
 def test_a_host_that_does_not_let_us_is_told_of(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +50,9 @@ def test_a_host_that_does_not_let_us_is_told_of(host: t.Any, monkeypatch: pytest
 
     monkeypatch.setattr(packet_queues, "lengthen", refuse)
     monkeypatch.setattr(packet_queues, "shorten", refuse)
-    backlog.lengthen(host)
+    lengthen(host)
     backlog.shorten(host)
-    assert host.report.not_carried == [backlog.SHORT.format("Operation not permitted")]
+    assert host.report.not_carried == [backlog.TOO_FEW.format("Operation not permitted")]
 
 
 def test_nothing_is_shortened_where_nothing_runs(host: t.Any) -> None:
@@ -53,3 +61,19 @@ def test_nothing_is_shortened_where_nothing_runs(host: t.Any) -> None:
 
     host.services.process = gone
     backlog.shorten(host)
+
+
+@pytest.mark.parametrize(("userspace", "dpdk"), [(False, False), (True, True)])
+def test_other_datapaths_are_left_alone(host: t.Any, userspace: bool, dpdk: bool) -> None:
+    host.request = types.SimpleNamespace(userspace=userspace, dpdk=dpdk)
+    host.services = None
+    lengthen(host)
+    backlog.shorten(host)
+
+
+def test_it_is_shortened_when_all_was_applied(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    host.database.wait_for_vswitchd = lambda: done.append("applied")
+    monkeypatch.setattr(packet_queues, "shorten", done.append)
+    backlog.shorten(host)
+    assert done == ["applied", "the running ovs-vswitchd"]

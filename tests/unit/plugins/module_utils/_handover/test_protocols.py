@@ -103,6 +103,55 @@ def test_what_the_neighbours_tell() -> None:
     assert spoken.priming(OLD, OLD, INTERFACES)[0] == ("a", lacp.from_partner(CURRENT))
 
 
+class End:
+    """One end of a session as lib/bfd.c runs it (bfd_process_packet, bfd_run)."""
+
+    def __init__(self) -> None:
+        self.session = UP._replace(
+            state="down", discriminator=0xC, remote_multiplier=0, diagnostic="No Diagnostic"
+        )
+
+    def hear(self, frame: bytes) -> None:
+        state = ("admin_down", "down", "init", "up")[frame[43] >> 6]
+        now = {("down", "down"): "init", ("down", "init"): "up", ("init", "init"): "up", ("init", "up"): "up"}
+        if (self.session.state, state) == ("up", "down"):
+            self.session = self.session._replace(state="down", diagnostic=bfd.SIGNALED)
+        state = now.get((self.session.state, state), self.session.state)
+        self.session = self.session._replace(state=state, remote_multiplier=frame[44])
+
+    def expire(self) -> None:
+        """A moment goes by in which nobody speaks."""
+        if self.session.state != "down" and self.session.remote_multiplier == 1:
+            self.session = self.session._replace(state="down", diagnostic=bfd.EXPIRED)
+
+
+@pytest.mark.parametrize("told", ["No Diagnostic", bfd.EXPIRED, bfd.SIGNALED, "Path Down"])
+@pytest.mark.parametrize("before", ["No Diagnostic", bfd.EXPIRED, bfd.SIGNALED])
+@pytest.mark.parametrize("state", ["down", "init", "up"])
+def test_a_session_tells_of_its_last_end_what_it_told_before(told: str, before: str, state: str) -> None:
+    old, end = Spoken(sessions={"b": UP._replace(diagnostic=told)}), End()
+    end.session = end.session._replace(state=state, diagnostic=before)
+    for __ in range(5):
+        new = Spoken(sessions={"b": end.session})
+        frames = [frame for __, frame in spoken.priming(old, new, INTERFACES)]
+        for frame in frames:
+            end.hear(frame)
+        if not frames:
+            end.expire()
+    assert spoken.lacking(old, Spoken(sessions={"b": end.session})) == []
+    assert end.session.state == "up"
+    assert end.session.remote_multiplier == bfd.MOST
+    assert end.session.diagnostic == (told if told in (bfd.EXPIRED, bfd.SIGNALED) else before)
+
+
+def test_another_diagnostic_is_told_of() -> None:
+    old = Spoken(sessions={"b": UP._replace(diagnostic=bfd.EXPIRED)})
+    new = Spoken(sessions={"b": UP._replace(diagnostic="No Diagnostic")})
+    assert spoken.lacking(old, new) == [
+        "BFD of b tells its neighbour 'No Diagnostic' and not 'Control Detection Time Expired'"
+    ]
+
+
 def test_who_is_greeted_answers_at_once_and_misses_nobody_for_longer_than_before() -> None:
     found = dict(spoken.greeting(OLD, OLD, INTERFACES))
     assert found["a"] == lacp.from_partner(CURRENT)

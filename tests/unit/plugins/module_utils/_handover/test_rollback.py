@@ -146,6 +146,7 @@ def transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_request: M
     monkeypatch.setattr(rollback, "Host", FakeHost)
     monkeypatch.setattr(rollback, "steps_of", steps)
     monkeypatch.setattr(rollback, "flush", lambda host: None)
+    monkeypatch.setattr(rollback.backlog, "shorten", lambda host: None)
     monkeypatch.setattr(rollback, "finish", lambda host: False)
     monkeypatch.setattr(rollback, "_forwards", lambda host: True)
     monkeypatch.setattr(rollback, "_running", lambda host: identify(os.getpid()))
@@ -358,6 +359,16 @@ def test_one_that_came_after_the_one_that_was_filled_does_not_forward(
     assert rollback._forwards(host)
     transaction.note(**{applied.FORWARDS: {"ovs-vswitchd": [1, 1]}})
     assert not rollback._forwards(host)
+
+
+def test_whatever_way_it_went_no_more_packets_wait_than_usual(
+    transaction: Transaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(rollback, "flush", lambda host: done.append("flushed"))
+    monkeypatch.setattr(rollback.backlog, "shorten", lambda host: done.append("shortened"))
+    roll_back(transaction, "why")
+    assert done == ["flushed", "shortened"]
 
 
 def test_a_full_disk_does_not_stop_the_way_back(

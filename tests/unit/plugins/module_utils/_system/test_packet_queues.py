@@ -20,6 +20,7 @@ from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system import 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._system.process import Process, identify
 
 MB = 1 << 20
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="packet sockets are root's")
 
 
 @pytest.fixture(name="process")
@@ -126,3 +127,26 @@ def test_all_packets_wait(process: Process, sockets: list[socket.socket]) -> Non
         while packets:
             packets.discard(sockets[0].recv(65536)[14 + 20 + 8 :])
     assert not packets
+
+
+def test_what_waits_is_seen(process: Process, sockets: list[socket.socket]) -> None:
+    waiting = sockets[0]
+    waiting.bind(("lo", 3))
+    inodes = {str(os.fstat(waiting.fileno()).st_ino)}
+    sockets[2].sendto(b"x", ("127.0.0.1", 9))
+    assert packet_queues.waits(process, inodes)
+    assert not packet_queues.waits(process, {"1"})
+
+
+@pytest.mark.usefixtures("sockets")
+def test_a_descriptor_that_is_something_else_by_now_is_closed(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tap device it would keep everybody else away."""
+    copy, ends = packet_queues.system, os.pipe()
+    monkeypatch.setattr(packet_queues, "system", lambda *words: copy(*words[:3], ends[0], 0))
+    before = len(os.listdir("/proc/self/fd"))
+    packet_queues.lengthen(process, 8 * MB)
+    assert len(os.listdir("/proc/self/fd")) == before
+    for end in ends:
+        os.close(end)

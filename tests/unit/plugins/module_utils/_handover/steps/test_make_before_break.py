@@ -42,7 +42,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     monkeypatch.setattr(strategy.newcomer, "version", lambda _host: "2.15.0")
     for name in ("_wait_for_handlers", "_tidy"):
         monkeypatch.setattr(strategy, name, noted(name))
-    monkeypatch.setattr(strategy, "netlink_sockets", lambda _pid: frozenset())
+    monkeypatch.setattr(strategy, "sockets_of", lambda _pid: frozenset())
     monkeypatch.setattr(strategy, "queued", lambda _sockets: False)
 
     def end_old(end: t.Callable[[], None]) -> None:
@@ -318,13 +318,22 @@ def test_in_userspace_the_old_process_is_stopped_until_the_new_one_forwards(
         world.done.append("go on")
 
     monkeypatch.setattr(strategy, "stopped", stopped)
+    for name, words in {"_follow_connections": "connections", "_speak": "speak"}.items():
+        monkeypatch.setattr(strategy, name, lambda *__, words=words: world.done.append(words))
+    monkeypatch.setattr(strategy, "sockets_of", lambda _pid: frozenset())
+    waiting = [True, False, True, False, False]
+    monkeypatch.setattr(
+        strategy.packet_queues, "waits", lambda *__: world.done.append("waits?") or waiting.pop(0)
+    )
+    monkeypatch.setattr(strategy.backlog, "shorten_of", lambda _process: world.done.append("shorten"))
     monkeypatch.setattr(strategy, "_wait_for_handlers", lambda *__: world.done.append("takes packets"))
     for name in ("take_pidfile", "end_first"):
         monkeypatch.setattr(strategy.newcomer, name, lambda _host, name=name: world.done.append(name))
     host.vswitchd, host.late = world.spy("vswitchd"), world.spy("late ports")
     strategy._switch_over_alone(host, NEW, world.session)
     assert world.done == [
-        *("vswitchd: quiet_old", "stop", "database: flag down", "takes packets", "take_pidfile", "end_first"),
+        *("vswitchd: quiet_old", "connections", "shorten", *["waits?"] * 5, "speak"),
+        *("stop", "database: flag down", "takes packets", "take_pidfile", "end_first"),
         *("go on", "living: last_words", "living: carry", "late ports: put_back"),
         "late ports: configure",
     ]
@@ -546,4 +555,5 @@ def test_in_userspace_the_database_is_restarted_while_the_new_process_has_its_ow
 def test_the_clocks_of_flows_are_set_last(make_request: t.Any) -> None:
     for userspace in (True, False):
         names = [step.name for step in strategy.steps(make_request(userspace=userspace, protocols=True))]
-        assert names.index(strategy.RENEW) == names.index(strategy.CUT_OVER) - 1
+        last = names[names.index(strategy.RENEW) + 1 : names.index(strategy.CUT_OVER)]
+        assert last == [strategy.QUEUES] * userspace, "its queues hold nothing of the time that it took"

@@ -82,7 +82,7 @@ def test_what_is_wrong_with_the_new_version_is_not_tried_again(host: t.Any) -> N
 
 def test_the_restart_policies_are_held_before_anything_else() -> None:
     """A service manager that restarts ovsdb-server by itself restarts ovs-vswitchd with it: the flows are gone."""
-    request: t.Any = types.SimpleNamespace(restart_server=True, userspace=True)
+    request: t.Any = types.SimpleNamespace(restart_server=True, userspace=True, dpdk=False)
     assert shared.prepare(request)[0].name == "hold the restart policies"
 
 
