@@ -87,7 +87,8 @@ def fallen(scene: Scene) -> str:
     """A session that was down once says so for as long as it is up: host 1 had not heard of host 2, and host 2 was told that."""
     joined(scene)
     watch(scene, "gn0")
-    scene.sh("pid=$(cat /run/openvswitch/ovs-vswitchd.pid); kill -STOP $pid; sleep 1; kill -CONT $pid", 2)
+    silent = "ovs-ofctl mod-port $(ovs-vsctl iface-to-br gn0) gn0 {}\n"
+    scene.sh(silent.format("no-forward") + "sleep 1\n" + silent.format("forward"), 2)
     for number in (1, 2):
         scene.sh(is_up("gn0"), number)
     diagnostics = [

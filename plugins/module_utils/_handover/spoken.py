@@ -229,6 +229,8 @@ def _bfd_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:
             yield f"BFD of {name} is {now.state}"
         elif session.state == bfd.UP and _has_been_down(session, now):
             yield f"BFD of {name} tells its neighbour '{now.diagnostic}' and not '{session.diagnostic}'"
+        elif session.state == bfd.UP and now.interval > session.interval:
+            yield f"BFD of {name} speaks every {now.interval} ms and not every {session.interval} ms"
 
 
 def _cfm_lacking(old: Spoken, new: Spoken) -> t.Iterator[str]:

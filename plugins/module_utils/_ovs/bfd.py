@@ -45,7 +45,8 @@ class Session(t.NamedTuple):
     """A session of an interface; discriminators are numbers, intervals milliseconds.
 
     ``detection`` is after how long one end takes the other one for dead, in milliseconds: the shorter one of both ends.
-    ``diagnostic`` is why it was down last, in the words of Open vSwitch.
+    ``diagnostic`` is why it was down last, in the words of Open vSwitch; ``interval`` how often it speaks: one that was down is
+    slow until its neighbour has answered a poll (bfd_poll, RFC 5880, 6.8.3).
     """
 
     state: str
@@ -56,6 +57,7 @@ class Session(t.NamedTuple):
     remote_multiplier: int
     detection: int
     diagnostic: str = ""
+    interval: int = 0
 
 
 class Route(t.NamedTuple):
@@ -87,7 +89,8 @@ def parse(shown: str) -> dict[str, Session]:
 def _session(name: str, told: t.Mapping[str, str]) -> Session:
     try:
         multiplier = int(told["Remote Detect Multiplier"])
-        theirs = int(told["Detect Multiplier"]) * _milliseconds(told["TX Interval"])
+        interval = _milliseconds(told["TX Interval"])
+        theirs = int(told["Detect Multiplier"]) * interval
         ours = multiplier * _milliseconds(told["RX Interval"])
         return Session(
             told["Local Session State"],
@@ -98,6 +101,7 @@ def _session(name: str, told: t.Mapping[str, str]) -> Session:
             multiplier,
             min(theirs, ours),
             told.get("Local Diagnostic", ""),
+            interval,
         )
     except (KeyError, ValueError) as error:
         raise ProtocolError(

@@ -115,14 +115,16 @@ class End:
         state = ("admin_down", "down", "init", "up")[frame[43] >> 6]
         now = {("down", "down"): "init", ("down", "init"): "up", ("init", "init"): "up", ("init", "up"): "up"}
         if (self.session.state, state) == ("up", "down"):
-            self.session = self.session._replace(state="down", diagnostic=bfd.SIGNALED)
+            self.session = self.session._replace(state="down", diagnostic=bfd.SIGNALED, interval=1000)
+        elif self.session.state == "up" and frame[43] & bfd.FINAL:
+            self.session = self.session._replace(interval=UP.interval)
         state = now.get((self.session.state, state), self.session.state)
         self.session = self.session._replace(state=state, remote_multiplier=frame[44])
 
     def expire(self) -> None:
         """A moment goes by in which nobody speaks."""
         if self.session.state != "down" and self.session.remote_multiplier == 1:
-            self.session = self.session._replace(state="down", diagnostic=bfd.EXPIRED)
+            self.session = self.session._replace(state="down", diagnostic=bfd.EXPIRED, interval=1000)
 
 
 @pytest.mark.parametrize("told", ["No Diagnostic", bfd.EXPIRED, bfd.SIGNALED, "Path Down"])
@@ -131,7 +133,7 @@ class End:
 def test_a_session_tells_of_its_last_end_what_it_told_before(told: str, before: str, state: str) -> None:
     old, end = Spoken(sessions={"b": UP._replace(diagnostic=told)}), End()
     end.session = end.session._replace(state=state, diagnostic=before)
-    for __ in range(5):
+    for __ in range(6):
         new = Spoken(sessions={"b": end.session})
         frames = [frame for __, frame in spoken.priming(old, new, INTERFACES)]
         for frame in frames:
@@ -142,6 +144,12 @@ def test_a_session_tells_of_its_last_end_what_it_told_before(told: str, before: 
     assert end.session.state == "up"
     assert end.session.remote_multiplier == bfd.MOST
     assert end.session.diagnostic == (told if told in (bfd.EXPIRED, bfd.SIGNALED) else before)
+
+
+def test_one_that_was_down_is_not_as_fast_at_once() -> None:
+    """Its neighbour would miss it."""
+    old, new = (Spoken(sessions={"b": UP._replace(interval=interval)}) for interval in (100, 1000))
+    assert spoken.lacking(old, new) == ["BFD of b speaks every 1000 ms and not every 100 ms"]
 
 
 def test_another_diagnostic_is_told_of() -> None:

@@ -153,7 +153,7 @@ def test_the_partner_says_what_it_has_said_before() -> None:
 
 def test_a_session_as_it_is_shown() -> None:
     assert bfd.parse(BFD) == {
-        "a3": bfd.Session("up", 0x5771ABD0, 0x2378C075, 100, 1000, 3, 3000, "No Diagnostic")
+        "a3": bfd.Session("up", 0x5771ABD0, 0x2378C075, 100, 1000, 3, 3000, "No Diagnostic", 1000)
     }
     with pytest.raises(ProtocolError, match="BFD on a3 cannot be understood"):
         bfd.parse(BFD.replace("100ms", "soon"))
