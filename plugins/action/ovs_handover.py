@@ -104,17 +104,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     def _stopped(self, host: str) -> str:
         """Why this host must not begin; empty if it may."""
         most = self._task.args.get("max_failed")
-        if most is None:
-            return ""
         others = set(self._vars.get("ansible_play_hosts_all", [])) - {host}
-        gone = sorted(others.difference(self._vars.get("ansible_play_hosts", others)))
-        found = dict.fromkeys(gone, "it failed or became unreachable")
-        found |= fallen.failed(constants.DEFAULT_LOCAL_TMP, others)
-        if len(found) <= int(most):
+        found = fallen.failed(constants.DEFAULT_LOCAL_TMP, others) if most is not None else {}
+        if len(found) <= int(most or 0):
             return ""
         reasons = "; ".join(f"{other}: {why}" for other, why in found.items())
         return (
-            f"it was not begun, because {len(found)} of the other hosts have failed, and max_failed is {most}. "
+            f"it was not begun, because the hand-over has failed on {len(found)} of the other hosts, and max_failed is {most}. "
             f"{reasons}. Nothing was done. When the cause is fixed, run it again"
         )
 

@@ -346,6 +346,14 @@ restarting_packages:
   type: list
   elements: str
   sample: []
+unfinished_packages:
+  description:
+    - The packages of Open vSwitch and OVN that an interrupted C(dpkg) has left half installed. C(dpkg --configure) restarts the
+      daemons, where C(policy-rc.d) does not keep it from that.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 held_packages:
   description:
     - The packages of Open vSwitch and OVN that dpkg holds or dnf has locked (C(versionlock)), whoever wants that.

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from tests.harness import plays, runs
 from tests.integration.target import PROBE, Target, native_targets
-from tests.lab import hosts
+from tests.lab import hosts, images
 
 OWN_POLICY = "#!/bin/sh\n# of this site\nexit 0\n"
 POLICY = "/usr/sbin/policy-rc.d"
@@ -25,7 +25,7 @@ found=$(grep -lzx OVSOPS_INSTALLS=1 /proc/[0-9]*/environ | cut -d/ -f3)
 [ -n "$found" ]
 for pid in $found; do kill -9 "$pid" 2>/dev/null || [ ! -e "/proc/$pid" ]; done
 """
-NAMES = ("verify", "handover", "packages", "apt", "twice", "canary", "rest")
+NAMES = ("verify", "handover", "packages", "apt", "dpkg", "twice", "canary", "rest")
 
 
 class Play(plays.Play):
@@ -159,6 +159,26 @@ def test_apt_is_killed_on_the_host(targets: dict[str, Target], start: Start) -> 
     wait_for(target, "there is no policy-rc.d any more", f"[ -e {POLICY} ] || echo gone")
     Waiter(30.0, 0.2).wait("nothing of ours runs", target.processes, lambda left: left == [])
     assert target.shell("ls -d /var/lib/ovsops/policy-rc.d 2>/dev/null || :") == ""
+
+
+def test_an_interrupted_dpkg_is_finished_and_restarts_nothing(
+    targets: dict[str, Target], start: Start
+) -> None:
+    """By hand that is 'dpkg --configure --pending', whose scripts restart the daemons."""
+    target = targets["dpkg"]
+    flows = target.flows()
+    names = " ".join(f"{name}={images.package_version('4.0.0')}" for name in images.OVS_PACKAGES)
+    target.shell(
+        f"cd /root && apt-get -qq download {names} && dpkg --unpack --force-confold *.deb >/dev/null 2>&1"
+    )
+    assert "unpacked" in target.run(
+        "dpkg-query", "--show", "--showformat=${db:Status-Status}", "openvswitch-switch"
+    )
+    again = start(target)
+    assert again.wait() == 0, again.text
+    assert_upgraded(target, flows)
+    assert target.run("dpkg", "--audit") == ""
+    assert target.shell(f"[ -e {POLICY} ] || echo gone").strip() == "gone"
 
 
 def test_two_runs_at_once(targets: dict[str, Target], start: Start) -> None:

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.versions import Version, version
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._handover.spoken import (
     Spoken,
+    detection,
     runs_bfd,
     runs_lacp,
     unprimable,
@@ -57,6 +58,8 @@ OPENED_TWICE = frozenset({"", "system", "internal", "tap", "patch"})
 DEVICES = frozenset({"", "system", "internal", "tap"})
 NAMES_CHECKED_SINCE = (4, 0)
 
+# How long ovs-vswitchd takes to list a tracked connection, in ms (docs/interruption.md, "Userspace datapath").
+_LISTED = 0.005
 _ESTABLISHED = "established flows are forwarded all the time"
 # What traffic sees of each strategy, on the kernel datapath and in userspace; docs/interruption.md has figures.
 WINDOWS = {
@@ -64,7 +67,7 @@ WINDOWS = {
     (
         MAKE_BEFORE_BREAK,
         True,
-    ): "about a millisecond in which what arrives may be lost, and more with hundreds of ports",
+    ): "about a millisecond in which what arrives may be lost",
     (PREFILLED, False): f"{_ESTABLISHED}, packets of new ones may be lost for some milliseconds",
     (PREFILLED, True): "some milliseconds in which what arrives may be lost, whatever the number of flows",
     (
@@ -505,6 +508,7 @@ def _warnings(facts: Facts, strategy: str) -> t.Iterator[str]:
             yield f"bridge {bridge.name} snoops multicast: its table is learned anew, groups are flooded until then"
     if facts.tracked:
         yield _tracked(facts, strategy)
+        yield from _deaf(facts, strategy)
     yield from _warnings_of_ports(facts, strategy)
     if facts.confined:
         yield (
@@ -521,6 +525,17 @@ def _tracked(facts: Facts, strategy: str) -> str:
             "look at them until it is told to (ovs-appctl dpctl/ct-enable-tcp-seq-chk)"
         )
     return f"{what} are known to the old process only: they are tracked anew, as if they began in the middle"
+
+
+def _deaf(facts: Facts, strategy: str) -> t.Iterator[str]:
+    """The main loop that lists connections is the one that reads packets, too."""
+    soonest, listed = detection(facts.spoken), facts.tracked * _LISTED
+    if strategy in (MAKE_BEFORE_BREAK, PREFILLED) and soonest is not None and listed >= soonest:
+        yield (
+            f"ovs-vswitchd hears no neighbour for about {listed:.0f} ms each time that it lists its {facts.tracked} tracked "
+            f"connections, and BFD or CFM misses one after {soonest:.0f} ms: such a session may go down and up again. With "
+            "longer intervals it does not"
+        )
 
 
 def _waits(facts: Facts) -> t.Iterator[str]:

@@ -103,6 +103,12 @@ def watched(interface: Interface) -> bool:
     return runs_bfd(interface) or interface.cfm_mpid is not None
 
 
+def detection(found: Spoken) -> float | None:
+    """After how many milliseconds without a word the first neighbour is missed by BFD or CFM, or misses us; None without any."""
+    times = [session.detection for session in found.sessions.values() if session.state == bfd.UP]
+    return min([*times, *(_CFM_MISSED * each.interval for each in found.endpoints.values())], default=None)
+
+
 def unprimable(bridges: t.Iterable[Bridge], found: Spoken) -> t.Iterator[str]:
     """One sentence for each thing that a second process cannot go on with, where the running one shows what is ``found``."""
     if found.wrong:

@@ -108,6 +108,7 @@ def gather(
         "package_manager": known.manager,
         "held_packages": known.held,
         "restarting_packages": known.restarting,
+        "unfinished_packages": list(known.unfinished),
         "boot": boot_id(),
         "bridges": bridges,
         "totals": totals(bridges),

@@ -20,6 +20,8 @@ PATTERNS = ("openvswitch*", "ovn*")
 # The locks of dnf's plugin, and those that dnf5 has itself.
 LOCKS = "etc/dnf/plugins/versionlock.list"
 LOCKS_5 = "etc/dnf/versionlock.toml"
+# dpkg(1), "Package states".
+_UNFINISHED = frozenset({"half-installed", "unpacked", "half-configured"})
 # NAME-EPOCH:VERSION-RELEASE.ARCH, of which all but the name may be left out; ! means all but this.
 _LOCK = re.compile(r"!?(.+?)(-(\d+:)?[\d*].*)?$")
 _LOCK_5 = re.compile(r"^\s*name\s*=\s*[\"']([^\"']+)[\"']", re.MULTILINE)
@@ -30,18 +32,23 @@ _RESTARTS = re.compile(
 
 
 class Packages(t.NamedTuple):
-    """``manager``: apt, dnf4, dnf5 or None; ``restarting`` are those whose own scripts restart a service when replaced."""
+    """``manager``: apt, dnf4, dnf5 or None; ``restarting`` are those whose own scripts restart a service when replaced.
+
+    ``unfinished`` are those that an interrupted dpkg has left half installed.
+    """
 
     manager: str | None
     held: list[str]
     restarting: list[str]
+    unfinished: t.Sequence[str] = ()
 
 
 def look(runner: Runner, root: str = "/") -> Packages:
     """See ``Packages``.  A host may have tools of both kinds: what counts is who knows Open vSwitch."""
     states = _dpkg(runner)
-    if any(status == "installed" for __, status, __ in states):
-        return Packages("apt", sorted(name for want, __, name in states if want == "hold"), [])
+    unfinished = sorted(name for __, status, name in states if status in _UNFINISHED)
+    if unfinished or any(status == "installed" for __, status, __ in states):
+        return Packages("apt", sorted(name for want, __, name in states if want == "hold"), [], unfinished)
     scripts = _rpm(runner)
     dnf = shutil.which("dnf") or shutil.which("dnf-3")
     if dnf and (scripts or not shutil.which("apt-get")):

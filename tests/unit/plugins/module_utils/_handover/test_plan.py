@@ -436,11 +436,26 @@ def test_in_userspace_the_kernel_does_not_matter() -> None:
         ({"confined": "openvswitch_t"}, "confined as openvswitch_t"),
         ({"tracked": 3}, "the 3 connections that the userspace datapath tracks"),
         ({"bridges": (bonded(),), "spoken": negotiated(key=9)}, "bond0.*starts anew"),
+        (
+            {
+                "tracked": 100_000,
+                "spoken": Spoken(sessions={"p1": session(300)}),
+                "bridges": (bridge(datapath_type="netdev"),),
+            },
+            "hears no neighbour for about 500 ms.*after 300 ms",
+        ),
     ],
 )
 def test_what_cannot_be_avoided_is_said(changes: dict[str, t.Any], words: str) -> None:
     warnings = decide(facts(**changes), AUTO).warnings
     assert [text for text in warnings if matches(words, text)]
+
+
+def test_few_connections_keep_nobody_from_hearing_a_neighbour() -> None:
+    own = bridge(datapath_type="netdev")
+    for more in ({"tracked": 50_000}, {"tracked": 100_000, "spoken": Spoken()}):
+        found = decide(facts(**{"bridges": (own,), "spoken": Spoken(sessions={"p1": session(300)}), **more}))
+        assert not [text for text in found.warnings if "hears no neighbour" in text]
 
 
 def assert_reason(plan: plans.Plan, strategy: str, words: str) -> None:

@@ -65,6 +65,9 @@ def test_debian(tools: Tools, tmp_path: Path) -> None:
 def test_debian_with_a_dnf_that_knows_nothing_of_open_vswitch(tools: Tools, tmp_path: Path) -> None:
     tools(apt_get="apt_get", dnf="dnf-3")
     assert packages.look(telling(dpkg_query=DPKG, rpm=""), str(tmp_path)).manager == "apt"
+    left = DPKG.replace(" installed ", " unpacked ")
+    found = packages.look(telling(dpkg_query=left, rpm=RPM), str(tmp_path))
+    assert (found.manager, "openvswitch-switch" in found.unfinished) == ("apt", True)
     assert packages.look(telling(dpkg_query="", rpm=""), str(tmp_path)).manager == "apt"
     gone = "deinstall config-files openvswitch-switch\n"
     assert packages.look(telling(dpkg_query=gone, rpm=RPM), str(tmp_path)).manager == "dnf4"

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, ovsops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Six hosts in batches of one, two and three; host3 fails, at one stage after the other.
+
+The rollout stops there, whoever has not begun is not touched, the report tells of it, and the next run completes it.
+Each rollout goes to the other of two versions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from tests.harness import runs
+from tests.integration.target import Target, prepare_traffic
+from tests.lab import hosts
+from tests.lab import lab as laboratory
+
+NAMES = tuple(f"host{number}" for number in range(1, 7))
+VICTIM, MATE, LATER = "host3", "host2", NAMES[3:]
+VERSIONS = ("3.5.0", "4.0.0")
+APT = "/etc/apt/apt.conf.d/99-stage"
+SWITCH = "/usr/lib/openvswitch-switch/ovs-vswitchd"
+# In the place of a new ovs-vswitchd that tells its version; it ends at its start, or when the old one has ended.
+SPOIL = """
+mv {program} {program}.real
+cat > {program} <<'END'
+#!/bin/bash
+real={program}.real
+[ "$1" = --version ] && exec $real --version
+{script}
+END
+chmod 755 {program}
+"""
+AT_START = "exit 134"
+AT_CUT_OVER = """old=$(cat /run/openvswitch/ovs-vswitchd.pid)
+sh -c 'while [ -e /proc/$0 ]; do sleep 0.01; done; kill -SEGV $1' $old $$ &
+exec -a "$0" $real "$@\""""
+CHECKS = f"""
+- name: See that the site is content
+  ansible.builtin.assert:
+    that: hot_upgrade_moment == 'before' or inventory_hostname != '{VICTIM}'
+    fail_msg: the site is not content
+"""
+
+
+class Stage(t.NamedTuple):
+    """How host3 is made to fail, and made good again: scripts, and variables of that host or of all.
+
+    ``says`` is in its failure; ``mate`` is what becomes of the host beside it; ``installed`` tells that host3 has the new
+    packages already.
+    """
+
+    says: str
+    breaks: str = ":"
+    mends: str = ":"
+    own: dict[str, t.Any] = {}  # noqa: RUF012
+    all: dict[str, t.Any] = {}  # noqa: RUF012
+    mate: str = "failed"
+    installed: bool = False
+
+
+FLAG = "ovs-vsctl {} open_vswitch . other_config{}flow-restore-wait{}"
+STAGES = {
+    "rehearsal": Stage("no version was rehearsed", own={"hot_upgrade_rehearsal_days": 7}),
+    "preflight": Stage(
+        "flow-restore-wait is set already",
+        FLAG.format("set", ":", "=true"),
+        FLAG.format("remove", " ", ""),
+    ),
+    "package": Stage("Install", f"echo 'DPkg::Pre-Invoke {{ \"false\"; }};' > {APT}", f"rm {APT}"),
+    "prepare": Stage(
+        "ended",
+        SPOIL.format(program=SWITCH, script=AT_START),
+        f"mv {SWITCH}.real {SWITCH}",
+        own={"hot_upgrade_manage_packages": False},
+        mate="upgraded",
+        installed=True,
+    ),
+    "cut-over": Stage(
+        "ended",
+        SPOIL.format(program=SWITCH, script=AT_CUT_OVER),
+        f"mv {SWITCH}.real {SWITCH}",
+        own={"hot_upgrade_manage_packages": False},
+        mate="upgraded",
+        installed=True,
+    ),
+    "verify": Stage("the site is not content", all={"hot_upgrade_checks": "checks.yml"}, mate="upgraded"),
+    "budget": Stage("(0 allowed)", own={"hot_upgrade_max_gap_ms": 0}, mate="upgraded"),
+}
+
+
+@pytest.fixture(scope="module", name="lab")
+def _lab() -> t.Iterator[hosts.Lab]:
+    name = f"it-stages-{os.getpid()}"
+    try:
+        lab = laboratory.up(name, "native", len(NAMES), VERSIONS[0])
+        for host in lab.hosts:
+            prepare_traffic(Target(lab, host))
+        yield lab
+    finally:
+        hosts.down(name)
+
+
+class Run(t.NamedTuple):
+    """How a rollout ended: its exit status, what it said, each host's result, and what runs on it."""
+
+    code: int
+    output: str
+    results: dict[str, dict[str, t.Any]]
+    versions: dict[str, str]
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {name: result["outcome"] for name, result in self.results.items()}
+
+
+def roll_out(lab: hosts.Lab, to: str, folder: Path, own: t.Mapping[str, t.Any], **more: t.Any) -> Run:
+    report = folder / "report"
+    report.mkdir(parents=True)
+    inventory = folder / "own.json"
+    inventory.write_text(json.dumps({"ovs_hosts": {"hosts": {VICTIM: dict(own)}}}))
+    given = {**runs.prefixed(to, {"report_dir": str(report), "serial": "1,2,100%"}), **more}
+    done = runs.play(runs.playbook_argv([lab.inventory, inventory], given, "--forks", "6"))
+    return Run(
+        done.returncode,
+        done.stdout,
+        {path.stem: json.loads(path.read_text()) for path in report.glob("host*.json")},
+        {host.name: Target(lab, host).version() for host in lab.hosts},
+    )
+
+
+def packages(lab: hosts.Lab) -> dict[str, str]:
+    """The version of Open vSwitch that is installed on each host."""
+    ask = ("dpkg-query", "--show", "--showformat=${Version}", "openvswitch-switch")
+    return {host.name: Target(lab, host).run(*ask) for host in lab.hosts}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_it_stops_where_it_must_and_the_next_run_completes_it(
+    lab: hosts.Lab, tmp_path: Path, name: str
+) -> None:
+    stage, victim = STAGES[name], Target(lab, lab.hosts[NAMES.index(VICTIM)])
+    before = victim.version()
+    to = next(version for version in VERSIONS if version != before)
+    flows = victim.flows()
+    if stage.installed:
+        victim.shell(
+            f"{runs.NO_RESTART}\n{' '.join(runs.install(to))} >/dev/null 2>&1; rm /usr/sbin/policy-rc.d"
+        )
+    victim.shell(stage.breaks)
+    installed = packages(lab)
+    for given in stage.all.values():
+        (tmp_path / given).write_text(CHECKS)
+    everybody = {variable: str(tmp_path / given) for variable, given in stage.all.items()}
+    first = roll_out(lab, to, tmp_path, stage.own, **everybody)
+    assert first.code != 0
+    assert first.outcomes["host1"] == "upgraded", first.output
+    assert (first.outcomes[VICTIM], first.outcomes[MATE]) == ("failed", stage.mate), first.output
+    assert stage.says in first.results[VICTIM]["failure"]
+    if stage.mate == "failed":
+        assert "it was not begun, because" in first.results[MATE]["failure"]
+    assert "The rollout stops here" in first.output
+    assert f"Nothing was done on {', '.join(LATER)}" in first.output
+    assert first.versions == {
+        each: to if first.outcomes.get(each) == "upgraded" else before for each in NAMES
+    }
+    assert {each: packages(lab)[each] for each in LATER} == {each: installed[each] for each in LATER}
+    assert victim.flows() == flows
+    victim.shell(stage.mends)
+    second = roll_out(lab, to, tmp_path / "second", {})
+    assert second.code == 0, second.output
+    assert set(second.versions.values()) == {to}
+    assert victim.flows() == flows
+    assert {second.outcomes[each] for each in NAMES if first.outcomes.get(each) == "upgraded"} == {
+        "unchanged"
+    }
