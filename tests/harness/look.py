@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import typing as t
@@ -167,7 +168,17 @@ def problems() -> list[str]:
     extra = sockets - {f"{daemon}.{pid_of(daemon)}.ctl" for daemon in DAEMONS}
     if extra:
         found.append(f"control sockets are left over: {sorted(extra)}")
-    return found
+    return found + long_queues()
+
+
+def long_queues() -> list[str]:
+    """The packet sockets of ovs-vswitchd that hold more than those of others."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as usual:
+        length = usual.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    shown = run("ss", "--packet", "--memory", "--processes", "--oneline").splitlines()
+    found = [re.search(r"skmem:\(r\d+,rb(\d+)", line) for line in shown if '"ovs-vswitchd"' in line]
+    lengths = {int(each[1]) for each in found if each}
+    return [f"packet sockets of ovs-vswitchd hold {each} bytes" for each in lengths if each > length]
 
 
 def changed(before: dict[str, object], after: dict[str, object], but: t.Container[str] = ()) -> str | None:
