@@ -58,6 +58,11 @@ options:
       - With O(state=present), how many snapshots to leave in the folder of O(path). The oldest ones are removed.
       - What is no snapshot is left alone. By default all are left.
     type: int
+  keep_days:
+    description:
+      - With O(state=present), how old the other snapshots in the folder of O(path) may be, in days. Older ones are removed.
+      - By default they may be of any age.
+    type: int
   bridges:
     description:
       - Work on these bridges only. The default is every bridge of the host for O(state=present), else every
@@ -175,7 +180,7 @@ EXAMPLES = r"""
 RETURN = r"""
 removed:
   description: The directories of snapshots that were removed.
-  returned: with O(keep)
+  returned: with O(keep) or O(keep_days)
   type: list
   elements: str
   sample: [/var/lib/openvswitch/before-upgrade-1]
@@ -318,6 +323,7 @@ OPTIONS = {
         "default": "present",
     },
     "keep": {"type": "int"},
+    "keep_days": {"type": "int"},
     "bridges": {"type": "list", "elements": "str"},
     "ofports": {"type": "str", "choices": ["refuse", "pin", "ignore"], "default": "refuse"},
     "lifetime": {"type": "str", "choices": ["full", "remaining"], "default": "full"},
@@ -340,10 +346,10 @@ OPTIONS = {
 def snapshot(call: Call) -> Outcome:
     """Behave, and then leave no more than is to be kept."""
     outcome = behave(call)
-    keep = call.params["keep"]
-    if keep is None or call.params["state"] != "present":
+    keep, days = call.params["keep"], call.params["keep_days"]
+    if (keep is None and days is None) or call.params["state"] != "present":
         return outcome
-    removed = prune(call.params["path"], keep, call.check_mode)
+    removed = prune(call.params["path"], keep, days, call.check_mode)
     changed = outcome.changed or bool(removed)
     return dataclasses.replace(outcome, changed=changed, values={**outcome.values, "removed": removed})
 

@@ -55,6 +55,8 @@ FAILED = "failed"
 FINISHED = (CONFIRMED, ROLLED_BACK)
 
 KEPT_RECORDS = 10
+# And none that began longer ago, in days.
+KEPT_DAYS = 365
 
 # One who works on a transaction and has not made any progress for so many seconds hangs, and is ended.  What shows none
 # for long: a command (120 s at most), and the comparison of millions of flows on a slow host.
@@ -290,8 +292,12 @@ def _make_room(root: str) -> None:
     for other in known:
         if not other.finished:
             raise Busy(other)
+    oldest = time.strftime("%Y%m%d", time.gmtime(time.time() - KEPT_DAYS * 86400))
+    old = [
+        other for place, other in enumerate(known) if place < len(known) - KEPT_RECORDS or other.id < oldest
+    ]
     drafts = [os.path.join(root, name) for name in os.listdir(root) if name.startswith(_DRAFT)]
-    for path in [*(other.path for other in known[: -KEPT_RECORDS or None]), *drafts]:
+    for path in [*(other.path for other in old), *drafts]:
         shutil.rmtree(path)
 
 

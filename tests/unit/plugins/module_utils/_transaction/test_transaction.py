@@ -153,6 +153,14 @@ def test_old_records_and_drafts_of_the_dead_go(root: str) -> None:
     assert not os.path.exists(draft)
 
 
+def test_records_of_more_than_a_year_go(root: str) -> None:
+    old = create({}, root)
+    old.move(PREPARED, CONFIRMED)
+    os.rename(old.path, os.path.join(root, "20200101T000000Z-abcdef"))
+    new = create({}, root)
+    assert [each.id for each in transactions.transactions(root)] == [new.id]
+
+
 def test_an_unknown_transaction_is_refused_with_those_that_are_known(root: str) -> None:
     known = create({}, root)
     with pytest.raises(HotUpgradeError, match=known.id):
