@@ -73,7 +73,7 @@ STAGES = {
         FLAG.format("set", ":", "=true"),
         FLAG.format("remove", " ", ""),
     ),
-    "package": Stage("Install", f"echo 'DPkg::Pre-Invoke {{ \"false\"; }};' > {APT}", f"rm {APT}"),
+    "package": Stage("apt-get", f"echo 'DPkg::Pre-Invoke {{ \"false\"; }};' > {APT}", f"rm {APT}"),
     "prepare": Stage(
         "ended",
         SPOIL.format(program=SWITCH, script=AT_START),

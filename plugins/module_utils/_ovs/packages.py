@@ -48,7 +48,9 @@ def look(runner: Runner, root: str = "/") -> Packages:
     states = _dpkg(runner)
     unfinished = sorted(name for __, status, name in states if status in _UNFINISHED)
     if unfinished or any(status == "installed" for __, status, __ in states):
-        return Packages("apt", sorted(name for want, __, name in states if want == "hold"), [], unfinished)
+        return Packages(
+            "apt", sorted(name for want, __, name in states if want == "hold"), [], tuple(unfinished)
+        )
     scripts = _rpm(runner)
     dnf = shutil.which("dnf") or shutil.which("dnf-3")
     if dnf and (scripts or not shutil.which("apt-get")):

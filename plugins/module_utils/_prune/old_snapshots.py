@@ -14,15 +14,15 @@ import time
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.errors import Refused
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._snapshot.directory import MANIFEST
 
-
 _DAY = 86400.0
 
 
 def prune(path: str, keep: int | None, days: int | None, check_mode: bool) -> list[str]:
     """Leave ``keep`` snapshots in the folder of the one at ``path``, that one among them, and none of more than so many ``days``.
 
-    None stands for any number.  Returns what was removed, or would be.  What is no snapshot is left alone.  Raises ``Refused`` for a
-    number that makes no sense.
+    None stands for any number.  Returns what was removed, or would be.  What is no snapshot is left alone.
+
+    Raises ``Refused`` for a number that makes no sense.
     """
     for name, number in (("keep", keep), ("keep_days", days)):
         if number is not None and number < 1:

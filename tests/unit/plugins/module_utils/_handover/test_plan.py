@@ -454,7 +454,8 @@ def test_what_cannot_be_avoided_is_said(changes: dict[str, t.Any], words: str) -
 def test_few_connections_keep_nobody_from_hearing_a_neighbour() -> None:
     own = bridge(datapath_type="netdev")
     for more in ({"tracked": 50_000}, {"tracked": 100_000, "spoken": Spoken()}):
-        found = decide(facts(**{"bridges": (own,), "spoken": Spoken(sessions={"p1": session(300)}), **more}))
+        values: t.Any = {"bridges": (own,), "spoken": Spoken(sessions={"p1": session(300)}), **more}
+        found = decide(facts(**values))
         assert not [text for text in found.warnings if "hears no neighbour" in text]
 
 
