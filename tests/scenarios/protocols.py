@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import time
 
 from tests.harness.waiting import until
 from tests.scenarios.networks import EMPTY, SPREAD, joined
@@ -294,7 +295,17 @@ def bonded(case: Bonded, scene: Scene) -> str:
     if case.mode == SLB:
         gather(scene)
     ways = [there_and_back(scene, case.versions, case.userspace, alike, host) for host in case.upgraded]
+    if case.rate == "slow":
+        still_heard(scene)
     return "; ".join(ways)
+
+
+def still_heard(scene: Scene) -> None:
+    """A partner that wants to hear every 30 s takes who is silent for dead after 90 s."""
+    seen = scene.sh(NEIGHBOUR, 2)
+    time.sleep(95)
+    if missed := changes(seen, scene.sh(NEIGHBOUR, 2)):
+        raise Broken(f"the neighbour hears nothing any more: {'; '.join(missed)}")
 
 
 def gather(scene: Scene) -> None:
