@@ -55,8 +55,8 @@ CHECKS = f"""
 class Stage(t.NamedTuple):
     """How host3 is made to fail, and made good again: scripts, and variables of that host or of all.
 
-    ``says`` is in its failure, ``outcome`` what becomes of it; ``mate`` is what becomes of the host beside it; ``installed`` tells that host3 has the new
-    packages already.
+    ``says`` is in its failure, ``outcome`` is what becomes of it, ``mate`` what becomes of the host beside it; ``installed``
+    tells that host3 has the new packages already.
     """
 
     says: str
