@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_the_newest_comes_first_and_tells_until_when_it_waits(tmp_path: Path) ->
     root = str(tmp_path)
     before = transactions.create(REQUEST, root)
     before.move("prepared", "confirmed")
-    os.rename(before.path, tmp_path / "20200101T000000Z-ffffff")
+    yesterday = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - 86400))
+    os.rename(before.path, tmp_path / f"{yesterday}-ffffff")
     waits = transactions.create(REQUEST, root)
     waits.move("prepared", "applied")
     lease.renew(waits)
