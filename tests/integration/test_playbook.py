@@ -101,7 +101,7 @@ def play(lab: hosts.Lab, limit: str = "all") -> subprocess.CompletedProcess[str]
     special = lab.folder / "special.yml"
     variables = {host.name: values for host, values in zip(lab.hosts, CASES.values())}
     special.write_text(json.dumps({"ovs_hosts": {"hosts": variables}}))
-    given = runs.prefixed("4.0.0", {"report_dir": str(report), "serial": "100%"})
+    given = runs.prefixed("4.0.0", {"report_dir": str(report), "serial": "100%", "max_failed": 3})
     argv = runs.playbook_argv([lab.inventory, special], given, "--limit", limit, "--forks", "8")
     return runs.play(argv)
 
