@@ -1,7 +1,7 @@
 # Copyright (c) 2026, ovsops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet in a table, with a host that does not answer."""
+"""The fleet in a table, with a host that does not answer, and of that one alone."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ def test_every_host_has_a_line(tmp_path: Path) -> None:
                 [lab.inventory, tmp_path / "gone.json"], {}, playbook="ovsops.hot_upgrade.status"
             )
             done = runs.play(argv)
+            limited = runs.play([*argv[:-1], "--limit", "gone", argv[-1]])
         finally:
             hosts.down(name)
+    assert done.returncode == limited.returncode == 2
+    assert "gone does not answer" in limited.stdout
+    assert any(line.strip(' ",').startswith("gone ") for line in limited.stdout.splitlines()), limited.stdout
+    assert "host1" not in limited.stdout
     lines = [line.strip(' ",') for line in done.stdout.splitlines()]
     (heading,) = [line for line in lines if line.startswith("HOST ")]
     assert heading.split()[:3] == ["HOST", "RUNS", "ON"]
