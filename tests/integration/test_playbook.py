@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -188,3 +189,17 @@ def test_a_second_run_changes_nothing(cases: Cases) -> None:
     assert again.returncode == 0, again.stdout
     assert "changed=0" in again.stdout
     assert result(target.lab, target.host)["outcome"] == "unchanged"
+
+
+def test_a_plan_is_made_of_every_host_also_behind_a_canary_that_is_refused(
+    cases: Cases, tmp_path: Path
+) -> None:
+    good, bad = cases[prepare_traffic].target, cases[prepare_stopped].target
+    pattern = f"{bad.host.name},{good.host.name}"
+    given = {"report_dir": str(tmp_path), "serial": "1,100%", "hosts": pattern}
+    done = runs.playbook(good.lab, "3.5.0", check=True, **given)
+    assert done.returncode != 0
+    outcomes = [
+        json.loads((tmp_path / f"{each.host.name}.json").read_text())["outcome"] for each in (bad, good)
+    ]
+    assert outcomes == ["failed", "planned"], done.stdout
