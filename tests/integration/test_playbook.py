@@ -196,8 +196,9 @@ def test_a_plan_is_made_of_every_host_also_behind_a_canary_that_is_refused(
 ) -> None:
     good, bad = cases[prepare_traffic].target, cases[prepare_stopped].target
     pattern = f"{bad.host.name},{good.host.name}"
-    given = {"report_dir": str(tmp_path), "serial": "1,100%", "hosts": pattern}
-    done = runs.playbook(good.lab, "3.5.0", check=True, **given)
+    done = runs.playbook(
+        good.lab, "3.5.0", check=True, report_dir=str(tmp_path), serial="1,100%", hosts=pattern
+    )
     assert done.returncode != 0
     outcomes = [
         json.loads((tmp_path / f"{each.host.name}.json").read_text())["outcome"] for each in (bad, good)
