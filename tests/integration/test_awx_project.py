@@ -209,6 +209,8 @@ def test_the_workflow() -> None:
     assert [name for name in well if "approval" in NODES[name]] == ["approve_canary", "approve_fleet"]
     assert after("canary", "failure") == after("fleet", "failure") == ["roll_back"]
     assert after("roll_back", "failure") == ["status"]
+    # A failure that something is done about is none to AWX.
+    assert after("rehearse", "failure") == after("status", "failure") == []
 
 
 def test_the_answers_of_the_workflow_are_those_of_its_jobs() -> None:

@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from tests.harness import runs
-from tests.integration.target import Target, prepare_traffic
+from tests.integration.target import Target, native_targets
 from tests.lab import hosts
-from tests.lab import lab as laboratory
 
 # Fails on host1 as soon as the new version runs.
 CHECKS = """
@@ -28,14 +26,8 @@ CHECKS = """
 
 @pytest.fixture(scope="module", name="lab")
 def _lab() -> t.Iterator[hosts.Lab]:
-    name = f"it-budget-{os.getpid()}"
-    try:
-        lab = laboratory.up(name, "native", 2, "3.5.0")
-        for host in lab.hosts:
-            prepare_traffic(Target(lab, host))
-        yield lab
-    finally:
-        hosts.down(name)
+    with native_targets("budget", ("host1", "host2")) as made:
+        yield made["host1"].lab
 
 
 class Run(t.NamedTuple):
@@ -116,9 +108,9 @@ def test_all_that_a_rollout_has_changed_is_taken_back(lab: hosts.Lab) -> None:
     wrong = runs.playbook(lab, "4.0.0", name="rollback", rollout=name)
     assert wrong.returncode != 0
     assert "make no sense here. Leave them out. Nothing was done." in wrong.stdout
-    # What the inventory wants of all hosts is no hindrance.
+    # What the inventory wants of all hosts is no hindrance, nor that of rehearsals: the version before was not rehearsed.
     wanted = lab.folder / "wanted.yml"
-    wanted.write_text(json.dumps({"ovs_hosts": {"vars": runs.prefixed("4.0.0", {})}}))
+    wanted.write_text(json.dumps({"ovs_hosts": {"vars": runs.prefixed("4.0.0", {"rehearsal_days": 7})}}))
     argv = runs.playbook_argv(
         [lab.inventory, wanted], {"hot_upgrade_rollout": name}, playbook="ovsops.hot_upgrade.rollback"
     )

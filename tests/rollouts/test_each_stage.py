@@ -10,22 +10,21 @@ Each rollout goes to the other of two versions.
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from ansible_collections.ovsops.hot_upgrade.plugins.module_utils._base.waiting import Waiter
 from tests.harness import runs
-from tests.integration.target import Target, prepare_traffic
-from tests.lab import hosts
-from tests.lab import lab as laboratory
+from tests.integration.target import Target, native_targets
 from tests.lab.images import LabError
 
 NAMES = tuple(f"host{number}" for number in range(1, 7))
 VICTIM, MATE, LATER = "host3", "host2", NAMES[3:]
 VERSIONS = ("3.5.0", "4.0.0")
+Targets = dict[str, Target]
 APT = "/etc/apt/apt.conf.d/99-stage"
 SWITCH = "/usr/lib/openvswitch-switch/ovs-vswitchd"
 # In the place of a new ovs-vswitchd: it tells its version, and ends at its start.
@@ -53,7 +52,7 @@ CHECKS = f"""
 
 
 class Stage(t.NamedTuple):
-    """How host3 is made to fail, and made good again: scripts, and variables of that host or of all.
+    """How host3 is made to fail, and made good again: scripts, variables of its ``own``, and ``checks`` of the site.
 
     ``says`` is in its failure, ``outcome`` is what becomes of it, ``mate`` what becomes of the host beside it; ``installed``
     tells that host3 has the new packages already.
@@ -62,8 +61,8 @@ class Stage(t.NamedTuple):
     says: str
     breaks: str = ":"
     mends: str = ":"
-    own: dict[str, t.Any] = {}  # noqa: RUF012
-    all: dict[str, t.Any] = {}  # noqa: RUF012
+    own: t.Mapping[str, t.Any] = MappingProxyType({})
+    checks: bool = False
     outcome: str = "failed"
     mate: str = "failed"
     installed: bool = False
@@ -87,21 +86,15 @@ STAGES = {
         installed=True,
     ),
     "unreachable": Stage("", CUT_OFF, outcome="unknown"),
-    "verify": Stage("the site is not content", all={"hot_upgrade_checks": "checks.yml"}, mate="upgraded"),
+    "verify": Stage("the site is not content", checks=True, mate="upgraded"),
     "budget": Stage("(0 allowed)", own={"hot_upgrade_max_gap_ms": 0}, mate="upgraded"),
 }
 
 
-@pytest.fixture(scope="module", name="lab")
-def _lab() -> t.Iterator[hosts.Lab]:
-    name = f"it-stages-{os.getpid()}"
-    try:
-        lab = laboratory.up(name, "native", len(NAMES), VERSIONS[0])
-        for host in lab.hosts:
-            prepare_traffic(Target(lab, host))
-        yield lab
-    finally:
-        hosts.down(name)
+@pytest.fixture(scope="module", name="targets")
+def _targets() -> t.Iterator[dict[str, Target]]:
+    with native_targets("stages", NAMES) as made:
+        yield made
 
 
 class Run(t.NamedTuple):
@@ -116,13 +109,15 @@ class Run(t.NamedTuple):
         return {name: result["outcome"] for name, result in self.results.items()}
 
 
-def roll_out(lab: hosts.Lab, to: str, folder: Path, own: t.Mapping[str, t.Any], **more: t.Any) -> Run:
+def roll_out(
+    targets: Targets, to: str, folder: Path, own: t.Mapping[str, t.Any] = MappingProxyType({}), **more: t.Any
+) -> Run:
     report = folder / "report"
     report.mkdir(parents=True)
     inventory = folder / "own.json"
     inventory.write_text(json.dumps({"ovs_hosts": {"hosts": {VICTIM: dict(own)}}}))
     given = {**runs.prefixed(to, {"report_dir": str(report), "serial": "1,2,100%"}), **more}
-    done = runs.play(runs.playbook_argv([lab.inventory, inventory], given, "--forks", "6"))
+    done = runs.play(runs.playbook_argv([targets[VICTIM].lab.inventory, inventory], given, "--forks", "6"))
     return Run(
         done.returncode,
         done.stdout,
@@ -130,9 +125,9 @@ def roll_out(lab: hosts.Lab, to: str, folder: Path, own: t.Mapping[str, t.Any], 
     )
 
 
-def versions(lab: hosts.Lab) -> dict[str, str]:
+def versions(targets: Targets) -> dict[str, str]:
     """What runs on each host."""
-    return {host.name: Target(lab, host).version() for host in lab.hosts}
+    return {name: target.version() for name, target in targets.items()}
 
 
 def reachable(target: Target) -> bool:
@@ -143,17 +138,17 @@ def reachable(target: Target) -> bool:
     return True
 
 
-def packages(lab: hosts.Lab) -> dict[str, str]:
-    """The version of Open vSwitch that is installed on each host."""
+def packages(targets: Targets) -> dict[str, str]:
+    """The version of Open vSwitch that is installed on each host of the last batch."""
     ask = ("dpkg-query", "--show", "--showformat=${Version}", "openvswitch-switch")
-    return {host.name: Target(lab, host).run(*ask) for host in lab.hosts}
+    return {name: targets[name].run(*ask) for name in LATER}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_it_stops_where_it_must_and_the_next_run_completes_it(
-    lab: hosts.Lab, tmp_path: Path, name: str
+    targets: Targets, tmp_path: Path, name: str
 ) -> None:
-    stage, victim = STAGES[name], Target(lab, lab.hosts[NAMES.index(VICTIM)])
+    stage, victim = STAGES[name], targets[VICTIM]
     before = victim.version()
     to = next(version for version in VERSIONS if version != before)
     flows = victim.flows()
@@ -162,11 +157,11 @@ def test_it_stops_where_it_must_and_the_next_run_completes_it(
             f"{runs.NO_RESTART}\n{' '.join(runs.install(to))} >/dev/null 2>&1; rm /usr/sbin/policy-rc.d"
         )
     victim.shell(stage.breaks)
-    installed = packages(lab)
-    for given in stage.all.values():
-        (tmp_path / given).write_text(CHECKS)
-    everybody = {variable: str(tmp_path / given) for variable, given in stage.all.items()}
-    first = roll_out(lab, to, tmp_path, stage.own, **everybody)
+    installed, checks = packages(targets), tmp_path / "checks.yml"
+    checks.write_text(CHECKS)
+    first = roll_out(
+        targets, to, tmp_path, stage.own, **({"hot_upgrade_checks": str(checks)} if stage.checks else {})
+    )
     assert first.code != 0
     assert first.outcomes["host1"] == "upgraded", first.output
     assert (first.outcomes[VICTIM], first.outcomes[MATE]) == (stage.outcome, stage.mate), first.output
@@ -176,13 +171,15 @@ def test_it_stops_where_it_must_and_the_next_run_completes_it(
     assert "The rollout stops here" in first.output
     assert f"Nothing was done on {', '.join(LATER)}" in first.output
     Waiter(120.0, 1.0).wait("host3 can be reached", lambda: reachable(victim), bool)
-    assert versions(lab) == {each: to if first.outcomes.get(each) == "upgraded" else before for each in NAMES}
-    assert {each: packages(lab)[each] for each in LATER} == {each: installed[each] for each in LATER}
+    assert versions(targets) == {
+        each: to if first.outcomes.get(each) == "upgraded" else before for each in NAMES
+    }
+    assert packages(targets) == installed
     assert victim.flows() == flows
     victim.shell(stage.mends)
-    second = roll_out(lab, to, tmp_path / "second", {})
+    second = roll_out(targets, to, tmp_path / "second")
     assert second.code == 0, second.output
-    assert set(versions(lab).values()) == {to}
+    assert set(versions(targets).values()) == {to}
     assert victim.flows() == flows
     assert {second.outcomes[each] for each in NAMES if first.outcomes.get(each) == "upgraded"} == {
         "unchanged"

@@ -303,7 +303,7 @@ def bonded(case: Bonded, scene: Scene) -> str:
 def still_heard(scene: Scene) -> None:
     """A partner that wants to hear every 30 s takes who is silent for dead after 90 s."""
     seen = scene.sh(NEIGHBOUR, 2)
-    time.sleep(95)
+    time.sleep(95)  # no event tells that nothing happens
     if missed := changes(seen, scene.sh(NEIGHBOUR, 2)):
         raise Broken(f"the neighbour hears nothing any more: {'; '.join(missed)}")
 
